@@ -1,0 +1,1 @@
+"""Audit: verify a log, and say why it holds what it holds."""

@@ -1,0 +1,1 @@
+"""The backlog: how runs and phases get into the log."""

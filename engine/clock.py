@@ -1,0 +1,49 @@
+"""Time comes in through a port: the system's clock, or one that a test sets by hand."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for records, monotonic time for durations; neither ever orders events."""
+
+    def now_us(self) -> int:
+        """Unix time in microseconds."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back; only differences mean anything."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now_us(self) -> int:
+        """Unix time in microseconds."""
+        return time.time_ns() // 1000
+
+    def monotonic_s(self) -> float:
+        """Seconds since an unknown start."""
+        return time.monotonic()
+
+
+class HandSetClock:
+    """A clock that moves only when told to."""
+
+    def __init__(self, now_us: int = 1_767_225_600_000_000) -> None:
+        self._start_us = self._now_us = now_us
+
+    def now_us(self) -> int:
+        """What it was set to."""
+        return self._now_us
+
+    def monotonic_s(self) -> float:
+        """Seconds since it was made."""
+        return (self._now_us - self._start_us) / 1e6
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks on."""
+        self._now_us += round(seconds * 1e6)

@@ -1,0 +1,1 @@
+"""The drain: workers, the loop that feeds them, and recovery of what a dead engine left."""

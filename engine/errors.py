@@ -1,0 +1,113 @@
+"""Errors a person can act on: the problem, then the remedy, and an exit code for scripts.
+
+RunoffError                exit 1    what was asked could not be done
+├── UsageProblem           exit 2    the request itself is wrong
+├── WrongDatabase          exit 3    not the database you meant
+├── LimitReached           exit 4    stopped by a limit, work left
+├── LogUnreadable          exit 5    the log is damaged, or newer than this program
+│   └── UnknownEvent       exit 5    one event is of a type or version this program lacks
+├── AuditDifference        exit 6    an audit found a difference
+├── StorageFailed          exit 74   the disk or database refused a write or a read
+├── LogHeld                exit 75   another process holds the log, or it stayed locked
+└── Fenced                 exit 76   a newer writer has taken over
+
+Two more never leave the writer's callers:
+
+AppendRefused              exit 1    the log's own rules refused the append
+├── WrongVersion           exit 1    the stream moved on since the caller looked
+└── CommandReused          exit 1    the command id was used before, for something else
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RunoffError(Exception):
+    """What went wrong, then what to do about it.
+
+    Both halves are required, so that no raise site can forget the second.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, problem: str, *, remedy: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  try: {self.remedy}"
+
+
+class UsageProblem(RunoffError):
+    """The request itself is wrong: a flag, a file or an id that cannot be meant."""
+
+    exit_code = 2
+
+
+class WrongDatabase(RunoffError):
+    """The database is missing, foreign, empty, or otherwise not the one the caller means."""
+
+    exit_code = 3
+
+    @classmethod
+    def empty(cls, url: str, *, runs: int, phases: int) -> WrongDatabase:
+        """The guardrail of T2: nothing in it, so probably the wrong one."""
+        return cls(
+            f"{url} holds {runs} runs and {phases} phases, so there is nothing to work on.",
+            remedy="check DATABASE_URL; fill it with `runoff seed` or `runoff import`; or pass"
+            " --allow-empty-db if you mean this one.",
+        )
+
+
+class LimitReached(RunoffError):
+    """Stopped on purpose with work left."""
+
+    exit_code = 4
+
+
+class LogUnreadable(RunoffError):
+    """The log cannot be read to its end: damaged, or written by a newer program."""
+
+    exit_code = 5
+
+
+class UnknownEvent(LogUnreadable):
+    """One event is of a type or version this program does not know; it stops there."""
+
+
+class AuditDifference(RunoffError):
+    """An audit found the record and its recomputation to differ."""
+
+    exit_code = 6
+
+
+class StorageFailed(RunoffError):
+    """A write or read failed below us.  Nothing acknowledged is lost; the process stops."""
+
+    exit_code = 74
+
+
+class LogHeld(RunoffError):
+    """Another process holds the log; its holder is named."""
+
+    exit_code = 75
+
+
+class Fenced(RunoffError):
+    """A writer of a later epoch has taken over; this one may not append any more."""
+
+    exit_code = 76
+
+
+class AppendRefused(RunoffError):
+    """The log's own rules refused the append; nothing was written."""
+
+
+class WrongVersion(AppendRefused):
+    """The stream is not at the version that the caller expected."""
+
+
+class CommandReused(AppendRefused):
+    """A command id was used before with other contents."""

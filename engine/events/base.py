@@ -1,0 +1,51 @@
+"""What every event is: a frozen, tagged, complete statement in the past tense."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of an event; frozen like the event itself."""
+
+
+class Event(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True
+):
+    """Base of the union.
+
+    ``schema`` is the version of the type's shape; the codec writes it into the envelope and
+    upcasts older ones on read.  Fields named ``session_id``, ``run_id``, ``phase_id`` and
+    ``attempt_id`` become the envelope's tags.
+    """
+
+    schema: ClassVar[int] = 1
+
+
+class Input(Value, frozen=True):
+    """One fact that a decision read."""
+
+    name: str
+    value: str | int | float | bool | None
+
+
+class Reason(Value, frozen=True, kw_only=True):
+    """Why a decision was taken; every decision carries one.
+
+    ``rule`` and ``version`` name the pure function, ``policy`` the thresholds in force,
+    ``basis`` the last log position that the function had seen, ``inputs`` what it read there,
+    and ``sentence`` says it to a person.
+    """
+
+    rule: str
+    version: int
+    policy: str
+    basis: int
+    inputs: tuple[Input, ...] = ()
+    sentence: str
+
+
+PhaseState = Literal["QUEUED", "EXECUTING", "GATE", "CI_RUNNING", "COMPLETE", "FAILED", "SKIPPED"]
+"""Where a phase stands, in the words of the systems that backlogs come from."""

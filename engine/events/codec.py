@@ -1,0 +1,151 @@
+"""From events to the bytes in the log and back, exactly.
+
+Canonical bytes are msgspec's JSON with fields in declared order: the same event gives the same
+bytes on every machine.  Stored bytes are never written again; older shapes are upcast on read by
+named pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args
+
+import msgspec
+
+from engine.errors import UnknownEvent, UsageProblem
+from engine.events.attempts import AttemptAdopted, AttemptFinished, AttemptSpawned, AttemptStarted
+from engine.events.backlog import (
+    ImportFinished,
+    PhaseRegistered,
+    PhaseRequeued,
+    RunRegistered,
+    TierRegistered,
+)
+from engine.events.base import Event
+from engine.events.diagnosis import BoundaryDetected, FailureFingerprinted, ZeroYieldExplained
+from engine.events.operator import RunReinstated
+from engine.events.session import (
+    EngineStarted,
+    PolicyAdopted,
+    SessionDraining,
+    SessionEnded,
+    SessionResumed,
+    SessionStarted,
+)
+from engine.events.triage import FingerprintStopped, RunJudged, RunStopped
+from engine.events.usage import EstimateImported, UsageImported, UsageRecorded, UsageRejected
+
+EVENT_BYTES_MAX = 256 * 1024
+
+AnyEvent = (
+    RunRegistered
+    | TierRegistered
+    | PhaseRegistered
+    | PhaseRequeued
+    | ImportFinished
+    | EngineStarted
+    | PolicyAdopted
+    | SessionStarted
+    | SessionResumed
+    | SessionDraining
+    | SessionEnded
+    | AttemptStarted
+    | AttemptSpawned
+    | AttemptAdopted
+    | AttemptFinished
+    | UsageRecorded
+    | UsageRejected
+    | UsageImported
+    | EstimateImported
+    | FailureFingerprinted
+    | BoundaryDetected
+    | ZeroYieldExplained
+    | RunJudged
+    | FingerprintStopped
+    | RunStopped
+    | RunReinstated
+)
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+"""(type, schema) → the pure function that turns that shape into the next one."""
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+_decoder_many: msgspec.json.Decoder[list[AnyEvent]] = msgspec.json.Decoder(list[AnyEvent])
+
+
+def event_type(kind: type[Event]) -> str:
+    """The tag of an event class, ``attempt.started`` for AttemptStarted."""
+    return str(kind.__struct_config__.tag)
+
+
+EVENT_CLASSES: Mapping[str, type[Event]] = {event_type(kind): kind for kind in get_args(AnyEvent)}
+SCHEMAS: Mapping[str, int] = {name: kind.schema for name, kind in EVENT_CLASSES.items()}
+
+
+def encode(event: AnyEvent) -> str:
+    """Canonical JSON text of ``event``.
+
+    Raises UsageProblem over 256 KiB, which no event that this program makes by itself reaches:
+    it means that something from outside was not bounded.
+    """
+    data = _encoder.encode(event)
+    if len(data) > EVENT_BYTES_MAX:
+        raise UsageProblem(
+            f"an event of type {event_type(type(event))} has {len(data)} bytes.",
+            remedy=f"shorten its texts; the limit is {EVENT_BYTES_MAX} bytes.",
+        )
+    return data.decode()
+
+
+def decode(data: str, *, event_type: str, schema: int, pos: int) -> AnyEvent:
+    """The event at ``pos``, upcast to today's shape if it is older.
+
+    Raises UnknownEvent, naming position and remedy, for a type, schema or field unknown here.
+    """
+    current = SCHEMAS.get(event_type)
+    if current is None or schema > current:
+        raise _unknown(pos, f"is of type {event_type} version {schema}")
+    try:
+        if schema == current:
+            return _decoder.decode(data)
+        fields = _upcast(msgspec.json.decode(data), event_type, schema, pos)
+        upcast: AnyEvent = msgspec.convert(fields, type=AnyEvent)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise _unknown(pos, f"does not read as {event_type} version {schema} ({error})") from error
+    return upcast
+
+
+def decode_page(page: Sequence[tuple[int, str, int, str]]) -> list[AnyEvent]:
+    """Events of many rows ``(pos, type, schema, data)``, several times faster than one by one.
+
+    Falls back to ``decode`` row by row when any needs upcasting or cannot be read, so that the
+    error names the row.
+    """
+    if all(SCHEMAS.get(row[1]) == row[2] for row in page):
+        try:
+            return _decoder_many.decode("[" + ",".join([row[3] for row in page]) + "]")
+        except (msgspec.ValidationError, msgspec.DecodeError):
+            pass
+    return [
+        decode(data, event_type=kind, schema=schema, pos=pos) for pos, kind, schema, data in page
+    ]
+
+
+def _upcast(fields: dict[str, Any], event_type: str, schema: int, pos: int) -> dict[str, Any]:
+    while schema < SCHEMAS[event_type]:
+        step = UPCASTERS.get((event_type, schema))
+        if step is None:
+            raise _unknown(pos, f"is {event_type} version {schema}, which nothing here upcasts")
+        fields, schema = step(fields), schema + 1
+    return fields
+
+
+def _unknown(pos: int, what: str) -> UnknownEvent:
+    return UnknownEvent(
+        f"the event at position {pos} {what}, which this program cannot read.",
+        remedy="upgrade runoff to the version that wrote this log"
+        f" (`runoff log show --at {pos} --raw` names it); nothing was changed.",
+    )

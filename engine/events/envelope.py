@@ -1,0 +1,83 @@
+"""The envelope: where an event stands in the log, and who put it there."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import msgspec
+
+from engine.events.codec import AnyEvent
+
+GENESIS = bytes(32)
+"""The hash before the first event."""
+
+
+class Record(NamedTuple):
+    """One row of the log, in the column order of the database and of the hash.
+
+    ``pos`` is 1..n without gaps and the only order there is.  ``version`` counts within
+    ``stream``; ``idx`` within ``command_id``; ``request`` is the sha256 of what the command asked.
+    ``occurred_us`` is claimed, ``recorded_us`` the writer's (never decreasing).  ``cause`` is the
+    position of the fact a decision belongs to.  ``hash`` chains every column to the one before.
+    """
+
+    pos: int
+    stream: str
+    version: int
+    command_id: str
+    idx: int
+    request: bytes
+    type: str
+    schema: int
+    occurred_us: int
+    recorded_us: int
+    cause: int | None
+    epoch: int
+    session: str | None
+    run: str | None
+    phase: str | None
+    attempt: str | None
+    actor: str
+    code: str
+    data: str
+    hash: bytes
+
+
+COLUMNS = Record._fields
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What a fold is handed: the event, and the little of its envelope that folds may read."""
+
+    pos: int
+    recorded_us: int
+    event: AnyEvent
+
+
+class Head(NamedTuple):
+    """The end of the log: its last position (0 when empty) and chain hash."""
+
+    pos: int
+    hash: bytes
+
+
+def chain_hash(previous: bytes, columns: tuple[str | int | bytes | None, ...]) -> bytes:
+    """sha256 over the previous hash and every stored column but the hash itself.
+
+    Each column is written as a type letter (``n`` none, ``i`` integer in decimal, ``s`` text in
+    UTF-8, ``b`` bytes), its length in decimal, ``:`` and the bytes, so no two rows read alike.
+    """
+    parts = [previous]
+    for value in columns:
+        if value is None:
+            parts.append(b"n0:")
+        elif isinstance(value, str):
+            text = value.encode()
+            parts.append(b"s%d:%b" % (len(text), text))
+        elif isinstance(value, int):
+            digits = b"%d" % value
+            parts.append(b"i%d:%b" % (len(digits), digits))
+        else:
+            parts.append(b"b%d:%b" % (len(value), value))
+    return hashlib.sha256(b"".join(parts)).digest()

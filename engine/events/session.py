@@ -1,0 +1,85 @@
+"""Who writes the log, and the drain sessions it holds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from engine.events.base import Event, Reason, Value
+
+
+class EngineStarted(Event, frozen=True, kw_only=True, tag="engine.started"):
+    """A process became the one writer; ``epoch`` is one more than any before it."""
+
+    epoch: int
+    host: str
+    boot_id: str
+    pid: int
+    program: str
+    package_version: str
+
+
+class PolicyAdopted(Event, frozen=True, kw_only=True, tag="session.policy_adopted"):
+    """The thresholds and rule versions in force from here on; ``policy_json`` is all of it."""
+
+    session_id: str
+    policy: str
+    policy_sha256: str
+    policy_json: str
+
+
+class Limits(Value, frozen=True, kw_only=True):
+    """What bounds a session.  None means no bound."""
+
+    batch_size: int
+    workers: int
+    per_run_max: int
+    phase_timeout_ms: int
+    grace_ms: int
+    total_ms_max: int | None = None
+    run_id: str | None = None
+    phase_id: str | None = None
+    skip_run_prefixes: tuple[str, ...] = ()
+
+
+class SessionStarted(Event, frozen=True, kw_only=True, tag="session.started"):
+    """A drain began."""
+
+    session_id: str
+    executor: str
+    limits: Limits
+
+
+class SessionResumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
+    """A stopped or interrupted drain goes on, with its counts, under these limits."""
+
+    session_id: str
+    executor: str
+    limits: Limits
+
+
+SessionEnd = Literal[
+    "nothing_eligible",
+    "batch_size",
+    "total_time",
+    "zero_yield_streak",
+    "interrupted",
+    "storage",
+]
+
+
+class SessionDraining(Event, frozen=True, kw_only=True, tag="session.draining"):
+    """From here on this session starts no attempt; running ones may finish."""
+
+    session_id: str
+    because: SessionEnd
+    reason: Reason
+
+
+class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended"):
+    """The last attempt is closed.  ``work_left`` counts the backlog within the session's filter."""
+
+    session_id: str
+    because: SessionEnd
+    active_ms: int
+    attempts: int
+    work_left: int

@@ -1,0 +1,1 @@
+"""Executors: whatever can execute a phase; they report facts and know no store."""
