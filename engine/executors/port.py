@@ -126,7 +126,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit that the child itself reported; ``how`` is ``exit_code 10``, ``events``, ``result``."""
+    """A limit that the child itself reported; ``how``: exit code, events or result."""
 
     kind: BoundaryKind
     how: str
@@ -173,7 +173,7 @@ class Executor(Protocol):
 
     @property
     def name(self) -> str:
-        """As it stands in the log: ``command``, ``scripted``…"""
+        """As it stands in the log, such as ``command`` or ``scripted``."""
         ...
 
     async def run(self, assignment: Assignment, watch: Watch) -> Report:
