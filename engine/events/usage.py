@@ -51,6 +51,8 @@ class UsageRejected(Event, frozen=True, kw_only=True, tag="usage.rejected"):
 class UsageImported(Event, frozen=True, kw_only=True, tag="usage.imported"):
     """A usage row of an imported database.
 
+    ``row_digest`` identifies the row by its number and content, also in a later, longer copy of
+    the source; ``source_row`` is its number there.
     ``split_invented``: the source made up the split between prompt and completion, so only
     ``total_tokens`` may be trusted.  ``run_known`` is false when the source no longer had the run.
     """
@@ -58,6 +60,7 @@ class UsageImported(Event, frozen=True, kw_only=True, tag="usage.imported"):
     run_id: str | None
     phase_id: str | None
     source_row: int
+    row_digest: str
     provider: str
     model: str
     role: str
@@ -70,11 +73,15 @@ class UsageImported(Event, frozen=True, kw_only=True, tag="usage.imported"):
 
 
 class EstimateImported(Event, frozen=True, kw_only=True, tag="usage.estimate_imported"):
-    """A row of predicted against actual output tokens of an imported database."""
+    """A row of predicted against actual output tokens of an imported database.
+
+    ``row_digest`` and ``source_row`` as in UsageImported.
+    """
 
     run_id: str
     phase_id: str
     source_row: int
+    row_digest: str
     category: str | None
     category_raw: str | None
     complexity: str | None
