@@ -1,0 +1,68 @@
+"""Bring stored projections to a position of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.events import GENESIS, Head, Seen, decode_page, event_type
+from engine.store.protocol import FoldRow, LogReader
+from projections.board import FOLDS, Board
+from projections.fold import Checkpoint
+
+
+def seen_page(rows: list[FoldRow]) -> list[Seen]:
+    """Decoded events of one page, as folds take them."""
+    events = decode_page([(row.pos, row.type, row.schema, row.data) for row in rows])
+    return [Seen(row.pos, row.recorded_us, event) for row, event in zip(rows, events, strict=True)]
+
+
+HANDLED: frozenset[str] = frozenset(
+    event_type(kind) for fold in FOLDS.values() for kind in fold.handles
+)
+
+
+async def load_board(reader: LogReader, until: int | None = None) -> Board:
+    """The board at the head, or at position ``until``.
+
+    Starts from the stored rows when they stand at one position that the log still has, and
+    from nothing otherwise: stored projections are a saving, never a source.
+    """
+    head = await reader.head()
+    end = head.pos if until is None else min(until, head.pos)
+    board = await _stored_board(reader, end)
+    await catch_up(board, reader, end)
+    return board
+
+
+async def catch_up(board: Board, reader: LogReader, end: int) -> None:
+    """Feed ``board`` every event up to position ``end``."""
+    pos = board.head.pos
+    while pos < end:
+        rows = await reader.fold_rows(pos, end)
+        if not rows:
+            break
+        for seen in seen_page(rows):
+            board.feed(seen)
+        pos = rows[-1].pos
+    board.head = Head(pos, await reader.hash_at(pos) or GENESIS)
+
+
+async def _stored_board(reader: LogReader, end: int) -> Board:
+    current = {(fold.name, fold.version) for fold in FOLDS.values()}
+    stored = {p.name: p.checkpoint for p in await reader.projections() if p[:2] in current}
+    if len(stored) < len(FOLDS) or not await _usable(stored.values(), reader, end):
+        return Board()
+    return Board(
+        {
+            name: (checkpoint, await reader.projection_rows(name, FOLDS[name].version))
+            for name, checkpoint in stored.items()
+        }
+    )
+
+
+async def _usable(checkpoints: Iterable[Checkpoint], reader: LogReader, end: int) -> bool:
+    points = {(point.pos, point.hash) for point in checkpoints}
+    if len(points) != 1:
+        return False
+    pos, digest = points.pop()
+    return pos <= end and await reader.hash_at(pos) == digest

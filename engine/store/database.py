@@ -1,0 +1,196 @@
+"""Open a SQLite log: for the one writer, or for reading; never create one by accident."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from engine.errors import RunoffError, StorageFailed, WrongDatabase
+from engine.store.location import Location
+from engine.store.migrate import APPLICATION_ID, Migration, pending, statements
+from engine.store.sqlite import SqliteStore, translation
+
+BUSY_TIMEOUT_MS = 5000
+_HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
+_WRITER_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 2000",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA cache_size = -16384",
+    "PRAGMA temp_store = MEMORY",
+)
+_READER_PRAGMAS = (f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}", "PRAGMA query_only = 1")
+
+
+def check_file(location: Location) -> None:
+    """Refuse what is no Runoff log before anything opens it.
+
+    Raises WrongDatabase for a missing, foreign or empty file, LogUnreadable for a damaged header.
+    """
+    path = location.path
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise WrongDatabase(
+                f"{path} is not a file.", remedy="check DATABASE_URL; it must name a database file."
+            )
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except FileNotFoundError:
+        raise WrongDatabase(
+            f"there is no database at {path}.",
+            remedy="check DATABASE_URL; `runoff seed` and `runoff import` start a new one there.",
+        ) from None
+    except OSError as error:
+        raise WrongDatabase(
+            f"cannot read {path}: {error.strerror}.", remedy="check DATABASE_URL and permissions."
+        ) from error
+    _check_header(path, header)
+
+
+def _check_header(path: Path, header: bytes) -> None:
+    if not header:
+        raise WrongDatabase(f"{path} is an empty file, not a Runoff log.", remedy="check the URL.")
+    if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
+        raise WrongDatabase(
+            f"{path} is not a SQLite database.", remedy="check DATABASE_URL; nothing was changed."
+        )
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise WrongDatabase(
+            f"{path} is a SQLite database of another program, not a Runoff log.",
+            remedy="if it is an older backlog, `runoff import` takes it into a log of its own.",
+        )
+
+
+async def open_reader(location: Location) -> SqliteStore:
+    """A store that can only read; changes no byte of the database."""
+    check_file(location)
+    uri = f"file:{quote(str(location.path))}?mode=ro"
+    try:
+        return await _open(uri, _READER_PRAGMAS)
+    except StorageFailed:
+        # A log on read-only media cannot have its shared-memory file made; without a WAL there
+        # is nothing in flight, so reading it as immutable is exact.
+        if location.path.with_name(location.path.name + "-wal").exists():
+            raise
+        return await _open(f"{uri}&immutable=1", _READER_PRAGMAS)
+
+
+async def open_writer(location: Location, *, create: bool) -> SqliteStore:
+    """The writing store, at today's schema.  Hold the WriterLock first.
+
+    ``create`` allows a new file to be started; the caller says so to the user.
+    """
+    fresh = create and _is_fresh(location.path)
+    if not fresh:
+        check_file(location)
+        if not location.path.stat().st_mode & 0o222 or not os.access(location.path, os.W_OK):
+            raise StorageFailed(
+                f"{location.path} is read-only.",
+                remedy="make it writable, or use commands that only read.",
+            )
+    store = await _open(f"file:{quote(str(location.path))}?mode=rwc", _WRITER_PRAGMAS)
+    try:
+        if fresh:
+            # Before WAL mode, so that the mark stands in the file itself from the first moment.
+            await store.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        await store.execute("PRAGMA journal_mode = WAL")
+        await _migrate(store)
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+def is_missing(location: Location) -> bool:
+    """Whether a writer would start a new database here."""
+    return _is_fresh(location.path)
+
+
+def _is_fresh(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0 and path.is_file()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise WrongDatabase(
+            f"cannot look at {path}: {error.strerror}.", remedy="check DATABASE_URL."
+        ) from error
+    if not path.parent.is_dir():
+        raise WrongDatabase(
+            f"there is no folder {path.parent} to put {path.name} in.",
+            remedy="check DATABASE_URL, or make the folder.",
+        )
+    return True
+
+
+async def _open(uri: str, pragmas: Sequence[str]) -> SqliteStore:
+    # Imported here: SQLAlchemy costs about 300 ms, which `runoff --help` must not pay.
+    import aiosqlite  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    async def connect() -> aiosqlite.Connection:
+        return await aiosqlite.connect(uri, uri=True, isolation_level=None)
+
+    engine = create_async_engine("sqlite+aiosqlite://", async_creator=connect, poolclass=NullPool)
+    try:
+        connection = await engine.connect()
+        raw = await connection.get_raw_connection()
+    except DBAPIError as error:
+        await engine.dispose()
+        raise _opening(error.orig) from error
+    except sqlite3.Error as error:
+        await engine.dispose()
+        raise _opening(error) from error
+    store = SqliteStore(engine, connection, raw.driver_connection)
+    try:
+        for pragma in pragmas:
+            await store.execute(pragma)
+        await store.execute("SELECT count(*) FROM sqlite_schema")
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+def _opening(error: Any) -> RunoffError:
+    while error is not None and not isinstance(error, sqlite3.Error):
+        error = error.__cause__
+    if error is None:
+        return StorageFailed("the database could not be opened.", remedy="check permissions.")
+    return translation(error)
+
+
+async def _migrate(store: SqliteStore) -> None:
+    await store.execute(
+        "CREATE TABLE IF NOT EXISTS migrations"
+        " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"
+    )
+    rows = await store.execute("SELECT number, sha256 FROM migrations")
+    applied = {row[0]: row[1] for row in rows}
+    for migration in pending(applied):
+        await _apply(store, migration)
+
+
+async def _apply(store: SqliteStore, migration: Migration) -> None:
+    await store.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements(migration.sql):
+            await store.execute(statement)
+        await store.execute(
+            "INSERT INTO migrations VALUES (?, ?, ?)",
+            (migration.number, migration.name, migration.sha256),
+        )
+        await store.execute("COMMIT")
+    except BaseException:
+        await store.execute("ROLLBACK")
+        raise

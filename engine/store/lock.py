@@ -1,0 +1,44 @@
+"""One writer per log: a POSIX lock on a side file, which dies with the process that holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from engine.errors import LogHeld, StorageFailed
+
+_HOLDER_BYTES_MAX = 512
+
+
+class WriterLock:
+    """Holds ``path`` exclusively until closed.
+
+    ``lockf`` and not ``flock``: an flock is shared by forked children and survived in ones that
+    never reached exec.  The file says who holds it, for people.  Raises LogHeld naming the holder.
+    """
+
+    def __init__(self, path: Path, program: str) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot open {path}: {error.strerror}.",
+                remedy="a writer needs to create files beside the database; check permissions.",
+            ) from error
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._fd, _HOLDER_BYTES_MAX).decode(errors="replace").strip()
+            os.close(self._fd)
+            raise LogHeld(
+                f"another process holds this log: {holder or 'unknown'}.",
+                remedy="wait for it or stop it; reading commands work meanwhile.",
+            ) from error
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{program}, pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Let the log go."""
+        os.close(self._fd)

@@ -1,0 +1,168 @@
+"""The log in memory: for tests, simulations and dry runs; same rules, no disk."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from engine.errors import AppendRefused, Fenced
+from engine.events import GENESIS, Head, Record
+from engine.store.protocol import PAGE_ROWS, FoldRow, Prior, Query, StoredProjection
+from projections.fold import Change, Checkpoint
+
+
+class MemoryStore:
+    """An event store that lives as long as the object.  One transaction at a time."""
+
+    def __init__(self) -> None:
+        self._log: list[Record] = []
+        self._commands: dict[str, Prior] = {}
+        self._versions: dict[str, int] = {}
+        self._open: dict[tuple[str | None, str | None], str | None] = {}
+        self._projections: dict[tuple[str, int], tuple[Checkpoint, dict[str, str]]] = {}
+
+    async def head(self) -> Head:
+        """The end of the log."""
+        return Head(self._log[-1].pos, self._log[-1].hash) if self._log else Head(0, GENESIS)
+
+    async def last_epoch(self) -> int:
+        """The epoch of the last event, 0 when there is none."""
+        return self._log[-1].epoch if self._log else 0
+
+    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
+        """The next records beyond position ``after``."""
+        if query.newest_first:
+            rows = reversed(self._log[: after - 1] if after else self._log)
+        else:
+            rows = iter(self._log[after:])
+        found: list[Record] = []
+        for record in rows:
+            if len(found) == limit:
+                break
+            if _matches(query, record):
+                found.append(record)
+        return found
+
+    async def fold_rows(
+        self, after: int, until: int, types: frozenset[str] | None = None
+    ) -> list[FoldRow]:
+        """The next page of rows in ``after`` < pos <= ``until``."""
+        rows = (r for r in self._log[after:until] if types is None or r.type in types)
+        return [
+            FoldRow(r.pos, r.recorded_us, r.type, r.schema, r.data)
+            for r, _ in zip(rows, range(PAGE_ROWS), strict=False)
+        ]
+
+    async def hash_at(self, pos: int) -> bytes | None:
+        """The chain hash at ``pos``."""
+        return self._log[pos - 1].hash if 0 < pos <= len(self._log) else None
+
+    async def projections(self) -> list[StoredProjection]:
+        """Every stored projection version and its checkpoint."""
+        return [
+            StoredProjection(name, version, point)
+            for (name, version), (point, _) in sorted(self._projections.items())
+        ]
+
+    async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
+        """All rows of a stored projection, in key order."""
+        return sorted(self._projections[name, version][1].items())
+
+    async def drop_projection(self, name: str, version: int) -> None:
+        """Forget a projection."""
+        self._projections.pop((name, version), None)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+        """Begin; what was appended is taken back if the block raises."""
+        length = len(self._log)
+        transaction = MemoryTransaction(self)
+        try:
+            yield transaction
+        except BaseException:
+            del self._log[length:]
+            self._reindex()
+            raise
+        for name, version, changes, checkpoint in transaction.kept:
+            _, rows = self._projections.get((name, version), (None, {}))
+            rows.update(changes)
+            self._projections[name, version] = (checkpoint, rows)
+
+    def _reindex(self) -> None:
+        log, self._log = self._log, []
+        self._commands, self._versions, self._open = {}, {}, {}
+        for record in log:
+            self._add(record)
+
+    def _add(self, record: Record) -> None:
+        self._refuse(record)
+        prior = self._commands.get(record.command_id)
+        first = prior.first_pos if prior else record.pos
+        self._commands[record.command_id] = Prior(record.request, first, record.pos)
+        self._versions[record.stream] = record.version
+        phase = (record.run, record.phase)
+        if record.type == "attempt.started":
+            self._open[phase] = record.attempt
+        elif record.type == "attempt.finished":
+            del self._open[phase]
+        self._log.append(record)
+
+    def _refuse(self, record: Record) -> None:
+        last = self._log[-1] if self._log else None
+        if record.pos != len(self._log) + 1 or (
+            last and (record.epoch < last.epoch or record.recorded_us < last.recorded_us)
+        ):
+            raise Fenced("the log has moved on under this writer.", remedy="start again.")
+        if record.version != self._versions.get(record.stream, 0) + 1:
+            raise AppendRefused("a stream's version is taken.", remedy="read the stream again.")
+        phase = (record.run, record.phase)
+        if record.type == "attempt.started" and phase in self._open:
+            raise AppendRefused("the phase has an open attempt.", remedy="wait until it ends.")
+        if record.type == "attempt.finished" and self._open.get(phase) != record.attempt:
+            raise AppendRefused("the attempt is not open.", remedy="it was closed already.")
+
+
+class MemoryTransaction:
+    """One atomic append to a MemoryStore."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.kept: list[tuple[str, int, Sequence[Change], Checkpoint]] = []
+
+    async def prior(self, command_ids: Sequence[str]) -> dict[str, Prior]:
+        """Those of ``command_ids`` that the log already holds."""
+        known = self._store._commands  # noqa: SLF001  a transaction is a part of its store
+        return {name: known[name] for name in command_ids if name in known}
+
+    async def versions(self, streams: Sequence[str]) -> dict[str, int]:
+        """The last version of each stream."""
+        return {name: self._store._versions.get(name, 0) for name in streams}  # noqa: SLF001
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Add rows that continue the log."""
+        for record in records:
+            self._store._add(record)  # noqa: SLF001
+
+    async def keep(
+        self, name: str, version: int, changes: Sequence[Change], checkpoint: Checkpoint
+    ) -> None:
+        """Write rows of a projection and how far it has read."""
+        self.kept.append((name, version, changes, checkpoint))
+
+
+def _matches(query: Query, record: Record) -> bool:
+    tags = (
+        (query.session, record.session),
+        (query.run, record.run),
+        (query.phase, record.phase),
+        (query.attempt, record.attempt),
+    )
+    if any(wanted is not None and wanted != found for wanted, found in tags):
+        return False
+    if query.until is not None and record.pos > query.until:
+        return False
+    return not query.types or any(fnmatch.fnmatchcase(record.type, t) for t in query.types)

@@ -1,0 +1,138 @@
+"""What a store must do: read in pages, and append inside one transaction.
+
+A store knows rows, not what they mean.  Positions, versions and hashes are computed by the
+recorder; the store refuses rows that do not continue the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from engine.events import Head, Record
+from projections.fold import Change, Checkpoint
+
+PAGE_ROWS = 2000
+"""How many rows a reader takes at once: a million events by ``fetchall`` take 555 MB, in pages
+24 MB."""
+
+
+class FoldRow(NamedTuple):
+    """The columns a fold needs."""
+
+    pos: int
+    recorded_us: int
+    type: str
+    schema: int
+    data: str
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records to read; every given tag must match.  ``types`` may end in ``*``."""
+
+    session: str | None = None
+    run: str | None = None
+    phase: str | None = None
+    attempt: str | None = None
+    types: tuple[str, ...] = ()
+    until: int | None = None
+    newest_first: bool = False
+
+
+class Prior(NamedTuple):
+    """What a command id did before."""
+
+    request: bytes
+    first_pos: int
+    last_pos: int
+
+
+class StoredProjection(NamedTuple):
+    """One version of a projection as stored."""
+
+    name: str
+    version: int
+    checkpoint: Checkpoint
+
+
+class Transaction(Protocol):
+    """One atomic append.  Everything in it becomes visible together, or nothing does."""
+
+    async def prior(self, command_ids: Sequence[str]) -> dict[str, Prior]:
+        """Those of ``command_ids`` that the log already holds."""
+        ...
+
+    async def versions(self, streams: Sequence[str]) -> dict[str, int]:
+        """The last version of each stream; 0 for a new one."""
+        ...
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Add rows that continue the log.
+
+        Raises Fenced when another writer has moved the head or an epoch is newer, AppendRefused
+        when the rows break a rule of the log (a second open attempt of a phase, a reused key).
+        """
+        ...
+
+    async def keep(
+        self, name: str, version: int, changes: Sequence[Change], checkpoint: Checkpoint
+    ) -> None:
+        """Write rows of a projection and how far it has read."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reading; never changes a byte of the log."""
+
+    async def head(self) -> Head:
+        """The end of the log."""
+        ...
+
+    async def last_epoch(self) -> int:
+        """The epoch of the last event, 0 when there is none."""
+        ...
+
+    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
+        """The next records beyond position ``after`` (before it when newest first; 0 = all)."""
+        ...
+
+    async def fold_rows(
+        self, after: int, until: int, types: frozenset[str] | None = None
+    ) -> list[FoldRow]:
+        """The next page of at most PAGE_ROWS rows in ``after`` < pos <= ``until``."""
+        ...
+
+    async def hash_at(self, pos: int) -> bytes | None:
+        """The chain hash at ``pos``, None when the log has no such position."""
+        ...
+
+    async def projections(self) -> list[StoredProjection]:
+        """Every stored projection version and its checkpoint."""
+        ...
+
+    async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
+        """All rows of a stored projection, in key order."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and threads."""
+        ...
+
+
+class EventStore(LogReader, Protocol):
+    """Reading and appending."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Begin; commit at the end of the block, roll back if it raises.
+
+        Raises StorageFailed when the commit did not happen or may not have: the caller must stop,
+        not try again.
+        """
+        ...
+
+    async def drop_projection(self, name: str, version: int) -> None:
+        """Forget a projection's rows and checkpoint; they can always be rebuilt."""
+        ...

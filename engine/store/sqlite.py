@@ -1,0 +1,248 @@
+"""The log in SQLite: WAL, every acknowledged commit on disk, one writing connection.
+
+SQLAlchemy opens the connections; the two hot paths talk to aiosqlite's connection underneath,
+because each SQLAlchemy statement costs four thread hops where one is enough (docs/adr/0004).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from engine.errors import (
+    AppendRefused,
+    Fenced,
+    LogHeld,
+    LogUnreadable,
+    RunoffError,
+    StorageFailed,
+)
+from engine.events import COLUMNS, GENESIS, Head, Record
+from engine.store.protocol import PAGE_ROWS, FoldRow, Prior, Query, StoredProjection
+from projections.fold import Change, Checkpoint
+
+if TYPE_CHECKING:
+    import aiosqlite
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
+_INSERT = (
+    f"INSERT INTO events ({', '.join(COLUMNS)})"  # noqa: S608  fixed names
+    f" VALUES ({', '.join('?' * len(COLUMNS))})"
+)
+_FOLD = "SELECT pos, recorded_us, type, schema, data FROM events WHERE pos > ? AND pos <= ?"
+_NAMES_PER_QUERY = 500
+
+
+class SqliteStore:
+    """An event store in one SQLite file; made by ``engine.store.database``."""
+
+    def __init__(self, engine: AsyncEngine, connection: AsyncConnection, driver: Any) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._driver = cast("aiosqlite.Connection", driver)
+        self._tables: set[tuple[str, int]] = set()
+
+    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
+        """Run one statement in one thread hop; its rows."""
+        with translated():
+            return list(await self._driver.execute_fetchall(sql, parameters))
+
+    async def head(self) -> Head:
+        """The end of the log."""
+        rows = await self.execute("SELECT pos, hash FROM events ORDER BY pos DESC LIMIT 1")
+        return Head(*rows[0]) if rows else Head(0, GENESIS)
+
+    async def last_epoch(self) -> int:
+        """The epoch of the last event, 0 when there is none."""
+        rows = await self.execute("SELECT epoch FROM events ORDER BY pos DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
+    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
+        """The next records beyond position ``after``."""
+        where, parameters = _conditions(query, after)
+        order = "DESC" if query.newest_first else "ASC"
+        sql = f"{_SELECT} WHERE {where} ORDER BY pos {order} LIMIT ?"
+        return [Record(*row) for row in await self.execute(sql, (*parameters, limit))]
+
+    async def fold_rows(
+        self, after: int, until: int, types: frozenset[str] | None = None
+    ) -> list[FoldRow]:
+        """The next page of rows in ``after`` < pos <= ``until``."""
+        parameters: list[int | str] = [after, until]
+        if types is None:
+            sql = f"{_FOLD} ORDER BY pos LIMIT {PAGE_ROWS}"
+        else:
+            marks = ",".join("?" * len(types))
+            sql = f"{_FOLD} AND +type IN ({marks}) ORDER BY pos LIMIT {PAGE_ROWS}"
+            parameters += sorted(types)
+        return [FoldRow(*row) for row in await self.execute(sql, parameters)]
+
+    async def hash_at(self, pos: int) -> bytes | None:
+        """The chain hash at ``pos``."""
+        rows = await self.execute("SELECT hash FROM events WHERE pos = ?", (pos,))
+        return rows[0][0] if rows else None
+
+    async def projections(self) -> list[StoredProjection]:
+        """Every stored projection version and its checkpoint."""
+        rows = await self.execute(
+            "SELECT name, version, pos, hash, digest FROM projections ORDER BY name, version"
+        )
+        return [StoredProjection(r[0], r[1], Checkpoint(r[2], r[3], r[4])) for r in rows]
+
+    async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
+        """All rows of a stored projection, in key order."""
+        table = _table(name, version)
+        rows = await self.execute(f"SELECT key, data FROM {table} ORDER BY key")  # noqa: S608
+        return [(key, data) for key, data in rows]
+
+    async def drop_projection(self, name: str, version: int) -> None:
+        """Forget a projection; its rows can always be rebuilt."""
+        async with self.transaction():
+            self._tables.discard((name, version))
+            await self.execute(f"DROP TABLE IF EXISTS {_table(name, version)}")
+            await self.execute(
+                "DELETE FROM projections WHERE name = ? AND version = ?", (name, version)
+            )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+        """Begin immediately, commit at the end of the block."""
+        await self.execute("BEGIN IMMEDIATE")
+        try:
+            yield SqliteTransaction(self._driver, self._tables)
+            with translated():
+                await self._driver.commit()
+        except BaseException:
+            self._tables.clear()
+            with translated():
+                await self._driver.rollback()
+            raise
+
+    async def close(self) -> None:
+        """Close connection and thread; an open aiosqlite thread would hang the interpreter."""
+        await self._connection.close()
+        await self._engine.dispose()
+
+
+class SqliteTransaction:
+    """One atomic append to a SqliteStore."""
+
+    def __init__(self, driver: aiosqlite.Connection, tables: set[tuple[str, int]]) -> None:
+        self._driver = driver
+        self._tables = tables
+
+    async def prior(self, command_ids: Sequence[str]) -> dict[str, Prior]:
+        """Those of ``command_ids`` that the log already holds."""
+        sql = "SELECT command_id, min(request), min(pos), max(pos) FROM events WHERE command_id"
+        rows = await self._by_name(sql, command_ids)
+        return {row[0]: Prior(*row[1:]) for row in rows}
+
+    async def versions(self, streams: Sequence[str]) -> dict[str, int]:
+        """The last version of each stream."""
+        rows = await self._by_name("SELECT stream, max(version) FROM events WHERE stream", streams)
+        return dict.fromkeys(streams, 0) | {row[0]: row[1] for row in rows}
+
+    async def _by_name(self, sql: str, names: Sequence[str]) -> list[Any]:
+        found: list[Any] = []
+        column = sql.rpartition(" ")[2]
+        for start in range(0, len(names), _NAMES_PER_QUERY):
+            part = names[start : start + _NAMES_PER_QUERY]
+            marks = ",".join("?" * len(part))
+            with translated():
+                found += await self._driver.execute_fetchall(
+                    f"{sql} IN ({marks}) GROUP BY {column}", part
+                )
+        return found
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Add rows that continue the log."""
+        with translated():
+            await self._driver.executemany(_INSERT, records)
+
+    async def keep(
+        self, name: str, version: int, changes: Sequence[Change], checkpoint: Checkpoint
+    ) -> None:
+        """Write rows of a projection and how far it has read."""
+        table = _table(name, version)
+        with translated():
+            if (name, version) not in self._tables:
+                await self._driver.execute_fetchall(
+                    f"CREATE TABLE IF NOT EXISTS {table}"
+                    " (key TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID"
+                )
+                self._tables.add((name, version))
+            if changes:
+                await self._driver.executemany(
+                    f"INSERT INTO {table} (key, data) VALUES (?, ?)"  # noqa: S608
+                    " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
+                    changes,
+                )
+            await self._driver.execute_fetchall(
+                "INSERT OR REPLACE INTO projections VALUES (?, ?, ?, ?, ?)",
+                (name, version, *checkpoint),
+            )
+
+
+def _table(name: str, version: int) -> str:
+    assert name.replace("_", "").isalnum(), name
+    return f"projection_{name}_v{version}"
+
+
+def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
+    parts = ["1"]
+    parameters: list[Any] = []
+    for column in ("session", "run", "phase", "attempt"):
+        value = getattr(query, column)
+        if value is not None:
+            parts.append(f"{column} = ?")
+            parameters.append(value)
+    if after:
+        parts.append("pos < ?" if query.newest_first else "pos > ?")
+        parameters.append(after)
+    if query.until is not None:
+        parts.append("pos <= ?")
+        parameters.append(query.until)
+    if query.types:
+        parts.append("(" + " OR ".join(["type GLOB ?"] * len(query.types)) + ")")
+        parameters += query.types
+    return " AND ".join(parts), parameters
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translation(error) from error
+
+
+def translation(error: sqlite3.Error) -> RunoffError:
+    """What an error of SQLite means to the person running this, by its result code."""
+    text = str(error)
+    if text.startswith("runoff: fenced") or "only grows at its end" in text:
+        return Fenced(
+            "another writer has appended to this log.", remedy="start again; nothing was lost."
+        )
+    if isinstance(error, sqlite3.IntegrityError):
+        return AppendRefused(f"the log refused an append: {text}.", remedy="read the log again.")
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    match code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return LogHeld(
+                "the database is locked by another program.",
+                remedy="close whatever else has it open for writing, then start again.",
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
+            return LogUnreadable(
+                f"the database cannot be read: {text}.",
+                remedy="restore it from a backup; `runoff verify` names what is damaged.",
+            )
+        case _:
+            return StorageFailed(
+                f"the database could not be used: {text}.",
+                remedy="check free space, permissions and the disk; what was acknowledged is safe.",
+            )

@@ -1,0 +1,146 @@
+"""The backlog: where every phase stands, one row a phase."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from engine.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Ending,
+    Order,
+    PhaseRegistered,
+    PhaseRequeued,
+    PhaseState,
+    Seen,
+)
+from projections.fold import Fold, join
+
+REASON_CHARS_MAX = 200
+
+UNFINISHED: frozenset[PhaseState] = frozenset({"QUEUED", "EXECUTING", "FAILED"})
+"""States that later phases wait for.  GATE and CI_RUNNING are past execution: what remains of
+them is not ours to drain."""
+
+
+class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One phase as of one position.
+
+    Since the last requeue: ``number`` attempts were started, ``attempts`` of them proved something
+    or are still open, ``orphans`` were lost with their engine.  ``registered_pos`` is where its
+    whole description stands in the log and the last tie-breaker of the queue.
+    ``reason`` is the newest failure's own text, never an older one's.
+    """
+
+    run_id: str
+    phase_id: str
+    tier_id: str
+    tier_index: int
+    phase_index: int
+    order: Order
+    after: tuple[str, ...]
+    state: PhaseState
+    category: str | None
+    complexity: str | None
+    reason: str | None
+    registered_pos: int
+    number: int = 0
+    attempts: int = 0
+    orphans: int = 0
+    attempts_total: int = 0
+    open_attempt: str | None = None
+    last_session: str | None = None
+    last_ending: Ending | None = None
+    last_pos: int = 0
+    yield_events: int = 0
+    tokens: int = 0
+
+
+Handled = PhaseRegistered | PhaseRequeued | AttemptStarted | AttemptFinished
+
+
+def _keys(seen: Seen) -> tuple[str, ...]:
+    event = seen.event
+    assert isinstance(event, Handled)
+    return (join(event.run_id, event.phase_id),)
+
+
+def _apply(state: PhaseStanding | None, seen: Seen) -> PhaseStanding:
+    event = seen.event
+    assert isinstance(event, Handled)
+    if isinstance(event, PhaseRegistered):
+        return _registered(event, seen.pos)
+    assert state is not None, f"{event.run_id}/{event.phase_id} was never registered"
+    match event:
+        case PhaseRequeued():
+            return replace(
+                state,
+                state="QUEUED",
+                reason=None,
+                number=0,
+                attempts=0,
+                orphans=0,
+                last_pos=seen.pos,
+            )
+        case AttemptStarted():
+            return replace(
+                state,
+                state="EXECUTING",
+                number=event.number,
+                attempts=state.attempts + 1,
+                attempts_total=state.attempts_total + 1,
+                open_attempt=event.attempt_id,
+                last_session=event.session_id,
+                last_pos=seen.pos,
+            )
+        case AttemptFinished():
+            return _finished(state, event, seen.pos)
+        case _:
+            assert_never(event)
+
+
+def _registered(event: PhaseRegistered, pos: int) -> PhaseStanding:
+    return PhaseStanding(
+        run_id=event.run_id,
+        phase_id=event.phase_id,
+        tier_id=event.tier_id,
+        tier_index=event.tier_index,
+        phase_index=event.phase_index,
+        order=event.order,
+        after=event.after,
+        state=event.state,
+        category=event.category,
+        complexity=event.complexity,
+        reason=event.last_failure_reason and event.last_failure_reason[:REASON_CHARS_MAX],
+        registered_pos=pos,
+        last_pos=pos,
+    )
+
+
+def _finished(state: PhaseStanding, event: AttemptFinished, pos: int) -> PhaseStanding:
+    unproved = event.ending in ("abandoned", "orphaned")
+    return replace(
+        state,
+        state=event.final_state,
+        attempts=state.attempts - unproved,
+        orphans=state.orphans + (event.ending == "orphaned"),
+        open_attempt=None,
+        reason=state.reason if unproved else event.error and event.error[:REASON_CHARS_MAX],
+        last_ending=event.ending,
+        last_pos=pos,
+        yield_events=state.yield_events + event.yield_events,
+        tokens=state.tokens + event.tokens,
+    )
+
+
+BACKLOG: Fold[PhaseStanding] = Fold(
+    name="backlog",
+    version=1,
+    state=PhaseStanding,
+    handles=frozenset({PhaseRegistered, PhaseRequeued, AttemptStarted, AttemptFinished}),
+    keys=_keys,
+    apply=_apply,
+)

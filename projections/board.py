@@ -1,0 +1,66 @@
+"""The board: every projection side by side, at one position of the log.
+
+The writer keeps one at the head and decides against it; a reader builds one from stored rows and
+the events after them; an auditor builds one from nothing.  All three are the same folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from engine.events import GENESIS, Head, Seen
+from projections.backlog import BACKLOG, PhaseStanding
+from projections.fingerprints import FINGERPRINTS, FingerprintCount
+from projections.fold import Checkpoint, Fold, Keyed
+from projections.run_triage import RUN_TRIAGE, RunStanding
+from projections.sessions import SESSIONS, SessionStanding
+from projections.timeline import TIMELINE, Minute
+from projections.zero_yield import ZERO_YIELD, YieldCounts
+
+FOLDS: Mapping[str, Fold[Any]] = {
+    fold.name: fold for fold in (BACKLOG, RUN_TRIAGE, FINGERPRINTS, SESSIONS, ZERO_YIELD, TIMELINE)
+}
+"""Every projection there is, by name."""
+
+StoredRows = Mapping[str, tuple[Checkpoint, Iterable[tuple[str, str]]]]
+
+
+class Board:
+    """All projections at ``head``.
+
+    ``stored``: rows with their checkpoint by projection name; whatever is missing starts empty.
+    All checkpoints handed in must stand at the same position.
+    """
+
+    def __init__(self, stored: StoredRows | None = None) -> None:
+        stored = stored or {}
+        self.backlog: Keyed[PhaseStanding] = _keyed(BACKLOG, stored)
+        self.runs: Keyed[RunStanding] = _keyed(RUN_TRIAGE, stored)
+        self.fingerprints: Keyed[FingerprintCount] = _keyed(FINGERPRINTS, stored)
+        self.sessions: Keyed[SessionStanding] = _keyed(SESSIONS, stored)
+        self.zero_yield: Keyed[YieldCounts] = _keyed(ZERO_YIELD, stored)
+        self.timeline: Keyed[Minute] = _keyed(TIMELINE, stored)
+        self.all: tuple[Keyed[Any], ...] = (
+            self.backlog,
+            self.runs,
+            self.fingerprints,
+            self.sessions,
+            self.zero_yield,
+            self.timeline,
+        )
+        heads = {(point.pos, point.hash) for point, _ in stored.values()}
+        assert len(heads) <= 1, "projections of one board stand at one position"
+        self.head = Head(*heads.pop()) if heads else Head(0, GENESIS)
+
+    def feed(self, seen: Seen) -> None:
+        """Fold one event into every projection it touches."""
+        for keyed in self.all:
+            keyed.feed(seen)
+
+
+def _keyed(fold: Fold[Any], stored: StoredRows) -> Keyed[Any]:
+    if fold.name not in stored:
+        return Keyed(fold)
+    point, rows = stored[fold.name]
+    return Keyed(fold, rows, int.from_bytes(point.digest, "big"))

@@ -1,0 +1,176 @@
+"""Which runs deserve more attempts: one row a run, rebuilt from the log alone."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from engine.events import (
+    AttemptFinished,
+    AttemptStarted,
+    PhaseRegistered,
+    RunJudged,
+    RunRegistered,
+    RunReinstated,
+    RunStopped,
+    Seen,
+)
+from projections.fold import Fold
+
+Standing = Literal["unsampled", "promising", "inconclusive", "deprioritized"]
+
+
+class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One run as of one position.
+
+    ``standing`` outlives sessions, until an operator reinstates the run, which begins a new
+    ``generation``.  What stops only one session (``stopped``) and what is counted within one
+    (``session_*``) belongs to ``session_id`` and starts anew in the next.
+    """
+
+    run_id: str
+    origin: str = "unknown"
+    registered_state: str = "UNKNOWN"
+    phases: int = 0
+    standing: Standing = "unsampled"
+    because: str | None = None
+    verdict_pos: int | None = None
+    sample: str | None = None
+    generation: int = 1
+    open: int = 0
+    attempts: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    yield_events: int = 0
+    tokens: int = 0
+    session_id: str | None = None
+    session_attempts: int = 0
+    session_timeouts: int = 0
+    stopped: str | None = None
+    stopped_pos: int | None = None
+
+    def stopped_in(self, session_id: str) -> str | None:
+        """Why the run is stopped within ``session_id``, or None."""
+        return self.stopped if self.session_id == session_id else None
+
+    def timeouts_in(self, session_id: str) -> int:
+        """Attempts of the run that timed out within ``session_id``."""
+        return self.session_timeouts if self.session_id == session_id else 0
+
+
+Handled = (
+    RunRegistered
+    | PhaseRegistered
+    | AttemptStarted
+    | AttemptFinished
+    | RunJudged
+    | RunStopped
+    | RunReinstated
+)
+
+
+def _keys(seen: Seen) -> tuple[str, ...]:
+    event = seen.event
+    assert isinstance(event, Handled)
+    return (event.run_id,)
+
+
+def _apply(state: RunStanding | None, seen: Seen) -> RunStanding:
+    event = seen.event
+    assert isinstance(event, Handled)
+    if state is None:
+        state = RunStanding(run_id=event.run_id)
+    match event:
+        case RunRegistered():
+            return replace(state, origin=event.origin, registered_state=event.state)
+        case PhaseRegistered():
+            return replace(state, phases=state.phases + 1)
+        case AttemptStarted():
+            state = _in_session(state, event.session_id)
+            return replace(
+                state,
+                open=state.open + 1,
+                attempts=state.attempts + 1,
+                session_attempts=state.session_attempts + 1,
+            )
+        case AttemptFinished():
+            return _finished(_in_session(state, event.session_id), event)
+        case RunJudged():
+            return replace(
+                state,
+                standing=event.verdict,
+                because=event.because,
+                verdict_pos=seen.pos,
+                sample=event.attempt_id,
+            )
+        case RunStopped():
+            state = _in_session(state, event.session_id)
+            return replace(state, stopped=event.because, stopped_pos=seen.pos)
+        case RunReinstated():
+            return _reinstated(state, event)
+        case _:
+            assert_never(event)
+
+
+def _in_session(state: RunStanding, session_id: str) -> RunStanding:
+    """Counts of an earlier session do not carry over."""
+    if state.session_id == session_id:
+        return state
+    return replace(
+        state,
+        session_id=session_id,
+        session_attempts=0,
+        session_timeouts=0,
+        stopped=None,
+        stopped_pos=None,
+    )
+
+
+def _finished(state: RunStanding, event: AttemptFinished) -> RunStanding:
+    timed_out = event.ending == "timed_out"
+    return replace(
+        state,
+        open=state.open - 1,
+        succeeded=state.succeeded + (event.ending == "succeeded"),
+        failed=state.failed + (event.ending in ("failed", "broke")),
+        timed_out=state.timed_out + timed_out,
+        session_timeouts=state.session_timeouts + timed_out,
+        yield_events=state.yield_events + event.yield_events,
+        tokens=state.tokens + event.tokens,
+    )
+
+
+def _reinstated(state: RunStanding, event: RunReinstated) -> RunStanding:
+    return replace(
+        state,
+        standing="unsampled",
+        because=None,
+        verdict_pos=None,
+        sample=None,
+        generation=event.generation,
+        stopped=None,
+        stopped_pos=None,
+    )
+
+
+RUN_TRIAGE: Fold[RunStanding] = Fold(
+    name="run_triage",
+    version=1,
+    state=RunStanding,
+    handles=frozenset(
+        {
+            RunRegistered,
+            PhaseRegistered,
+            AttemptStarted,
+            AttemptFinished,
+            RunJudged,
+            RunStopped,
+            RunReinstated,
+        }
+    ),
+    keys=_keys,
+    apply=_apply,
+)

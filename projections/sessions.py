@@ -1,0 +1,167 @@
+"""Drain sessions: limits, counts and how each stands, one row a session."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from engine.events import (
+    AttemptFinished,
+    AttemptStarted,
+    BoundaryDetected,
+    Limits,
+    PolicyAdopted,
+    Seen,
+    SessionDraining,
+    SessionEnd,
+    SessionEnded,
+    SessionResumed,
+    SessionStarted,
+)
+from projections.fold import Fold
+
+SessionStatus = Literal["running", "draining", "ended"]
+
+
+class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One session as of one position.
+
+    ``active_ms`` is time spent in parts of the session that have ended; the part that runs began
+    at ``part_started_us``.  ``zero_streak`` counts the latest finished attempts without yield.
+    """
+
+    session_id: str
+    status: SessionStatus = "running"
+    because: SessionEnd | None = None
+    executor: str = ""
+    limits: Limits | None = None
+    policy: str = ""
+    policy_json: str = ""
+    started_us: int = 0
+    part_started_us: int = 0
+    last_us: int = 0
+    active_ms: int = 0
+    parts: int = 0
+    open: int = 0
+    attempts: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    abandoned: int = 0
+    orphaned: int = 0
+    yield_events: int = 0
+    tokens: int = 0
+    zero_streak: int = 0
+    boundary_hits: int = 0
+    work_left: int | None = None
+
+
+Handled = (
+    PolicyAdopted
+    | SessionStarted
+    | SessionResumed
+    | SessionDraining
+    | SessionEnded
+    | AttemptStarted
+    | AttemptFinished
+    | BoundaryDetected
+)
+
+
+def _keys(seen: Seen) -> tuple[str, ...]:
+    event = seen.event
+    assert isinstance(event, Handled)
+    return (event.session_id,)
+
+
+def _apply(state: SessionStanding | None, seen: Seen) -> SessionStanding:
+    event = seen.event
+    assert isinstance(event, Handled)
+    state = state or SessionStanding(session_id=event.session_id)
+    state = replace(state, last_us=seen.recorded_us)
+    match event:
+        case PolicyAdopted():
+            return replace(state, policy=event.policy, policy_json=event.policy_json)
+        case SessionStarted() | SessionResumed():
+            return _begun(state, event, seen.recorded_us)
+        case SessionDraining():
+            return replace(state, status="draining", because=event.because)
+        case SessionEnded():
+            return _ended(state, event)
+        case AttemptStarted():
+            return replace(state, open=state.open + 1, attempts=state.attempts + 1)
+        case AttemptFinished():
+            return _finished(state, event)
+        case BoundaryDetected():
+            hit = event.disposition == "stopped_by"
+            return replace(state, boundary_hits=state.boundary_hits + hit)
+
+
+def _begun(
+    state: SessionStanding, event: SessionStarted | SessionResumed, now_us: int
+) -> SessionStanding:
+    # A part that ended by a crash has no end event; its time runs to the last thing it recorded.
+    crashed_ms = max(0, state.last_us - state.part_started_us) // 1000
+    lost = crashed_ms if state.parts and state.status != "ended" else 0
+    return replace(
+        state,
+        status="running",
+        because=None,
+        executor=event.executor,
+        limits=event.limits,
+        started_us=state.started_us or now_us,
+        part_started_us=now_us,
+        active_ms=state.active_ms + lost,
+        parts=state.parts + 1,
+        work_left=None,
+    )
+
+
+def _ended(state: SessionStanding, event: SessionEnded) -> SessionStanding:
+    return replace(
+        state,
+        status="ended",
+        because=event.because,
+        active_ms=event.active_ms,
+        work_left=event.work_left,
+    )
+
+
+def _finished(state: SessionStanding, event: AttemptFinished) -> SessionStanding:
+    unproved = event.ending in ("abandoned", "orphaned")
+    streak = state.zero_streak if unproved else state.zero_streak + 1
+    return replace(
+        state,
+        open=state.open - 1,
+        succeeded=state.succeeded + (event.ending == "succeeded"),
+        failed=state.failed + (event.ending in ("failed", "broke")),
+        timed_out=state.timed_out + (event.ending == "timed_out"),
+        abandoned=state.abandoned + (event.ending == "abandoned"),
+        orphaned=state.orphaned + (event.ending == "orphaned"),
+        yield_events=state.yield_events + event.yield_events,
+        tokens=state.tokens + event.tokens,
+        zero_streak=0 if event.yield_events else streak,
+    )
+
+
+SESSIONS: Fold[SessionStanding] = Fold(
+    name="sessions",
+    version=1,
+    state=SessionStanding,
+    handles=frozenset(
+        {
+            PolicyAdopted,
+            SessionStarted,
+            SessionResumed,
+            SessionDraining,
+            SessionEnded,
+            AttemptStarted,
+            AttemptFinished,
+            BoundaryDetected,
+        }
+    ),
+    keys=_keys,
+    apply=_apply,
+)

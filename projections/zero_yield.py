@@ -1,0 +1,99 @@
+"""Zero-yield statistics: why attempts produced no usage, in all, per session and per run."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from engine.events import (
+    AttemptFinished,
+    BoundaryDetected,
+    Seen,
+    UsageImported,
+    UsageRecorded,
+    ZeroYieldExplained,
+)
+from projections.fold import Fold, join
+
+TOTAL = "total"
+
+
+class YieldCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of one scope as of one position.
+
+    ``zero_yield`` maps each reason to its attempts, and sums to ``finished`` - ``with_yield``;
+    ``boundaries`` maps each kind to the attempts that it stopped.
+    """
+
+    finished: int = 0
+    with_yield: int = 0
+    zero_yield: dict[str, int] = {}
+    boundaries: dict[str, int] = {}
+    usage_recorded: int = 0
+    usage_imported: int = 0
+    tokens: int = 0
+
+
+Handled = AttemptFinished | ZeroYieldExplained | BoundaryDetected | UsageRecorded | UsageImported
+
+
+def session_key(session_id: str) -> str:
+    """The row of a session."""
+    return join("session", session_id)
+
+
+def run_key(run_id: str) -> str:
+    """The row of a run."""
+    return join("run", run_id)
+
+
+def _keys(seen: Seen) -> tuple[str, ...]:
+    event = seen.event
+    assert isinstance(event, Handled)
+    if isinstance(event, UsageImported):
+        return (TOTAL,) if event.run_id is None else (TOTAL, run_key(event.run_id))
+    return (TOTAL, session_key(event.session_id), run_key(event.run_id))
+
+
+def _apply(state: YieldCounts | None, seen: Seen) -> YieldCounts:
+    event = seen.event
+    assert isinstance(event, Handled)
+    state = state or YieldCounts()
+    match event:
+        case AttemptFinished():
+            return replace(
+                state,
+                finished=state.finished + 1,
+                with_yield=state.with_yield + (event.yield_events > 0),
+                tokens=state.tokens + event.tokens,
+            )
+        case ZeroYieldExplained():
+            return replace(state, zero_yield=_one_more(state.zero_yield, event.reason))
+        case BoundaryDetected(disposition="stopped_by"):
+            return replace(state, boundaries=_one_more(state.boundaries, event.kind))
+        case BoundaryDetected():
+            return state
+        case UsageRecorded():
+            return replace(state, usage_recorded=state.usage_recorded + 1)
+        case UsageImported():
+            return replace(state, usage_imported=state.usage_imported + 1)
+        case _:
+            assert_never(event)
+
+
+def _one_more(counts: dict[str, int], name: str) -> dict[str, int]:
+    return {**counts, name: counts.get(name, 0) + 1}
+
+
+ZERO_YIELD: Fold[YieldCounts] = Fold(
+    name="zero_yield",
+    version=1,
+    state=YieldCounts,
+    handles=frozenset(
+        {AttemptFinished, ZeroYieldExplained, BoundaryDetected, UsageRecorded, UsageImported}
+    ),
+    keys=_keys,
+    apply=_apply,
+)
