@@ -1,0 +1,274 @@
+"""One attempt as its guardian sees it: start, deadline, ending, and the proof of the end."""
+
+import os
+import select
+import sys
+import time
+
+from engine.executors.guarding.child import PR_SET_CHILD_SUBREAPER, become_child, prctl
+from engine.executors.guarding.files import parsed, publish, quietly, quoted, read
+from engine.executors.guarding.streams import Stream, wide_pipe
+from engine.executors.guarding.tree import (
+    descendants,
+    listing,
+    parent_and_group,
+    tree_in_listing,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from typing import Any
+else:
+    import _signal as signal  # the public module pulls in enum, a third of the start-up time
+
+LINUX = sys.platform == "linux"
+ORPHAN_GRACE_NS = 200_000_000
+KILL_PAUSE_MS = 10
+FREEZE_ROUNDS_MAX = 8
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Guardian:
+    """One attempt from its start to the proof that nothing of it is left."""
+
+    def __init__(self, spec: "dict[str, Any]") -> None:
+        self.spec = spec
+        self.child = 0
+        self.status: int | None = None
+        self.spawn_error = ""
+        self.ended = ""
+        self.stage = "running"
+        self.alone = False
+        self.touched: set[int] = set()
+        self.poller = select.poll()
+        self.handlers: dict[int, Callable[[], bool]] = {}
+        self.streams: list[Stream] = []
+        self.started_ns = self.finished_ns = time.monotonic_ns()
+        self.until_ns = self.started_ns + int(spec["timeout_s"] * 1e9)
+        self.signals = _signal_pipe()
+        self.trouble = -1
+
+    def listen(self, descriptor: int, handler: "Callable[[], bool]") -> None:
+        """Call ``handler`` when ``descriptor`` can be read, until it returns false: the end."""
+        self.handlers[descriptor] = handler
+        self.poller.register(descriptor, select.POLLIN)
+
+    def hear(self, wait_ms: int) -> None:
+        """Wait for news, at most ``wait_ms``, and handle it."""
+        for descriptor, _ in self.poller.poll(min(wait_ms, 3_600_000)):
+            if not self.handlers[descriptor]():
+                del self.handlers[descriptor]
+                self.poller.unregister(descriptor)
+
+    def may_start(self) -> bool:
+        """Wait for the engine's ``G``; false when anything else comes first."""
+        wait = select.poll()
+        wait.register(0, select.POLLIN)
+        wait.register(self.signals, select.POLLIN)
+        ready = wait.poll()
+        return all(descriptor == 0 for descriptor, _ in ready) and os.read(0, 1) == b"G"
+
+    def start(self) -> None:
+        """Fork the child and begin to listen to it; the clock of the deadline starts here."""
+        out_read, out_write = wide_pipe()
+        err_read, err_write = wide_pipe()
+        trouble_read, trouble_write = os.pipe()
+        self.started_ns = self.finished_ns = time.monotonic_ns()
+        self.until_ns = self.started_ns + int(self.spec["timeout_s"] * 1e9)
+        # Signals wait until the child has shed our handlers, or it would answer for us.
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDING_SIGNALS, signal.SIGCHLD))
+        try:
+            self.child = os.fork()
+        except OSError as error:
+            self.spawn_error, self.status = f"cannot fork: {error.strerror}", 126 << 8
+        if self.child == 0 and self.status is None:
+            become_child(self.spec, out_write, err_write, trouble_write)
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+        for descriptor in (out_write, err_write, trouble_write):
+            os.close(descriptor)
+        for name, reader in (("stdout", out_read), ("stderr", err_read)):
+            stream = Stream(name, reader, self.spec["head_max"], self.spec["tail_max"])
+            self.streams.append(stream)
+            self.listen(reader, stream.hear)
+        self.trouble = trouble_read
+        self.listen(trouble_read, self._hear_trouble)
+        self.listen(self.signals, self._hear_signals)
+        self.listen(0, self._hear_engine)
+
+    def _hear_trouble(self) -> bool:
+        # Its end without a word means that the program has been started.
+        said = os.read(self.trouble, 4096)
+        self.spawn_error += said.decode("utf-8", "replace")
+        return bool(said)
+
+    def _hear_signals(self) -> bool:
+        if any(number in ENDING_SIGNALS for number in os.read(self.signals, 512)):
+            self.end("abandoned", int(self.spec["grace_s"] * 1e9))
+        return True
+
+    def _hear_engine(self) -> bool:
+        said = os.read(0, 64)
+        if b"E" in said or (not said and self.spec["on_engine_death"] == "end"):
+            self.end("abandoned", int(self.spec["grace_s"] * 1e9))
+        return bool(said)
+
+    def watch(self) -> None:
+        """Run until nothing of the attempt is left, or the time to kill it is used up."""
+        while True:
+            self.reap()
+            now_ns = time.monotonic_ns()
+            if self.status is not None and self.alone:
+                self.ended = self.ended or "exited"
+                break
+            self.advance(now_ns)
+            if self.stage == "given up":
+                break
+            if self.stage == "killing":
+                self.hear(KILL_PAUSE_MS)
+            else:
+                self.hear(max(0, self.until_ns - now_ns) // 1_000_000 + 1)
+        if self.ended != "exited":
+            self.finished_ns = now_ns
+
+    def reap(self) -> None:
+        """Collect the dead.  No child left proves that no descendant is left (subreaper)."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.alone = LINUX or not self.living()
+                return
+            if pid == 0:
+                self.alone = False
+                return
+            if pid == self.child:
+                self.status = status
+                self.finished_ns = time.monotonic_ns()
+            elif self.stage != "running":
+                self.touched.add(pid)
+
+    def advance(self, now_ns: int) -> None:
+        """Go on to the next stage when it is time."""
+        if self.stage == "running" and self.status is not None:
+            self.end("exited", ORPHAN_GRACE_NS)
+        elif now_ns < self.until_ns:
+            if self.stage == "killing":
+                self.kill_all()
+        elif self.stage == "running":
+            self.end("timed_out", int(self.spec["grace_s"] * 1e9))
+        elif self.stage == "asked":
+            self.stage = "killing"
+            self.until_ns = now_ns + int(self.spec["kill_budget_s"] * 1e9)
+            self.kill_all()
+        else:
+            self.stage = "given up"
+
+    def end(self, ended: str, grace_ns: int) -> None:
+        """Ask the whole tree to end, unless that has happened already."""
+        if self.stage != "running":
+            return
+        self.ended = ended
+        self.stage = "asked"
+        self.until_ns = time.monotonic_ns() + grace_ns
+        for pid, _ in self.living():
+            # To each process once: a second TERM means "hurry" to many programs.
+            self.signal(pid, signal.SIGTERM)
+            self.signal(pid, signal.SIGCONT)
+
+    def kill_all(self) -> None:
+        """Freeze what there is until nothing new appears, then kill it, groups at one stroke."""
+        frozen: set[int] = set()
+        for _ in range(FREEZE_ROUNDS_MAX):
+            fresh = [row for row in self.living() if row[0] not in frozen]
+            if not fresh:
+                break
+            self._strike(fresh, signal.SIGSTOP)
+            frozen.update(pid for pid, _ in fresh)
+        self._strike(self.living(), signal.SIGKILL)
+
+    def _strike(self, rows: "list[tuple[int, int]]", number: int) -> None:
+        for group in {group for _, group in rows} - {os.getpgrp(), 0, 1}:
+            quietly(os.killpg, group, number)
+        for pid, _ in rows:
+            self.signal(pid, number)
+
+    def signal(self, pid: int, number: int) -> None:
+        """Signal one process and remember that it had to be ended."""
+        if pid != self.child or self.ended != "exited":
+            self.touched.add(pid)
+        quietly(os.kill, pid, number)
+
+    def living(self) -> "list[tuple[int, int]]":
+        """Every descendant that is not yet dead, as (pid, process group)."""
+        if LINUX:
+            pids = descendants(os.getpid())
+            return [(pid, row[1]) for pid in pids if (row := parent_and_group(pid))]
+        marker = "RUNOFF_ATTEMPT_ID=" + self.spec["environment"].get("RUNOFF_ATTEMPT_ID", "\n")
+        return tree_in_listing(listing(), os.getpid(), self.child, marker)
+
+    def finish(self) -> None:
+        """Take what is left in the pipes; no one writes to them any more."""
+        if self.trouble in self.handlers:
+            while self._hear_trouble():
+                pass
+        for stream in self.streams:
+            stream.finish()
+
+    def outcome(self) -> str:
+        """What happened, as JSON; the shape is described in ``outcome.py``."""
+        code: int | str = "null"
+        number: int | str = "null"
+        if self.status is not None and os.WIFEXITED(self.status):
+            code = os.WEXITSTATUS(self.status)
+        elif self.status is not None:
+            number = os.WTERMSIG(self.status)
+        survivors = len(self.living()) if self.stage == "given up" else 0
+        streams = "".join(f',"{stream.name}":{stream.summary()}' for stream in self.streams)
+        return (
+            f'{{"ended":"{self.ended}","exit_code":{code},"signal":{number},'
+            f'"spawn_error":{quoted(self.spawn_error) if self.spawn_error else "null"},'
+            f'"duration_ms":{(self.finished_ns - self.started_ns) // 1_000_000},'
+            f'"killed":{len(self.touched)},"survivors":{survivors}{streams}}}'
+        )
+
+
+def _signal_pipe() -> int:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (*ENDING_SIGNALS, signal.SIGCHLD):
+        signal.signal(number, lambda _number, _frame: None)
+    return reader
+
+
+def identity() -> str:
+    """Which process this is, as JSON: its pid alone could be another's one day."""
+    ticks, boot = "null", ""
+    if LINUX:
+        ticks = read("/proc/self/stat").rpartition(")")[2].split()[19]
+        boot = read("/proc/sys/kernel/random/boot_id").strip()
+    return f'{{"pid":{os.getpid()},"start_ticks":{ticks},"boot_id":"{boot}"}}'
+
+
+def main(directory: str) -> None:
+    """Guard one attempt; returns when its outcome is written."""
+    os.chdir(directory)
+    if LINUX:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+    guardian = Guardian(parsed(read("spec.json")))
+    publish("guardian.json", identity())
+    quietly(os.write, 1, b"R")
+    if guardian.may_start():
+        try:
+            guardian.start()
+            guardian.watch()
+        except BaseException:
+            guardian.kill_all()
+            raise
+        guardian.finish()
+    else:
+        guardian.ended = "never_spawned"
+    publish("outcome.json", guardian.outcome())
+    os._exit(0)  # tidying up an interpreter takes longer than all of the above

@@ -1,0 +1,78 @@
+"""The guardian's own files: read whole, written at one stroke, and a JSON that starts fast."""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+CHUNK_BYTES = 1 << 20
+
+
+def quietly(action: "Callable[..., object]", *arguments: object) -> None:
+    """Call, and let it fail: a process may be gone, a signal not ours to set."""
+    try:
+        action(*arguments)
+    except (OSError, ValueError):
+        return
+
+
+def read(path: str) -> str:
+    """A file's text; for small files such as those of ``/proc``."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        parts: list[bytes] = []
+        while part := os.read(descriptor, CHUNK_BYTES):
+            parts.append(part)
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def fresh_file(name: str) -> int:
+    """A new, empty file of ours under ``name``; its descriptor."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    return os.open(name, flags, 0o600)
+
+
+def write_at(descriptor: int, data: memoryview, at: int) -> None:
+    """All of ``data`` from offset ``at`` on."""
+    while data:
+        written = os.pwrite(descriptor, data, at)
+        at, data = at + written, data[written:]
+
+
+def publish(name: str, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    descriptor = fresh_file(name + ".part")
+    write_at(descriptor, memoryview(text.encode()), 0)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    os.rename(name + ".part", name)  # noqa: PTH104
+
+
+def quoted(text: str) -> str:
+    """A text as a JSON string."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    ascii_only = plain.encode("ascii", "backslashreplace").decode()
+    return '"' + ascii_only.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def parsed(text: str) -> "Any":
+    """The value of a JSON text.  The scanner behind ``json`` starts in a tenth of its time."""
+    try:
+        from _json import make_scanner  # noqa: PLC0415
+    except ImportError:
+        import json  # noqa: PLC0415
+
+        return json.loads(text)
+
+    class Plain:
+        strict = True
+        object_hook = object_pairs_hook = array_hook = None
+        parse_float = float
+        parse_int = int
+        parse_constant = float
+
+    return make_scanner(Plain)(text, 0)[0]  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
