@@ -1,0 +1,109 @@
+"""The detector port: what a detector may read, and what it answers.
+
+A detector is three pure functions over one finished attempt, plus the failure's own text.  They
+know no history: the same outcome gives the same answer in every session and in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+from engine.events.diagnosis import BoundaryKind, Disposition, ZeroYieldReason
+
+WINDOW_CHARS_MAX = 384 * 1024
+"""How much of one stream a detector looks at: its last characters."""
+
+TEMPLATE_CHARS_MAX = 500
+ERROR_CHARS_MAX = 2000
+BOUNDARIES_MAX = 8
+
+Ended = Literal["exited", "timed_out", "abandoned", "lost", "broke"]
+"""As executors report it, and ``broke`` when the executor itself raised."""
+
+StreamName = Literal["stdout", "stderr"]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a detector may read about a finished attempt.
+
+    ``reason`` is the child's own word for its failure, ``declared`` a limit that it reported
+    itself.  ``stdout`` and ``stderr`` are decoded windows of what it printed.
+    """
+
+    ended: Ended
+    succeeded: bool
+    final_state: str
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = None
+    stdout: str = ""
+    stderr: str = ""
+    yield_events: int = 0
+    declared: BoundaryKind | None = None
+    usage_lines_rejected: int = 0
+    run_id: str = ""
+    phase_id: str = ""
+    attempt_id: str = ""
+    workspace: str | None = None
+
+
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a failure: ``fingerprint`` is its identity, ``family`` a wider one.
+
+    ``template`` is the text it came from, at most 500 characters.
+    """
+
+    fingerprint: str
+    family: str
+    template: str
+    exit_class: str
+
+
+class Boundary(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit of the model or provider that shows in a stream, at ``text[start:end]``.
+
+    Offsets count characters of that stream's window; ``stream`` is None, and the span empty, when
+    no text stands behind it.
+    """
+
+    kind: BoundaryKind
+    disposition: Disposition
+    pattern: str
+    stream: StreamName | None = None
+    start: int = 0
+    end: int = 0
+
+
+class ZeroYield(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an attempt produced no usage; ``evidence`` is the fact that led to it."""
+
+    reason: ZeroYieldReason
+    detail: str | None = None
+    evidence: str
+
+
+class ExplainZeroYield(Protocol):
+    """Says why there was no usage; None when there was some."""
+
+    def __call__(
+        self, outcome: Outcome, boundaries: tuple[Boundary, ...] | None = None, /
+    ) -> ZeroYield | None:
+        """``boundaries``: what the same detectors found in ``outcome``; None looks again."""
+        ...
+
+
+class Detectors(msgspec.Struct, frozen=True, kw_only=True):
+    """One released set; its name stands in every event it led to.
+
+    ``fingerprint`` and ``error_text`` answer None for a success.  ``boundary`` answers with at
+    most eight hits, strongest first.
+    """
+
+    name: str
+    fingerprint: Callable[[Outcome], Fingerprint | None]
+    boundary: Callable[[Outcome], tuple[Boundary, ...]]
+    zero_yield: ExplainZeroYield
+    error_text: Callable[[Outcome], str | None]

@@ -1,0 +1,151 @@
+"""Tier one: what machine-readable records in the output say about how the work ended.
+
+A line that is JSON is read as JSON, so that words inside a model's answer are no evidence; in any
+other line known keys are looked for with their values, which covers pretty-printed JSON, JSON
+inside a string, Python's repr and ``key=value`` logs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Literal, TypeAlias, cast
+
+import msgspec
+
+from engine.detect.catalogue import catalogue, meanings
+from engine.detect.folded import Folded, fold
+from engine.events.diagnosis import BoundaryKind
+
+Meaning = BoundaryKind | Literal["success"]
+Tree: TypeAlias = "str | float | bool | list[Tree] | dict[str, Tree] | None"
+
+_JSON_LINE_CHARS_MAX = 64 * 1024
+_DEPTH_MAX = 6
+_NODES_MAX = 2000
+_ANSWERS = frozenset({"content", "text", "result", "output_text", "arguments", "input", "thinking"})
+_MESSAGES = frozenset({"message", "errormessage", "detail"})
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A key with a telling value, at ``start`` to ``end`` of the folded text."""
+
+    meaning: Meaning
+    pattern: str
+    start: int
+    end: int
+
+
+class Records(msgspec.Struct, frozen=True, kw_only=True):
+    """What the records of a stream say, and the stretches that phrases may not be sought in."""
+
+    found: tuple[Found, ...]
+    closed: tuple[tuple[int, int], ...]
+
+
+def read(folded: Folded) -> Records:
+    """Every telling record of a stream, in order of place."""
+    found: list[Found] = []
+    closed: list[tuple[int, int]] = []
+    done = 0
+    for start, end in _json_lines(folded.text):
+        tree = _parsed(folded.raw[start:end])
+        if tree is None:
+            continue
+        found += _literal(folded.text, done, start)
+        found += _of_tree(folded.text, start, end, tree)
+        closed += _closed_parts(folded.text, start, end, tree)
+        done = end
+    found += _literal(folded.text, done, len(folded.text))
+    return Records(found=tuple(found), closed=tuple(closed))
+
+
+def _json_lines(text: str) -> Iterator[tuple[int, int]]:
+    for line in re.finditer(r"^[ \t]{0,40}(\{[^\n]*)$", text, re.MULTILINE):
+        if line.end() - line.start(1) <= _JSON_LINE_CHARS_MAX:
+            yield line.start(1), line.end()
+
+
+def _parsed(line: str) -> Tree:
+    try:
+        return cast("Tree", msgspec.json.decode(line.strip().encode("utf-8", "replace")))
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _literal(text: str, start: int, end: int) -> Iterator[Found]:
+    known = meanings()
+    for hit in _pairs().finditer(text, start, end):
+        meaning = known.get((hit["key"], hit["value"]))
+        if meaning is not None:
+            pattern = f"{hit['key']}={hit['value']}"
+            yield Found(meaning=meaning, pattern=pattern, start=hit.start(), end=hit.end())
+
+
+@cache
+def _pairs() -> re.Pattern[str]:
+    keys = sorted({key.lower() for record in catalogue().record for key in record.keys})
+    quote = r"\\{0,3}[\"']?"
+    return re.compile(
+        rf"(?<![a-z_])(?P<key>{'|'.join(keys)}){quote}\s{{0,8}}[:=]\s{{0,8}}{quote}"
+        rf"(?P<value>[a-z_]{{2,60}})(?![a-z_(.])"
+    )
+
+
+def _of_tree(text: str, start: int, end: int, tree: Tree) -> Iterator[Found]:
+    known = meanings()
+    for key, value in _strings(tree):
+        meaning = known.get((key.lower(), value.lower()))
+        if meaning is None or (meaning == "success" and _is_error(tree)):
+            continue
+        place = text.find(f'"{value.lower()}"', start, end)
+        first, last = (place + 1, place + 1 + len(value)) if place >= 0 else (start, end)
+        yield Found(
+            meaning=meaning, pattern=f"{key.lower()}={value.lower()}", start=first, end=last
+        )
+
+
+def _strings(tree: Tree) -> Iterator[tuple[str, str]]:
+    """Every (key, text) of a tree in its order, but nothing of what a model answered."""
+    waiting: list[tuple[int, str, Tree]] = [(0, "", tree)]
+    if isinstance(tree, dict) and _is_error(tree):
+        # An agent that failed puts the provider's words where its answer would stand.
+        waiting.append((0, "message", tree.get("result")))
+    for _ in range(_NODES_MAX):
+        if not waiting:
+            return
+        depth, key, value = waiting.pop()
+        match value:
+            case str():
+                yield key, value
+            case dict() if depth < _DEPTH_MAX:
+                inner = value.items()
+                waiting += [
+                    (depth + 1, *pair) for pair in reversed(inner) if pair[0] not in _ANSWERS
+                ]
+            case list() if depth < _DEPTH_MAX:
+                parts = value[:_NODES_MAX]
+                waiting += [(depth + 1, key, part) for part in reversed(parts)]
+            case _:
+                pass
+
+
+def _is_error(tree: Tree) -> bool:
+    return isinstance(tree, dict) and tree.get("is_error") is True
+
+
+def _closed_parts(text: str, start: int, end: int, tree: Tree) -> Iterator[tuple[int, int]]:
+    """All of a JSON line but its error messages, which phrases may be sought in."""
+    open_parts: list[tuple[int, int]] = []
+    for key, value in _strings(tree):
+        if key.lower() in _MESSAGES or key.lower() == "error":
+            piece = fold(msgspec.json.encode(value).decode()[1:-1])
+            place = text.find(piece, start, end) if piece else -1
+            if place >= 0:
+                open_parts.append((place, place + len(piece)))
+    for first, last in sorted(open_parts):
+        if first > start:
+            yield start, first
+        start = max(start, last)
+    yield start, end
