@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 BASIS_CHARS_MAX = 4096
-_TEXT_CHARS_MAX = 64 * 1024
+TEXT_CHARS_MAX = 64 * 1024
 _LINE_CHARS_MAX = 4096
 _PREFIXES_MAX = 6
 _CONTINUATIONS_MAX = 3
@@ -47,11 +47,16 @@ _LOOKS_WRONG = re.compile(
 _NAMED_EXCEPTION = re.compile(r"[\w.$]{0,200}(?:Error|Exception)\b")
 
 
-def cleaned_lines(text: str) -> list[str]:
-    """The last 64 KiB of ``text`` as lines, without terminal codes and loggers' prefixes."""
-    text = ANSI.sub("", text[-_TEXT_CHARS_MAX:].strip())
+def lines_of(text: str) -> list[str]:
+    """The last 64 KiB of ``text`` as lines of at most 4 KiB, without terminal codes."""
+    text = ANSI.sub("", text[-TEXT_CHARS_MAX:].strip())
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [_without_prefixes(line[:_LINE_CHARS_MAX].rstrip()) for line in lines]
+    return [line[:_LINE_CHARS_MAX].rstrip() for line in lines]
+
+
+def cleaned(lines: list[str]) -> list[str]:
+    """``lines`` without what loggers put in front of them: times, levels, threads, processes."""
+    return [_without_prefixes(line) for line in lines]
 
 
 def _without_prefixes(line: str) -> str:
@@ -67,7 +72,7 @@ def _without_prefixes(line: str) -> str:
 
 def of_reason(reason: str) -> str:
     """What a stated reason says: its last exception if it quotes a traceback, else all of it."""
-    lines = cleaned_lines(reason)
+    lines = cleaned(lines_of(reason))
     return (_last_exception(lines) or "\n".join(lines))[:BASIS_CHARS_MAX].strip()
 
 
@@ -76,15 +81,16 @@ def of_output(stdout: str, stderr: str) -> str:
 
     Standard error is asked first.  Empty when nothing was printed.
     """
-    streams = [cleaned_lines(stderr), cleaned_lines(stdout)]
+    streams = [lines_of(stderr), lines_of(stdout)]
     for lines in streams:
-        if found := _last_exception(lines):
+        if found := _last_exception(cleaned(lines)):
             return found[:BASIS_CHARS_MAX].strip()
     for lines in streams:
-        wrong = next((line for line in reversed(lines) if _LOOKS_WRONG.search(line)), None)
-        last = wrong or next((line for line in reversed(lines) if line.strip()), None)
-        if last:
-            return last[:BASIS_CHARS_MAX].strip()
+        # A level says that a line is an error, so this looks before levels are cut off.
+        wrong = (line for line in reversed(lines) if _LOOKS_WRONG.search(line))
+        for line in [*wrong, *reversed(lines)]:
+            if said := _without_prefixes(line).strip():
+                return said[:BASIS_CHARS_MAX]
     return ""
 
 

@@ -16,7 +16,7 @@ from functools import cache
 import msgspec
 
 from engine.detect import records
-from engine.detect.catalogue import Phrase, catalogue, compiled
+from engine.detect.catalogue import Phrase, anchored, catalogue, compiled
 from engine.detect.folded import Folded
 from engine.detect.port import BOUNDARIES_MAX, WINDOW_CHARS_MAX, Boundary, Outcome, StreamName
 from engine.events.diagnosis import BoundaryKind
@@ -99,7 +99,7 @@ def _of_records(told: records.Records) -> Iterator[_Hit]:
 def _of_phrases(folded: Folded, told: records.Records) -> Iterator[_Hit]:
     closed_from = [start for start, _ in told.closed]
     for phrase in catalogue().phrase:
-        if phrase.anchor not in folded.text:
+        if not anchored(phrase.anchor, folded.text):
             continue
         for start, end in _places(folded, phrase):
             nearest = bisect_right(closed_from, start) - 1
@@ -107,7 +107,7 @@ def _of_phrases(folded: Folded, told: records.Records) -> Iterator[_Hit]:
                 yield _Hit(
                     strength=2 if phrase.weak else 1,
                     kind=phrase.kind,
-                    pattern=phrase.pattern,
+                    pattern=phrase.name,
                     start=start,
                     end=end,
                 )

@@ -1,8 +1,8 @@
 """The catalogue: every pattern of ``plain-1`` with its kind and where it comes from.
 
 The patterns are data, in ``catalogue.toml``.  They are written in lower case, a blank stands for
-any run of white space (terminals wrap lines), and each has an ``anchor``: a fixed piece of text
-without which it cannot match, so that most patterns cost one substring search.
+any run of white space (terminals wrap lines), and each has an ``anchor``: pieces of text without
+which it cannot match, so that most patterns cost one substring search.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Phrase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Words that assert an event.  ``weak`` ones count after every other."""
 
+    name: str
     pattern: str
     anchor: str
     kind: BoundaryKind
@@ -77,6 +78,11 @@ def catalogue() -> Catalogue:
 def compiled(pattern: str) -> re.Pattern[str]:
     """A phrase, ready for folded text; blanks inside character classes stay what they are."""
     return re.compile(_PARTS.sub(lambda part: _BLANK.get(part[0], part[0]), pattern))
+
+
+def anchored(anchor: str, text: str) -> bool:
+    """Whether every piece of an anchor stands somewhere in ``text``."""
+    return all(piece in text for piece in anchor.split())
 
 
 @cache

@@ -15,8 +15,8 @@ _SIGNAL_MAX = 64
 _OWN_CODES = (0, 1, 2, 126, 127)
 _NAMED = re.compile(r"([A-Za-z_][\w.$]{0,120}(?:Error|Exception|Exceeded|Interrupt|Exit))\b")
 _CODED = re.compile(
-    r"\b(HTTP \d{3}|[Ee]rrno \d{1,5}|WinError \d{1,6}|[A-Z]{1,8}-?\d{3,6}|[45]\d\d(?= [A-Z])"
-    r"|(?<=code: )\d{3}|E[A-Z]{4,20})\b"
+    r"\b(panic(?=: )|HTTP \d{3}|[Ee]rrno \d{1,5}|WinError \d{1,6}|[A-Z]{1,8}-?\d{3,6}"
+    r"|[45]\d\d(?= [A-Z])|(?<=code: )\d{3}|E[A-Z]{4,20})\b"
 )
 
 
@@ -62,10 +62,13 @@ def error_text(outcome: Outcome) -> str | None:
 
 
 def _basis(outcome: Outcome) -> str:
-    told = basis.of_reason(outcome.reason) if outcome.reason else ""
-    told = told or basis.of_output(outcome.stdout, outcome.stderr)
     ids = (outcome.run_id, outcome.phase_id, outcome.attempt_id)
-    return masks.without_known(told, ids, outcome.workspace)
+    # Before anything is cut off a line: what looks like a logger's prefix may be an id of ours.
+    reason, stdout, stderr = (
+        masks.without_known(text[-basis.TEXT_CHARS_MAX :], ids, outcome.workspace)
+        for text in (outcome.reason or "", outcome.stdout, outcome.stderr)
+    )
+    return basis.of_reason(reason) or basis.of_output(stdout, stderr)
 
 
 def _told(ending: str, template: str, family: str) -> Fingerprint:

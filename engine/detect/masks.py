@@ -11,7 +11,7 @@ import re
 
 _CLASSES = {
     "keep": r"""
-        (?:\b(?:HTTP(?:/\d(?:\.\d)?)?|status(?:[ ]code)?|errno|WinError|
+        (?:\b(?i:HTTP(?:/\d(?:\.\d)?)?|status(?:[ ]code)?|errno|WinError|
             (?:npm|os|http)[ ]error|(?:error|exit|return)[ _]?(?:code|status)|
             exited[ ]with(?:[ ]code)?|code|signal)['"]?[ :=]{0,3}['"(]?-?\d{1,9}\b
          | \b[A-Z]{1,8}-?\d{3,6}\b
@@ -61,6 +61,7 @@ _ABSENT = re.compile(
 _BASENAME = re.compile(r"([\w@.+-]{1,120}\.\w{1,8})(?::\d{1,7}){0,2}$")
 _SHOWN_AS = {"place": "path", "duration": "time"}
 _SPACE = re.compile(r"\s+")
+_LETTER = re.compile(r"[^\W\d_]")
 _KNOWN_CHARS_MIN = 2
 
 
@@ -86,16 +87,14 @@ def masked(text: str) -> str:
 def without_known(text: str, ids: tuple[str, ...], workspace: str | None) -> str:
     """``text`` with the ids and the directory that the engine itself handed out as placeholders.
 
-    Only whole words are replaced, longest first, so that ``p1`` leaves ``p12`` alone.
+    Only whole words are replaced, longest first, so that ``p1`` leaves ``p12`` alone.  An id
+    without letters is left to the masks, for it could be part of a time.
     """
     if workspace and len(workspace) > _KNOWN_CHARS_MIN:
-        text = text.replace(workspace, "<workspace>")
-    for known in sorted({known for known in ids if len(known) >= _KNOWN_CHARS_MIN}, key=_longest):
+        text = re.sub(rf"{re.escape(workspace.rstrip('/'))}(?![\w-])", "<workspace>", text)
+    named = {known for known in ids if len(known) >= _KNOWN_CHARS_MIN and _LETTER.search(known)}
+    for known in sorted(named, key=len, reverse=True):
         if known in text:
             word = rf"(?<![\w-]){re.escape(known)}(?![\w-])"
             text = re.sub(word, "<known>", text)
     return text
-
-
-def _longest(known: str) -> tuple[int, str]:
-    return (-len(known), known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.detect.boundary import boundary
-from engine.detect.catalogue import catalogue, compiled
+from engine.detect.catalogue import anchored, catalogue, compiled
 from engine.detect.port import Boundary, Outcome, ZeroYield
 from engine.events.diagnosis import BoundaryKind, ZeroYieldReason
 
@@ -89,6 +89,6 @@ def _early_failure(outcome: Outcome) -> str | None:
         return None
     for name, text in texts:
         for early in catalogue().early:
-            if early.anchor in text and (hit := compiled(early.pattern).search(text)):
+            if anchored(early.anchor, text) and (hit := compiled(early.pattern).search(text)):
                 return f"{name} says: {hit[0][:_EXCERPT_CHARS]}"
     return None

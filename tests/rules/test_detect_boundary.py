@@ -1,0 +1,267 @@
+"""plain-1 boundaries: what counts as a limit, what does not, and where it stands."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, strategies as st
+
+from engine.detect import Boundary, Outcome, detectors
+from engine.detect.catalogue import catalogue
+from engine.detect.folded import Folded, fold
+
+plain = detectors("plain-1")
+
+
+def hits_in(stdout: str = "", stderr: str = "", *, succeeded: bool = False) -> tuple[Boundary, ...]:
+    return plain.boundary(
+        Outcome(
+            ended="exited",
+            succeeded=succeeded,
+            final_state="COMPLETE" if succeeded else "FAILED",
+            stdout=stdout,
+            stderr=stderr,
+        )
+    )
+
+
+SAMPLES = {
+    "input too long": "prompt is too long: 203457 tokens > 200000 maximum",
+    "maximum context length": "This model's maximum context length is 8192 tokens.",
+    "too large for context": "too large for model with 131072 maximum context length",
+    "available context size exceeded": "the request exceeds the available context size",
+    "context window exceeded by input": "Your input exceeds the context window of this model.",
+    "context window exceeded": "invalid params, context window exceeded",
+    "context length error code": "failed with context_length_exceeded",
+    "longer than model length": "(length 44) is longer than the maximum model length of 16.",
+    "reduce the messages": "Please reduce the length of the messages or completion.",
+    "prompt token count exceeds limit": "prompt token count of 13 exceeds the limit of 12",
+    "prompt exceeds maximum length": "Prompt exceeds max length",
+    "model token limit exceeded": "Your request exceeded model token limit: 262144",
+    "size limit exceeded": "too many tokens: size limit exceeded by 2103 tokens.",
+    "out of room": "Codex ran out of room in the model's context window.",
+    "context overflow": "Trying to keep the first 15857 tokens when context the overflows.",
+    "output token maximum exceeded": "Claude's response exceeded the 8000 output token maximum",
+    "response truncated": "Response truncated due to token limits.",
+    "output token limit": "Output token limit exceeded. value: 5; limit: 4",
+    "token limit hit": "Model deepseek/deepseek-coder has hit a token limit!",
+    "maximum turns reached": "Reached the maximum number of turns (50).",
+    "maximum turns exceeded": "Max turns (10) exceeded",
+    "turns exception": "agents.exceptions.MaxTurnsExceeded: stop",
+    "turn limit": "Turn limit exceeded. value: 11; limit: 10",
+    "agent stopped": "Agent stopped due to iteration limit or time limit",
+    "too many tool calls": "Too many tool calls in a single turn! Limit is 5.",
+    "configured turns exceeded": "after 108 turns, exceeding the configured maximum of 80",
+    "error_max_turns": "spec-review failed: error_max_turns (maxTurns=10)",
+    "message limit": "Message limit reached. count: 30; limit: 30",
+    "messages quota": "You've reached your monthly chat messages quota.",
+    "out of messages": "You are out of free messages until 5 PM",
+    "rate limit": "This request would exceed your account’s rate limit.",
+    "request too large per minute": "Request too large for gpt-4o on tokens per min (TPM)",
+    "too many requests": "exceeded retry limit, last status: 429 Too Many Requests",
+    "resource exhausted": "Resource has been exhausted (e.g. check quota).",
+    "sample token limit": "Token limit exceeded. value: 512,010; limit: 500,000",
+    "current quota exceeded": "You exceeded your current quota, please check your plan",
+    "usage limit": "Claude AI usage limit reached|1760000400",
+    "credit or spend limit": "Your credit balance is too low to access the API.",
+    "budget exceeded": "litellm.BadRequestError: Budget has been exceeded!",
+    "overloaded": "API Error: Repeated 529 Overloaded errors",
+    "model operation refused": "calling the InvokeModel operation: unable to process your request",
+    "credentials refused": "Incorrect API key provided: sk-0",
+    "cannot reach the api": "Unable to connect to API (ECONNRESET)",
+}
+
+
+def test_every_phrase_has_a_sample() -> None:
+    assert set(SAMPLES) == {phrase.name for phrase in catalogue().phrase}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_phrase_finds_its_sample(name: str) -> None:
+    kind = next(phrase.kind for phrase in catalogue().phrase if phrase.name == name)
+    text = f"starting\nError: {SAMPLES[name]}\nbye\n"
+    hit = next(hit for hit in hits_in(stderr=text) if hit.pattern == name)
+    assert (hit.kind, hit.disposition, hit.stream) == (kind, "stopped_by", "stderr")
+
+
+FIELDS = [
+    (key, value, record.kind)
+    for record in catalogue().record
+    if record.kind != "success"
+    for key in record.keys
+    for value in record.values
+]
+
+
+@pytest.mark.parametrize(("key", "value", "kind"), FIELDS)
+@pytest.mark.parametrize("write", [
+    '{{"a":{{"{0}":"{1}"}}}}',
+    "failed: {{'{0}': '{1}'}}",
+    '"{{\\"{0}\\":\\"{1}\\"}}"',
+    '  "{0}": "{1}",',
+    "INFO: {0}={1} x=1",
+])  # fmt: skip
+def test_a_telling_field_counts_however_it_is_written(
+    key: str, value: str, kind: str, write: str
+) -> None:
+    text = write.format(key, value)
+    hit = hits_in(text)[0]
+    assert (hit.kind, hit.pattern) == (kind, f"{key.lower()}={value}")
+    assert value in text[hit.start : hit.end]
+
+
+NONE = [
+    "max tokens: 8192",
+    "config: max_tokens=8192 max_turns=10 message_limit=40",
+    "OSError: [Errno 122] disk quota exceeded maximum",
+    '{"max_turns": 10, "message_limit": 200, "on_limit": "raise"}',
+    "  --max-turns N         stop after maximum turns reached",
+    "tests/test_llm.py::test_max_turns_reached PASSED [ 12%]",
+    "tests/test_llm.py::test rate limit exceeded FAILED",
+    " ✓ maps rate limit exceeded to RateLimitError (2 ms)",
+    "- Fixed a bug where the prompt is too long was not reported",
+    "+    raise Problem('prompt is too long')",
+    "src/app/errors.py:12: prompt is too long",
+    "    raise ContextError('prompt is too long')",
+    "# prompt is too long",
+    "toomanyrequests: You have reached your pull rate limit. rate limit exceeded for docker",
+    '{"message":"API rate limit exceeded for 192.0.2.1"}',
+    "max_tokens: 128001 > 64000, which is the maximum allowed number of output tokens",
+    'level=WARN msg="truncating input prompt" limit=2048',
+    "Maximum call stack size exceeded",
+    "Failed to connect, reached max retry count: 5",
+    '{"type":"result","subtype":"success","result":"I fixed: prompt is too long"}',
+    '{"choices":[{"finish_reason":"stop","message":{"content":"prompt is too long"}}]}',
+    '{"status":"completed","incomplete_details":null,"max_output_tokens":4096}',
+]
+
+
+@pytest.mark.parametrize("text", NONE)
+def test_a_limit_that_is_only_talked_about_is_none(text: str) -> None:
+    assert hits_in(f"start\n{text}\nend", text) == ()
+
+
+LIMIT = "Error: prompt is too long"
+RECOVERIES = [
+    '{"type":"result","subtype":"success","is_error":false}',
+    '{"choices":[{"finish_reason":"stop"}]}',
+    "INFO: Phase completed successfully",
+    "final_state=COMPLETE",
+]
+
+
+@pytest.mark.parametrize("later", RECOVERIES)
+def test_a_limit_with_a_good_end_after_it_was_only_met(later: str) -> None:
+    assert [hit.disposition for hit in hits_in(f"{LIMIT}\nretry\n{later}\n")] == ["encountered"]
+    assert [hit.disposition for hit in hits_in(f"{later}\n{LIMIT}\n")] == ["stopped_by"]
+
+
+def test_a_success_was_never_stopped_by_a_limit() -> None:
+    assert [hit.disposition for hit in hits_in(LIMIT, succeeded=True)] == ["encountered"]
+
+
+def test_words_of_a_provider_inside_a_failed_result_count() -> None:
+    text = '{"subtype":"success","is_error":true,"result":"Credit balance is too low"}'
+    (hit,) = hits_in(text)
+    assert (hit.kind, hit.disposition) == ("spend_limit", "stopped_by")
+    assert text[hit.start : hit.end] == "Credit balance is too low"
+
+
+def test_a_record_is_stronger_than_a_phrase_and_a_phrase_than_a_weak_one() -> None:
+    text = "429 RESOURCE_EXHAUSTED\nYou exceeded your current quota\nstop_reason=max_tokens\n"
+    assert [hit.kind for hit in hits_in(text)] == ["max_output_tokens", "quota", "rate_limit"]
+
+
+def test_what_stopped_it_comes_before_what_it_survived() -> None:
+    survived = "stop_reason=max_tokens\nfinal_state=COMPLETE\n"
+    assert [hit.kind for hit in hits_in(survived, LIMIT)] == ["context_window", "max_output_tokens"]
+
+
+def test_what_the_child_declares_comes_first() -> None:
+    outcome = Outcome(
+        ended="exited",
+        succeeded=False,
+        final_state="FAILED",
+        declared="max_turns",
+        stderr=LIMIT,
+    )
+    first, second = plain.boundary(outcome)
+    assert (first.kind, first.pattern, first.stream) == ("max_turns", "declared", None)
+    assert second.kind == "context_window"
+    (survived, *_) = plain.boundary(msgspec.structs.replace(outcome, succeeded=True))
+    assert survived.disposition == "encountered"
+
+
+def test_there_are_never_more_than_eight() -> None:
+    assert len(hits_in("\n".join(SAMPLES.values()))) == 8
+
+
+def test_only_the_end_of_a_huge_stream_is_read_and_offsets_still_hold() -> None:
+    text = "x" * 400_000 + f"\n{LIMIT}\n"
+    (hit,) = hits_in(text)
+    assert text[hit.start : hit.end] == "prompt is too long"
+    assert hits_in(f"{LIMIT}\n" + "x" * 400_000) == ()
+
+
+def test_json_too_deep_to_read_is_only_text() -> None:
+    assert hits_in('{"a":' * 5000 + "\n" + LIMIT)[0].kind == "context_window"
+
+
+noise = st.sampled_from(
+    ["step 4 ok (12 ms)\n", "\n", "  context: 67% used, 31 turns left\n", "wrote a.py (+3 -1)\r\n"]
+)
+samples = st.sampled_from(sorted(SAMPLES.values()))
+
+
+@given(sample=samples, before=st.lists(noise, max_size=6), after=st.lists(noise, max_size=6))
+def test_lines_of_noise_around_it_change_no_verdict(
+    sample: str, before: list[str], after: list[str]
+) -> None:
+    text = "".join(before) + f"Error: {sample}\n" + "".join(after)
+    quiet, loud = hits_in(f"Error: {sample}\n"), hits_in(text)
+    assert [(hit.kind, hit.pattern) for hit in quiet] == [(hit.kind, hit.pattern) for hit in loud]
+    assert quiet
+
+
+@given(sample=samples, cut=st.integers(0, 200), crlf=st.booleans())
+def test_colours_and_line_ends_change_no_verdict(sample: str, cut: int, *, crlf: bool) -> None:
+    cut = cut % len(sample)
+    text = f"a\nError: {sample[:cut]}\x1b[1;31m{sample[cut:]}\x1b[0m\nb\n"
+    text = text.replace("\n", "\r\n") if crlf else text
+    quiet, loud = hits_in(f"a\nError: {sample}\nb\n"), hits_in(text)
+    assert [hit.kind for hit in quiet] == [hit.kind for hit in loud]
+
+
+@given(sample=samples, wrap=st.integers(0, 20))
+def test_a_line_wrapped_by_a_terminal_still_counts(sample: str, wrap: int) -> None:
+    blanks = [place for place, letter in enumerate(sample) if letter == " "]
+    place = blanks[wrap % len(blanks)]
+    wrapped = f"Error: {sample[:place]}\n    {sample[place + 1 :]}"
+    assert hits_in(wrapped)[0].kind == hits_in(f"Error: {sample}")[0].kind
+
+
+fragments = st.lists(
+    st.sampled_from(["\x1b[31m", "\u0130", "prompt is", " too long", "\r\n", '{"code":"', '"}'])
+    | st.text(max_size=12),
+    max_size=12,
+).map("".join)
+
+
+@given(text=fragments)
+def test_evidence_always_stands_in_the_text_it_points_into(text: str) -> None:
+    hits = hits_in(text, text)
+    assert hits == hits_in(text, text)
+    for hit in hits:
+        assert 0 <= hit.start < hit.end <= len(text)
+
+
+@given(text=st.text(max_size=200))
+def test_folding_keeps_every_character_in_its_place(text: str) -> None:
+    assert len(fold(text)) == len(text)
+
+
+@given(parts=st.lists(st.text("ab\u0130", max_size=4), min_size=1, max_size=6))
+def test_a_place_in_folded_text_leads_back_past_the_codes(parts: list[str]) -> None:
+    original = "\x1b[1m".join(parts)
+    folded = Folded(original)
+    assert "".join(original[folded.origin(place)] for place in range(len(folded.raw))) == folded.raw

@@ -1,0 +1,67 @@
+"""Hostile output: the detectors' time grows with its length and no faster."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from engine.detect import DETECTORS, Detectors, Outcome, detectors
+from engine.detect.catalogue import catalogue
+from engine.errors import UsageProblem
+
+PIECES = {
+    "letters": "a",
+    "digits": "1",
+    "slashes": "/a",
+    "dots": "1.",
+    "brackets": "[",
+    "open json": '{"a":',
+    "json records": '{"stop_reason":"max_tokens","message":"prompt is too long"}\n',
+    "open escapes": "\x1b[",
+    "open titles": "\x1b]",
+    "blanks": " ",
+    "frames": "    at x\n",
+    "tracebacks": "Traceback (most recent call last):\n",
+    "half phrases": "exceeded the model ",
+    "anchors": "\n".join(phrase.anchor for phrase in catalogue().phrase) + "\n",
+    "durations": "12m",
+}
+
+
+def cost_s(chosen: Detectors, piece: str, size: int) -> float:
+    """CPU seconds of everything detectors do, the best of three."""
+    text = (piece * (size // len(piece) + 1))[:size]
+    outcome = Outcome(
+        ended="exited", succeeded=False, final_state="FAILED", stdout=text, stderr=text
+    )
+    stated = Outcome(ended="exited", succeeded=False, final_state="FAILED", reason=text)
+    best = float("inf")
+    for _ in range(3):
+        start = time.process_time()
+        chosen.fingerprint(outcome)
+        chosen.fingerprint(stated)
+        chosen.zero_yield(outcome, chosen.boundary(outcome))
+        best = min(best, time.process_time() - start)
+    return best
+
+
+@pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES.keys())
+@pytest.mark.parametrize("name", DETECTORS)
+def test_twice_the_text_costs_less_than_three_times_the_time(name: str, piece: str) -> None:
+    chosen = detectors(name)
+    cost_s(chosen, piece, 1024)
+    tick_s = 0.005
+    assert cost_s(chosen, piece, 128 * 1024) < 3 * cost_s(chosen, piece, 64 * 1024) + tick_s
+
+
+def test_an_unknown_name_is_answered_with_those_there_are() -> None:
+    with pytest.raises(UsageProblem, match="classic-1, plain-1"):
+        detectors("best-9")
+
+
+def test_each_set_is_found_under_its_own_name() -> None:
+    assert {name: found.name for name, found in DETECTORS.items()} == {
+        "classic-1": "classic-1",
+        "plain-1": "plain-1",
+    }
