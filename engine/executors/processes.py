@@ -1,0 +1,126 @@
+"""Proof of life and death: processes are told apart by pid and start, never by pid alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from engine.executors.port import KILL_BUDGET_S
+
+ATTEMPT_MARKER = "RUNOFF_ATTEMPT_ID"
+_PROC = Path("/proc")
+_PAUSE_S = 0.01
+_LINUX = sys.platform == "linux"
+
+
+@cache
+def boot_id() -> str:
+    """A name for this boot of the machine; nothing that ran under another one is alive."""
+    if _LINUX:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    command = ["/usr/sbin/sysctl", "-n", "kern.boottime"]
+    return subprocess.run(command, capture_output=True, check=False, text=True).stdout.strip()  # noqa: S603
+
+
+def process_start_ticks(pid: int) -> int | None:
+    """When the process began, in clock ticks since boot; None when it is dead or unknowable."""
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_alive(pid: int, start_ticks: int | None) -> bool:
+    """Whether this very process still runs; a zombie does not.
+
+    Without ``start_ticks`` (systems that do not tell them) the pid alone has to do.
+    """
+    if start_ticks is not None:
+        return process_start_ticks(pid) == start_ticks
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _LINUX or process_start_ticks(pid) is not None
+
+
+def marked_processes(attempt_id: str) -> list[int]:
+    """The pids of living processes that carry the attempt's id in their environment."""
+    marker = f"{ATTEMPT_MARKER}={attempt_id}".encode()
+    carriers = _carriers_by_proc(marker) if _LINUX else _carriers_by_ps(marker)
+    return [pid for pid in carriers if pid != os.getpid()]
+
+
+def _carriers_by_proc(marker: bytes) -> Iterator[int]:
+    for entry in os.scandir(_PROC):
+        if entry.name.isdigit() and _carries(int(entry.name), marker):
+            yield int(entry.name)
+
+
+def _carries(pid: int, marker: bytes) -> bool:
+    try:
+        return marker in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _carriers_by_ps(marker: bytes) -> Iterator[int]:
+    command = ["/bin/ps", "-A", "-E", "-ww", "-o", "pid=,command="]
+    listing = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603
+    for line in listing.splitlines():
+        if marker in line.split():
+            yield int(line.split()[0])
+
+
+def end_marked_processes(attempt_id: str, budget_s: float = KILL_BUDGET_S) -> int:
+    """Kill whatever still carries the attempt's id; the number of processes killed.
+
+    For attempts whose guardian is gone.  Repeats until nothing is found or ``budget_s`` is used
+    up, because the doomed may be forking; blocks that long at most, so call it in a thread.
+    """
+    marker = f"{ATTEMPT_MARKER}={attempt_id}".encode()
+    killed: set[int] = set()
+    until_s = time.monotonic() + budget_s
+    while found := marked_processes(attempt_id):
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            killed.update(pid for pid in found if _strike(pid, marker, number))
+        if time.monotonic() >= until_s:
+            break
+        time.sleep(_PAUSE_S)
+    return len(killed)
+
+
+def _strike(pid: int, marker: bytes, number: signal.Signals) -> bool:
+    """Signal the process if it still is the marked one; a handle keeps its pid from reuse."""
+    if not _LINUX:
+        return _sent(lambda: os.kill(pid, number))
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        return _carries(pid, marker) and _sent(lambda: signal.pidfd_send_signal(handle, number))
+    finally:
+        os.close(handle)
+
+
+def _sent(send: Callable[[], None]) -> bool:
+    try:
+        send()
+    except OSError:
+        return False
+    return True
+
+
+def end_process(pid: int, start_ticks: int | None, number: signal.Signals) -> bool:
+    """Signal a process only if it is the very one that was meant; whether it was sent."""
+    return is_alive(pid, start_ticks) and _sent(lambda: os.kill(pid, number))
