@@ -77,7 +77,7 @@ class Stream:
             except OSError:
                 self.broken = True
         if self.ring >= 0:
-            os.unlink(self.name + ".tail")  # noqa: PTH108  pathlib costs as much as the start
+            quietly(os.unlink, self.name + ".tail")
 
     def _append(self, at: int, size: int) -> None:
         while size > 0:

@@ -1,0 +1,186 @@
+"""What an attempt's directory says when the attempt is over.
+
+The engine that started an attempt and one that found it after a crash read it by the same code,
+so both come to the same report.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from engine.events import Deliverable
+from engine.executors import protocol
+from engine.executors.deliverables import missing_deliverables
+from engine.executors.port import Output, Report
+from engine.executors.untrusted import read_at_most, size_bytes
+
+SPEC_FILE = "spec.json"
+OUTCOME_FILE = "outcome.json"
+PHASE_FILE = "phase.json"
+EVENTS_FILE = "events.ndjson"
+RESULT_FILE = "result.json"
+GUARDIAN_LOG = "guardian.log"
+OUTPUT_BYTES_KEPT = 1024 * 1024
+_OUTCOME_BYTES_MAX = 64 * 1024
+_SPEC_BYTES_MAX = 16 * 1024 * 1024
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guardian is told; durations in seconds, ``head_max`` and ``tail_max`` in bytes.
+
+    ``deliverables`` are those whose absence must be reported.
+    """
+
+    attempt_id: str
+    argv: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    cwd: str
+    timeout_s: float
+    grace_s: float
+    kill_budget_s: float
+    head_max: _Count = OUTPUT_BYTES_KEPT
+    tail_max: _Count = OUTPUT_BYTES_KEPT
+    on_engine_death: Literal["adopt", "end"] = "adopt"
+    deliverables: tuple[Deliverable, ...] = ()
+
+    def write(self, directory: Path) -> None:
+        """Put it where the guardian looks for it."""
+        # ASCII keeps what the environment holds beside Unicode; msgspec would refuse it.
+        text = json.dumps(msgspec.to_builtins(self), ensure_ascii=True)
+        (directory / SPEC_FILE).write_text(text, encoding="ascii")
+
+    @classmethod
+    def read(cls, directory: Path) -> Spec:
+        """The spec of an attempt.  Raises OSError without one, ValueError when it is garbage."""
+        try:
+            value = json.loads(read_at_most(directory / SPEC_FILE, _SPEC_BYTES_MAX))
+            return msgspec.convert(value, cls)
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes written by the child to one stream, and how many of them were kept."""
+
+    total: _Count = 0
+    head: _Count = 0
+    tail: _Count = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The guardian's last word: the contents of ``outcome.json``."""
+
+    ended: Literal["exited", "timed_out", "abandoned", "never_spawned"]
+    exit_code: int | None
+    signal: int | None
+    spawn_error: str | None
+    duration_ms: _Count
+    killed: _Count
+    survivors: _Count
+    stdout: Kept = Kept()
+    stderr: Kept = Kept()
+
+
+def read_report(directory: Path) -> Report | None:
+    """The report of an attempt whose guardian has finished; None when it left no outcome.
+
+    An outcome that cannot be understood proves nothing: the attempt is then ``lost``, and the
+    reason says so.  Reads files and may take a moment; call it in a thread.
+    """
+    try:
+        raw = read_at_most(directory / OUTCOME_FILE, _OUTCOME_BYTES_MAX)
+        outcome = msgspec.json.decode(raw, type=Outcome)
+        spec = Spec.read(directory)
+    except FileNotFoundError as error:
+        if str(error.filename).endswith(OUTCOME_FILE):
+            return None
+        return lost_report(directory, reason="its spec file is gone")
+    except (OSError, ValueError, RecursionError) as error:
+        why = protocol.excerpt(str(error).encode("utf-8", "replace"))
+        return lost_report(directory, reason=f"its outcome cannot be understood: {why}")
+    return _finished(directory, outcome, spec)
+
+
+def _finished(directory: Path, outcome: Outcome, spec: Spec) -> Report:
+    told = _told(directory, outcome.exit_code)
+    never = outcome.ended == "never_spawned"
+    return msgspec.structs.replace(
+        told,
+        ended="abandoned" if outcome.ended == "never_spawned" else outcome.ended,
+        duration_ms=outcome.duration_ms,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        reason=outcome.spawn_error
+        or told.reason
+        or ("it was told to end before it began" if never else _left_over(outcome.survivors)),
+        stdout=_output(directory / "stdout", outcome.stdout, spec),
+        stderr=_output(directory / "stderr", outcome.stderr, spec),
+        killed=outcome.killed,
+        missing_deliverables=missing_deliverables(Path(spec.cwd), spec.deliverables),
+    )
+
+
+def _left_over(survivors: int) -> str | None:
+    return f"{survivors} of its processes could not be ended" if survivors else None
+
+
+def _output(path: Path, kept: Kept, spec: Spec) -> Output:
+    size = size_bytes(path)
+    head = min(kept.head, spec.head_max, size)
+    tail = min(kept.tail, spec.tail_max, size - head)
+    return Output(
+        total_bytes=max(kept.total, head + tail),
+        head_bytes=head,
+        tail_bytes=tail,
+        path=path if size else None,
+    )
+
+
+def lost_report(
+    directory: Path,
+    *,
+    reason: str | None,
+    ended: Literal["timed_out", "abandoned", "lost"] = "lost",
+    duration_ms: int = 0,
+    killed: int = 0,
+) -> Report:
+    """The report of an attempt without an outcome: what its files tell, and no more.
+
+    Usage that the child had written counts, and the output as far as it got; its totals are then
+    what was kept.  ``duration_ms`` is 0 when nobody watched.
+    """
+    return msgspec.structs.replace(
+        _told(directory, None),
+        ended=ended,
+        duration_ms=duration_ms,
+        reason=reason,
+        killed=killed,
+        stdout=_begun(directory / "stdout"),
+        stderr=_begun(directory / "stderr"),
+    )
+
+
+def _begun(path: Path) -> Output:
+    size = min(size_bytes(path), OUTPUT_BYTES_KEPT)
+    return Output(total_bytes=size, head_bytes=size, path=path if size else None)
+
+
+def _told(directory: Path, exit_code: int | None) -> Report:
+    """The part of a report that is the child's own word."""
+    result = protocol.read_result(directory / RESULT_FILE)
+    events = protocol.read_telemetry(directory / EVENTS_FILE)
+    return Report(
+        ended="lost",
+        duration_ms=0,
+        claimed_success=result.success,
+        final_state=result.state,
+        reason=result.reason or result.trouble,
+        telemetry=protocol.with_usage_of(result, events),
+        declared=protocol.declared(exit_code, result, events),
+    )
