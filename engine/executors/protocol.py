@@ -62,11 +62,14 @@ class UsageFields(msgspec.Struct, frozen=True, kw_only=True):
 
     def at(self, line: int, source: UsageSource) -> Usage:
         """As a record, with over-long labels cut to 512 characters."""
-        fields = msgspec.structs.asdict(self)
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _USAGE_NAMES}
         for name, value in fields.items():
             if isinstance(value, str):
                 fields[name] = value[:LABEL_CHARACTERS_MAX]
         return Usage(line=line, source=source, **fields)
+
+
+_USAGE_NAMES = UsageFields.__struct_fields__
 
 
 class _Artifact(msgspec.Struct, frozen=True):

@@ -35,6 +35,12 @@ RULES_MAX = 10_000
 NO_RULE = "no rule of the script matches"
 
 
+class ScriptedUsage(UsageFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A usage record of a script, which is checked for misspelt fields."""
+
+    type: Literal["usage"] = "usage"
+
+
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One rule; the first that matches an attempt says how it goes.
 
@@ -56,9 +62,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     stdout: str = ""
     stderr: str = ""
     sleep: Annotated[float, msgspec.Meta(ge=0, le=31_536_000)] = 0.0
-    usage: Annotated[tuple[UsageFields, ...], msgspec.Meta(max_length=USAGE_RECORDS_MAX)] | None = (
-        None
-    )
+    usage: (
+        Annotated[tuple[ScriptedUsage, ...], msgspec.Meta(max_length=USAGE_RECORDS_MAX)] | None
+    ) = None
 
     def matches(self, sheet: PhaseSheet) -> bool:
         """Whether the rule speaks of this attempt."""
@@ -107,14 +113,11 @@ async def _played(
     sleep_s: float, timeout_s: float, abandon: anyio.Event
 ) -> Literal["exited", "timed_out", "abandoned"]:
     """Let ``sleep_s`` pass, until the deadline or until told to stop."""
-    ended: Literal["exited", "timed_out", "abandoned"] = "timed_out"
-    with anyio.move_on_after(timeout_s):
-        with anyio.move_on_after(sleep_s) as sleep:
-            await abandon.wait()
-            ended = "abandoned"
-        if sleep.cancelled_caught:
-            ended = "exited"
-    return ended
+    with anyio.move_on_after(min(sleep_s, timeout_s)):
+        await abandon.wait()
+    if abandon.is_set():
+        return "abandoned"
+    return "timed_out" if sleep_s > timeout_s else "exited"
 
 
 def _concluded(written: Report, rule: Rule, sheet: PhaseSheet) -> Report:
@@ -132,7 +135,7 @@ def _concluded(written: Report, rule: Rule, sheet: PhaseSheet) -> Report:
 
 
 def _telemetry(rule: Rule) -> Telemetry:
-    fields = rule.usage if rule.usage is not None else (UsageFields(),) * rule.events
+    fields = rule.usage if rule.usage is not None else (ScriptedUsage(),) * rule.events
     usage: tuple[Usage, ...] = tuple(
         each.at(line, "script") for line, each in enumerate(fields, start=1)
     )
@@ -152,7 +155,10 @@ def load_script(path: Path) -> tuple[Rule, ...]:
             f"{path} holds no list of rules.",
             remedy='write a JSON list of rules, or an object {"rules": [...]}.',
         )
-    rules = cast("list[Any]", value)
+    return _rules(path, value)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _rules(path: Path, rules: list[Any]) -> tuple[Rule, ...]:
     if len(rules) > RULES_MAX:
         raise UsageProblem(
             f"{path} holds {len(rules)} rules.", remedy=f"use {RULES_MAX} at most, with globs."

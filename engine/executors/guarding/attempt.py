@@ -46,7 +46,7 @@ class Guardian:
         self.handlers: dict[int, Callable[[], bool]] = {}
         self.streams: list[Stream] = []
         self.started_ns = self.finished_ns = time.monotonic_ns()
-        self.until_ns = self.started_ns + int(spec["timeout_s"] * 1e9)
+        self.until_ns = self.started_ns + round(spec["timeout_s"] * 1e9)
         self.signals = _signal_pipe()
         self.trouble = -1
 
@@ -76,7 +76,7 @@ class Guardian:
         err_read, err_write = wide_pipe()
         trouble_read, trouble_write = os.pipe()
         self.started_ns = self.finished_ns = time.monotonic_ns()
-        self.until_ns = self.started_ns + int(self.spec["timeout_s"] * 1e9)
+        self.until_ns = self.started_ns + round(self.spec["timeout_s"] * 1e9)
         # Signals wait until the child has shed our handlers, or it would answer for us.
         usual = signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDING_SIGNALS, signal.SIGCHLD))
         try:
@@ -105,13 +105,13 @@ class Guardian:
 
     def _hear_signals(self) -> bool:
         if any(number in ENDING_SIGNALS for number in os.read(self.signals, 512)):
-            self.end("abandoned", int(self.spec["grace_s"] * 1e9))
+            self.end("abandoned", round(self.spec["grace_s"] * 1e9))
         return True
 
     def _hear_engine(self) -> bool:
         said = os.read(0, 64)
         if b"E" in said or (not said and self.spec["on_engine_death"] == "end"):
-            self.end("abandoned", int(self.spec["grace_s"] * 1e9))
+            self.end("abandoned", round(self.spec["grace_s"] * 1e9))
         return bool(said)
 
     def watch(self) -> None:
@@ -157,10 +157,10 @@ class Guardian:
             if self.stage == "killing":
                 self.kill_all()
         elif self.stage == "running":
-            self.end("timed_out", int(self.spec["grace_s"] * 1e9))
+            self.end("timed_out", round(self.spec["grace_s"] * 1e9))
         elif self.stage == "asked":
             self.stage = "killing"
-            self.until_ns = now_ns + int(self.spec["kill_budget_s"] * 1e9)
+            self.until_ns = now_ns + round(self.spec["kill_budget_s"] * 1e9)
             self.kill_all()
         else:
             self.stage = "given up"
