@@ -101,11 +101,9 @@ class Tally:
         self._artifacts: list[str] = []
         self._boundary: BoundaryKind | None = None
         self._rejected: dict[Why, Rejected] = {}
-        self.lines = 0
 
     def take_line(self, number: int, line: bytes) -> None:
         """Account for one line that is not blank; ``number`` from 1."""
-        self.lines += 1
         if len(line) > TELEMETRY_LINE_BYTES_MAX:
             return self.reject("too_long", number, line)
         value, why = _parsed(line)
@@ -197,7 +195,7 @@ def excerpt(line: bytes) -> str:
 def read_telemetry(path: Path) -> Telemetry:
     """Everything usable in an events file, and a count of the rest.  Never raises for contents.
 
-    Reads 64 MiB and 200 000 lines in detail; further lines are counted as ``too_many``.
+    Reads 64 MiB and about 200 000 lines in detail; further lines are counted as ``too_many``.
     """
     tally = Tally("file")
     try:
@@ -213,7 +211,7 @@ def read_telemetry(path: Path) -> Telemetry:
 def _read_lines(descriptor: int, tally: Tally) -> None:
     number, rest = 0, b""
     for lines, rest in _batches(descriptor):  # noqa: B007  the last rest is used below
-        if tally.lines >= LINES_MAX:
+        if number >= LINES_MAX:
             _count_lines(tally, number + 1, lines)
         else:
             for offset, line in enumerate(lines, number + 1):
