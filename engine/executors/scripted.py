@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 import anyio
 import anyio.lowlevel
@@ -194,5 +194,13 @@ def _rule(path: Path, number: int, value: Any) -> Rule:
         where = f", key {key}" if key else ""
         raise UsageProblem(
             f"{path}: rule {number}{where}: {what}.",
-            remedy="the keys of a rule are " + ", ".join(Rule.__struct_fields__) + ".",
+            remedy=_remedy(key),
         ) from None
+
+
+def _remedy(key: str) -> str:
+    if key == "state":
+        return "a state is one of " + ", ".join(get_args(PhaseState)) + "."
+    if key.startswith("usage"):
+        return "a usage record has the keys " + ", ".join(ScriptedUsage.__struct_fields__) + "."
+    return "a rule has the keys " + ", ".join(Rule.__struct_fields__) + "."
