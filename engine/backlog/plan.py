@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.backlog.dependencies import AFTER_MAX, Work, tangle, waits
 from engine.backlog.paths import checked_path
@@ -57,8 +58,11 @@ def checked_plan(entry: PlanEntry, place: Place) -> Plan:
         for at, phase in enumerate(entry.phases)
     ]
     _refuse_twice([p.phase_id for p in phases], place, "phases", "phase_id")
+    written_at = {phase.phase_id: at for at, phase in enumerate(phases)}
     placed = _in_order(phases)
-    after = _after(placed, place, {p.phase_id: at for at, p in enumerate(phases)})
+    after = _after(placed, place, written_at)
+    placed = [replace(phase, run_id=run_id, after=after[phase.phase_id]) for phase in placed]
+    _refuse_large(placed, place, written_at)
     return Plan(
         run=RunRegistered(
             run_id=run_id,
@@ -68,11 +72,8 @@ def checked_plan(entry: PlanEntry, place: Place) -> Plan:
             phases_max=entry.phases_max,
             duration_minutes_max=entry.duration_minutes_max,
         ),
-        tiers=tuple(msgspec.structs.replace(tier, run_id=run_id) for tier in tiers.values()),
-        phases=tuple(
-            msgspec.structs.replace(phase, run_id=run_id, after=after[phase.phase_id])
-            for phase in placed
-        ),
+        tiers=tuple(replace(tier, run_id=run_id) for tier in tiers.values()),
+        phases=tuple(placed),
     )
 
 
@@ -99,7 +100,6 @@ def _phase(
 ) -> PhaseRegistered:
     """One phase; its run, index and dependencies are filled in once all phases are known."""
     phase_id = _id(phase.phase_id, place.at("phase_id"))
-    _refuse_large(phase, place)
     tier = _tier_of(phase, tiers, place)
     defaults = entry.defaults
     return PhaseRegistered(
@@ -164,7 +164,7 @@ def _in_order(phases: Sequence[PhaseRegistered]) -> list[PhaseRegistered]:
     for phase in sorted(phases, key=lambda phase: phase.tier_index):
         same = placed and placed[-1].tier_index == phase.tier_index
         index = placed[-1].phase_index + 1 if same else 0
-        placed.append(msgspec.structs.replace(phase, phase_index=index))
+        placed.append(replace(phase, phase_index=index))
     return placed
 
 
@@ -238,13 +238,14 @@ def _refuse_twice(ids: Sequence[str], place: Place, table: str, field: str) -> N
         first[name] = at
 
 
-def _refuse_large(phase: PhaseEntry, place: Place) -> None:
-    size_bytes = len(msgspec.json.encode(phase))
-    if size_bytes > PHASE_BYTES_MAX:
-        raise place.problem(
-            f"the phase has {size_bytes} bytes; the limit is {PHASE_BYTES_MAX}.",
-            remedy="shorten its texts, or put them into a file that it reads.",
-        )
+def _refuse_large(phases: Sequence[PhaseRegistered], place: Place, written: dict[str, int]) -> None:
+    for phase in phases:
+        size_bytes = len(msgspec.json.encode(phase))
+        if size_bytes > PHASE_BYTES_MAX:
+            raise place.at(f"phases[{written[phase.phase_id]}]").problem(
+                f"the phase takes {size_bytes} bytes; the limit is {PHASE_BYTES_MAX}.",
+                remedy="shorten its texts, or put them into a file that it reads.",
+            )
 
 
 def _id(text: str, place: Place) -> str:

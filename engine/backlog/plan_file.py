@@ -21,7 +21,7 @@ from engine.events import Order
 PLAN_BYTES_MAX = 4 * 1024 * 1024
 PHASES_MAX = 10_000
 TIERS_MAX = 1_000
-PHASE_BYTES_MAX = 96 * 1024
+PHASE_BYTES_MAX = 192 * 1024
 _EXACT_MAX = 2**53
 
 Count = Annotated[int, Meta(ge=0, le=_EXACT_MAX)]

@@ -60,7 +60,7 @@ class UsageImported(Event, frozen=True, kw_only=True, tag="usage.imported"):
     run_id: str | None
     phase_id: str | None
     source_row: int
-    row_digest: str
+    row_digest: str = ""
     provider: str
     model: str
     role: str
@@ -81,7 +81,7 @@ class EstimateImported(Event, frozen=True, kw_only=True, tag="usage.estimate_imp
     run_id: str
     phase_id: str
     source_row: int
-    row_digest: str
+    row_digest: str = ""
     category: str | None
     category_raw: str | None
     complexity: str | None
