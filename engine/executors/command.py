@@ -214,7 +214,10 @@ async def _attended(
         return lost_report(directory, reason="its guardian did not start")
     await watch.spawned(_spawned(guardian, directory))
     began_s = anyio.current_time()
-    guardian.go()
+    if watch.abandon.is_set():
+        guardian.end()
+    else:
+        guardian.go()
     await _until_gone(guardian, assignment, watch)
     killed = 0
     if not guardian.gone:

@@ -25,19 +25,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         selector = selectors.DefaultSelector()
         super().__init__(selector)
-        self._skew_s = 0.0
+        self._now_s = 0.0
         poll = selector.select
 
         def select(timeout: float | None = None) -> Any:
             ready = poll(None if timeout is None else 0)
             if not ready and timeout:
-                self._skew_s += timeout
+                self._now_s += timeout
             return ready
 
         selector.select = select  # type: ignore[method-assign]
 
     def time(self) -> float:
-        return super().time() + self._skew_s
+        return self._now_s
 
 
 @pytest.fixture

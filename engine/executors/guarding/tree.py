@@ -13,10 +13,13 @@ def descendants(root: int) -> "list[int]":
     """Every process below ``root``, from the kernel's lists of children, parents first."""
     if not os.path.exists(f"/proc/{root}/task/{root}/children"):  # noqa: PTH110
         return below(root, {pid: parent for pid, parent, _ in _all_processes()})
-    found = [root]
-    for pid in found:
-        found += [child for child in _children(pid) if child not in found]
-    return found[1:]
+    found = {root: None}  # in order, and quick to ask, for crowds of thousands
+    waiting = [root]
+    while waiting:
+        fresh = [child for child in _children(waiting.pop()) if child not in found]
+        found.update(dict.fromkeys(fresh))
+        waiting += fresh
+    return list(found)[1:]
 
 
 def below(root: int, parent_of: "dict[int, int]") -> "list[int]":
