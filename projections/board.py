@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.events import GENESIS, Head, Seen
+from engine.events import GENESIS, Event, Head, Seen
 from projections.backlog import BACKLOG, PhaseStanding
 from projections.fingerprints import FINGERPRINTS, FingerprintCount
 from projections.fold import Checkpoint, Fold, Keyed
@@ -49,13 +49,17 @@ class Board:
             self.zero_yield,
             self.timeline,
         )
+        self._takers: dict[type[Event], list[Keyed[Any]]] = {}
+        for keyed in self.all:
+            for kind in keyed.fold.handles:
+                self._takers.setdefault(kind, []).append(keyed)
         heads = {(point.pos, point.hash) for point, _ in stored.values()}
         assert len(heads) <= 1, "projections of one board stand at one position"
         self.head = Head(*heads.pop()) if heads else Head(0, GENESIS)
 
     def feed(self, seen: Seen) -> None:
         """Fold one event into every projection it touches."""
-        for keyed in self.all:
+        for keyed in self._takers.get(type(seen.event), ()):
             keyed.feed(seen)
 
 

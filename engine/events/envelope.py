@@ -65,19 +65,20 @@ class Head(NamedTuple):
 def chain_hash(previous: bytes, columns: tuple[str | int | bytes | None, ...]) -> bytes:
     """sha256 over the previous hash and every stored column but the hash itself.
 
-    Each column is written as a type letter (``n`` none, ``i`` integer in decimal, ``s`` text in
-    UTF-8, ``b`` bytes), its length in decimal, ``:`` and the bytes, so no two rows read alike.
+    Each column is written so that no two rows read alike: ``n;`` for none, ``i<decimal>;`` for an
+    integer, ``s<length>:`` and the UTF-8 bytes for text, ``b<length>:`` and the bytes for bytes.
     """
     parts = [previous]
     for value in columns:
-        if value is None:
-            parts.append(b"n0:")
-        elif isinstance(value, str):
+        if type(value) is str:
             text = value.encode()
-            parts.append(b"s%d:%b" % (len(text), text))
-        elif isinstance(value, int):
-            digits = b"%d" % value
-            parts.append(b"i%d:%b" % (len(digits), digits))
+            parts.append(b"s%d:" % len(text))
+            parts.append(text)
+        elif value is None:
+            parts.append(b"n;")
+        elif type(value) is bytes:
+            parts.append(b"b%d:" % len(value))
+            parts.append(value)
         else:
-            parts.append(b"b%d:%b" % (len(value), value))
+            parts.append(b"i%d;" % value)
     return hashlib.sha256(b"".join(parts)).digest()

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from engine.errors import AppendRefused, Fenced
 from engine.events import GENESIS, Head, Record
-from engine.store.protocol import PAGE_ROWS, FoldRow, Prior, Query, StoredProjection
-from projections.fold import Change, Checkpoint
+from engine.store.protocol import PAGE_ROWS, FoldRow, Kept, Prior, Query, StoredProjection
+from projections.fold import Checkpoint
 
 
 class MemoryStore:
@@ -131,7 +131,7 @@ class MemoryTransaction:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self.kept: list[tuple[str, int, Sequence[Change], Checkpoint]] = []
+        self.kept: list[Kept] = []
 
     async def prior(self, command_ids: Sequence[str]) -> dict[str, Prior]:
         """Those of ``command_ids`` that the log already holds."""
@@ -147,11 +147,9 @@ class MemoryTransaction:
         for record in records:
             self._store._add(record)  # noqa: SLF001
 
-    async def keep(
-        self, name: str, version: int, changes: Sequence[Change], checkpoint: Checkpoint
-    ) -> None:
-        """Write rows of a projection and how far it has read."""
-        self.kept.append((name, version, changes, checkpoint))
+    async def keep(self, projections: Sequence[Kept]) -> None:
+        """Write projections' rows and checkpoints."""
+        self.kept.extend(projections)
 
 
 def _matches(query: Query, record: Record) -> bool:

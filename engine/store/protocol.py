@@ -58,6 +58,15 @@ class StoredProjection(NamedTuple):
     checkpoint: Checkpoint
 
 
+class Kept(NamedTuple):
+    """Rows of a projection to write, and how far it has read with them."""
+
+    name: str
+    version: int
+    changes: Sequence[Change]
+    checkpoint: Checkpoint
+
+
 class Transaction(Protocol):
     """One atomic append.  Everything in it becomes visible together, or nothing does."""
 
@@ -77,10 +86,8 @@ class Transaction(Protocol):
         """
         ...
 
-    async def keep(
-        self, name: str, version: int, changes: Sequence[Change], checkpoint: Checkpoint
-    ) -> None:
-        """Write rows of a projection and how far it has read."""
+    async def keep(self, projections: Sequence[Kept]) -> None:
+        """Write projections' rows and checkpoints."""
         ...
 
 

@@ -23,7 +23,7 @@ from engine.errors import CommandReused, RunoffError, StorageFailed, WrongVersio
 from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type
 from engine.store.boards import load_board
 from engine.store.command import Command, Draft, Moment, Receipt
-from engine.store.protocol import EventStore, Prior, Query, Transaction
+from engine.store.protocol import EventStore, Kept, Prior, Query, Transaction
 from projections.board import FOLDS, Board
 from projections.fold import Checkpoint
 
@@ -102,7 +102,7 @@ class Recorder:
 
     @property
     def epoch(self) -> int:
-        """This writer's epoch; one more than any before it."""
+        """The epoch of this writer; one more than any before it."""
         return self._epoch
 
     async def submit(self, command: Command) -> Receipt:
@@ -305,10 +305,12 @@ class Recorder:
         self.board.feed(Seen(pos, self._recorded_us, event))
 
     async def _keep(self, transaction: Transaction, head: Head) -> None:
+        kept: list[Kept] = []
         for keyed in self.board.all:
             changes = keyed.take_changes()
             checkpoint = Checkpoint(head.pos, head.hash, keyed.digest)
-            await transaction.keep(keyed.fold.name, keyed.fold.version, changes, checkpoint)
+            kept.append(Kept(keyed.fold.name, keyed.fold.version, changes, checkpoint))
+        await transaction.keep(kept)
 
     async def _acknowledge(self, batch: _Batch) -> None:
         if batch.records:

@@ -20,8 +20,8 @@ from engine.errors import (
     StorageFailed,
 )
 from engine.events import COLUMNS, GENESIS, Head, Record
-from engine.store.protocol import PAGE_ROWS, FoldRow, Prior, Query, StoredProjection
-from projections.fold import Change, Checkpoint
+from engine.store.protocol import PAGE_ROWS, FoldRow, Kept, Prior, Query, StoredProjection
+from projections.fold import Checkpoint
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -43,7 +43,7 @@ class SqliteStore:
         self._engine = engine
         self._connection = connection
         self._driver = cast("aiosqlite.Connection", driver)
-        self._tables: set[tuple[str, int]] = set()
+        self._tables: set[str] = set()
 
     async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
         """Run one statement in one thread hop; its rows."""
@@ -101,7 +101,7 @@ class SqliteStore:
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
         async with self.transaction():
-            self._tables.discard((name, version))
+            self._tables.discard(_table(name, version))
             await self.execute(f"DROP TABLE IF EXISTS {_table(name, version)}")
             await self.execute(
                 "DELETE FROM projections WHERE name = ? AND version = ?", (name, version)
@@ -130,7 +130,7 @@ class SqliteStore:
 class SqliteTransaction:
     """One atomic append to a SqliteStore."""
 
-    def __init__(self, driver: aiosqlite.Connection, tables: set[tuple[str, int]]) -> None:
+    def __init__(self, driver: aiosqlite.Connection, tables: set[str]) -> None:
         self._driver = driver
         self._tables = tables
 
@@ -162,27 +162,29 @@ class SqliteTransaction:
         with translated():
             await self._driver.executemany(_INSERT, records)
 
-    async def keep(
-        self, name: str, version: int, changes: Sequence[Change], checkpoint: Checkpoint
-    ) -> None:
-        """Write rows of a projection and how far it has read."""
-        table = _table(name, version)
+    async def keep(self, projections: Sequence[Kept]) -> None:
+        """Write projections' rows and checkpoints."""
         with translated():
-            if (name, version) not in self._tables:
-                await self._driver.execute_fetchall(
-                    f"CREATE TABLE IF NOT EXISTS {table}"
-                    " (key TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID"
-                )
-                self._tables.add((name, version))
-            if changes:
-                await self._driver.executemany(
-                    f"INSERT INTO {table} (key, data) VALUES (?, ?)"  # noqa: S608
-                    " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
-                    changes,
-                )
-            await self._driver.execute_fetchall(
+            for kept in projections:
+                await self._keep_rows(kept)
+            await self._driver.executemany(
                 "INSERT OR REPLACE INTO projections VALUES (?, ?, ?, ?, ?)",
-                (name, version, *checkpoint),
+                [(kept.name, kept.version, *kept.checkpoint) for kept in projections],
+            )
+
+    async def _keep_rows(self, kept: Kept) -> None:
+        table = _table(kept.name, kept.version)
+        if table not in self._tables:
+            await self._driver.execute_fetchall(
+                f"CREATE TABLE IF NOT EXISTS {table}"
+                " (key TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID"
+            )
+            self._tables.add(table)
+        if kept.changes:
+            await self._driver.executemany(
+                f"INSERT INTO {table} (key, data) VALUES (?, ?)"  # noqa: S608
+                " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
+                kept.changes,
             )
 
 
@@ -199,6 +201,10 @@ def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
         if value is not None:
             parts.append(f"{column} = ?")
             parameters.append(value)
+    if query.session is not None:
+        # All of a session stands in its stream, whose index finds it.
+        parts.append("stream = ?")
+        parameters.append(f"drain/{query.session}")
     if after:
         parts.append("pos < ?" if query.newest_first else "pos > ?")
         parameters.append(after)
@@ -223,7 +229,7 @@ def translated() -> Iterator[None]:
 def translation(error: sqlite3.Error) -> RunoffError:
     """What an error of SQLite means to the person running this, by its result code."""
     text = str(error)
-    if text.startswith("runoff: fenced") or "only grows at its end" in text:
+    if "only grows at its end" in text:
         return Fenced(
             "another writer has appended to this log.", remedy="start again; nothing was lost."
         )

@@ -28,23 +28,24 @@ CREATE UNIQUE INDEX events_by_stream  ON events (stream, version);
 CREATE UNIQUE INDEX events_by_command ON events (command_id, idx);
 CREATE INDEX events_by_run     ON events (run, phase) WHERE run IS NOT NULL;
 CREATE INDEX events_by_attempt ON events (attempt)    WHERE attempt IS NOT NULL;
-CREATE INDEX events_by_session ON events (session, type) WHERE session IS NOT NULL;
 
--- INSERT OR REPLACE deletes rows without firing a delete trigger, so the insert itself is refused
--- when it would collide with any unique key, or leaves a gap, or comes from an older epoch.
+-- A row must continue the log: right behind its predecessor, of no older epoch, no earlier time.
 CREATE TRIGGER events_append_only BEFORE INSERT ON events
-WHEN NEW.pos IS NOT (SELECT coalesce(max(pos), 0) + 1 FROM events)
-  OR EXISTS (SELECT 1 FROM events WHERE stream = NEW.stream AND version = NEW.version)
-  OR EXISTS (SELECT 1 FROM events WHERE command_id = NEW.command_id AND idx = NEW.idx)
+WHEN EXISTS (SELECT 1 FROM events WHERE pos >= NEW.pos)
+  OR NEW.pos IS NOT 1 AND NOT EXISTS (
+        SELECT 1 FROM events WHERE pos = NEW.pos - 1
+           AND epoch <= NEW.epoch AND recorded_us <= NEW.recorded_us)
 BEGIN
     SELECT raise(ABORT, 'runoff: the log only grows at its end');
 END;
 
-CREATE TRIGGER events_epochs_never_fall BEFORE INSERT ON events
-WHEN NEW.epoch < (SELECT epoch FROM events ORDER BY pos DESC LIMIT 1)
-  OR NEW.recorded_us < (SELECT recorded_us FROM events ORDER BY pos DESC LIMIT 1)
+-- INSERT OR REPLACE deletes the rows it collides with and fires no delete trigger, so a collision
+-- is refused before it happens.
+CREATE TRIGGER events_replace_nothing BEFORE INSERT ON events
+WHEN EXISTS (SELECT 1 FROM events WHERE stream = NEW.stream AND version = NEW.version)
+  OR EXISTS (SELECT 1 FROM events WHERE command_id = NEW.command_id AND idx = NEW.idx)
 BEGIN
-    SELECT raise(ABORT, 'runoff: fenced by a newer writer');
+    SELECT raise(ABORT, 'runoff: the key of an event is taken');
 END;
 
 CREATE TRIGGER events_never_change BEFORE UPDATE ON events

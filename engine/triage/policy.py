@@ -1,0 +1,96 @@
+"""The policy: every threshold and every switch of triage, as one value that the log records.
+
+Rules and detectors are named with their versions, so that a log can be decided again by the very
+ones that were in force.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from engine.errors import UsageProblem
+from engine.events import PhaseState
+
+VerdictRule = Literal["three-way-1", "classic-1"]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What triage goes by.  None means no bound.
+
+    ``drains``: the states that are backlog.  ``order_*``: what a phase waits for.
+    ``attempts_per_phase_max`` counts since the phase was registered or requeued, orphans apart.
+    ``once_per_session``: a phase is tried at most once in a session.
+    ``fingerprint_repeats_max``: at the Nth carrier a failure is stopped, and each run that carries
+    it from there on.  ``timeout_exit_codes``: exit codes taken for timeouts, which only the
+    original did.
+    """
+
+    name: str
+    version: int = 1
+    verdict_rule: VerdictRule = "three-way-1"
+    detectors: str = "plain-1"
+    drains: tuple[PhaseState, ...] = ("QUEUED", "FAILED")
+    order_tiers: bool = True
+    order_phases: bool = True
+    order_deliverables: bool = True
+    once_per_session: bool = False
+    attempts_per_phase_max: int | None = 2
+    orphans_per_phase_max: int | None = 5
+    timeouts_per_run_max: int | None = 2
+    fingerprint_repeats_max: int | None = 3
+    consecutive_zero_yield_max: int | None = None
+    timeout_exit_codes: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """``name@version``, as decisions cite it."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def json(self) -> str:
+        """The whole policy as canonical JSON."""
+        return msgspec.json.encode(self).decode()
+
+    @property
+    def sha256(self) -> str:
+        """Of the canonical JSON."""
+        return hashlib.sha256(self.json.encode()).hexdigest()
+
+
+POLICIES: Mapping[str, Policy] = {
+    policy.name: policy
+    for policy in (
+        Policy(name="default"),
+        Policy(
+            name="classic",
+            verdict_rule="classic-1",
+            detectors="classic-1",
+            drains=("FAILED",),
+            order_tiers=False,
+            order_phases=False,
+            order_deliverables=False,
+            once_per_session=True,
+            attempts_per_phase_max=None,
+            orphans_per_phase_max=None,
+            timeout_exit_codes=(143,),
+        ),
+    )
+}
+
+
+def policy_named(name: str) -> Policy:
+    """A built-in policy.  Raises UsageProblem listing what there is."""
+    if name not in POLICIES:
+        raise UsageProblem(
+            f"there is no policy named {name!r}.", remedy=f"use one of: {', '.join(POLICIES)}."
+        )
+    return POLICIES[name]
+
+
+def policy_from_json(text: str) -> Policy:
+    """A policy as recorded in the log."""
+    return msgspec.json.decode(text, type=Policy)
