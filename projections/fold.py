@@ -87,6 +87,10 @@ class Keyed(Generic[S]):
         """Every key with its state, in the order of first touch."""
         return iter(self._states.items())
 
+    def values(self) -> Iterator[S]:
+        """Every state, in the order of first touch."""
+        return iter(self._states.values())
+
     @property
     def states(self) -> Mapping[str, S]:
         """A read-only look at all states."""

@@ -13,14 +13,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import anyio
-import anyio.lowlevel
+from anyio import to_thread
 
 from engine.clock import Clock
 from engine.errors import CommandReused, RunoffError, StorageFailed, WrongVersion
 from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type
+from engine.store.anchors import Anchors
 from engine.store.boards import load_board
 from engine.store.command import Command, Draft, Moment, Receipt
 from engine.store.protocol import EventStore, Kept, Prior, Query, Transaction
@@ -93,6 +95,7 @@ class Recorder:
         self._wake = anyio.Event()
         self._closing = False
         self._failed: RunoffError | None = None
+        self._anchors: Anchors | None = None
         self.committed: list[Callable[[Head], None]] = []
 
     @property
@@ -131,6 +134,10 @@ class Recorder:
         self._wake.set()
         return pending
 
+    def anchor_to(self, path: Path) -> None:
+        """From now on write an anchor after each batch."""
+        self._anchors = Anchors(path)
+
     async def open(self) -> None:
         """Take the next epoch and make the stored projections current."""
         self._epoch = await self.store.last_epoch() + 1
@@ -154,6 +161,8 @@ class Recorder:
         while True:
             if not self._queue:
                 if self._closing:
+                    if self._anchors:
+                        self._anchors.close()
                     return
                 self._wake = anyio.Event()
                 await self._wake.wait()
@@ -181,6 +190,9 @@ class Recorder:
             self._fail(error, taken)
             return
         await self._acknowledge(batch)
+        if batch.records and self._anchors:
+            # After the callers are answered: an anchor that lags is covered by the next one.
+            await to_thread.run_sync(self._anchors.write, batch.head)
 
     async def _begin(self, transaction: Transaction, taken: Sequence[_Pending]) -> _Batch:
         prior = await transaction.prior([pending.command.command_id for pending in taken])

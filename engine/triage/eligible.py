@@ -47,9 +47,7 @@ class SortKey(NamedTuple):
 def sort_key(phase: PhaseStanding, policy: Policy) -> SortKey:
     """Where a phase stands in its group: by its last failure, then earlier in the run first."""
     tier_index = phase.tier_index if policy.order_tiers else 0
-    return SortKey(
-        reason_class(phase.reason), tier_index, phase.phase_index, phase.registered_pos
-    )
+    return SortKey(reason_class(phase.reason), tier_index, phase.phase_index, phase.registered_pos)
 
 
 def is_unfinished(phase: PhaseStanding) -> bool:

@@ -1,0 +1,128 @@
+"""What commands share: the database option, the identity banner and its guardrail, opening."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+import click
+
+from engine import __version__
+from engine.clock import Clock, SystemClock
+from engine.errors import WrongDatabase
+from engine.executors.processes import boot_id
+from engine.ids import IdMaker
+from engine.store.boards import load_board
+from engine.store.database import is_missing, open_reader, open_writer
+from engine.store.identity import Identity, identify
+from engine.store.location import Location, locate
+from engine.store.lock import WriterLock
+from engine.store.protocol import LogReader
+from engine.store.recorder import Recorder, Writer, recording
+from engine.store.sqlite import SqliteStore
+from projections.board import Board
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+database_option = click.option(
+    "--database",
+    "database",
+    envvar=["RUNOFF_DATABASE", "DATABASE_URL"],
+    metavar="URL",
+    help="The log, such as sqlite:///backlog.db. No default. [env: DATABASE_URL]",
+)
+allow_empty_option = click.option(
+    "--allow-empty-db", is_flag=True, help="Go on when the database holds no runs and no phases."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+
+
+def ids(clock: Clock | None = None) -> IdMaker:
+    """A maker of time-ordered ids."""
+    return IdMaker((clock or SystemClock()).now_us, lambda: secrets.randbits(80))
+
+
+def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a command's coroutine; a single error inside task groups comes out as itself."""
+    try:
+        return anyio.run(work)
+    except BaseExceptionGroup as group:
+        raise _single(group) from group
+
+
+def _single(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return error
+
+
+def banner(identity: Identity) -> None:
+    """Show which database this is, on stderr."""
+    click.echo(identity.banner(), err=True)
+
+
+@asynccontextmanager
+async def reading(
+    url: str | None, *, allow_empty: bool, guarded: bool = True, quiet: bool = False
+) -> AsyncIterator[tuple[Location, SqliteStore, Board]]:
+    """Open for reading, with banner and guardrail; the board stands at the head."""
+    location = locate(url)
+    store = await open_reader(location)
+    try:
+        board = await load_board(store)
+        identity = await identify(location, store, board)
+        if not quiet:
+            banner(identity)
+        if guarded:
+            refuse_empty(identity, allow_empty=allow_empty)
+        yield location, store, board
+    finally:
+        await store.close()
+
+
+def refuse_empty(identity: Identity, *, allow_empty: bool) -> None:
+    """The guardrail: 0 runs and 0 phases are probably the wrong database."""
+    if not allow_empty and identity.runs == 0 and identity.phases == 0:
+        raise WrongDatabase.empty(identity.url, runs=0, phases=0)
+
+
+@asynccontextmanager
+async def writing(
+    url: str | None, program: str, *, create: bool = False, clock: Clock | None = None
+) -> AsyncIterator[tuple[Location, Recorder]]:
+    """Hold the log as its one writer; ``create`` may start a new database, and says so."""
+    location = locate(url)
+    fresh = is_missing(location)
+    if fresh and not create:
+        # Refuse before a lock file appears beside a database that is not there.
+        await (await open_reader(location)).close()
+    lock = WriterLock(location.beside("lock"), f"runoff {program}")
+    try:
+        store = await open_writer(location, create=create)
+        if fresh:
+            click.echo(f"Started a new database at {location.path}.", err=True)
+        try:
+            async with recording(store, clock or SystemClock(), _writer(program)) as recorder:
+                recorder.anchor_to(location.beside("anchors"))
+                yield location, recorder
+        finally:
+            await store.close()
+    finally:
+        lock.close()
+
+
+def _writer(program: str) -> Writer:
+    return Writer(socket.gethostname(), boot_id(), os.getpid(), program, __version__)
+
+
+async def show_identity(location: Location, store: LogReader, board: Board) -> Identity:
+    """Identify, show the banner, and hand the identity back."""
+    identity = await identify(location, store, board)
+    banner(identity)
+    return identity

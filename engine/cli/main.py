@@ -1,0 +1,96 @@
+"""The command ``runoff``: a tree of verbs, each imported only when it is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from engine import __version__
+from engine.errors import RunoffError
+
+
+class Verb(NamedTuple):
+    """Where a verb's code is, and its line in the help; so that ``--help`` imports nothing."""
+
+    place: str
+    line: str
+
+
+VERBS: Mapping[str, Verb] = {
+    "demo": Verb("engine.cli.demo:demo", "Drain a sample backlog with real child processes."),
+    "seed": Verb("engine.cli.backlog:seed", "Register the telemetry plan, or one of your own."),
+    "import": Verb("engine.cli.backlog:import_", "Take in the backlog of an older database."),
+    "drain": Verb("engine.cli.drain:drain", "Execute the backlog with many workers."),
+    "run": Verb("engine.cli.look:run", "Look at runs; reinstate one."),
+    "phase": Verb("engine.cli.look:phase", "Look at phases; requeue one."),
+    "attempt": Verb("engine.cli.look:attempt", "Look at attempts."),
+    "session": Verb("engine.cli.look:session", "Look at drain sessions."),
+    "log": Verb("engine.cli.log:log", "Read the log itself."),
+    "why": Verb("engine.cli.why:why", "Say why a run or phase stands where it stands."),
+    "identity": Verb("engine.cli.identity:identity", "Say which database this is."),
+    "projection": Verb("engine.cli.projection:projection", "List, rebuild, check read models."),
+    "verify": Verb("engine.cli.verify:verify", "Check the log against its invariants."),
+    "collect_telemetry_data": Verb("engine.cli.backlog:collect_telemetry_data", ""),
+}
+
+
+class LazyTree(click.Group):
+    """A group whose verbs are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order a newcomer meets them."""
+        return [name for name, verb in VERBS.items() if verb.line]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        module, _, name = verb.place.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, verb.line) for n, verb in VERBS.items() if verb.line])
+
+
+@click.command(cls=LazyTree, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="runoff")
+def runoff() -> None:
+    """Drain a backlog of LLM-agent work, and prove afterwards why it went as it did.
+
+    \b
+    Examples:
+      runoff demo
+      runoff import old.db --database sqlite:///backlog.db
+      runoff drain --database sqlite:///backlog.db --workers 4 -- python agent.py
+      runoff why RUN --database sqlite:///backlog.db
+    """  # noqa: D301  \b is click's mark for text that must not be wrapped
+
+
+def main() -> None:
+    """Run, and turn every expected error into one clear message and its exit code."""
+    try:
+        code = runoff.main(standalone_mode=False)
+    except RunoffError as error:
+        code = _told(f"runoff: {error}", error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = _told("runoff: interrupted.", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(message: str, code: int) -> int:
+    click.echo(message, err=True)
+    return code

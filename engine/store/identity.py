@@ -1,0 +1,68 @@
+"""Which database this is: what every command shows before it touches one (T2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from engine.store.location import Location
+from engine.store.protocol import LogReader
+from projections.board import Board
+from projections.zero_yield import TOTAL, YieldCounts
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """A database's identity; ``head`` is its last position, ``digest`` the chain hash there.
+
+    ``modified``: of the file or its write-ahead log, whichever is newer, ISO 8601 in UTC.
+    """
+
+    url: str
+    file: str
+    modified: str
+    runs: int
+    phases: int
+    phases_by_state: dict[str, int]
+    usage_events: int
+    events: int
+    head: int
+    digest: str
+
+    def banner(self) -> str:
+        """Four lines for a person."""
+        states = ", ".join(f"{n} {state}" for state, n in self.phases_by_state.items()) or "none"
+        return (
+            f"database  {self.url}\n"
+            f"file      {self.file} (modified {self.modified})\n"
+            f"holds     {self.runs} runs, {self.phases} phases ({states}),"
+            f" {self.usage_events} usage events\n"
+            f"log       {self.events} events, head {self.head} {self.digest[:16]}"
+        )
+
+
+async def identify(location: Location, reader: LogReader, board: Board) -> Identity:
+    """The identity of the log that ``board`` stands at the head of."""
+    counts = board.zero_yield.get(TOTAL) or YieldCounts()
+    head = await reader.head()
+    states = Counter(phase.state for phase in board.backlog.values())
+    return Identity(
+        url=location.url,
+        file=str(location.path.resolve()),
+        modified=_modified(location.path),
+        runs=len(board.runs),
+        phases=len(board.backlog),
+        phases_by_state=dict(sorted(states.items())),
+        usage_events=counts.usage_recorded + counts.usage_imported,
+        events=head.pos,
+        head=head.pos,
+        digest=head.hash.hex(),
+    )
+
+
+def _modified(path: Path) -> str:
+    wal = path.with_name(path.name + "-wal")
+    times = [p.stat().st_mtime for p in (path, wal) if p.exists()]
+    return datetime.fromtimestamp(max(times, default=0), UTC).isoformat(timespec="seconds")
