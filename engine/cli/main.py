@@ -41,11 +41,15 @@ VERBS: Mapping[str, Verb] = {
 class LazyTree(click.Group):
     """A group whose verbs are imported on use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         """The verbs in the order a newcomer meets them."""
         return [name for name, verb in VERBS.items() if verb.line]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
         """Import one verb."""
         verb = VERBS.get(cmd_name)
         if verb is None:
@@ -54,7 +58,11 @@ class LazyTree(click.Group):
         command: click.Command = getattr(import_module(module), name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
         """The list in the help, from the table above."""
         with formatter.section("Commands"):
             formatter.write_dl([(n, verb.line) for n, verb in VERBS.items() if verb.line])

@@ -49,7 +49,7 @@ def situation_of(
     return Situation(
         ending=finished.ending,
         yield_events=finished.yield_events,
-        fingerprint=fingerprinted and fingerprinted.fingerprint,
+        fingerprint=fingerprinted.fingerprint if fingerprinted else None,
         standing=run.standing,
         seen_before=seen.count if seen else 0,
         timeouts_before=run.timeouts_in(finished.session_id),

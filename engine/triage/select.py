@@ -48,17 +48,23 @@ def pick_by_scan(board: Board, scope: Scope) -> Choice | None:
     by_run: dict[str, list[PhaseStanding]] = {}
     for phase in board.backlog.values():
         by_run.setdefault(phase.run_id, []).append(phase)
-    candidates = [
-        Choice(phase, run, group_of(run.standing), sort_key(phase, scope.policy))
-        for run_id, phases in by_run.items()
-        if (run := board.runs.states[run_id]) and run_hindrance(run, scope) is None
-        for phase in phases
-        if _wanted(phase, scope)
-        and phase_hindrance(phase, scope) is None
-        and (scope.is_named_phase or not waits_for(phase, phases, scope.policy))
-    ]
+    candidates: list[Choice] = []
+    for run_id, phases in by_run.items():
+        run = board.runs.states[run_id]
+        if run_hindrance(run, scope) is None:
+            candidates += [
+                Choice(phase, run, group_of(run.standing), sort_key(phase, scope.policy))
+                for phase in phases
+                if _ready(phase, phases, scope)
+            ]
     order = {group: number for number, group in enumerate(GROUPS)}
     return min(candidates, key=lambda c: (order[c.group], c.key), default=None)
+
+
+def _ready(phase: PhaseStanding, siblings: list[PhaseStanding], scope: Scope) -> bool:
+    if not _wanted(phase, scope) or phase_hindrance(phase, scope) is not None:
+        return False
+    return scope.is_named_phase or not waits_for(phase, siblings, scope.policy)
 
 
 def _wanted(phase: PhaseStanding, scope: Scope) -> bool:

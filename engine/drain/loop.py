@@ -1,0 +1,220 @@
+"""The loop: keeps the workers busy until the session ends.
+
+Workers never decide: they run what was picked and hand back facts.  The loop asks the writer for
+as many picks as there is room, waits until something ends, and asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from engine.clock import Clock
+from engine.detect import Detectors, detectors
+from engine.drain import commands
+from engine.drain.diagnose import diagnose
+from engine.drain.sheets import assignment_for, event_of
+from engine.errors import RunoffError
+from engine.events import AttemptStarted, Record, SessionEnd
+from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
+from engine.ids import IdMaker
+from engine.store.blobs import Blobs
+from engine.store.command import Command
+from engine.store.recorder import Recorder
+from engine.triage.eligible import Scope
+from engine.triage.policy import policy_from_json
+from engine.triage.select import Queue
+from projections.sessions import SessionStanding
+
+DIAGNOSES_AT_ONCE = 2
+"""Each holds the kept output of one attempt, so this bounds the engine's memory."""
+
+
+TakeOver = Callable[[anyio.Event], Awaitable[Report]]
+"""Waits for an attempt that another engine started, given the event that abandons it."""
+
+
+class Adoption(NamedTuple):
+    """An open attempt of an engine that died, and how to get its report."""
+
+    started: AttemptStarted
+    assignment: Assignment
+    report: TakeOver
+
+
+@dataclass
+class Stopping:
+    """How a person stops a session: once to finish what runs, twice to abandon it."""
+
+    asked: anyio.Event = field(default_factory=anyio.Event)
+    abandon: anyio.Event = field(default_factory=anyio.Event)
+
+
+@dataclass
+class Drain:
+    """One session over one log.
+
+    ``tell`` is called with the records of every committed command, in log order per command.
+    ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
+    which a virtual clock needs.
+    """
+
+    recorder: Recorder
+    executor: Executor
+    scope: Scope
+    clock: Clock
+    ids: IdMaker
+    blobs: Blobs | None
+    tell: Callable[[tuple[Record, ...]], None]
+    stopping: Stopping = field(default_factory=Stopping)
+    in_threads: bool = True
+
+    def __post_init__(self) -> None:
+        self._running = 0
+        self._changed = anyio.Event()
+        self._started_s = 0.0
+        self._active_before_ms = 0
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._queue: Queue | None = None
+
+    async def run(self, *, resume: bool, adopt: list[Adoption] | None = None) -> SessionEnd:
+        """Drain until the session ends; why it ended."""
+        self._started_s = self.clock.monotonic_s()
+        self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
+        begun = commands.begin(self.ids("cmd"), self.scope, self.executor.name, resume=resume)
+        await self._submit(begun)
+        self._active_before_ms = self._session().active_ms
+        self._queue = Queue(self.recorder.board, self.scope)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._heed_stop)
+            for adoption in adopt or []:
+                self._launch(group, adoption.started, adoption.assignment, adoption.report)
+            because = await self._feed(group)
+            group.cancel_scope.cancel()
+        ended = commands.end(self.ids("cmd"), self.scope, because, self._elapsed_ms())
+        await self._submit(ended)
+        return self._session().because or because
+
+    def _session(self) -> SessionStanding:
+        return self.recorder.board.sessions.states[self.scope.session_id]
+
+    def _elapsed_ms(self) -> int:
+        return self._active_before_ms + round((self.clock.monotonic_s() - self._started_s) * 1000)
+
+    async def _submit(self, command: Command) -> tuple[Record, ...]:
+        receipt = await self.recorder.submit(command)
+        self.tell(receipt.records)
+        return receipt.records
+
+    async def _feed(self, group: TaskGroup) -> SessionEnd:
+        while True:
+            self._changed = anyio.Event()
+            started = 0
+            room = self.scope.limits.workers - self._running
+            if room > 0 and self._session().status == "running":
+                started = await self._pick(group, room)
+            if self._running == 0 and not started:
+                return "nothing_eligible"
+            if not started or self._running >= self.scope.limits.workers:
+                await self._changed.wait()
+
+    async def _pick(self, group: TaskGroup, room: int) -> int:
+        assert self._queue is not None
+        command = commands.pick(
+            self.ids("cmd"),
+            self.scope,
+            self._queue,
+            executor=self.executor.name,
+            capacity=room,
+            elapsed_ms=self._elapsed_ms(),
+            new_attempt_id=lambda: self.ids("att"),
+        )
+        started = 0
+        for record in await self._submit(command):
+            if record.type == "attempt.started":
+                started += 1
+                event = _as_started(record)
+                assignment = await assignment_for(self.recorder, event, self.scope, self.clock)
+                self._launch(group, event, assignment, None)
+        return started
+
+    def _launch(
+        self,
+        group: TaskGroup,
+        started: AttemptStarted,
+        assignment: Assignment,
+        report: TakeOver | None,
+    ) -> None:
+        self._running += 1
+        group.start_soon(self._attend, started, assignment, report)
+
+    async def _attend(
+        self,
+        started: AttemptStarted,
+        assignment: Assignment,
+        report: TakeOver | None,
+    ) -> None:
+        """One attempt from its start to its last word in the log."""
+        try:
+            outcome = await self._execute(started, assignment, report)
+            with anyio.CancelScope(shield=True):
+                await self._close(started, assignment, outcome)
+        finally:
+            self._running -= 1
+            self._changed.set()
+
+    async def _execute(
+        self,
+        started: AttemptStarted,
+        assignment: Assignment,
+        report: TakeOver | None,
+    ) -> Report | Exception:
+        async def told(process: Spawned) -> None:
+            await self._submit(commands.spawned(started, process))
+
+        try:
+            if report is not None:
+                return await report(self.stopping.abandon)
+            watch = Watch(spawned=told, abandon=self.stopping.abandon)
+            return await self.executor.run(assignment, watch)
+        except RunoffError:
+            raise
+        except Exception as bug:  # noqa: BLE001  an executor's bug costs one attempt, not the drain
+            return bug
+
+    async def _close(
+        self, started: AttemptStarted, assignment: Assignment, outcome: Report | Exception
+    ) -> None:
+        scope = self._scope_of(started)
+        found: Detectors = detectors(scope.policy.detectors)
+        arguments = (outcome, assignment, scope.policy, found, self.blobs)
+        if self.in_threads:
+            diagnosis = await to_thread.run_sync(diagnose, *arguments, limiter=self._limiter)
+        else:
+            diagnosis = diagnose(*arguments)
+        await self._submit(commands.finish(diagnosis, scope, self._queue))
+
+    def _scope_of(self, started: AttemptStarted) -> Scope:
+        """An attempt is judged by the session that started it, also when another closes it."""
+        if started.session_id == self.scope.session_id:
+            return self.scope
+        session = self.recorder.board.sessions.states[started.session_id]
+        assert session.limits is not None
+        return Scope(started.session_id, policy_from_json(session.policy_json), session.limits)
+
+    async def _heed_stop(self) -> None:
+        await self.stopping.asked.wait()
+        sentence = "A person asked the session to stop; running attempts may finish."
+        await self._submit(commands.drain_now(self.ids("cmd"), self.scope, "interrupted", sentence))
+        self._changed.set()
+
+
+def _as_started(record: Record) -> AttemptStarted:
+    event = event_of(record)
+    assert isinstance(event, AttemptStarted)
+    return event

@@ -1,0 +1,92 @@
+"""Recovery: what a dead engine left open is closed by proof, never by a timer.
+
+An attempt without a spawn record never began.  One whose guardian lives is adopted, or ended,
+as the operator wishes.  One whose guardian left an outcome is closed with it.  Of one whose
+guardian died without an outcome nothing may be left running, and it is lost.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import anyio
+
+from engine.clock import Clock
+from engine.drain import commands
+from engine.drain.loop import Adoption, TakeOver
+from engine.drain.sheets import assignment_for, event_of
+from engine.errors import LogHeld
+from engine.events import AttemptSpawned, AttemptStarted
+from engine.executors.adoption import guardian_lives, take_over
+from engine.executors.port import Report, Spawned
+from engine.store.protocol import Query
+from engine.store.recorder import Recorder
+from engine.triage.eligible import Scope
+from engine.triage.policy import policy_from_json
+
+
+async def open_attempts(recorder: Recorder, clock: Clock, *, end: bool) -> list[Adoption]:
+    """Every attempt that the log holds open, each with a way to its report.
+
+    ``end``: living guardians are told to end theirs instead of being waited for.  Raises LogHeld
+    for an attempt that was started on another machine, which cannot be proved dead from here.
+    """
+    found: list[Adoption] = []
+    for phase in list(recorder.board.backlog.values()):
+        if phase.open_attempt is not None:
+            found.append(await _adoption(recorder, clock, phase.open_attempt, end=end))
+    return found
+
+
+async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool) -> Adoption:
+    records = await recorder.store.records(
+        Query(attempt=attempt_id, types=("attempt.started", "attempt.spawned"))
+    )
+    started: AttemptStarted | None = None
+    process: AttemptSpawned | None = None
+    for event in map(event_of, records):
+        if isinstance(event, AttemptStarted):
+            started = event
+        elif isinstance(event, AttemptSpawned):
+            process = event
+    assert started is not None, "an open attempt has a start"
+    session = recorder.board.sessions.states[started.session_id]
+    assert session.limits is not None
+    scope = Scope(started.session_id, policy_from_json(session.policy_json), session.limits)
+    assignment = await assignment_for(recorder, started, scope, clock)
+    if process is None:
+        return Adoption(started, assignment, _never_spawned)
+    return Adoption(started, assignment, await _of_process(recorder, started, process, end=end))
+
+
+async def _never_spawned(_abandon: anyio.Event) -> Report:
+    reason = "never_spawned: the engine died before the attempt had a process"
+    return Report(ended="lost", duration_ms=0, reason=reason)
+
+
+async def _of_process(
+    recorder: Recorder, started: AttemptStarted, event: AttemptSpawned, *, end: bool
+) -> TakeOver:
+    if event.host != socket.gethostname():
+        raise LogHeld(
+            f"the attempt {event.attempt_id} was started on {event.host} and is still open.",
+            remedy=f"run the drain on {event.host}, where it can be proved dead or taken over.",
+        )
+    process = Spawned(
+        host=event.host,
+        boot_id=event.boot_id,
+        pid=event.pid,
+        start_ticks=event.start_ticks,
+        directory=event.directory,
+    )
+    if guardian_lives(process) and not end:
+        await recorder.submit(commands.adopted(started, recorder.epoch))
+
+    async def report(abandon: anyio.Event) -> Report:
+        told = abandon
+        if end:
+            told = anyio.Event()
+            told.set()
+        return await take_over(process, event.attempt_id, told)
+
+    return report

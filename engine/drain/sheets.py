@@ -1,0 +1,68 @@
+"""From a started attempt to the assignment its executor gets."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.clock import Clock
+from engine.events import AnyEvent, AttemptStarted, PhaseRegistered, Record, decode
+from engine.executors.port import Assignment, PhaseSheet
+from engine.store.protocol import Query
+from engine.store.recorder import Recorder
+from engine.triage.eligible import Scope
+from projections.fold import join
+
+
+def event_of(record: Record) -> AnyEvent:
+    """The event in a record."""
+    return decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+
+
+async def assignment_for(
+    recorder: Recorder, started: AttemptStarted, scope: Scope, clock: Clock
+) -> Assignment:
+    """Everything an executor is told about an attempt, from the phase as it was registered."""
+    phase = recorder.board.backlog.states[join(started.run_id, started.phase_id)]
+    pos = phase.registered_pos
+    records = await recorder.store.records(Query(until=pos), after=pos - 1, limit=1)
+    registered = event_of(records[0])
+    assert isinstance(registered, PhaseRegistered)
+    return Assignment(
+        session_id=started.session_id,
+        attempt_id=started.attempt_id,
+        sheet=_sheet(registered, started, phase.reason),
+        timeout_s=started.timeout_ms / 1000,
+        grace_s=scope.limits.grace_ms / 1000,
+        deadline_us=clock.now_us() + started.timeout_ms * 1000,
+    )
+
+
+def _sheet(registered: PhaseRegistered, started: AttemptStarted, reason: str | None) -> PhaseSheet:
+    return PhaseSheet(
+        run_id=registered.run_id,
+        tier_id=registered.tier_id,
+        phase_id=registered.phase_id,
+        phase_index=registered.phase_index,
+        name=registered.name,
+        goal=registered.goal,
+        state=started.initial_state,
+        category=registered.category,
+        complexity=registered.complexity,
+        deliverables=registered.deliverables,
+        read_only_context=registered.read_only_context,
+        scope=_raw_json(registered.scope_json),
+        attempt=started.number,
+        last_failure_reason=reason,
+        budget_tokens=registered.incident_token_cap,
+    )
+
+
+def _raw_json(text: str | None) -> msgspec.Raw | None:
+    """A scope that is not JSON, as one legacy row has it, goes along as a JSON string."""
+    if text is None:
+        return None
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return msgspec.Raw(msgspec.json.encode(text))
+    return msgspec.Raw(text.encode())

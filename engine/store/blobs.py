@@ -1,0 +1,41 @@
+"""Blobs: output too large for an event, stored once under its sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from engine.errors import StorageFailed
+
+
+class Blobs:
+    """A folder of files named by their digest; ``put`` is idempotent and atomic."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, digest: str) -> Path:
+        """Where a blob stands or would stand."""
+        return self._root / digest[:2] / digest
+
+    def put(self, data: bytes) -> str:
+        """Store ``data``; its digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self.path(digest)
+        if path.exists():
+            return digest
+        part = path.with_name(f"{digest}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot store output at {path}: {error.strerror}.",
+                remedy="free space or fix the disk, then start again.",
+            ) from error
+        return digest
