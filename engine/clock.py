@@ -47,3 +47,20 @@ class HandSetClock:
     def advance(self, seconds: float) -> None:
         """Move both clocks on."""
         self._now_us += round(seconds * 1e6)
+
+
+class RealWork:
+    """Counts work in threads, during which a virtual clock must not jump."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+
+    def __enter__(self) -> None:
+        self.under_way += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.under_way -= 1
+
+
+REAL_WORK = RealWork()
+"""Entered around every wait for a thread that matters to a drain."""

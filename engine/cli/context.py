@@ -14,6 +14,7 @@ import click
 
 from engine import __version__
 from engine.clock import Clock, SystemClock
+from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import WrongDatabase
 from engine.executors.processes import boot_id
 from engine.ids import IdMaker
@@ -48,10 +49,14 @@ def ids(clock: Clock | None = None) -> IdMaker:
     return IdMaker((clock or SystemClock()).now_us, lambda: secrets.randbits(80))
 
 
-def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a command's coroutine; a single error inside task groups comes out as itself."""
+def run_async(work: Callable[[], Coroutine[Any, Any, T]], *, virtual: bool = False) -> T:
+    """Run a command's coroutine; a single error inside task groups comes out as itself.
+
+    ``virtual``: on a clock that jumps whenever nothing real is going on.
+    """
+    options = {"loop_factory": VirtualTimeLoop} if virtual else {}
     try:
-        return anyio.run(work)
+        return anyio.run(work, backend_options=options)
     except BaseExceptionGroup as group:
         raise _single(group) from group
 

@@ -167,7 +167,7 @@ def spawned(started: AttemptStarted, process: Spawned) -> Command:
 
 
 def adopted(started: AttemptStarted, epoch: int) -> Command:
-    """This engine took over a living attempt of a dead one."""
+    """A living attempt of a dead engine was taken over by this one."""
     event = AttemptAdopted(
         session_id=started.session_id,
         run_id=started.run_id,

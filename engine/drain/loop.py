@@ -6,7 +6,7 @@ as many picks as there is room, waits until something ends, and asks again.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ class Adoption(NamedTuple):
     started: AttemptStarted
     assignment: Assignment
     report: TakeOver
+    lives: bool
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Stopping:
 
     asked: anyio.Event = field(default_factory=anyio.Event)
     abandon: anyio.Event = field(default_factory=anyio.Event)
+    signal: int | None = None
 
 
 @dataclass
@@ -82,8 +84,18 @@ class Drain:
         self._limiter: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
 
-    async def run(self, *, resume: bool, adopt: list[Adoption] | None = None) -> SessionEnd:
-        """Drain until the session ends; why it ended."""
+    async def run(
+        self,
+        *,
+        resume: bool,
+        adopt: Sequence[Adoption] = (),
+        ready: Callable[[], None] = lambda: None,
+    ) -> SessionEnd:
+        """Drain until the session ends; why it ended.
+
+        ``adopt``: open attempts of dead engines.  Those that are dead too are closed first; then
+        ``ready`` is called; living ones take up workers until they end.
+        """
         self._started_s = self.clock.monotonic_s()
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
         begun = commands.begin(self.ids("cmd"), self.scope, self.executor.name, resume=resume)
@@ -92,13 +104,22 @@ class Drain:
         self._queue = Queue(self.recorder.board, self.scope)
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
-            for adoption in adopt or []:
-                self._launch(group, adoption.started, adoption.assignment, adoption.report)
+            await self._recover(group, adopt)
+            ready()
             because = await self._feed(group)
             group.cancel_scope.cancel()
         ended = commands.end(self.ids("cmd"), self.scope, because, self._elapsed_ms())
         await self._submit(ended)
         return self._session().because or because
+
+    async def _recover(self, group: TaskGroup, adopt: Sequence[Adoption]) -> None:
+        for adoption in adopt:
+            if adoption.lives:
+                self._launch(group, adoption.started, adoption.assignment, adoption.report)
+        async with anyio.create_task_group() as dead:
+            for adoption in adopt:
+                if not adoption.lives:
+                    self._launch(dead, adoption.started, adoption.assignment, adoption.report)
 
     def _session(self) -> SessionStanding:
         return self.recorder.board.sessions.states[self.scope.session_id]

@@ -13,12 +13,12 @@ import anyio
 
 from engine.clock import Clock
 from engine.drain import commands
-from engine.drain.loop import Adoption, TakeOver
+from engine.drain.loop import Adoption
 from engine.drain.sheets import assignment_for, event_of
 from engine.errors import LogHeld
 from engine.events import AttemptSpawned, AttemptStarted
 from engine.executors.adoption import guardian_lives, take_over
-from engine.executors.port import Report, Spawned
+from engine.executors.port import Assignment, Report, Spawned
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.eligible import Scope
@@ -31,11 +31,8 @@ async def open_attempts(recorder: Recorder, clock: Clock, *, end: bool) -> list[
     ``end``: living guardians are told to end theirs instead of being waited for.  Raises LogHeld
     for an attempt that was started on another machine, which cannot be proved dead from here.
     """
-    found: list[Adoption] = []
-    for phase in list(recorder.board.backlog.values()):
-        if phase.open_attempt is not None:
-            found.append(await _adoption(recorder, clock, phase.open_attempt, end=end))
-    return found
+    open_ids = [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
+    return [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in open_ids]
 
 
 async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool) -> Adoption:
@@ -55,8 +52,8 @@ async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: b
     scope = Scope(started.session_id, policy_from_json(session.policy_json), session.limits)
     assignment = await assignment_for(recorder, started, scope, clock)
     if process is None:
-        return Adoption(started, assignment, _never_spawned)
-    return Adoption(started, assignment, await _of_process(recorder, started, process, end=end))
+        return Adoption(started, assignment, _never_spawned, lives=False)
+    return await _of_process(recorder, started, assignment, process, end=end)
 
 
 async def _never_spawned(_abandon: anyio.Event) -> Report:
@@ -65,8 +62,13 @@ async def _never_spawned(_abandon: anyio.Event) -> Report:
 
 
 async def _of_process(
-    recorder: Recorder, started: AttemptStarted, event: AttemptSpawned, *, end: bool
-) -> TakeOver:
+    recorder: Recorder,
+    started: AttemptStarted,
+    assignment: Assignment,
+    event: AttemptSpawned,
+    *,
+    end: bool,
+) -> Adoption:
     if event.host != socket.gethostname():
         raise LogHeld(
             f"the attempt {event.attempt_id} was started on {event.host} and is still open.",
@@ -79,7 +81,8 @@ async def _of_process(
         start_ticks=event.start_ticks,
         directory=event.directory,
     )
-    if guardian_lives(process) and not end:
+    lives = guardian_lives(process) and not end
+    if lives:
         await recorder.submit(commands.adopted(started, recorder.epoch))
 
     async def report(abandon: anyio.Event) -> Report:
@@ -89,4 +92,4 @@ async def _of_process(
             told.set()
         return await take_over(process, event.attempt_id, told)
 
-    return report
+    return Adoption(started, assignment, report, lives=lives)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import anyio
 from anyio import to_thread
 
-from engine.clock import Clock
+from engine.clock import REAL_WORK, Clock
 from engine.errors import CommandReused, RunoffError, StorageFailed, WrongVersion
 from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type
 from engine.store.anchors import Anchors
@@ -192,7 +192,8 @@ class Recorder:
         await self._acknowledge(batch)
         if batch.records and self._anchors:
             # After the callers are answered: an anchor that lags is covered by the next one.
-            await to_thread.run_sync(self._anchors.write, batch.head)
+            with REAL_WORK:
+                await to_thread.run_sync(self._anchors.write, batch.head)
 
     async def _begin(self, transaction: Transaction, taken: Sequence[_Pending]) -> _Batch:
         prior = await transaction.prior([pending.command.command_id for pending in taken])

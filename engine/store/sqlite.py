@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+from engine.clock import REAL_WORK
 from engine.errors import (
     AppendRefused,
     Fenced,
@@ -219,9 +220,10 @@ def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """SQLite's errors as ours."""
+    """SQLite's errors as ours; the work is done in a thread, so it is real work."""
     try:
-        yield
+        with REAL_WORK:
+            yield
     except sqlite3.Error as error:
         raise translation(error) from error
 

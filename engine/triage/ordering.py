@@ -125,4 +125,4 @@ class RunOrder:
         lowest = self._lowest_tier()
         if lowest <= finished_tier or not self._policy.order_tiers:
             return set()
-        return {phase_id for _, phase_id in self._in_tier[lowest]}
+        return {phase_id for _, phase_id in self._in_tier.get(lowest, [])}

@@ -1,0 +1,206 @@
+"""``runoff seed`` and ``runoff import``: how work gets into the log."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import click
+import msgspec
+
+from engine.backlog.batch import Known, Registration, refuse_known_runs
+from engine.cli.context import (
+    allow_empty_option,
+    database_option,
+    json_option,
+    run_async,
+    show_identity,
+    writing,
+)
+from engine.errors import UsageProblem
+from engine.events import (
+    EstimateImported,
+    Finding,
+    ImportFinished,
+    PhaseRegistered,
+    TierRegistered,
+    UsageImported,
+    encode,
+    event_type,
+)
+from engine.store.boards import seen_page
+from engine.store.command import Command, just
+from engine.store.recorder import Recorder
+
+_KNOWN_TYPES = frozenset(
+    event_type(kind) for kind in (TierRegistered, PhaseRegistered, UsageImported, EstimateImported)
+)
+
+
+@click.command()
+@database_option
+@click.option("--run-id", metavar="ID", help="Register the plan's run under this id.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Register N copies, so that each group gets N times the samples.",
+)
+@click.option(
+    "--plan",
+    "plan_path",
+    type=click.Path(path_type=Path),
+    help="Your own plan, TOML or JSON (docs/reference/plan-file.md).",
+)
+@allow_empty_option
+@json_option
+def seed(
+    database: str | None,
+    run_id: str | None,
+    repeat: int,
+    plan_path: Path | None,
+    *,
+    allow_empty_db: bool,  # noqa: ARG001  accepted everywhere; seeding fills an empty database
+    as_json: bool,
+) -> None:
+    """Register the ten phases of the telemetry plan, or a plan of your own.
+
+    \b
+    Examples:
+      runoff seed --database sqlite:///backlog.db
+      runoff seed --repeat 5 --database sqlite:///backlog.db
+      runoff seed --plan plan.toml --run-id trial-2 --database sqlite:///backlog.db
+    """  # noqa: D301
+    from engine.backlog.plan import load_plan  # noqa: PLC0415
+    from engine.backlog.seed import built_in_plan, registrations  # noqa: PLC0415
+
+    plan = load_plan(plan_path) if plan_path else built_in_plan("telemetry")
+    groups = registrations(plan, run_id=run_id, repeat=repeat)
+
+    async def work() -> int:
+        async with writing(database, "seed", create=True) as (location, recorder):
+            await show_identity(location, recorder.store, recorder.board)
+            refuse_known_runs(groups, await known_to(recorder))
+            await register(recorder, groups)
+            return recorder.head.pos
+
+    head = run_async(work)
+    phases = [e for g in groups for e in g.events if isinstance(e, PhaseRegistered)]
+    runs = list(dict.fromkeys(phase.run_id for phase in phases))
+    if as_json:
+        found = {"runs": runs, "phases": len(phases), "head": head}
+        click.echo(msgspec.json.encode(found))
+        return
+    click.echo(f"Registered {len(phases)} phases in {len(runs)} runs: {', '.join(runs[:5])}.")
+    click.echo("Next: runoff drain -- YOUR-AGENT-COMMAND")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@database_option
+@allow_empty_option
+@json_option
+def import_(
+    file: Path,
+    database: str | None,
+    *,
+    allow_empty_db: bool,  # noqa: ARG001
+    as_json: bool,
+) -> None:
+    """Take in the backlog of an older database; FILE is only read.
+
+    Importing again adds only what is new.
+
+    \b
+    Example:
+      runoff import autopack_legacy.db --database sqlite:///backlog.db
+    """  # noqa: D301
+    from anyio import to_thread  # noqa: PLC0415
+
+    from engine.backlog.legacy import read_legacy  # noqa: PLC0415
+
+    if not file.exists():
+        raise UsageProblem(f"there is no file {file}.", remedy="check the path.")
+    read_legacy(file, Known())  # refuse a bad source before a database is touched
+
+    async def work() -> ImportFinished:
+        async with writing(database, "import", create=True) as (location, recorder):
+            known = await known_to(recorder)
+            found = await to_thread.run_sync(read_legacy, file, known)
+            if found.registrations:
+                await register(recorder, [*found.registrations, found.closing])
+            await show_identity(location, recorder.store, recorder.board)
+            return found.finished
+
+    finished = run_async(work)
+    if as_json:
+        click.echo(msgspec.json.encode(finished))
+    else:
+        _report(finished)
+
+
+def _report(finished: ImportFinished) -> None:
+    click.echo(
+        f"Imported {finished.runs} runs, {finished.tiers} tiers, {finished.phases} phases,"
+        f" {finished.usage_rows} usage rows, {finished.estimate_rows} estimates;"
+        f" {finished.already_known} rows were known already."
+    )
+    for finding in finished.findings:
+        click.echo(f"  {_words(finding)}")
+
+
+def _words(finding: Finding) -> str:
+    example = f" (such as {finding.example!a})" if finding.example else ""
+    return f"{finding.count} × {finding.what}{example}"
+
+
+async def known_to(recorder: Recorder) -> Known:
+    """What the log holds already of what could be registered."""
+    tiers: set[tuple[str, str]] = set()
+    usage: set[str] = set()
+    estimates: set[str] = set()
+    pos, end = 0, recorder.head.pos
+    while pos < end and (rows := await recorder.store.fold_rows(pos, end, _KNOWN_TYPES)):
+        for seen in seen_page(rows):
+            match seen.event:
+                case TierRegistered(run_id=run_id, tier_id=tier_id):
+                    tiers.add((run_id, tier_id))
+                case UsageImported(row_digest=digest):
+                    usage.add(digest)
+                case EstimateImported(row_digest=digest):
+                    estimates.add(digest)
+                case _:
+                    pass
+        pos = rows[-1].pos
+    board = recorder.board
+    return Known(
+        runs=frozenset(run_id for run_id, _ in board.runs.items()),
+        tiers=frozenset(tiers),
+        phases=frozenset((p.run_id, p.phase_id) for p in board.backlog.values()),
+        usage_rows=frozenset(usage),
+        estimate_rows=frozenset(estimates),
+    )
+
+
+async def register(recorder: Recorder, groups: list[Registration]) -> None:
+    """Append every group, in order, each at most once."""
+    for group in groups:
+        request = "\n".join(encode(event) for event in group.events).encode()
+        command_id = "reg_" + hashlib.sha256(group.key.encode()).hexdigest()[:32]
+        await recorder.submit(Command(command_id, group.stream, request, just(*group.events)))
+
+
+@click.command(
+    "collect_telemetry_data",
+    hidden=True,
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+def collect_telemetry_data(rest: tuple[str, ...]) -> None:  # noqa: ARG001  whatever was passed
+    """Say what replaced the old script."""
+    raise UsageProblem(
+        "collect_telemetry_data is gone: it could not work with today's phases.",
+        remedy="`runoff seed` registers the telemetry run, `runoff drain` executes it, and"
+        " `runoff identity` shows that usage was collected.",
+    )

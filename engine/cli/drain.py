@@ -1,0 +1,340 @@
+"""``runoff drain``: execute the backlog."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+import click
+import msgspec
+from click.core import ParameterSource
+
+from engine.cli.context import (
+    allow_empty_option,
+    database_option,
+    ids,
+    json_option,
+    reading,
+    refuse_empty,
+    run_async,
+    show_identity,
+    writing,
+)
+from engine.cli.live import Live, summary_words
+from engine.clock import Clock, SystemClock
+from engine.drain.dry import planned
+from engine.drain.loop import Drain, Stopping
+from engine.drain.recovery import open_attempts
+from engine.drain.summary import Summary, summarise
+from engine.drain.virtual import VirtualClock
+from engine.errors import UsageProblem
+from engine.events import Limits, SessionEnd
+from engine.executors.command import CommandExecutor
+from engine.executors.port import Executor
+from engine.executors.scripted import ScriptedExecutor, load_script
+from engine.ids import checked_id
+from engine.store.blobs import Blobs
+from engine.store.location import Location
+from engine.store.recorder import Recorder
+from engine.triage.eligible import Scope
+from engine.triage.policy import POLICIES, Policy, policy_from_json, policy_named
+from projections.board import Board
+from projections.fold import join
+from projections.sessions import SessionStanding
+
+ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
+    {"batch_size", "total_time", "zero_yield_streak"}
+)
+
+
+class Request(NamedTuple):
+    """The command line, checked."""
+
+    options: dict[str, Any]
+    given: frozenset[str]
+    argv: tuple[str, ...]
+
+
+@click.command(context_settings={"show_default": True})
+@database_option
+@click.option("--workers", type=click.IntRange(1, 1024), default=4, help="Attempts at once.")
+@click.option("--max-per-run", type=click.IntRange(1, 1024), default=2, help="Of one run at once.")
+@click.option("--batch-size", type=click.IntRange(1), default=10, help="Attempts in this session.")
+@click.option("--phase-timeout-seconds", type=click.FloatRange(0.05, 604800), default=900)
+@click.option("--grace-seconds", type=click.FloatRange(0, 600), default=5, help="TERM to KILL.")
+@click.option("--max-total-minutes", type=click.FloatRange(0), help="Of the session; 0 = none.")
+@click.option("--max-timeouts-per-run", type=click.IntRange(0), help="0 = no limit. [policy: 2]")
+@click.option("--max-attempts-per-phase", type=click.IntRange(0), help="0 = no limit. [policy: 2]")
+@click.option("--max-fingerprint-repeats", type=click.IntRange(0), help="0 = no limit. [policy: 3]")
+@click.option("--max-consecutive-zero-yield", type=click.IntRange(0), help="0 = none.")
+@click.option("--skip-run-prefix", multiple=True, metavar="PREFIX", help="Repeatable.")
+@click.option("--run-id", metavar="ID", help="Only this run.")
+@click.option("--phase-id", metavar="ID", help="With --run-id: only this phase, whatever its run.")
+@click.option("--policy", "policy_name", default="default", help=f"One of {', '.join(POLICIES)}.")
+@click.option("--ignore-order", is_flag=True, help="Let phases of a tier go in any order.")
+@click.option("--executor", type=click.Choice(["command", "scripted"]), help="[default: by use]")
+@click.option("--command", "command_line", metavar="TEXT", help="The program, as one text.")
+@click.option("--script", type=click.Path(path_type=Path), help="Outcomes for --executor scripted.")
+@click.option("--virtual-time", is_flag=True, help="Scripted sleeps and deadlines cost nothing.")
+@click.option("--workspace", type=click.Path(path_type=Path), help="Where children work.")
+@click.option("--pass-env", multiple=True, metavar="NAME", help="Let children see this variable.")
+@click.option("--require-deliverables", is_flag=True, help="No success without the files.")
+@click.option("--on-restart", type=click.Choice(["adopt", "end"]), default="adopt")
+@click.option("--resume", is_flag=True, help="Go on with the newest session that has work left.")
+@click.option("--dry-run", is_flag=True, help="Print the plan with reasons; write nothing.")
+@click.option("--ack-lines", is_flag=True, help="Print ACK lines after each commit, and READY.")
+@allow_empty_option
+@json_option
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def drain(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
+    """Execute the backlog with many workers, each attempt under a deadline.
+
+    Everything after -- is the program that executes a phase; {run_id}, {phase_id}, {workspace},
+    {phase_file} and others are filled in (docs/reference/child-protocol.md).
+
+    \b
+    Examples:
+      runoff drain --database sqlite:///backlog.db --workers 8 -- python agent.py {phase_file}
+      runoff drain --run-id R --phase-id P -- ./agent
+      runoff drain --executor scripted --script outcomes.json --virtual-time
+      runoff drain --dry-run
+    """  # noqa: D301
+    given = frozenset(
+        name
+        for name in options
+        if ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+    )
+    request = Request(options, given, argv)
+    _check(request)
+    if options["dry_run"]:
+        run_async(lambda: _plan(request))
+        return
+    executor_of = _executor(request)
+    work = _Session(request, executor_of)
+    summary = run_async(work.run, virtual=options["virtual_time"])
+    ctx.exit(_conclude(summary, request, work.signal))
+
+
+def _check(request: Request) -> None:
+    options = request.options
+    for name in ("run_id", "phase_id"):
+        if options[name] is not None:
+            checked_id(options[name], f"--{name.replace('_', '-')}")
+    if options["phase_id"] and not options["run_id"]:
+        raise UsageProblem(
+            "--phase-id alone names no phase.", remedy="give --run-id too; ids are unique by both."
+        )
+    if options["virtual_time"] and not options["script"]:
+        raise UsageProblem("--virtual-time needs a script.", remedy="give --script FILE.")
+    policy_named(options["policy_name"])
+
+
+def _executor(request: Request) -> Callable[[Location], Executor]:
+    options = request.options
+    argv = request.argv or tuple(shlex.split(options["command_line"] or ""))
+    kind = options["executor"] or ("scripted" if options["script"] else "command")
+    if kind == "scripted":
+        if options["script"] is None:
+            raise UsageProblem("the scripted executor needs a script.", remedy="give --script.")
+        rules = load_script(options["script"])
+        return lambda _location: ScriptedExecutor(rules)
+    if not argv:
+        raise UsageProblem(
+            "no program was named to execute phases with.",
+            remedy="put it behind --, such as `runoff drain -- python agent.py`; or --script FILE.",
+        )
+    return lambda location: CommandExecutor(
+        argv,
+        files_root=location.beside("files"),
+        workspace=options["workspace"],
+        pass_env=options["pass_env"],
+        on_engine_death=options["on_restart"],
+        require_deliverables=options["require_deliverables"],
+    )
+
+
+def _policy(request: Request, base: Policy) -> Policy:
+    """The named policy, with the thresholds that were given on the command line."""
+    options, changes = request.options, dict[str, Any]()
+    for flag, name in (
+        ("max_timeouts_per_run", "timeouts_per_run_max"),
+        ("max_attempts_per_phase", "attempts_per_phase_max"),
+        ("max_fingerprint_repeats", "fingerprint_repeats_max"),
+        ("max_consecutive_zero_yield", "consecutive_zero_yield_max"),
+    ):
+        if options[flag] is not None:
+            changes[name] = options[flag] or None
+    if options["ignore_order"]:
+        changes["order_phases"] = False
+    return msgspec.structs.replace(base, **changes)
+
+
+def _limits(request: Request, before: Limits | None) -> Limits:
+    """The limits of the command line; on resume, those not given stay as they were."""
+    options = request.options
+    minutes = options["max_total_minutes"]
+    values: dict[str, tuple[str, Any]] = {
+        "batch_size": ("batch_size", options["batch_size"]),
+        "workers": ("workers", options["workers"]),
+        "per_run_max": ("max_per_run", options["max_per_run"]),
+        "phase_timeout_ms": (
+            "phase_timeout_seconds",
+            round(options["phase_timeout_seconds"] * 1000),
+        ),
+        "grace_ms": ("grace_seconds", round(options["grace_seconds"] * 1000)),
+        "total_ms_max": ("max_total_minutes", round(minutes * 60000) if minutes else None),
+        "run_id": ("run_id", options["run_id"]),
+        "phase_id": ("phase_id", options["phase_id"]),
+        "skip_run_prefixes": ("skip_run_prefix", tuple(options["skip_run_prefix"])),
+    }
+    if before is None:
+        return Limits(**{name: value for name, (_, value) in values.items()})
+    given = {name: value for name, (flag, value) in values.items() if flag in request.given}
+    return msgspec.structs.replace(before, **given)
+
+
+def _resumable(board: Board) -> SessionStanding:
+    """The newest session that did not run out of work."""
+    for session in reversed(list(board.sessions.values())):
+        if session.limits and not (
+            session.status == "ended" and session.because == "nothing_eligible"
+        ):
+            return session
+    raise UsageProblem(
+        "there is no session to resume.", remedy="start one: the same command without --resume."
+    )
+
+
+def _scope(request: Request, board: Board, new_id: str) -> Scope:
+    if not request.options["resume"]:
+        policy = _policy(request, policy_named(request.options["policy_name"]))
+        return Scope(new_id, policy, _limits(request, None))
+    session = _resumable(board)
+    base = policy_from_json(session.policy_json)
+    if "policy_name" in request.given:
+        base = policy_named(request.options["policy_name"])
+    return Scope(session.session_id, _policy(request, base), _limits(request, session.limits))
+
+
+def _refuse_unknown(scope: Scope, board: Board) -> None:
+    run_id, phase_id = scope.limits.run_id, scope.limits.phase_id
+    if run_id is not None and board.runs.get(run_id) is None:
+        raise UsageProblem(f"there is no run {run_id!a}.", remedy="`runoff run list` names them.")
+    if phase_id is None or run_id is None:
+        return
+    phase = board.backlog.get(join(run_id, phase_id))
+    if phase is None:
+        raise UsageProblem(
+            f"the run has no phase {phase_id!a}.", remedy="`runoff run show RUN` names its phases."
+        )
+
+
+class _Session:
+    """One drain from the command line."""
+
+    def __init__(self, request: Request, executor_of: Callable[[Location], Executor]) -> None:
+        self._request = request
+        self._executor_of = executor_of
+        self._options = request.options
+        self.signal: int | None = None
+
+    async def run(self) -> Summary:
+        """Open, recover, drain, sum up."""
+        virtual = self._options["virtual_time"]
+        clock = VirtualClock() if virtual else SystemClock()
+        async with writing(self._options["database"], "drain", clock=clock) as (place, recorder):
+            identity = await show_identity(place, recorder.store, recorder.board)
+            if self._options["phase_id"] is None:
+                refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
+            scope = _scope(self._request, recorder.board, ids(clock)("ses"))
+            _refuse_unknown(scope, recorder.board)
+            with Live(recorder, scope, ack_lines=self._options["ack_lines"]) as live:
+                return await self._drain(place, recorder, scope, clock, live, virtual=virtual)
+
+    async def _drain(
+        self,
+        place: Location,
+        recorder: Recorder,
+        scope: Scope,
+        clock: Clock,
+        live: Live,
+        *,
+        virtual: bool,
+    ) -> Summary:
+        drain = Drain(
+            recorder=recorder,
+            executor=self._executor_of(place),
+            scope=scope,
+            clock=clock,
+            ids=ids(clock),
+            blobs=Blobs(place.beside("files") / "blobs"),
+            tell=live.tell,
+            in_threads=not virtual,
+        )
+        adopt = await open_attempts(recorder, clock, end=self._options["on_restart"] == "end")
+        async with _signals(drain.stopping, live):
+            await drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
+        self.signal = drain.stopping.signal
+        return await summarise(recorder.store, recorder.board, scope)
+
+
+@asynccontextmanager
+async def _signals(stopping: Stopping, live: Live) -> AsyncIterator[None]:
+    """SIGINT or SIGTERM once: finish what runs.  Twice: abandon it."""
+
+    async def heed() -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            opened.set()
+            async for number in signals:
+                if stopping.asked.is_set():
+                    live.say("Abandoning running attempts.")
+                    stopping.signal = number
+                    stopping.abandon.set()
+                else:
+                    live.say("Finishing running attempts; once more abandons them.")
+                    stopping.asked.set()
+
+    opened = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(heed)
+        await opened.wait()
+        try:
+            yield
+        finally:
+            group.cancel_scope.cancel()
+
+
+async def _plan(request: Request) -> None:
+    options = request.options
+    async with reading(
+        options["database"],
+        allow_empty=options["allow_empty_db"],
+        guarded=options["phase_id"] is None,
+    ) as (_, store, board):
+        scope = _scope(request, board, "ses_dry_run")
+        _refuse_unknown(scope, board)
+        steps = list(planned(board, scope, await store.head()))
+    if options["as_json"]:
+        click.echo(msgspec.json.encode(steps))
+        return
+    for number, step in enumerate(steps, 1):
+        click.echo(f"{number:>4}  {step.run_id!a} {step.phase_id!a}  {step.sentence}")
+    click.echo(f"{len(steps)} attempts would be made if each succeeded; nothing was written.")
+
+
+def _conclude(summary: Summary, request: Request, second_signal: int | None) -> int:
+    if request.options["as_json"]:
+        click.echo(msgspec.json.encode(summary))
+    else:
+        click.echo(summary_words(summary))
+    if second_signal is not None:
+        return 128 + second_signal
+    if request.options["phase_id"] is not None:
+        return 0 if summary.succeeded else 1
+    return 4 if summary.because in ENDED_WITH_WORK and summary.work_left else 0

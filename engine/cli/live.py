@@ -1,0 +1,168 @@
+"""What a drain shows while it runs: a line per event that matters, and a bar on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from engine.cli.render import clean
+from engine.drain.sheets import event_of
+from engine.drain.summary import Summary
+from engine.events import (
+    AnyEvent,
+    AttemptAdopted,
+    AttemptFinished,
+    AttemptStarted,
+    BoundaryDetected,
+    Record,
+    RunJudged,
+    RunStopped,
+    SessionDraining,
+    ZeroYieldExplained,
+)
+from engine.store.recorder import Recorder
+from engine.triage.eligible import Scope
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+ERROR_CHARS = 120
+
+
+class Live:
+    """Lines to stderr as things are committed; ACK and READY lines to stdout when asked for."""
+
+    def __init__(self, recorder: Recorder, scope: Scope, *, ack_lines: bool) -> None:
+        self._recorder = recorder
+        self._scope = scope
+        self._ack_lines = ack_lines
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console  # noqa: PLC0415
+            from rich.progress import Progress  # noqa: PLC0415
+
+            progress = Progress(console=Console(stderr=True), transient=True)
+            self._progress = self._stack.enter_context(progress)
+            self._task = progress.add_task("draining", total=self._scope.limits.batch_size)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def ready(self) -> None:
+        """Recovery is over."""
+        if self._ack_lines:
+            _out(f"READY {self._scope.session_id}")
+
+    def say(self, line: str) -> None:
+        """One line to the person watching."""
+        if self._progress is not None:
+            self._progress.console.print(line, markup=False, highlight=False)
+        else:
+            click.echo(line, err=True)
+
+    def tell(self, records: tuple[Record, ...]) -> None:
+        """Show what was just committed."""
+        if self._ack_lines:
+            for command_id in dict.fromkeys(record.command_id for record in records):
+                _out(f"ACK {command_id}")
+        for record in records:
+            line = words(event_of(record))
+            if line is not None:
+                self.say(line)
+        self._advance()
+
+    def _advance(self) -> None:
+        session = self._recorder.board.sessions.get(self._scope.session_id)
+        if self._progress is None or self._task is None or session is None:
+            return
+        text = (
+            f"{session.succeeded} ok, {session.failed} failed, {session.timed_out} timed out,"
+            f" {session.open} running"
+        )
+        done = session.attempts - session.open
+        self._progress.update(self._task, completed=done, description=text)
+
+
+def _out(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def words(event: AnyEvent) -> str | None:
+    """One line for a person, None for events that are not shown live."""
+    match event:
+        case AttemptStarted():
+            name = _name(event.run_id, event.phase_id)
+            return f"start    {name} #{event.number} ({event.group}, {event.category})"
+        case AttemptAdopted():
+            return f"adopted  {_name(event.run_id, event.phase_id)}"
+        case AttemptFinished():
+            return _finished(event)
+        case ZeroYieldExplained():
+            detail = f", {clean(event.detail)}" if event.detail else ""
+            name = _name(event.run_id, event.phase_id)
+            return f"         {name}: 0 events (reason: {event.reason}{detail})"
+        case BoundaryDetected(disposition="stopped_by"):
+            name = _name(event.run_id, event.phase_id)
+            return f"LIMIT    {name} stopped by {event.kind} ({clean(event.pattern)})"
+        case RunJudged():
+            return f"verdict  {clean(event.run_id)}: {event.verdict} ({event.because})"
+        case RunStopped():
+            return f"stop     {clean(event.run_id)}: {clean(event.reason.sentence)}"
+        case SessionDraining():
+            return f"stop     {clean(event.reason.sentence)}"
+        case _:
+            return None
+
+
+def _name(run_id: str, phase_id: str) -> str:
+    return f"{clean(run_id)}/{clean(phase_id)}"
+
+
+def _finished(event: AttemptFinished) -> str:
+    error = f": {clean(event.error)[:ERROR_CHARS]}" if event.error else ""
+    usage = f", {event.yield_events} events, {event.tokens} tokens" if event.yield_events else ""
+    name = _name(event.run_id, event.phase_id)
+    return f"{event.ending:<8} {name} after {event.duration_ms / 1000:.1f} s{usage}{error}"
+
+
+def summary_words(summary: Summary) -> str:
+    """The summary for a person."""
+    minutes = summary.active_ms / 60000
+    endings = (
+        f"{summary.succeeded} succeeded, {summary.failed} failed, {summary.timed_out} timed out,"
+        f" {summary.abandoned} abandoned, {summary.orphaned} orphaned"
+    )
+    lines = [
+        f"Session {summary.session_id} ended: {summary.because} after {minutes:.1f} minutes.",
+        f"  attempts {summary.attempts}: {endings}",
+        f"  usage events {summary.yield_events}, tokens {summary.tokens}",
+        f"  limits hit {summary.boundary_hits}{_counts(summary.boundaries)}",
+        f"  zero yield {sum(summary.zero_yield.values())}{_counts(summary.zero_yield)}",
+    ]
+    if summary.runs:
+        width = max(len(clean(run.run_id)) for run in summary.runs)
+        lines.append(f"  {'run':<{width}}  standing       attempts  timeouts  usage  stopped")
+        lines += [
+            f"  {clean(run.run_id):<{width}}  {run.standing:<13}  {run.attempts:>8}"
+            f"  {run.timeouts:>8}  {run.yield_events:>5}  {run.stopped or ''}"
+            for run in summary.runs
+        ]
+    lines += [f"  stop: {clean(text)}" for text in summary.stops[:20]]
+    if summary.work_left:
+        lines.append(f"  {summary.work_left} phases are left; `runoff drain --resume` goes on.")
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    if not counts:
+        return ""
+    return ": " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))

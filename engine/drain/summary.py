@@ -1,0 +1,101 @@
+"""What a session came to, from the board and the log."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.drain.sheets import event_of
+from engine.events import FingerprintStopped, RunStopped, SessionDraining
+from engine.store.protocol import LogReader, Query
+from engine.triage.eligible import Scope
+from projections.board import Board
+from projections.zero_yield import YieldCounts, session_key
+
+STOPS_MAX = 1000
+
+
+class RunLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One run's row of the summary."""
+
+    run_id: str
+    standing: str
+    stopped: str | None
+    attempts: int
+    timeouts: int
+    yield_events: int
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One session, summed up.  ``stops`` are the sentences of its stop decisions."""
+
+    session_id: str
+    because: str
+    attempts: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    abandoned: int
+    orphaned: int
+    yield_events: int
+    tokens: int
+    boundary_hits: int
+    boundaries: dict[str, int]
+    zero_yield: dict[str, int]
+    stops: list[str]
+    runs: list[RunLine]
+    work_left: int
+    active_ms: int
+    head: int
+
+
+async def summarise(reader: LogReader, board: Board, scope: Scope) -> Summary:
+    """The summary of ``scope``'s session at the head of the log."""
+    session = board.sessions.states[scope.session_id]
+    counts = board.zero_yield.get(session_key(scope.session_id)) or YieldCounts()
+    return Summary(
+        session_id=session.session_id,
+        because=session.because or "running",
+        attempts=session.attempts,
+        succeeded=session.succeeded,
+        failed=session.failed,
+        timed_out=session.timed_out,
+        abandoned=session.abandoned,
+        orphaned=session.orphaned,
+        yield_events=session.yield_events,
+        tokens=session.tokens,
+        boundary_hits=session.boundary_hits,
+        boundaries=counts.boundaries,
+        zero_yield=counts.zero_yield,
+        stops=await _stops(reader, scope.session_id),
+        runs=_runs(board, scope.session_id),
+        work_left=session.work_left or 0,
+        active_ms=session.active_ms,
+        head=board.head.pos,
+    )
+
+
+async def _stops(reader: LogReader, session_id: str) -> list[str]:
+    types = ("triage.run_stopped", "triage.fingerprint_stopped", "session.draining")
+    records = await reader.records(Query(session=session_id, types=types), limit=STOPS_MAX)
+    return [
+        f"{event.run_id}: {event.reason.sentence}"
+        if isinstance(event, RunStopped)
+        else event.reason.sentence
+        for event in map(event_of, records)
+        if isinstance(event, RunStopped | FingerprintStopped | SessionDraining)
+    ]
+
+
+def _runs(board: Board, session_id: str) -> list[RunLine]:
+    return [
+        RunLine(
+            run_id=run.run_id,
+            standing=run.standing,
+            stopped=run.stopped_in(session_id),
+            attempts=run.session_attempts,
+            timeouts=run.session_timeouts,
+            yield_events=run.yield_events,
+        )
+        for run in board.runs.values()
+        if run.session_id == session_id and run.session_attempts
+    ]
