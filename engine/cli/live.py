@@ -157,7 +157,9 @@ def summary_words(summary: Summary) -> str:
             for run in summary.runs
         ]
     lines += [f"  stop: {clean(text)}" for text in summary.stops[:20]]
-    if summary.work_left:
+    if summary.work_left and summary.because == "nothing_eligible":
+        lines.append(f"  {summary.work_left} phases are held back; `runoff why RUN` says why.")
+    elif summary.work_left:
         lines.append(f"  {summary.work_left} phases are left; `runoff drain --resume` goes on.")
     return "\n".join(lines)
 

@@ -86,7 +86,9 @@ def diagnose(
     boundaries = detectors.boundary(outcome)
     finished = _finished(facts, assignment, ending, final_state, (stdout, stderr))
     finished = msgspec.structs.replace(finished, error=_error(detectors, outcome, ending))
-    others = [_boundary_event(tags, detectors, b, facts, (stdout, stderr)) for b in boundaries]
+    # One limit an attempt, the strongest: several patterns may see the same one.
+    strongest = boundaries[:1]
+    others = [_boundary_event(tags, detectors, b, facts, (stdout, stderr)) for b in strongest]
     zero = _zero_yield(tags, detectors, outcome, boundaries, ending)
     return Diagnosis(
         usage=_usage_events(tags, facts),
