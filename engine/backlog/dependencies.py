@@ -37,8 +37,9 @@ def waits(phases: Sequence[Work]) -> dict[str, tuple[str, ...]]:
     """Phase id → the phases it waits for: those stated, then those whose deliverables it reads.
 
     ``phases`` are those of one run, in order.  When several phases deliver a file, the earlier
-    ones are meant; only when none is earlier, the later ones.  Of the producers of one file at
-    most AFTER_MAX + 1 are listed, which is enough for a caller to see that it is too many.
+    ones are meant; only when none is earlier, and the reader does not deliver the file itself,
+    the later ones.  Of the producers of one file at most AFTER_MAX + 1 are listed, which is
+    enough for a caller to see that it is too many.
     """
     producers: dict[str, list[int]] = {}
     for index, phase in enumerate(phases):
@@ -57,9 +58,10 @@ def waits(phases: Sequence[Work]) -> dict[str, tuple[str, ...]]:
 def _read_from(producers: Mapping[str, list[int]], index: int, phase: Work) -> Iterable[int]:
     for path in phase.reads:
         delivering = producers.get(path, [])
-        earlier = bisect_left(delivering, index)
-        meant = delivering[:earlier][-AFTER_MAX - 1 :] or delivering[: AFTER_MAX + 2]
-        yield from (at for at in meant if at != index)
+        earlier = delivering[: bisect_left(delivering, index)][-AFTER_MAX - 1 :]
+        if not earlier and path not in phase.delivers:
+            earlier = delivering[: AFTER_MAX + 1]
+        yield from earlier
 
 
 def tangle(phases: Sequence[Work], after: Mapping[str, tuple[str, ...]]) -> Tangle | None:

@@ -37,7 +37,7 @@ class Findings:
         )
 
 
-def printable(text: str) -> str:
-    """``text`` on one line, at most 80 characters, fit for a terminal."""
-    line = "".join(c if c.isprintable() else "�" for c in text[:EXAMPLE_CHARACTERS_MAX])
-    return line + "…" if len(text) > EXAMPLE_CHARACTERS_MAX else line
+def printable(text: str, characters_max: int = EXAMPLE_CHARACTERS_MAX) -> str:
+    """``text`` on one line, cut to ``characters_max``, fit for a terminal."""
+    line = "".join(c if c.isprintable() else "�" for c in text[:characters_max])
+    return line + "…" if len(text) > characters_max else line

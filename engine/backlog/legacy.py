@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from engine.backlog.batch import Known, Registration, content_registrations
-from engine.backlog.findings import Findings, printable
+from engine.backlog.findings import Findings
 from engine.backlog.legacy_source import Source, opened
 from engine.backlog.legacy_tables import ESTIMATES, PHASES, RUNS, TIERS, USAGE
 from engine.backlog.legacy_usage import estimates_of, usage_of
@@ -71,7 +71,7 @@ def read_legacy(path: Path, known: Known) -> LegacyImport:
 
 
 def _read(source: Source, findings: Findings) -> _Content:
-    origin = f"legacy {printable(source.name)}"
+    origin = f"legacy {source.name}"
     run_rows, phase_rows = source.rows(RUNS, findings), source.rows(PHASES, findings)
     runs = runs_of(run_rows, origin, findings)
     listed = frozenset(runs)
@@ -104,7 +104,7 @@ def _new_of(content: _Content, known: Known, findings: Findings, source: Source)
     new = sum(len(part) for part in parts.values())
     held = sum(len(part) for part in (content.runs, content.tiers, content.phases))
     finished = ImportFinished(
-        source=printable(source.name),
+        source=source.name,
         source_sha256=source.sha256,
         runs=len(runs),
         tiers=len(tiers),

@@ -24,8 +24,15 @@ from pathlib import Path
 import msgspec
 
 from engine.backlog.cells import Cell, Row
-from engine.backlog.findings import Findings
-from engine.errors import LogHeld, LogUnreadable, RunoffError, UsageProblem, WrongDatabase
+from engine.backlog.findings import Findings, printable
+from engine.errors import (
+    LogHeld,
+    LogUnreadable,
+    RunoffError,
+    StorageFailed,
+    UsageProblem,
+    WrongDatabase,
+)
 
 SOURCE_BYTES_MAX = 1024**3
 TABLE_ROWS_MAX = 500_000
@@ -107,9 +114,10 @@ def opened(path: Path) -> Generator[Source]:
     """The database at ``path``, read-only, in one consistent state.
 
     Raises WrongDatabase when it is missing, empty, foreign or a log of Runoff itself,
-    LogUnreadable when it is damaged, LogHeld when another process keeps it locked or writes it.
+    LogUnreadable when it is damaged, LogHeld when another process keeps it locked or writes it,
+    StorageFailed when there is no room for a copy.
     """
-    name = path.name
+    name = printable(path.name)
     header, real = _checked_file(path)
     before = _stamp(real)
     sha256 = _sha256(before)
@@ -120,6 +128,14 @@ def opened(path: Path) -> Generator[Source]:
                 yield Source(connection, name, sha256)
         except sqlite3.Error as error:
             raise _told(error, name) from error
+        except UnicodeDecodeError as error:
+            # Damaged names of columns, which no text factory sees.
+            raise _damaged(name, "its names are not UTF-8") from error
+        except OSError as error:
+            raise StorageFailed(
+                f"{name} cannot be copied for reading: {error.strerror}.",
+                remedy="make room in the directory for temporary files (TMPDIR).",
+            ) from error
     if _stamp(real) != before:
         raise LogHeld(
             f"{name} changed while it was read.",
@@ -137,7 +153,7 @@ def _checked_file(path: Path) -> tuple[bytes, Path]:
         with real.open("rb") as file:
             header = file.read(_HEADER_BYTES)
             size_bytes = os.fstat(file.fileno()).st_size
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise _wrong(path, f"cannot be opened ({why})") from error
     if not header:
@@ -146,21 +162,21 @@ def _checked_file(path: Path) -> tuple[bytes, Path]:
         raise _wrong(path, "is not an SQLite database")
     if int.from_bytes(header[68:72]) == RUNOFF_APPLICATION_ID:
         raise WrongDatabase(
-            f"{path.name} is a log of Runoff, not a backlog to import.",
+            f"{printable(path.name)} is a log of Runoff, not a backlog to import.",
             remedy="work on it directly: set DATABASE_URL to it.",
         )
     if size_bytes > SOURCE_BYTES_MAX:
         raise UsageProblem(
-            f"{path.name} has {size_bytes} bytes; the limit is {SOURCE_BYTES_MAX}.",
+            f"{printable(path.name)} has {size_bytes} bytes; the limit is {SOURCE_BYTES_MAX}.",
             remedy="delete old rows in a copy of it, VACUUM, and import the copy.",
         )
     return header, real
 
 
 def _wrong(path: Path, what: str) -> WrongDatabase:
-    shown = "".join(c if c.isprintable() else "?" for c in str(path))
     return WrongDatabase(
-        f"{shown} {what}.", remedy="name the SQLite file of an existing backlog, e.g. old.db."
+        f"{printable(str(path), 512)} {what}.",
+        remedy="name the SQLite file of an existing backlog, e.g. old.db.",
     )
 
 
@@ -204,6 +220,7 @@ def _connected(
 
 def _prepare(connection: sqlite3.Connection, name: str) -> None:
     """Trust nothing, then hold one state: https://sqlite.org/security.html, section 1.2."""
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA query_only = ON")
@@ -231,7 +248,7 @@ def _told(error: sqlite3.Error, name: str) -> RunoffError:
 
 def _damaged(name: str, what: str) -> LogUnreadable:
     return LogUnreadable(
-        f"{name} is damaged: {what[:200]}.",
+        f"{name} is damaged: {printable(what)}.",
         remedy=f"rescue what can be: sqlite3 {name} .recover | sqlite3 rescued.db,"
         " and import that.",
     )

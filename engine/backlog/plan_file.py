@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from engine.backlog.findings import printable
 from engine.errors import UsageProblem
 from engine.events import Order
 
@@ -102,7 +103,7 @@ class Place(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, path: Path) -> Place:
         """A whole file, its name made fit to be shown."""
-        return cls("".join(c if c.isprintable() else "?" for c in str(path)))
+        return cls(printable(str(path), 512))
 
     def at(self, inside: str) -> Place:
         """A place within this one."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import click
@@ -58,12 +58,13 @@ def run_async(work: Callable[[], Coroutine[Any, Any, T]], *, virtual: bool = Fal
     try:
         return anyio.run(work, backend_options=options)
     except BaseExceptionGroup as group:
-        raise _single(group) from group
+        raise _single(cast("BaseException", group)) from None
 
 
 def _single(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and error.exceptions:
-        error = error.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        error = group.exceptions[0]
     return error
 
 
@@ -75,7 +76,7 @@ def banner(identity: Identity) -> None:
 @asynccontextmanager
 async def reading(
     url: str | None, *, allow_empty: bool, guarded: bool = True, quiet: bool = False
-) -> AsyncIterator[tuple[Location, SqliteStore, Board]]:
+) -> AsyncGenerator[tuple[Location, SqliteStore, Board], None]:
     """Open for reading, with banner and guardrail; the board stands at the head."""
     location = locate(url)
     store = await open_reader(location)
@@ -100,7 +101,7 @@ def refuse_empty(identity: Identity, *, allow_empty: bool) -> None:
 @asynccontextmanager
 async def writing(
     url: str | None, program: str, *, create: bool = False, clock: Clock | None = None
-) -> AsyncIterator[tuple[Location, Recorder]]:
+) -> AsyncGenerator[tuple[Location, Recorder], None]:
     """Hold the log as its one writer; ``create`` may start a new database, and says so."""
     location = locate(url)
     fresh = is_missing(location)

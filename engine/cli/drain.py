@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -285,7 +285,7 @@ class _Session:
 
 
 @asynccontextmanager
-async def _signals(stopping: Stopping, live: Live) -> AsyncIterator[None]:
+async def _signals(stopping: Stopping, live: Live) -> AsyncGenerator[None, None]:
     """SIGINT or SIGTERM once: finish what runs.  Twice: abandon it."""
 
     async def heed() -> None:

@@ -90,7 +90,8 @@ def overflow(_phase: dict[str, Any]) -> NoReturn:
 def fail_diversely(phase: dict[str, Any]) -> NoReturn:
     """Another error for every phase."""
     time.sleep(STEP_S)
-    fail(ERRORS[(phase["phase_index"] + phase["attempt"]) % len(ERRORS)])
+    number = int(phase["phase_index"]) + int(phase["attempt"])
+    fail(ERRORS[number % len(ERRORS)])
 
 
 def fail_after_calls(phase: dict[str, Any]) -> NoReturn:

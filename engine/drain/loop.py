@@ -102,6 +102,7 @@ class Drain:
         await self._submit(begun)
         self._active_before_ms = self._session().active_ms
         self._queue = Queue(self.recorder.board, self.scope)
+        because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
             await self._recover(group, adopt)

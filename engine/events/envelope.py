@@ -80,5 +80,6 @@ def chain_hash(previous: bytes, columns: tuple[str | int | bytes | None, ...]) -
             parts.append(b"b%d:" % len(value))
             parts.append(value)
         else:
+            assert isinstance(value, int)
             parts.append(b"i%d;" % value)
     return hashlib.sha256(b"".join(parts)).digest()

@@ -59,9 +59,12 @@ def locate(url: str | None) -> Location:
 
 
 def _path(rest: str, url: str) -> Path:
-    if not rest.startswith("/") or rest in ("/", "/:memory:"):
+    if not rest.startswith("/") or rest.endswith("/") or rest == "/:memory:":
         raise UsageProblem(f"{masked(url)} names no file.", remedy=_EXAMPLE)
     text = unquote(rest[1:])
     if "\0" in text:
         raise UsageProblem(f"{masked(url)} has a NUL in its path.", remedy=_EXAMPLE)
-    return Path(text).absolute()
+    path = Path(text).absolute()
+    if path.name in ("", ".", ".."):
+        raise UsageProblem(f"{masked(url)} names no file.", remedy=_EXAMPLE)
+    return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from engine.errors import AppendRefused, Fenced
@@ -17,8 +17,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._log: list[Record] = []
-        self._commands: dict[str, Prior] = {}
-        self._versions: dict[str, int] = {}
+        self.commands: dict[str, Prior] = {}
+        self.versions: dict[str, int] = {}
         self._open: dict[tuple[str | None, str | None], str | None] = {}
         self._projections: dict[tuple[str, int], tuple[Checkpoint, dict[str, str]]] = {}
 
@@ -77,7 +77,7 @@ class MemoryStore:
         """Nothing to let go of."""
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+    async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
         """Begin; what was appended is taken back if the block raises."""
         length = len(self._log)
         transaction = MemoryTransaction(self)
@@ -88,22 +88,24 @@ class MemoryStore:
             self._reindex()
             raise
         for name, version, changes, checkpoint in transaction.kept:
-            _, rows = self._projections.get((name, version), (None, {}))
+            before = self._projections.get((name, version))
+            rows = before[1] if before else {}
             rows.update(changes)
             self._projections[name, version] = (checkpoint, rows)
 
     def _reindex(self) -> None:
         log, self._log = self._log, []
-        self._commands, self._versions, self._open = {}, {}, {}
+        self.commands, self.versions, self._open = {}, {}, {}
         for record in log:
-            self._add(record)
+            self.add(record)
 
-    def _add(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
+        """Append one row, or refuse it; for the transaction."""
         self._refuse(record)
-        prior = self._commands.get(record.command_id)
+        prior = self.commands.get(record.command_id)
         first = prior.first_pos if prior else record.pos
-        self._commands[record.command_id] = Prior(record.request, first, record.pos)
-        self._versions[record.stream] = record.version
+        self.commands[record.command_id] = Prior(record.request, first, record.pos)
+        self.versions[record.stream] = record.version
         phase = (record.run, record.phase)
         if record.type == "attempt.started":
             self._open[phase] = record.attempt
@@ -117,7 +119,7 @@ class MemoryStore:
             last and (record.epoch < last.epoch or record.recorded_us < last.recorded_us)
         ):
             raise Fenced("the log has moved on under this writer.", remedy="start again.")
-        if record.version != self._versions.get(record.stream, 0) + 1:
+        if record.version != self.versions.get(record.stream, 0) + 1:
             raise AppendRefused("a stream's version is taken.", remedy="read the stream again.")
         phase = (record.run, record.phase)
         if record.type == "attempt.started" and phase in self._open:
@@ -135,17 +137,17 @@ class MemoryTransaction:
 
     async def prior(self, command_ids: Sequence[str]) -> dict[str, Prior]:
         """Those of ``command_ids`` that the log already holds."""
-        known = self._store._commands  # noqa: SLF001  a transaction is a part of its store
+        known = self._store.commands
         return {name: known[name] for name in command_ids if name in known}
 
     async def versions(self, streams: Sequence[str]) -> dict[str, int]:
         """The last version of each stream."""
-        return {name: self._store._versions.get(name, 0) for name in streams}  # noqa: SLF001
+        return {name: self._store.versions.get(name, 0) for name in streams}
 
     async def append(self, records: Sequence[Record]) -> None:
         """Add rows that continue the log."""
         for record in records:
-            self._store._add(record)  # noqa: SLF001
+            self._store.add(record)
 
     async def keep(self, projections: Sequence[Kept]) -> None:
         """Write projections' rows and checkpoints."""

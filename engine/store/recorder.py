@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -365,7 +365,9 @@ def _unexpected(error: Exception) -> StorageFailed:
 
 
 @asynccontextmanager
-async def recording(store: EventStore, clock: Clock, writer: Writer) -> AsyncIterator[Recorder]:
+async def recording(
+    store: EventStore, clock: Clock, writer: Writer
+) -> AsyncGenerator[Recorder, None]:
     """A recorder that runs while the block does, and drains its queue at the end.
 
     Raises Fenced or StorageFailed from the block's end when the writer stopped by itself.

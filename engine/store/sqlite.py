@@ -7,7 +7,7 @@ because each SQLAlchemy statement costs four thread hops where one is enough (do
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -109,7 +109,7 @@ class SqliteStore:
             )
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+    async def transaction(self) -> AsyncGenerator[SqliteTransaction, None]:
         """Begin immediately, commit at the end of the block."""
         await self.execute("BEGIN IMMEDIATE")
         try:
@@ -219,7 +219,7 @@ def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated() -> Generator[None, None, None]:
     """SQLite's errors as ours; the work is done in a thread, so it is real work."""
     try:
         with REAL_WORK:

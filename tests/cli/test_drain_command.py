@@ -1,0 +1,183 @@
+"""``runoff seed``, ``import``, ``drain`` as a person uses them: in a process, on a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Runoff = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def runoff(tmp_path: Path) -> Runoff:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/b.db"}
+        return subprocess.run(
+            [sys.executable, "-m", "engine", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            timeout=60,
+            check=False,
+        )
+
+    return call
+
+
+def script(folder: Path, *rules: dict[str, object]) -> str:
+    path = folder / "script.json"
+    path.write_text(json.dumps(list(rules)))
+    return str(path)
+
+
+def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(folder / "b.db")
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def test_a_seeded_run_is_drained_to_the_end_on_virtual_time(runoff: Runoff, tmp_path: Path) -> None:
+    assert runoff("seed").returncode == 0
+    outcomes = script(tmp_path, {"state": "COMPLETE", "rc": 0, "events": 2, "sleep": 600})
+    drained = runoff(
+        "drain", "--script", outcomes, "--virtual-time", "--batch-size", "20", "--json"
+    )
+    assert drained.returncode == 0, drained.stderr
+    summary = json.loads(drained.stdout)
+    assert summary["because"] == "nothing_eligible"
+    assert (summary["attempts"], summary["succeeded"], summary["yield_events"]) == (10, 10, 20)
+    assert summary["active_ms"] >= 600_000
+
+
+def test_the_sample_gate_holds_until_the_verdict(runoff: Runoff, tmp_path: Path) -> None:
+    runoff("seed", "--repeat", "3")
+    outcomes = script(tmp_path, {"state": "COMPLETE", "rc": 0, "events": 1, "sleep": 1})
+    runoff("drain", "--script", outcomes, "--virtual-time", "--batch-size", "99", "--workers", "8")
+    for (run,) in rows(tmp_path, "SELECT DISTINCT run FROM events WHERE type='attempt.started'"):
+        kinds = [
+            kind
+            for (kind,) in rows(
+                tmp_path,
+                f"SELECT type FROM events WHERE run='{run}' AND"
+                " type IN ('attempt.started','attempt.finished','triage.run_judged') ORDER BY pos",
+            )
+        ]
+        assert kinds[:3] == ["attempt.started", "attempt.finished", "triage.run_judged"]
+
+
+def test_a_fault_that_all_runs_share_deprioritizes_them(runoff: Runoff, tmp_path: Path) -> None:
+    runoff("seed", "--repeat", "5")
+    outcomes = script(tmp_path, {"state": "FAILED", "rc": 1, "reason": "database is down"})
+    summary = json.loads(
+        runoff(
+            "drain", "--script", outcomes, "--virtual-time", "--workers", "1", "--json",
+            "--batch-size", "99",
+        ).stdout
+    )  # fmt: skip
+    standings = [run["standing"] for run in summary["runs"]]
+    assert standings.count("deprioritized") == 4
+    assert standings[0] == "inconclusive"
+    assert summary["zero_yield"]["execution_error"] == summary["attempts"]
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(runoff: Runoff, tmp_path: Path) -> None:
+    runoff("seed")
+    before = (tmp_path / "b.db").read_bytes()
+    plan = json.loads(runoff("drain", "--dry-run", "--json", "--batch-size", "20").stdout)
+    assert [step["phase_id"] for step in plan][:2] == [
+        "telemetry-p1-string-util",
+        "telemetry-p2-number-util",
+    ]
+    assert len(plan) == 10
+    assert all(step["sentence"] for step in plan)
+    assert (tmp_path / "b.db").read_bytes() == before
+
+
+def test_real_children_get_the_phase_and_credit_their_usage(runoff: Runoff, tmp_path: Path) -> None:
+    runoff("seed")
+    child = (
+        "import os, json; phase = json.load(open(os.environ['RUNOFF_PHASE_FILE']));"
+        "open(os.environ['RUNOFF_EVENTS_FILE'], 'a').write(json.dumps("
+        "{'type': 'usage', 'input_tokens': 3, 'output_tokens': 4}) + chr(10));"
+        "print(phase['phase_id'])"
+    )
+    drained = runoff(
+        "drain", "--json", "--batch-size", "3", "--ack-lines", "--", sys.executable, "-c", child
+    )
+    assert drained.returncode == 4, drained.stderr
+    *lines, summary = drained.stdout.splitlines()
+    assert json.loads(summary)["tokens"] == 21
+    acknowledged = {line.split()[1] for line in lines if line.startswith("ACK ")}
+    recorded = {name for (name,) in rows(tmp_path, "SELECT command_id FROM events")}
+    assert acknowledged <= recorded
+    assert sum(line.startswith("READY") for line in lines) == 1
+    excerpts = rows(
+        tmp_path,
+        "SELECT json_extract(data,'$.stdout.excerpt'), phase FROM events"
+        " WHERE type='attempt.finished'",
+    )
+    assert all(text == f"{phase}\n" for text, phase in excerpts)
+
+
+def test_a_single_phase_is_attempted_because_a_person_asked(runoff: Runoff, tmp_path: Path) -> None:
+    runoff("seed")
+    where = ("--run-id", "telemetry-collection-v4", "--phase-id", "telemetry-p9-readme")
+    assert runoff("drain", *where, "--", "true").returncode == 0
+    assert runoff("drain", *where, "--", "true").returncode == 1
+    groups = rows(
+        tmp_path, "SELECT json_extract(data,'$.group') FROM events WHERE type='attempt.started'"
+    )
+    assert groups == [("named",)]
+
+
+def test_a_stopped_session_goes_on_where_it_stopped(runoff: Runoff, tmp_path: Path) -> None:
+    runoff("seed")
+    outcomes = script(tmp_path, {"state": "COMPLETE", "rc": 0, "events": 1})
+    first = runoff("drain", "--script", outcomes, "--batch-size", "4")
+    assert first.returncode == 4
+    again = runoff("drain", "--script", outcomes, "--resume", "--batch-size", "20", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["attempts"] == 10
+    assert len(rows(tmp_path, "SELECT DISTINCT session FROM events WHERE session NOT NULL")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["drain"], 2, "no program was named"),
+        (["drain", "--phase-id", "p", "--", "true"], 2, "--phase-id alone"),
+        (["drain", "--run-id", "nope", "--", "true"], 2, "there is no run"),
+        (["drain", "--run-id", "x" * 4096, "--", "true"], 2, "4096 bytes"),
+        (["drain", "--run-id", "a\nb", "--", "true"], 2, "control character"),
+        (["drain", "--workers", "0", "--", "true"], 2, "workers"),
+        (["drain", "--policy", "nope", "--", "true"], 2, "no policy named"),
+        (["drain", "--resume", "--", "true"], 2, "no session to resume"),
+        (["seed"], 2, "is in the log already"),
+        (["collect_telemetry_data", "--anything"], 2, "runoff seed"),
+        (["import", "missing.db"], 2, "there is no file"),
+        (["drain", "--database", "nonsense", "--", "true"], 2, "not a database URL"),
+        (["drain", "--database", "sqlite:///missing.db", "--", "true"], 3, "no database"),
+        (["drain", "--database", "sqlite:////", "--", "true"], 2, "names no file"),
+        (["drain", "--database", "postgresql://u:secret@h/d", "--", "true"], 3, "u:***@h"),
+    ],
+)
+def test_bad_input_gets_one_clear_message_and_its_exit_code(
+    runoff: Runoff, tmp_path: Path, arguments: list[str], code: int, text: str
+) -> None:
+    assert runoff("seed").returncode == 0
+    refused = runoff(*arguments)
+    assert refused.returncode == code, refused.stderr
+    assert text in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "secret" not in refused.stderr
+    assert not (tmp_path / "missing.db").exists()

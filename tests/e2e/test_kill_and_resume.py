@@ -1,0 +1,89 @@
+"""A drain is killed in the middle and resumed: nothing acknowledged is lost, nothing runs on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+CHILD = (
+    "import os, time; time.sleep(0.4);"
+    'open(os.environ["RUNOFF_EVENTS_FILE"], "a").write(\'{"type":"usage","output_tokens":7}\\n\')'
+)
+
+
+def start(folder: Path, *arguments: str, output: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{folder}/b.db"}
+    with output.open("wb") as out, (folder / "err.txt").open("ab") as err:
+        return subprocess.Popen(
+            [sys.executable, "-m", "engine", *arguments],
+            stdout=out,
+            stderr=err,
+            cwd=folder,
+            env=environment,
+        )
+
+
+def drain(folder: Path, name: str, *more: str) -> tuple[subprocess.Popen[bytes], Path]:
+    output = folder / name
+    arguments = ["drain", "--ack-lines", "--batch-size", "60", "--workers", "4", *more]
+    return start(folder, *arguments, "--", sys.executable, "-c", CHILD, output=output), output
+
+
+def test_a_killed_drain_resumes_without_loss_or_double_execution(tmp_path: Path) -> None:
+    assert start(tmp_path, "seed", "--repeat", "2", output=tmp_path / "seed").wait(60) == 0
+    process, first = drain(tmp_path, "first")
+    while b".spawned" not in first.read_bytes():
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    resumed, second = drain(tmp_path, "second", "--resume")
+    assert resumed.wait(90) == 0, (tmp_path / "err.txt").read_text()
+
+    connection = sqlite3.connect(tmp_path / "b.db")
+    recorded = {name for (name,) in connection.execute("SELECT command_id FROM events")}
+    for output in (first, second):
+        lines = output.read_text().splitlines()
+        assert {line.split()[1] for line in lines if line.startswith("ACK ")} <= recorded
+    left = connection.execute("SELECT count(*) FROM open_attempts WHERE closed_pos IS NULL")
+    assert left.fetchone() == (0,)
+    done = connection.execute(
+        "SELECT count(*), count(DISTINCT run || phase) FROM events WHERE type='attempt.finished'"
+        " AND json_extract(data, '$.ending') = 'succeeded'"
+    ).fetchone()
+    assert done == (20, 20)
+    connection.close()
+
+
+def test_a_second_drain_is_refused_and_told_who_holds_the_log(tmp_path: Path) -> None:
+    assert start(tmp_path, "seed", output=tmp_path / "seed").wait(60) == 0
+    process, first = drain(tmp_path, "first")
+    while b"READY" not in first.read_bytes():
+        assert process.poll() is None
+    other, _ = drain(tmp_path, "second")
+    assert other.wait(30) == 75
+    assert f"pid {process.pid}" in (tmp_path / "err.txt").read_text()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def test_two_signals_abandon_what_runs(tmp_path: Path) -> None:
+    assert start(tmp_path, "seed", output=tmp_path / "seed").wait(60) == 0
+    output = tmp_path / "out"
+    process = start(tmp_path, "drain", "--ack-lines", "--", "sleep", "600", output=output)
+    while b".spawned" not in output.read_bytes():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    while "once more abandons" not in (tmp_path / "err.txt").read_text():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    connection = sqlite3.connect(tmp_path / "b.db")
+    endings = connection.execute(
+        "SELECT json_extract(data, '$.ending') FROM events WHERE type='attempt.finished'"
+    ).fetchall()
+    connection.close()
+    assert endings == [("abandoned",)]
