@@ -87,6 +87,10 @@ class Keyed(Generic[S]):
         """Every key with its state, in the order of first touch."""
         return iter(self._states.items())
 
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Every row as it would be stored."""
+        return ((key, canonical(state)) for key, state in self._states.items())
+
     def values(self) -> Iterator[S]:
         """Every state, in the order of first touch."""
         return iter(self._states.values())

@@ -1,0 +1,73 @@
+"""``runoff verify``: check the log against its invariants."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from engine.audit.stored import differences
+from engine.audit.verify import Verification, verify as verify_log
+from engine.cli.context import banner, database_option, json_option, run_async
+from engine.errors import LogUnreadable
+from engine.store.boards import load_board
+from engine.store.database import check_file, open_reader
+from engine.store.identity import identify
+from engine.store.location import locate
+
+
+@click.command()
+@database_option
+@json_option
+@click.option("--allow-empty-db", is_flag=True, hidden=True)
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    database: str | None,
+    *,
+    as_json: bool,
+    allow_empty_db: bool,  # noqa: ARG001  an empty log verifies
+) -> None:
+    """Check chain, anchors, attempts, triage, usage and stored projections.
+
+    Exit 0 when everything holds, 6 with the list of what does not, 5 when the log cannot be read.
+    """
+    location = locate(database)
+    check_file(location)
+    result = verify_log(location)
+
+    async def projections() -> None:
+        store = await open_reader(location)
+        try:
+            board = await load_board(store)
+            banner(await identify(location, store, board))
+            for difference in await differences(store):
+                result.report(*difference)
+        finally:
+            await store.close()
+
+    try:
+        run_async(projections)
+    except (LogUnreadable, AssertionError) as error:
+        result.report(f"S3: the projections cannot be built: {error}", None)
+    click.echo(_json(result) if as_json else _words(result))
+    ctx.exit(0 if result.ok else 6)
+
+
+def _json(result: Verification) -> str:
+    found = {
+        "ok": result.ok,
+        "violations": [{"what": v.what, "pos": v.pos} for v in result.violations],
+        "events": result.events,
+        "open_attempts": result.open_attempts,
+        "head": result.head,
+        "anchors": result.anchors,
+    }
+    return msgspec.json.encode(found).decode()
+
+
+def _words(result: Verification) -> str:
+    verdict = "all holds" if result.ok else f"{result.found} violations"
+    counts = f"{result.events} events, {result.open_attempts} open attempts"
+    lines = [f"{counts}, head {result.head[:16]}, anchors {result.anchors}: {verdict}."]
+    lines += [f"  @{violation.pos}  {violation.what}" for violation in result.violations]
+    return "\n".join(lines)
