@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from engine.audit.histories import Histories
@@ -213,12 +213,13 @@ def _parsed(row: sqlite3.Row, result: Verification) -> dict[str, Any] | None:
             remedy="upgrade runoff to the version that wrote this log.",
         )
     try:
-        event = json.loads(row["data"])
+        loaded = json.loads(row["data"])
     except ValueError:
-        event = None
-    if not isinstance(event, dict):
+        loaded = None
+    if not isinstance(loaded, dict):
         result.report("S2: the data is not a JSON object", pos)
         return None
+    event = cast("dict[str, Any]", loaded)
     if event.get("type") != row["type"]:
         result.report("S2: the type of the data is not that of the row", pos)
     for column, name in (*_TAGS, ("attempt", "attempt_id")):

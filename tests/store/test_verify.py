@@ -1,0 +1,173 @@
+"""Verify names what was done to a log, and where it shows first."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+OUTCOMES = [
+    {"run": "*-r2", "state": "FAILED", "rc": 1, "reason": "database is down"},
+    {"run": "*-r3", "state": "FAILED", "rc": 1, "reason": "database is down"},
+    {"state": "COMPLETE", "rc": 0, "events": 2, "stdout": "done\n"},
+]
+
+
+def runoff(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{folder}/b.db"}
+    return subprocess.run(
+        [sys.executable, "-m", "engine", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def drained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drained")
+    (folder / "script.json").write_text(json.dumps(OUTCOMES))
+    assert runoff(folder, "seed", "--repeat", "3").returncode == 0
+    drain = ("drain", "--script", "script.json", "--virtual-time", "--batch-size", "99")
+    assert runoff(folder, *drain).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def log(drained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(drained, tmp_path / "copy"))
+
+
+def verified(folder: Path) -> tuple[int, dict[str, Any]]:
+    found = runoff(folder, "verify", "--json")
+    assert "Traceback" not in found.stderr
+    return found.returncode, json.loads(found.stdout)
+
+
+def tamper(folder: Path, *sql: str) -> None:
+    connection = sqlite3.connect(folder / "b.db")
+    triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type='trigger'").fetchall()
+    for (name,) in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in sql:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def position(folder: Path, where: str) -> int:
+    connection = sqlite3.connect(folder / "b.db")
+    (pos,) = connection.execute(f"SELECT min(pos) FROM events WHERE {where}").fetchone()
+    connection.close()
+    return int(pos)
+
+
+def test_an_untouched_log_holds_and_verifying_changes_no_byte(log: Path) -> None:
+    before = (log / "b.db").read_bytes()
+    code, found = verified(log)
+    assert (code, found["ok"], found["violations"], found["open_attempts"]) == (0, True, [], 0)
+    assert (log / "b.db").read_bytes() == before
+
+
+def test_an_edited_row_is_named(log: Path) -> None:
+    pos = position(log, "type='triage.run_judged'")
+    edited = "UPDATE events SET data=replace(data,'promising','deprioritized') WHERE pos="
+    tamper(log, f"{edited}{pos}")
+    code, found = verified(log)
+    assert code == 6
+    assert found["violations"][0]["pos"] == pos
+    assert found["violations"][0]["what"].startswith("S2")
+
+
+def test_a_deleted_row_is_named(log: Path) -> None:
+    tamper(log, "DELETE FROM events WHERE pos=20")
+    code, found = verified(log)
+    assert (code, found["violations"][0]["pos"]) == (6, 21)
+
+
+def test_a_cut_tail_is_told_by_the_anchors(log: Path) -> None:
+    tamper(log, "DELETE FROM events WHERE pos > 60")
+    code, found = verified(log)
+    assert code == 6
+    assert any("cut short" in violation["what"] for violation in found["violations"])
+
+
+def test_reordered_rows_are_named(log: Path) -> None:
+    tamper(
+        log,
+        "UPDATE events SET pos=-1 WHERE pos=30",
+        "UPDATE events SET pos=30 WHERE pos=31",
+        "UPDATE events SET pos=31 WHERE pos=-1",
+    )
+    code, found = verified(log)
+    assert (code, found["violations"][0]["pos"]) == (6, 30)
+
+
+def test_a_changed_output_is_named(log: Path) -> None:
+    blob = next((log / "b.db-files" / "blobs").glob("*/*"))
+    blob.write_bytes(b"gone\n")
+    code, found = verified(log)
+    assert code == 6
+    assert found["violations"][0]["what"].startswith("S14")
+
+
+def test_a_changed_projection_is_named(log: Path) -> None:
+    tamper(log, "UPDATE projection_backlog_v1 SET data=replace(data,'COMPLETE','FAILED')")
+    code, found = verified(log)
+    assert code == 6
+    assert "S29: backlog differs" in found["violations"][0]["what"]
+
+
+def test_an_event_of_a_newer_program_stops_the_reader_at_its_position(log: Path) -> None:
+    tamper(log, "UPDATE events SET type='triage.run_pardoned' WHERE pos=40")
+    for arguments in (("verify", "--json"), ("run", "list"), ("identity",)):
+        refused = runoff(log, *arguments)
+        if arguments[0] == "verify":
+            assert refused.returncode == 5
+            assert "position 40" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def rechain(folder: Path) -> None:
+    """Recompute every hash, as a forger with the source at hand would."""
+    from engine.events import COLUMNS, chain_hash  # noqa: PLC0415
+
+    connection = sqlite3.connect(folder / "b.db")
+    sql = f"SELECT {', '.join(COLUMNS[:-1])} FROM events ORDER BY pos"
+    previous = bytes(32)
+    for row in connection.execute(sql).fetchall():
+        previous = chain_hash(previous, row)
+        connection.execute("UPDATE events SET hash=? WHERE pos=?", (previous, row[0]))
+    connection.commit()
+    connection.close()
+    (folder / "b.db-anchors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("where", "edit", "what"),
+    [
+        ("type='attempt.finished'", "'\"yield_events\":2','\"yield_events\":3'", "S21"),
+        ("type='attempt.started'", "'\"number\":1','\"number\":2'", "S9"),
+        ("type='triage.run_judged'", "'\"generation\":1','\"generation\":2'", "S16"),
+    ],
+)
+def test_a_forged_chain_still_breaks_the_rules_of_the_game(
+    log: Path, where: str, edit: str, what: str
+) -> None:
+    pos = position(log, where)
+    tamper(log, f"UPDATE events SET data=replace(data,{edit}) WHERE pos={pos}")
+    rechain(log)
+    code, found = verified(log)
+    assert code == 6
+    assert found["violations"][0]["pos"] == pos
+    assert found["violations"][0]["what"].startswith(what)
