@@ -242,7 +242,9 @@ class Recorder:
         self._add(batch, pending, first, 0)
         for idx, draft in enumerate(drafts, 1):
             self._add(batch, pending, draft, idx)
-        receipt = Receipt(command.command_id, tuple(batch.records[start:]))
+        # The first command of an epoch is preceded by the epoch's own event, which is not its.
+        mine = (r for r in batch.records[start:] if r.command_id == command.command_id)
+        receipt = Receipt(command.command_id, tuple(mine))
         batch.receipts[command.command_id] = (pending.digest, receipt)
         return receipt
 

@@ -1,0 +1,154 @@
+"""The one writer: group commit, each intent once, decisions at the head."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from engine.clock import HandSetClock
+from engine.errors import CommandReused, StorageFailed, UsageProblem, WrongVersion
+from engine.events import RunRegistered
+from engine.store.command import Command, Draft, Moment, just
+from engine.store.memory import MemoryStore, MemoryTransaction
+from engine.store.protocol import EventStore, Query
+from engine.store.recorder import Writer, recording
+from projections.board import Board
+
+WRITER = Writer("host", "boot", 1, "test", "0")
+
+
+def registers(run_id: str, *, command_id: str | None = None, request: bytes = b"x") -> Command:
+    event = RunRegistered(run_id=run_id, origin="test", state="NEW")
+    return Command(command_id or f"cmd-{run_id}", f"run/{run_id}", request, just(event))
+
+
+class Counting(MemoryStore):
+    """Counts transactions, and fails the commit when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transactions = 0
+        self.broken = False
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
+        self.transactions += 1
+        async with super().transaction() as transaction:
+            yield transaction
+            await anyio.lowlevel.checkpoint()
+            if self.broken:
+                raise StorageFailed("the disk is gone.", remedy="find it.")
+
+
+async def test_concurrent_commands_share_commits() -> None:
+    store = Counting()
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        before = store.transactions
+        async with anyio.create_task_group() as group:
+            for number in range(64):
+                group.start_soon(recorder.submit, registers(f"r{number}"))
+        assert store.transactions - before <= 3
+        assert len(recorder.board.runs) == 64
+
+
+async def test_an_intent_happens_once(store: EventStore) -> None:
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        first = await recorder.submit(registers("a"))
+        again = await recorder.submit(registers("a"))
+        assert (first.repeated, again.repeated) == (False, True)
+        assert again.records == first.records
+        with pytest.raises(CommandReused):
+            await recorder.submit(registers("a", request=b"other"))
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        again = await recorder.submit(registers("a"))
+        assert again.repeated
+        assert again.records == first.records
+        assert (await store.head()).pos == 2
+
+
+async def test_each_writer_that_writes_opens_an_epoch(store: EventStore) -> None:
+    for run_id in ("a", "b"):
+        async with recording(store, HandSetClock(), WRITER) as recorder:
+            await recorder.submit(registers(run_id))
+    async with recording(store, HandSetClock(), WRITER):
+        pass
+    records = await store.records(Query())
+    assert [(r.type, r.epoch) for r in records] == [
+        ("engine.started", 1),
+        ("backlog.run_registered", 1),
+        ("engine.started", 2),
+        ("backlog.run_registered", 2),
+    ]
+
+
+async def test_a_decision_sees_what_the_same_batch_did_before_it() -> None:
+    async with recording(MemoryStore(), HandSetClock(), WRITER) as recorder:
+
+        def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
+            for number in range(2):
+                run_id = f"{len(board.runs)}-{number}"
+                yield Draft(RunRegistered(run_id=run_id, origin="t", state="NEW"))
+
+        pending = [
+            recorder.enqueue(registers("a")),
+            recorder.enqueue(Command("c", "s", b"", decide)),
+        ]
+        for one in pending:
+            await one.done.wait()
+        assert [run_id for run_id, _ in recorder.board.runs.items()] == ["a", "1-0", "2-1"]
+
+
+async def test_a_refusal_costs_only_its_own_command() -> None:
+    def refuse(_board: Board, _moment: Moment) -> Iterator[Draft]:
+        raise UsageProblem("no.", remedy="ask for something else.")
+        yield
+
+    async with recording(MemoryStore(), HandSetClock(), WRITER) as recorder:
+        refused = recorder.enqueue(Command("no", "s", b"", refuse))
+        await recorder.submit(registers("a"))
+        assert isinstance(refused.error, UsageProblem)
+        with pytest.raises(WrongVersion):
+            await recorder.submit(
+                Command("v", "run/a", b"", just(), expected_version=0),
+            )
+        assert recorder.head.pos == 2
+
+
+async def test_a_cancelled_caller_has_still_submitted() -> None:
+    store = Counting()
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await recorder.submit(registers("a"))
+        assert not (await recorder.submit(registers("b"))).repeated
+        assert (await recorder.submit(registers("a"))).repeated
+
+
+async def test_nothing_is_acknowledged_when_the_commit_fails() -> None:
+    store = Counting()
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        await recorder.submit(registers("a"))
+        store.broken = True
+        for run_id in ("b", "c"):
+            with pytest.raises(StorageFailed):
+                await recorder.submit(registers(run_id))
+    assert (await store.head()).pos == 2
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+async def test_stored_projections_equal_rebuilt_ones(store: EventStore, size: int) -> None:
+    from engine.audit.stored import differences  # noqa: PLC0415
+
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        for start in range(0, 12, size):
+            pending = [
+                recorder.enqueue(registers(f"r{number}"))
+                for number in range(start, min(12, start + size))
+            ]
+            for one in pending:
+                await one.done.wait()
+    assert await differences(store) == []
+    assert {p.checkpoint.pos for p in await store.projections()} == {13}

@@ -1,0 +1,139 @@
+"""What every store must do, over memory and SQLite alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.errors import AppendRefused, Fenced
+from engine.events import GENESIS, Head, Record, chain_hash
+from engine.store.protocol import EventStore, Kept, Query
+from projections.fold import Change, Checkpoint
+
+
+def record(
+    pos: int, previous: bytes = GENESIS, *, kind: str = "usage.imported", **changes: object
+) -> Record:
+    columns = Record(
+        pos=pos,
+        stream="s",
+        version=pos,
+        command_id=f"c{pos}",
+        idx=0,
+        request=bytes(32),
+        type=kind,
+        schema=1,
+        occurred_us=pos,
+        recorded_us=pos,
+        cause=None,
+        epoch=1,
+        session=None,
+        run="r",
+        phase="p",
+        attempt=None,
+        actor="test",
+        code="0",
+        data="{}",
+        hash=b"",
+    )._replace(**changes)
+    return columns._replace(hash=chain_hash(previous, tuple(columns)[:-1]))
+
+
+async def append(store: EventStore, *records: Record) -> None:
+    async with store.transaction() as transaction:
+        await transaction.append(records)
+
+
+async def test_an_empty_log_has_a_head_at_zero(store: EventStore) -> None:
+    assert await store.head() == Head(0, GENESIS)
+    assert await store.last_epoch() == 0
+
+
+async def test_rows_come_back_as_they_went_in(store: EventStore) -> None:
+    rows = [record(1), record(2)]
+    await append(store, *rows)
+    assert await store.records(Query()) == rows
+    assert await store.head() == Head(2, rows[1].hash)
+    assert await store.hash_at(1) == rows[0].hash
+    assert await store.hash_at(3) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"pos": 3}, Fenced),
+        ({"pos": 1}, Fenced),
+        ({"epoch": 0}, Fenced),
+        ({"recorded_us": 0}, Fenced),
+        ({"version": 1}, AppendRefused),
+    ],
+)
+async def test_a_row_that_does_not_continue_the_log_is_refused(
+    store: EventStore, changes: dict[str, int], error: type[Exception]
+) -> None:
+    await append(store, record(1))
+    wrong = record(2)._replace(**changes)
+    with pytest.raises(error):
+        await append(store, wrong)
+    assert (await store.head()).pos == 1
+
+
+async def test_a_phase_has_at_most_one_open_attempt(store: EventStore) -> None:
+    await append(store, record(1, kind="attempt.started", attempt="a"))
+    with pytest.raises(AppendRefused):
+        await append(store, record(2, kind="attempt.started", attempt="b"))
+    await append(store, record(2, kind="attempt.finished", attempt="a"))
+    with pytest.raises(AppendRefused):
+        await append(store, record(3, kind="attempt.finished", attempt="a"))
+    await append(store, record(3, kind="attempt.started", attempt="b"))
+
+
+async def test_a_transaction_that_raises_leaves_nothing(store: EventStore) -> None:
+    kept = Kept("backlog", 1, [Change("k", "{}")], Checkpoint(1, bytes(32), bytes(32)))
+    with pytest.raises(RuntimeError):  # noqa: PT012  the block is what is tested
+        async with store.transaction() as transaction:
+            await transaction.append([record(1)])
+            await transaction.keep([kept])
+            raise RuntimeError
+    assert (await store.head()).pos == 0
+    assert await store.projections() == []
+    await append(store, record(1))
+
+
+async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> None:
+    for data in ("1", "2"):
+        kept = Kept("backlog", 1, [Change("k", data)], Checkpoint(1, bytes(32), bytes(32)))
+        async with store.transaction() as transaction:
+            await transaction.keep([kept])
+    assert await store.projection_rows("backlog", 1) == [("k", "2")]
+    await store.drop_projection("backlog", 1)
+    assert await store.projections() == []
+
+
+async def test_prior_commands_and_stream_versions_are_found(store: EventStore) -> None:
+    await append(store, record(1), record(2, command_id="c1", idx=1), record(3))
+    async with store.transaction() as transaction:
+        prior = await transaction.prior(["c1", "c3", "new"])
+        assert {name: tuple(p)[1:] for name, p in prior.items()} == {"c1": (1, 2), "c3": (3, 3)}
+        assert await transaction.versions(["s", "new"]) == {"s": 3, "new": 0}
+
+
+async def test_queries_select_by_tag_type_and_position(store: EventStore) -> None:
+    await append(
+        store,
+        record(1, run="a"),
+        record(2, run="b", kind="attempt.started", attempt="x"),
+        record(3, run="a", session="ses", stream="drain/ses", version=1),
+    )
+
+    async def found(query: Query, after: int = 0) -> list[int]:
+        return [r.pos for r in await store.records(query, after=after)]
+
+    assert await found(Query(run="a")) == [1, 3]
+    assert await found(Query(attempt="x")) == [2]
+    assert await found(Query(session="ses")) == [3]
+    assert await found(Query(types=("attempt.*",))) == [2]
+    assert await found(Query(until=2), after=1) == [2]
+    assert await found(Query(newest_first=True)) == [3, 2, 1]
+    assert await found(Query(newest_first=True), after=3) == [2, 1]
+    assert [r.pos for r in await store.fold_rows(0, 2)] == [1, 2]
+    assert [r.pos for r in await store.fold_rows(0, 3, frozenset({"attempt.started"}))] == [2]
