@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine.errors import AppendRefused, Fenced
@@ -11,7 +13,7 @@ from projections.fold import Change, Checkpoint
 
 
 def record(
-    pos: int, previous: bytes = GENESIS, *, kind: str = "usage.imported", **changes: object
+    pos: int, previous: bytes = GENESIS, *, kind: str = "usage.imported", **changes: Any
 ) -> Record:
     columns = Record(
         pos=pos,
@@ -68,7 +70,7 @@ async def test_rows_come_back_as_they_went_in(store: EventStore) -> None:
     ],
 )
 async def test_a_row_that_does_not_continue_the_log_is_refused(
-    store: EventStore, changes: dict[str, int], error: type[Exception]
+    store: EventStore, changes: dict[str, Any], error: type[Exception]
 ) -> None:
     await append(store, record(1))
     wrong = record(2)._replace(**changes)

@@ -1,0 +1,47 @@
+"""The reference pages say what the code has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from engine.cli.main import VERBS
+from engine.errors import RunoffError
+from engine.events.codec import EVENT_CLASSES
+
+HOME = Path(__file__).parent.parent
+REFERENCE = HOME / "docs" / "reference"
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def test_every_event_has_its_heading_and_fields() -> None:
+    text = page("events.md")
+    for name, kind in EVENT_CLASSES.items():
+        section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        for field in kind.__struct_fields__:
+            assert f"`{field}`" in section, f"{name}.{field}"
+
+
+def test_every_verb_is_in_the_reference() -> None:
+    text = page("command-line.md")
+    for name in VERBS:
+        assert f"`{name}`" in text
+
+
+def test_every_exit_code_is_in_the_reference() -> None:
+    text = page("command-line.md")
+    kinds = [RunoffError]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        assert re.search(rf"^\| {kind.exit_code} \|", text, re.MULTILINE)
+
+
+def test_links_of_readme_and_docs_lead_somewhere() -> None:
+    for path in [HOME / "README.md", *HOME.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
