@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 import anyio
@@ -10,74 +12,151 @@ import click
 import msgspec
 
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
-from engine.cli.render import as_json as to_json, clean
-from engine.events import Record
-from engine.store.protocol import Query
-from engine.store.sqlite import SqliteStore
+from engine.cli.groups import DefaultGroup
+from engine.cli.render import as_json as to_json, asked, clean
+from engine.cli.words import in_words
+from engine.errors import UsageProblem
+from engine.events import Record, decode
+from engine.events.codec import EVENT_CLASSES
+from engine.store.protocol import PAGE_ROWS, LogReader, Query
 
 POLL_S = 0.2
-DATA_CHARS = 160
+WORDS_CHARS = 160
+POS_MAX = 2**63 - 1
+_Position = click.IntRange(0, POS_MAX)
 
 
-@click.group()
+@click.group(cls=DefaultGroup)
 def log() -> None:
-    """Read the log itself."""
+    """Read the log itself; ``log`` alone shows its newest events."""
 
 
 @log.command()
 @database_option
 @allow_empty_option
-@click.option("--session", metavar="ID")
-@click.option("--run", metavar="ID")
-@click.option("--phase", metavar="ID")
-@click.option("--attempt", metavar="ID")
+@click.option("--session", metavar="ID", help="Only of this session.")
+@click.option("--run", metavar="ID", help="Only of this run.")
+@click.option("--phase", metavar="ID", help="Only of this phase.")
+@click.option("--attempt", metavar="ID", help="Only of this attempt.")
 @click.option("--type", "types", multiple=True, metavar="GLOB", help="Such as 'attempt.*'.")
-@click.option("--after", type=click.IntRange(0), help="Only beyond this position, oldest first.")
-@click.option("--at", type=click.IntRange(1), help="Only this position.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--after", type=_Position, help="Only beyond this position, oldest first.")
+@click.option("--at", type=click.IntRange(1, POS_MAX), help="Only this position.")
+@click.option("--limit", type=click.IntRange(1, POS_MAX), default=50, show_default=True)
 @click.option("--follow", is_flag=True, help="Go on as the log grows, until interrupted.")
-@click.option("--raw", is_flag=True, help="The stored bytes of the data, whole.")
+@click.option("--raw", is_flag=True, help="The stored bytes of the data instead of words.")
 @json_option
 def show(database: str | None, **options: Any) -> None:
-    """Show events: the newest 50, or those that the options name."""
+    """Show events in order: the newest 50, or those that the options name.
+
+    \b
+    Examples:
+      runoff log --follow
+      runoff log show --run RUN --type 'attempt.*' --type 'triage.*'
+      runoff log show --after 0 --limit 1000000 --json
+    """  # noqa: D301
+    query = _query(options)
+    if options["at"] is not None and (options["follow"] or options["after"] is not None):
+        raise UsageProblem("--at shows one event.", remedy="leave out --follow and --after.")
 
     async def work() -> None:
         allow = options["allow_empty_db"]
         async with reading(database, allow_empty=allow) as (_, store, _board):
-            last = await _print(store, options, options["after"])
-            while options["follow"]:
-                await anyio.sleep(POLL_S)
-                last = await _print(store, options, last)
+            if options["at"] is not None:
+                await _print_one(store, options)
+            else:
+                await _print_many(store, query, options)
 
     run_async(work)
 
 
-async def _print(store: SqliteStore, options: dict[str, Any], after: int | None) -> int:
-    head = (await store.head()).pos
-    at = options["at"]
-    query = Query(
-        session=options["session"],
-        run=options["run"],
-        phase=options["phase"],
-        attempt=options["attempt"],
-        types=options["types"],
-        until=at,
-        newest_first=after is None and at is None,
+def _query(options: dict[str, Any]) -> Query:
+    def tag(name: str) -> str | None:
+        return None if options[name] is None else asked(options[name], f"--{name}")
+
+    return Query(
+        session=tag("session"),
+        run=tag("run"),
+        phase=tag("phase"),
+        attempt=tag("attempt"),
+        types=_types(options["types"]),
     )
-    start = at - 1 if at is not None else after or 0
-    records = await store.records(query, after=start, limit=1 if at else options["limit"])
-    for record in sorted(records):
-        click.echo(_json(record) if options["as_json"] else _line(record, raw=options["raw"]))
-    return records[-1].pos if records and not query.newest_first else head
 
 
-def _json(record: Record) -> str:
+def _types(globs: tuple[str, ...]) -> tuple[str, ...]:
+    """Every event type that one of ``globs`` matches; empty for all when none is given."""
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in EVENT_CLASSES):
+            raise UsageProblem(
+                f"no type of event matches {glob[:80]!a}.",
+                remedy=f"the types are {', '.join(sorted(EVENT_CLASSES))}.",
+            )
+    return tuple(n for n in EVENT_CLASSES if any(fnmatchcase(n, glob) for glob in globs))
+
+
+async def _print_one(store: LogReader, options: dict[str, Any]) -> None:
+    at = options["at"]
+    records = await store.records(Query(until=at), after=at - 1, limit=1)
+    if not records:
+        end = (await store.head()).pos
+        raise UsageProblem(f"there is no position {at}.", remedy=f"the log ends at {end}.")
+    _print(records[0], options)
+
+
+async def _print_many(store: LogReader, query: Query, options: dict[str, Any]) -> None:
+    end, after, limit = (await store.head()).pos, options["after"], options["limit"]
+    if after is None:
+        newest = msgspec.structs.replace(query, newest_first=True, until=end)
+        for record in reversed(await store.records(newest, limit=limit)):
+            _print(record, options)
+    else:
+        end = max(end, after)
+        bound = POS_MAX if options["follow"] else limit  # following leaves nothing out
+        async for record in pages(store, query, after, end, bound):
+            _print(record, options)
+    while options["follow"]:
+        await anyio.sleep(POLL_S)
+        start, end = end, max(end, (await store.head()).pos)
+        async for record in pages(store, query, start, end):
+            _print(record, options)
+
+
+async def pages(
+    store: LogReader, query: Query, after: int, until: int, limit: int = POS_MAX
+) -> AsyncGenerator[Record, None]:
+    """Matching records in ``after`` < pos <= ``until``, oldest first, read page by page."""
+    bounded = msgspec.structs.replace(query, until=until)
+    while limit > 0:
+        records = await store.records(bounded, after=after, limit=min(limit, PAGE_ROWS))
+        if not records:
+            return
+        for record in records:
+            yield record
+        after, limit = records[-1].pos, limit - len(records)
+
+
+def _print(record: Record, options: dict[str, Any]) -> None:
+    click.echo(record_json(record) if options["as_json"] else _line(record, raw=options["raw"]))
+
+
+def record_json(record: Record) -> str:
+    """All columns as one JSON object: ``hash`` and ``request`` in hex, ``data`` as an object."""
     row = record._asdict() | {"data": msgspec.Raw(record.data.encode())}
     return to_json(row | {"hash": record.hash.hex(), "request": record.request.hex()})
 
 
+def when(recorded_us: int) -> str:
+    """Unix microseconds as a person reads them, in UTC."""
+    return datetime.fromtimestamp(recorded_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def record_words(record: Record) -> str:
+    """What the record says, made harmless, on one line."""
+    event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+    return clean(in_words(event))
+
+
 def _line(record: Record, *, raw: bool) -> str:
-    time = datetime.fromtimestamp(record.recorded_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    tags = "/".join(tag for tag in (record.run, record.phase) if tag)
-    data = record.data if raw else record.data[:DATA_CHARS]
-    return clean(f"{record.pos:>7}  {time}  {record.type:<30}  {tags}  {data}")
+    tags = "/".join(clean(tag) for tag in (record.run, record.phase) if tag)
+    text = clean(record.data) if raw else record_words(record)[:WORDS_CHARS]
+    place = f"{record.pos:>7}  {when(record.recorded_us)}  {record.type:<30}  {tags}"
+    return f"{place}  {text}"

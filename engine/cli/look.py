@@ -1,4 +1,4 @@
-"""``runoff run|phase|attempt|session``: look at what the log holds, and two words to say to it."""
+"""``runoff run|phase|session``: look at what the log holds, and two words to say to it."""
 
 from __future__ import annotations
 
@@ -9,36 +9,54 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from engine.cli.attempts import attempt
 from engine.cli.context import (
     allow_empty_option,
     database_option,
     ids,
     json_option,
     reading,
+    refuse_empty,
     run_async,
     show_identity,
     writing,
 )
-from engine.cli.render import as_json as to_json, clean, fields, table
-from engine.drain.sheets import event_of
+from engine.cli.groups import DefaultGroup
+from engine.cli.log import record_words
+from engine.cli.render import asked, clean, fields, print_json, table
 from engine.errors import UsageProblem
-from engine.events import AnyEvent, AttemptFinished, AttemptStarted, PhaseRequeued, RunReinstated
+from engine.events import AnyEvent, PhaseRequeued, RunReinstated
 from engine.store.command import Command, just
-from engine.store.protocol import Query
-from engine.store.sqlite import SqliteStore
+from engine.store.protocol import LogReader, Query
+from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.fold import join
+from projections.run_triage import RunStanding
+from projections.sessions import SessionStanding
+from projections.zero_yield import YieldCounts, session_key
+
+__all__ = ["attempt", "phase", "run", "session"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 RUN_COLUMNS = "run_id standing phases attempts succeeded failed timed_out yield_events tokens"
 PHASE_COLUMNS = "run_id phase_id state tier_index phase_index attempts last_ending reason"
 SESSION_COLUMNS = "session_id status because attempts succeeded failed timed_out yield_events"
-ATTEMPT_COLUMNS = "attempt_id run_id phase_id number ending duration_ms yield_events error"
+TEXT_CHARS = 80
+
+_limit_option = click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Only the first N."
+)
 
 
 def _common(function: F) -> F:
     return database_option(allow_empty_option(json_option(function)))
+
+
+def _why_options(function: F) -> F:
+    by = click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
+    why = click.option("--why", required=True, metavar="TEXT", help="Your reason, for the log.")
+    return why(by(function))
 
 
 def _board(options: dict[str, Any], look: Callable[[Board], T]) -> T:
@@ -50,21 +68,28 @@ def _board(options: dict[str, Any], look: Callable[[Board], T]) -> T:
     return run_async(work)
 
 
-def _list(found: Sequence[msgspec.Struct], columns: str, options: dict[str, Any]) -> None:
-    if options["as_json"]:
-        click.echo(to_json(found))
+def _list(title: str, found: Sequence[msgspec.Struct], columns: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
         return
     names = columns.split()
-    rows = [[_short(getattr(state, name, None)) for name in names] for state in found]
-    click.echo(table(names, rows))
+    table(title, names, [[_cell(getattr(state, name)) for name in names] for state in found])
 
 
-def _short(value: object) -> object:
-    return value[:60] if isinstance(value, str) and "\n" not in value[:60] else value
+def _cell(value: object) -> object:
+    """A list shows the start of a text; ids are never cut, so that they can be copied."""
+    long = isinstance(value, str) and " " in value and len(value) > TEXT_CHARS
+    return f"{str(value)[:TEXT_CHARS]}…" if long else value
 
 
-def _one(found: msgspec.Struct, options: dict[str, Any]) -> None:
-    click.echo(to_json(found) if options["as_json"] else fields(found))
+def _phases(board: Board, run_id: str | None) -> list[PhaseStanding]:
+    """The phases of a run, or all, as they were registered."""
+    found = [phase for phase in board.backlog.values() if run_id in (None, phase.run_id)]
+    return sorted(found, key=lambda phase: phase.registered_pos)
+
+
+def _begun(session: SessionStanding) -> tuple[int, str]:
+    return session.started_us, session.session_id
 
 
 def _known(found: T | None, what: str, name: str) -> T:
@@ -75,40 +100,66 @@ def _known(found: T | None, what: str, name: str) -> T:
     return found
 
 
-@click.group()
+@click.group(cls=DefaultGroup)
 def run() -> None:
-    """Look at runs; reinstate one."""
+    """Look at runs; reinstate one.  ``run`` alone lists them."""
 
 
 @run.command("list")
+@_limit_option
 @_common
-def run_list(**options: Any) -> None:
+def run_list(limit: int | None, **options: Any) -> None:
     """Every run: standing, phases, attempts and what they came to."""
-    _list(_board(options, lambda board: list(board.runs.values())), RUN_COLUMNS, options)
+    found = _board(
+        options, lambda board: sorted(board.runs.values(), key=lambda r: r.run_id)[:limit]
+    )
+    _list("Runs", found, RUN_COLUMNS, as_json=options["as_json"])
+
+
+class _RunLook(msgspec.Struct):
+    """A run, its phases, and what was decided about it, in words."""
+
+    state: RunStanding
+    phases: list[PhaseStanding]
+    verdict_sentence: str | None
+    stop_sentence: str | None
 
 
 @run.command("show")
 @click.argument("run_id", metavar="RUN")
 @_common
 def run_show(run_id: str, **options: Any) -> None:
-    """One run in full, with its phases."""
+    """One run in full: its standing, the verdict with its reason, and its phases."""
 
-    def look(board: Board) -> tuple[msgspec.Struct, list[Any]]:
-        state = _known(board.runs.get(run_id), "run", run_id)
-        return state, [p for p in board.backlog.values() if p.run_id == run_id]
+    async def work() -> _RunLook:
+        allow = options["allow_empty_db"]
+        async with reading(options["database"], allow_empty=allow) as (_, store, board):
+            state = _known(board.runs.get(run_id), "run", run_id)
+            phases = _phases(board, run_id)
+            verdict = await _sentence(store, state.verdict_pos)
+            return _RunLook(state, phases, verdict, await _sentence(store, state.stopped_pos))
 
-    state, phases = _board(options, look)
+    found = run_async(work)
+    said = {"verdict_sentence": found.verdict_sentence, "stop_sentence": found.stop_sentence}
+    shown = msgspec.to_builtins(found.state) | said
     if options["as_json"]:
-        click.echo(to_json(msgspec.to_builtins(state) | {"phase_list": phases}))
+        print_json(shown | {"phase_list": found.phases})
         return
-    click.echo(fields(state) + "\n")
-    _list(phases, PHASE_COLUMNS, options)
+    click.echo(fields(shown) + "\n")
+    _list("Phases", found.phases, PHASE_COLUMNS, as_json=False)
+
+
+async def _sentence(store: LogReader, pos: int | None) -> str | None:
+    """The reason of the decision at ``pos``."""
+    if pos is None:
+        return None
+    records = await store.records(Query(until=pos), after=pos - 1, limit=1)
+    return record_words(records[0]) if records else None
 
 
 @run.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("--why", required=True, metavar="TEXT")
-@click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
+@_why_options
 @_common
 def reinstate(run_id: str, why: str, by: str, **options: Any) -> None:
     """Set a run's verdict aside, so that it is sampled again."""
@@ -116,28 +167,35 @@ def reinstate(run_id: str, why: str, by: str, **options: Any) -> None:
     def decided(board: Board) -> AnyEvent:
         state = _known(board.runs.get(run_id), "run", run_id)
         if state.standing == "unsampled":
-            raise UsageProblem("the run has no verdict.", remedy="drain it; it goes first.")
+            raise UsageProblem(
+                f"the run {clean(run_id)} has no verdict to set aside.",
+                remedy="drain it; unsampled runs go first.",
+            )
         return RunReinstated(run_id=run_id, generation=state.generation + 1, by=by, why=why)
 
-    _say(run_id, decided, options)
-    click.echo(f"Reinstated {clean(run_id)}. Next: runoff drain")
+    _say(run_id, (why, by), decided, options)
+    if not options["as_json"]:
+        click.echo(f"Reinstated {clean(run_id)}. Next: runoff drain")
 
 
-@click.group()
+@click.group(cls=DefaultGroup)
 def phase() -> None:
-    """Look at phases; requeue one."""
+    """Look at phases; requeue one.  ``phase`` alone lists them."""
 
 
 @phase.command("list")
 @click.option("--run", "run_id", metavar="ID", help="Only of this run.")
+@_limit_option
 @_common
-def phase_list(run_id: str | None, **options: Any) -> None:
+def phase_list(run_id: str | None, limit: int | None, **options: Any) -> None:
     """Every phase: state, place, attempts and the last failure."""
-    found = _board(
-        options,
-        lambda board: [p for p in board.backlog.values() if run_id in (None, p.run_id)],
-    )
-    _list(found, PHASE_COLUMNS, options)
+
+    def look(board: Board) -> list[PhaseStanding]:
+        if run_id is not None:
+            _known(board.runs.get(run_id), "run", run_id)
+        return _phases(board, run_id)[:limit]
+
+    _list("Phases", _board(options, look), PHASE_COLUMNS, as_json=options["as_json"])
 
 
 @phase.command("show")
@@ -147,14 +205,14 @@ def phase_list(run_id: str | None, **options: Any) -> None:
 def phase_show(run_id: str, phase_id: str, **options: Any) -> None:
     """One phase in full."""
     key = join(run_id, phase_id)
-    _one(_board(options, lambda b: _known(b.backlog.get(key), "phase", phase_id)), options)
+    found = _board(options, lambda b: _known(b.backlog.get(key), "phase", phase_id))
+    print_json(found) if options["as_json"] else click.echo(fields(found))
 
 
 @phase.command()
 @click.argument("run_id", metavar="RUN")
 @click.argument("phase_id", metavar="PHASE")
-@click.option("--why", required=True, metavar="TEXT")
-@click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
+@_why_options
 @_common
 def requeue(run_id: str, phase_id: str, why: str, by: str, **options: Any) -> None:
     """Put a phase back; its attempts count from one again."""
@@ -162,94 +220,68 @@ def requeue(run_id: str, phase_id: str, why: str, by: str, **options: Any) -> No
     def decided(board: Board) -> AnyEvent:
         state = _known(board.backlog.get(join(run_id, phase_id)), "phase", phase_id)
         if state.open_attempt is not None:
-            raise UsageProblem("an attempt of the phase is open.", remedy="wait until it ends.")
+            raise UsageProblem(
+                f"the attempt {state.open_attempt} of the phase is open.",
+                remedy="wait until it ends; `runoff drain` takes over what a dead engine left.",
+            )
         return PhaseRequeued(run_id=run_id, phase_id=phase_id, by=by, why=why)
 
-    _say(run_id, decided, options)
-    click.echo(f"Requeued {clean(run_id)}/{clean(phase_id)}. Next: runoff drain")
+    _say(run_id, (why, by), decided, options)
+    if not options["as_json"]:
+        click.echo(f"Requeued {clean(run_id)}/{clean(phase_id)}. Next: runoff drain")
 
 
-def _say(run_id: str, decided: Callable[[Board], AnyEvent], options: dict[str, Any]) -> None:
-    async def work() -> None:
+def _say(
+    run_id: str,
+    texts: tuple[str, str],
+    decided: Callable[[Board], AnyEvent],
+    options: dict[str, Any],
+) -> None:
+    """Record what an operator decided; ``texts`` are why, and by whom."""
+    for text, name in zip(texts, ("--why", "--by"), strict=True):
+        if not asked(text, name).strip():
+            raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
+
+    async def work() -> AnyEvent:
         async with writing(options["database"], "operator") as (location, recorder):
-            await show_identity(location, recorder.store, recorder.board)
+            identity = await show_identity(location, recorder.store, recorder.board)
+            refuse_empty(identity, allow_empty=options["allow_empty_db"])
             event = decided(recorder.board)
-            request = msgspec.json.encode(event)
-            stream = f"operator/{run_id}"
+            request, stream = msgspec.json.encode(event), f"operator/{run_id}"
             await recorder.submit(Command(ids()("cmd"), stream, request, just(event)))
+            return event
 
-    run_async(work)
+    event = run_async(work)
+    if options["as_json"]:
+        print_json(event)
 
 
-@click.group()
+@click.group(cls=DefaultGroup)
 def session() -> None:
-    """Look at drain sessions."""
+    """Look at drain sessions.  ``session`` alone lists them."""
 
 
 @session.command("list")
+@_limit_option
 @_common
-def session_list(**options: Any) -> None:
+def session_list(limit: int | None, **options: Any) -> None:
     """Every session and what it came to."""
-    found = _board(options, lambda board: list(board.sessions.values()))
-    _list(found, SESSION_COLUMNS, options)
+    found = _board(options, lambda board: sorted(board.sessions.values(), key=_begun)[:limit])
+    _list("Sessions", found, SESSION_COLUMNS, as_json=options["as_json"])
 
 
 @session.command("show")
 @click.argument("session_id", metavar="SESSION")
 @_common
 def session_show(session_id: str, **options: Any) -> None:
-    """One session in full: limits, policy, counts."""
-    _one(
-        _board(options, lambda b: _known(b.sessions.get(session_id), "session", session_id)),
-        options,
-    )
+    """One session in full: limits, policy, counts, and why attempts had no usage."""
 
+    def look(board: Board) -> dict[str, object]:
+        state = _known(board.sessions.get(session_id), "session", session_id)
+        counts = board.zero_yield.get(session_key(session_id)) or YieldCounts()
+        told = {"zero_yield": counts.zero_yield, "boundaries": counts.boundaries}
+        shown: dict[str, object] = msgspec.to_builtins(state)
+        return shown | told
 
-@click.group()
-def attempt() -> None:
-    """Look at attempts."""
-
-
-@attempt.command("list")
-@click.option("--session", metavar="ID")
-@click.option("--run", metavar="ID")
-@click.option("--phase", metavar="ID")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
-@_common
-def attempt_list(limit: int, **options: Any) -> None:
-    """The newest attempts that have ended, newest first."""
-    query = Query(
-        session=options["session"],
-        run=options["run"],
-        phase=options["phase"],
-        types=("attempt.finished",),
-        newest_first=True,
-    )
-    events = _events(query, limit, options)
-    _list([e for e in events if isinstance(e, AttemptFinished)], ATTEMPT_COLUMNS, options)
-
-
-@attempt.command("show")
-@click.argument("attempt_id", metavar="ATTEMPT")
-@_common
-def attempt_show(attempt_id: str, **options: Any) -> None:
-    """Everything the log says of one attempt, in order."""
-    events = _events(Query(attempt=attempt_id), 10_000, options)
-    _known(next((e for e in events if isinstance(e, AttemptStarted)), None), "attempt", attempt_id)
-    if options["as_json"]:
-        click.echo(to_json(events))
-        return
-    click.echo("\n\n".join(fields(event) for event in events))
-
-
-def _events(query: Query, limit: int, options: dict[str, Any]) -> list[AnyEvent]:
-    async def work() -> list[AnyEvent]:
-        allow = options["allow_empty_db"]
-        async with reading(options["database"], allow_empty=allow) as (_, store, _board):
-            return await _read(store, query, limit)
-
-    return run_async(work)
-
-
-async def _read(store: SqliteStore, query: Query, limit: int) -> list[AnyEvent]:
-    return [event_of(record) for record in await store.records(query, limit=limit)]
+    found = _board(options, look)
+    print_json(found) if options["as_json"] else click.echo(fields(found))

@@ -2,34 +2,102 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
+import click
 import msgspec
+
+from engine.errors import UsageProblem
+
+TEXT_CHARS_MAX = 2000
+"""The longest text that an operator may pass to go into the log, or to look something up."""
 
 
 def clean(text: str) -> str:
-    """``text`` with everything unprintable escaped, so that it cannot drive a terminal."""
+    r"""``text`` with everything unprintable escaped, so that it cannot drive a terminal.
+
+    Control characters, ANSI sequences, marks that turn the writing direction, line ends and lone
+    surrogates come out as ``\x1b``, ``\u202e`` and so on; what is printable stays as it is.
+    """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns for a terminal or a pipe; every cell is made harmless."""
-    cells = [[clean("" if cell is None else str(cell)) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    lines = [columns, *cells]
+def asked(text: str, what: str) -> str:
+    """``text`` as given on the command line, if a database can be asked for it.
+
+    Raises UsageProblem naming ``what`` for bytes that are not UTF-8 and for over-long text.
+    """
+    remedy = f"pass at most {TEXT_CHARS_MAX} characters of UTF-8."
+    if len(text) > TEXT_CHARS_MAX:
+        raise UsageProblem(f"{what} has {len(text)} characters.", remedy=remedy)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageProblem(f"{what} is not valid Unicode: {text[:40]!a}.", remedy=remedy) from None
+    return text
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table to stdout: drawn on a terminal, aligned text without the title elsewhere.
+
+    Every cell is made harmless; None shows as nothing.  NO_COLOR is respected.
+    """
+    cells = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _drawn(title, columns, cells)
+    else:
+        click.echo(aligned([columns, *cells]))
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Columns padded to the widest of their cells; ``lines`` all have as many cells."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
 
 
-def fields(state: msgspec.Struct) -> str:
-    """One value a line, for a single thing."""
-    shown = {k: v for k, v in msgspec.to_builtins(state).items() if v is not None}
-    width = max(map(len, shown))
+def _drawn(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    # Importing rich takes longer than most commands do, so only a terminal pays for it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(title=Text(title), title_justify="left")
+    for name in columns:
+        drawn.add_column(Text(name), overflow="fold")
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(markup=False, no_color=bool(os.environ.get("NO_COLOR"))).print(drawn)
+
+
+def fields(found: object) -> str:
+    """One value a line, for a single thing; what is None is left out."""
+    shown = {name: value for name, value in _flat(msgspec.to_builtins(found)) if value is not None}
+    width = max(map(len, shown), default=0)
     return "\n".join(f"{name:<{width}}  {clean(str(value))}" for name, value in shown.items())
 
 
+def _flat(fields_of: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for name, value in fields_of.items():
+        if isinstance(value, dict):
+            flat += _flat(msgspec.convert(value, dict[str, object]), f"{prefix}{clean(name)}.")
+        else:
+            flat.append((f"{prefix}{clean(name)}", value))
+    return flat
+
+
 def as_json(found: object) -> str:
-    """Compact JSON."""
+    """Compact JSON on one line."""
     return msgspec.json.encode(found).decode()
+
+
+def print_json(found: object) -> None:
+    """Print compact JSON on one line of stdout."""
+    click.echo(as_json(found))

@@ -1,0 +1,144 @@
+"""Events in words: one short line each, for people who read the log."""
+
+from __future__ import annotations
+
+from engine.events import (
+    AnyEvent,
+    AttemptAdopted,
+    AttemptFinished,
+    AttemptSpawned,
+    AttemptStarted,
+    BoundaryDetected,
+    EngineStarted,
+    EstimateImported,
+    FailureFingerprinted,
+    FingerprintStopped,
+    ImportFinished,
+    PhaseRegistered,
+    PhaseRequeued,
+    PolicyAdopted,
+    RunJudged,
+    RunRegistered,
+    RunReinstated,
+    RunStopped,
+    SessionDraining,
+    SessionEnded,
+    SessionResumed,
+    SessionStarted,
+    TierRegistered,
+    UsageImported,
+    UsageRecorded,
+    UsageRejected,
+    ZeroYieldExplained,
+)
+
+_Work = (
+    AttemptStarted
+    | AttemptSpawned
+    | AttemptAdopted
+    | AttemptFinished
+    | UsageRecorded
+    | UsageRejected
+)
+_Rules = (
+    FailureFingerprinted
+    | BoundaryDetected
+    | ZeroYieldExplained
+    | RunJudged
+    | FingerprintStopped
+    | RunStopped
+    | SessionDraining
+)
+_Sessions = EngineStarted | PolicyAdopted | SessionStarted | SessionResumed | SessionEnded
+_Backlog = (
+    RunRegistered
+    | TierRegistered
+    | PhaseRegistered
+    | PhaseRequeued
+    | RunReinstated
+    | ImportFinished
+    | UsageImported
+    | EstimateImported
+)
+
+
+def in_words(event: AnyEvent) -> str:
+    """What ``event`` says, on one line; not yet made harmless for a terminal."""
+    if isinstance(event, _Work):
+        return _work(event)
+    if isinstance(event, _Rules):
+        return _rules(event)
+    if isinstance(event, _Sessions):
+        return _sessions(event)
+    return _backlog(event)
+
+
+def _backlog(event: _Backlog) -> str:
+    match event:
+        case RunRegistered():
+            return f"a run of {event.origin}, {event.state} there"
+        case TierRegistered():
+            return f"tier {event.tier_index} {event.tier_id}: {event.name}"
+        case PhaseRegistered():
+            return f"{event.state}: {event.name}"
+        case PhaseRequeued() | RunReinstated():
+            return f"by {event.by}: {event.why}"
+        case ImportFinished():
+            return f"{event.runs} runs, {event.phases} phases, {event.usage_rows} usage rows"
+        case UsageImported():
+            return f"{event.total_tokens} tokens, {event.model}, row {event.source_row}"
+        case EstimateImported():
+            return f"{event.predicted_output_tokens} expected, {event.actual_output_tokens} came"
+
+
+def _work(event: _Work) -> str:
+    match event:
+        case AttemptStarted():
+            return f"attempt {event.number} from {event.initial_state}: {event.reason.sentence}"
+        case AttemptSpawned():
+            return f"guardian process {event.pid} on {event.host}"
+        case AttemptAdopted():
+            return f"taken over by the writer of epoch {event.epoch}"
+        case AttemptFinished():
+            return _finished(event)
+        case UsageRecorded():
+            tokens = (event.input_tokens or 0) + (event.output_tokens or 0)
+            return f"{tokens} tokens, {event.model or 'model not said'}, line {event.line}"
+        case UsageRejected():
+            return f"{event.count} lines ({event.why}): {event.excerpt}"
+
+
+def _finished(event: AttemptFinished) -> str:
+    how = f", exit code {event.exit_code}" if event.exit_code is not None else ""
+    how += f", signal {event.signal}" if event.signal is not None else ""
+    error = f": {event.error}" if event.error else ""
+    return (
+        f"{event.ending} after {event.duration_ms / 1000:.1f} s{how}, now {event.final_state},"
+        f" {event.yield_events} usage events, {event.tokens} tokens{error}"
+    )
+
+
+def _rules(event: _Rules) -> str:
+    match event:
+        case FailureFingerprinted():
+            return f"{event.fingerprint}, seen {event.seen_before} times before: {event.template}"
+        case BoundaryDetected():
+            excerpt = f": {event.evidence.excerpt}" if event.evidence else ""
+            return f"{event.disposition} {event.kind} ({event.pattern}){excerpt}"
+        case ZeroYieldExplained():
+            return f"0 usage events: {event.reason} ({event.evidence})"
+        case RunJudged() | FingerprintStopped() | RunStopped() | SessionDraining():
+            return event.reason.sentence
+
+
+def _sessions(event: _Sessions) -> str:
+    match event:
+        case EngineStarted():
+            return f"epoch {event.epoch}: {event.program}, process {event.pid} on {event.host}"
+        case PolicyAdopted():
+            return f"policy {event.policy}"
+        case SessionStarted() | SessionResumed():
+            limits = event.limits
+            return f"{event.executor}, {limits.workers} workers, batch of {limits.batch_size}"
+        case SessionEnded():
+            return f"{event.because}: {event.attempts} attempts, {event.work_left} phases left"
