@@ -7,7 +7,7 @@ import msgspec
 
 from engine.audit.why import explain, explanation
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
-from engine.cli.render import clean
+from engine.cli.render import asked, clean
 
 
 @click.command()
@@ -32,6 +32,8 @@ def why(
       runoff why RUN PHASE
       runoff why RUN/PHASE
     """  # noqa: D301
+    asked(run_id, "RUN")
+    asked(phase_id or "", "PHASE")
 
     async def work() -> str:
         async with reading(database, allow_empty=allow_empty_db) as (_, store, board):
