@@ -1,0 +1,222 @@
+"""``python -m tests.benchmarks``: measure append, replay, overhead, import and start; print JSON.
+
+Every figure stands beside a floor measured in the same run on the same disk, so that machines can
+be compared by the ratios.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from engine.backlog.sample import write_sample
+from engine.clock import SystemClock
+from engine.drain.loop import Drain
+from engine.events import Limits, PhaseRegistered, RunRegistered, UsageRecorded, event_type
+from engine.executors.scripted import Rule, ScriptedExecutor
+from engine.ids import IdMaker
+from engine.store.boards import seen_page
+from engine.store.command import Command, just
+from engine.store.database import open_reader, open_writer
+from engine.store.location import locate
+from engine.store.recorder import Recorder, Writer, recording
+from engine.triage.eligible import Scope
+from engine.triage.policy import policy_named
+from projections.fold import Keyed
+from projections.zero_yield import ZERO_YIELD
+
+APPENDERS = 64
+EVENTS_EACH = 200
+REPLAYED = 200_000
+WRITER = Writer("bench", "boot", 1, "benchmarks", "0")
+
+
+def main() -> None:
+    """Run everything and print one JSON object."""
+    folder = Path(tempfile.mkdtemp(prefix="runoff-bench-"))
+    try:
+        found = {
+            "append": anyio.run(append, folder),
+            "replay": anyio.run(replay, folder),
+            "overhead": [anyio.run(overhead, folder, phases) for phases in (456, 50_000)],
+            "import": import_seconds(folder),
+            "help": help_seconds(),
+        }
+    finally:
+        shutil.rmtree(folder)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+
+
+def floor_commits_per_s(folder: Path) -> float:
+    """One commit per event with the standard library, WAL and synchronous FULL."""
+    connection = sqlite3.connect(folder / "floor.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE events (pos INTEGER PRIMARY KEY, data TEXT)")
+    start, count = time.perf_counter(), 2000
+    for _ in range(count):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO events (data) VALUES (?)", ("x" * 400,))
+        connection.execute("COMMIT")
+    rate = count / (time.perf_counter() - start)
+    connection.close()
+    return rate
+
+
+def usage(worker: int, number: int) -> UsageRecorded:
+    """An ordinary event."""
+    return UsageRecorded(
+        session_id="s",
+        run_id=f"run-{worker}",
+        phase_id="p",
+        attempt_id=f"a-{worker}",
+        line=number + 1,
+        source="file",
+        provider="x",
+        model="m",
+        input_tokens=1000,
+        output_tokens=300,
+    )
+
+
+async def append(folder: Path) -> dict[str, float]:
+    """64 appenders through the full API, each waiting for its own acknowledgement."""
+    floor = floor_commits_per_s(folder)
+    store = await open_writer(locate(f"sqlite:///{folder}/append.db"), create=True)
+    async with recording(store, SystemClock(), WRITER) as recorder:
+        recorder.anchor_to(folder / "append.db-anchors")
+
+        async def appender(worker: int) -> None:
+            for number in range(EVENTS_EACH):
+                event = usage(worker, number)
+                command = Command(f"c{worker}-{number}", "drain/s", b"x", just(event))
+                await recorder.submit(command)
+
+        start = time.perf_counter()
+        async with anyio.create_task_group() as group:
+            for worker in range(APPENDERS):
+                group.start_soon(appender, worker)
+        rate = APPENDERS * EVENTS_EACH / (time.perf_counter() - start)
+    await store.close()
+    return {"events_per_s": rate, "floor_commits_per_s": floor, "ratio": rate / floor}
+
+
+async def replay(folder: Path) -> dict[str, float]:
+    """A projection from nothing over 200 000 events, beside a loop over the bare rows."""
+    path = folder / "replay.db"
+    store = await open_writer(locate(f"sqlite:///{path}"), create=True)
+    async with recording(store, SystemClock(), WRITER) as recorder:
+        for start in range(0, REPLAYED, 400):
+            events = [usage(number % 64, number) for number in range(start, start + 400)]
+            await recorder.submit(Command(f"c{start}", "drain/s", b"x", just(*events)))
+    await store.close()
+    floor = _row_loop_per_s(path)
+    reader = await open_reader(locate(f"sqlite:///{path}"))
+    types = frozenset(event_type(kind) for kind in ZERO_YIELD.handles)
+    keyed, pos, begun = Keyed(ZERO_YIELD), 0, time.perf_counter()
+    while rows := await reader.fold_rows(pos, REPLAYED + 1, types):
+        for seen in seen_page(rows):
+            keyed.feed(seen)
+        pos = rows[-1].pos
+    rate = REPLAYED / (time.perf_counter() - begun)
+    await reader.close()
+    return {"events_per_s": rate, "row_loop_per_s": floor, "ratio": rate / floor}
+
+
+def _row_loop_per_s(path: Path) -> float:
+    connection = sqlite3.connect(path)
+    start, count = time.perf_counter(), 0
+    for _row in connection.execute("SELECT pos, recorded_us, type, schema, data FROM events"):
+        count += 1
+    connection.close()
+    return count / (time.perf_counter() - start)
+
+
+async def overhead(folder: Path, phases: int) -> dict[str, Any]:
+    """Engine time per attempt when the work itself takes none, one worker."""
+    store = await open_writer(locate(f"sqlite:///{folder}/o{phases}.db"), create=True)
+    async with recording(store, SystemClock(), WRITER) as recorder:
+        await _register(recorder, phases)
+        policy = policy_named("default")
+        limits = Limits(
+            batch_size=300, workers=1, per_run_max=1, phase_timeout_ms=60_000, grace_ms=100
+        )
+        clock = SystemClock()
+        ends: list[float] = []
+        drain = Drain(
+            recorder=recorder,
+            executor=ScriptedExecutor([Rule(state="COMPLETE", rc=0)]),
+            scope=Scope("ses", policy, limits),
+            clock=clock,
+            ids=IdMaker(clock.now_us, lambda: 7),
+            blobs=None,
+            tell=lambda records: ends.extend(
+                time.perf_counter() for r in records if r.type == "attempt.finished"
+            ),
+        )
+        await drain.run(resume=False)
+    await store.close()
+    each_ms = [(b - a) * 1000 for a, b in pairwise(ends)]
+    return {"phases": phases, "attempts": len(ends), "median_ms": statistics.median(each_ms)}
+
+
+async def _register(recorder: Recorder, phases: int) -> None:
+    for run in range(max(1, phases // 10)):
+        run_id = f"run-{run}"
+        events = [
+            PhaseRegistered(
+                run_id=run_id,
+                phase_id=f"p{number}",
+                tier_id="T",
+                tier_index=0,
+                phase_index=number,
+                name="",
+                state="QUEUED",
+            )
+            for number in range(10)
+        ]
+        registered = RunRegistered(run_id=run_id, origin="bench", state="NEW")
+        recorder.enqueue(Command(f"reg-{run}", f"run/{run_id}", b"", just(registered, *events)))
+    await recorder.submit(Command("last", "bench", b"", just()))
+
+
+def import_seconds(folder: Path) -> dict[str, float]:
+    """``runoff import`` of the real legacy database where it is at hand, else of the sample."""
+    source = Path(__file__).parents[3] / "shared" / "data" / "autopack_legacy.db"
+    if not source.exists():
+        source = folder / "sample.db"
+        write_sample(source)
+    url = f"sqlite:///{folder}/import.db"
+    return {
+        "seconds": _timed(
+            [sys.executable, "-m", "engine", "import", str(source), "--database", url]
+        )
+    }
+
+
+def help_seconds() -> dict[str, float]:
+    """``runoff --help``, median of five, beside a bare start of Python."""
+    shown = statistics.median(_timed([sys.executable, "-m", "engine", "--help"]) for _ in range(5))
+    bare = statistics.median(_timed([sys.executable, "-c", "pass"]) for _ in range(5))
+    return {"seconds": shown, "bare_python_seconds": bare}
+
+
+def _timed(argv: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(argv, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
