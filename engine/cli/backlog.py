@@ -172,7 +172,7 @@ async def known_to(recorder: Recorder) -> Known:
                     estimates.add(digest)
                 case _:
                     pass
-        pos = rows[-1].pos
+        pos = rows[-1][0]
     board = recorder.board
     return Known(
         runs=frozenset(run_id for run_id, _ in board.runs.items()),

@@ -12,8 +12,8 @@ from projections.fold import Checkpoint
 
 def seen_page(rows: list[FoldRow]) -> list[Seen]:
     """Decoded events of one page, as folds take them."""
-    events = decode_page([(row.pos, row.type, row.schema, row.data) for row in rows])
-    return [Seen(row.pos, row.recorded_us, event) for row, event in zip(rows, events, strict=True)]
+    events = decode_page(rows)
+    return [Seen(row[0], row[1], event) for row, event in zip(rows, events, strict=True)]
 
 
 HANDLED: frozenset[str] = frozenset(
@@ -43,7 +43,7 @@ async def catch_up(board: Board, reader: LogReader, end: int) -> None:
             break
         for seen in seen_page(rows):
             board.feed(seen)
-        pos = rows[-1].pos
+        pos = rows[-1][0]
     board.head = Head(pos, await reader.hash_at(pos) or GENESIS)
 
 

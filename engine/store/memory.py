@@ -50,7 +50,7 @@ class MemoryStore:
         """The next page of rows in ``after`` < pos <= ``until``."""
         rows = (r for r in self._log[after:until] if types is None or r.type in types)
         return [
-            FoldRow(r.pos, r.recorded_us, r.type, r.schema, r.data)
+            (r.pos, r.recorded_us, r.type, r.schema, r.data)
             for r, _ in zip(rows, range(PAGE_ROWS), strict=False)
         ]
 

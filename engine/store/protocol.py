@@ -20,14 +20,8 @@ PAGE_ROWS = 2000
 24 MB."""
 
 
-class FoldRow(NamedTuple):
-    """The columns a fold needs."""
-
-    pos: int
-    recorded_us: int
-    type: str
-    schema: int
-    data: str
+FoldRow = tuple[int, int, str, int, str]
+"""The columns a fold needs: pos, recorded_us, type, schema, data."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

@@ -79,7 +79,7 @@ class SqliteStore:
             marks = ",".join("?" * len(types))
             sql = f"{_FOLD} AND +type IN ({marks}) ORDER BY pos LIMIT {PAGE_ROWS}"
             parameters += sorted(types)
-        return [FoldRow(*row) for row in await self.execute(sql, parameters)]
+        return await self.execute(sql, parameters)
 
     async def hash_at(self, pos: int) -> bytes | None:
         """The chain hash at ``pos``."""

@@ -128,7 +128,7 @@ async def replay(folder: Path) -> dict[str, float]:
     while rows := await reader.fold_rows(pos, REPLAYED + 1, types):
         for seen in seen_page(rows):
             keyed.feed(seen)
-        pos = rows[-1].pos
+        pos = rows[-1][0]
     rate = REPLAYED / (time.perf_counter() - begun)
     await reader.close()
     return {"events_per_s": rate, "row_loop_per_s": floor, "ratio": rate / floor}

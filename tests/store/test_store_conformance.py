@@ -137,5 +137,5 @@ async def test_queries_select_by_tag_type_and_position(store: EventStore) -> Non
     assert await found(Query(until=2), after=1) == [2]
     assert await found(Query(newest_first=True)) == [3, 2, 1]
     assert await found(Query(newest_first=True), after=3) == [2, 1]
-    assert [r.pos for r in await store.fold_rows(0, 2)] == [1, 2]
-    assert [r.pos for r in await store.fold_rows(0, 3, frozenset({"attempt.started"}))] == [2]
+    assert [r[0] for r in await store.fold_rows(0, 2)] == [1, 2]
+    assert [r[0] for r in await store.fold_rows(0, 3, frozenset({"attempt.started"}))] == [2]
