@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from engine.audit.stored import differences
 from engine.cli.context import (
@@ -17,8 +18,12 @@ from engine.cli.context import (
 )
 from engine.cli.groups import DefaultGroup
 from engine.cli.render import print_json, table
-from engine.errors import AuditDifference, UsageProblem
-from engine.store.protocol import EventStore, LogReader
+from engine.errors import AuditDifference, LogUnreadable, UnknownEvent, UsageProblem
+from engine.store.boards import load_board
+from engine.store.database import check_file, open_reader, open_writer
+from engine.store.location import Location, locate
+from engine.store.lock import WriterLock
+from engine.store.protocol import LogReader
 from projections.board import FOLDS
 
 Described = dict[str, object]
@@ -51,15 +56,31 @@ def check(database: str | None, *, allow_empty_db: bool, as_json: bool) -> None:
     """Rebuild everything from nothing in memory and compare with what is stored, byte for byte."""
 
     async def work() -> list[Described]:
-        async with reading(database, allow_empty=allow_empty_db) as (_, store, _board):
+        location = locate(database)
+        store = await open_reader(location)
+        try:
+            await _guarded(location, store, allow_empty=allow_empty_db)
             for difference in await differences(store):
                 raise AuditDifference(
                     f"{difference.what} (as of position {difference.pos}).",
                     remedy="`runoff projection rebuild`; the log itself is the truth.",
                 )
             return await _described(store)
+        finally:
+            await store.close()
 
     _show(run_async(work), as_json=as_json)
+
+
+async def _guarded(location: Location, store: LogReader, *, allow_empty: bool) -> None:
+    """Banner and guardrail, if the stored rows that they are read from can be read at all."""
+    try:
+        identity = await show_identity(location, store, await load_board(store))
+    except UnknownEvent:
+        raise  # a newer program's log: nothing here may touch it
+    except (LogUnreadable, msgspec.MsgspecError):
+        return
+    refuse_empty(identity, allow_empty=allow_empty)
 
 
 @projection.command()
@@ -78,27 +99,32 @@ def rebuild(name: str | None, database: str | None, *, allow_empty_db: bool, as_
         )
 
     async def work() -> list[Described]:
-        async with writing(database, "projection") as (location, recorder):
-            identity = await show_identity(location, recorder.store, recorder.board)
-            refuse_empty(identity, allow_empty=allow_empty_db)
-            before = await _described(recorder.store)
-            await _drop(recorder.store, name)
+        before = await _dropped(database, name, allow_empty=allow_empty_db)
         async with writing(database, "projection") as (_, recorder):
             after = await _described(recorder.store)
-        return [_changed(row, before) for row in after]
+        return [row | {"digest_before": before.get(str(row["name"]))} for row in after]
 
     _show(run_async(work), as_json=as_json)
 
 
-async def _drop(store: EventStore, name: str | None) -> None:
-    for stored in await store.projections():
-        if name in (None, stored.name):
-            await store.drop_projection(stored.name, stored.version)
-
-
-def _changed(row: Described, before: list[Described]) -> Described:
-    same = [old["digest"] for old in before if old["name"] == row["name"]]
-    return row | {"digest_before": same[-1] if same else None}
+async def _dropped(database: str | None, name: str | None, *, allow_empty: bool) -> dict[str, str]:
+    """Drop without reading a row, since rows may be what is damaged; the digests there were."""
+    location = locate(database)
+    check_file(location)
+    lock = WriterLock(location.beside("lock"), "runoff projection")
+    try:
+        store = await open_writer(location, create=False)
+        try:
+            await _guarded(location, store, allow_empty=allow_empty)
+            found = await store.projections()
+            for stored in found:
+                if name in (None, stored.name):
+                    await store.drop_projection(stored.name, stored.version)
+        finally:
+            await store.close()
+    finally:
+        lock.close()
+    return {stored.name: stored.checkpoint.digest.hex() for stored in found}
 
 
 async def _described(store: LogReader) -> list[Described]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 import msgspec
 
 from engine.audit.stored import differences
 from engine.audit.verify import Verification, verify as verify_log
 from engine.cli.context import banner, database_option, json_option, run_async
+from engine.cli.render import clean
 from engine.errors import LogUnreadable
 from engine.store.boards import load_board
 from engine.store.database import check_file, open_reader
@@ -38,8 +41,9 @@ def verify(
     async def projections() -> None:
         store = await open_reader(location)
         try:
-            board = await load_board(store)
-            banner(await identify(location, store, board))
+            # Rows that cannot be read are a difference to report below, not a reason to stop.
+            with suppress(msgspec.MsgspecError):
+                banner(await identify(location, store, await load_board(store)))
             for difference in await differences(store):
                 result.report(*difference)
         finally:
@@ -69,5 +73,7 @@ def _words(result: Verification) -> str:
     verdict = "all holds" if result.ok else f"{result.found} violations"
     counts = f"{result.events} events, {result.open_attempts} open attempts"
     lines = [f"{counts}, head {result.head[:16]}, anchors {result.anchors}: {verdict}."]
-    lines += [f"  @{violation.pos}  {violation.what}" for violation in result.violations]
+    for violation in result.violations:
+        place = "" if violation.pos is None else f"@{violation.pos}  "
+        lines.append(f"  {place}{clean(violation.what)}")
     return "\n".join(lines)
