@@ -12,7 +12,6 @@ from engine.events import (
     BoundaryDetected,
     Seen,
     UsageImported,
-    UsageRecorded,
     ZeroYieldExplained,
 )
 from projections.fold import Fold, join
@@ -24,7 +23,8 @@ class YieldCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of one scope as of one position.
 
     ``zero_yield`` maps each reason to its attempts, and sums to ``finished`` - ``with_yield``;
-    ``boundaries`` maps each kind to the attempts that it stopped.
+    ``boundaries`` maps each kind to the attempts that it stopped.  ``usage_recorded`` is the sum of
+    the attempts' yields, which the log guarantees to be the number of their usage records.
     """
 
     finished: int = 0
@@ -36,7 +36,7 @@ class YieldCounts(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
 
 
-Handled = AttemptFinished | ZeroYieldExplained | BoundaryDetected | UsageRecorded | UsageImported
+Handled = AttemptFinished | ZeroYieldExplained | BoundaryDetected | UsageImported
 
 
 def session_key(session_id: str) -> str:
@@ -67,6 +67,7 @@ def _apply(state: YieldCounts | None, seen: Seen) -> YieldCounts:
                 state,
                 finished=state.finished + 1,
                 with_yield=state.with_yield + (event.yield_events > 0),
+                usage_recorded=state.usage_recorded + event.yield_events,
                 tokens=state.tokens + event.tokens,
             )
         case ZeroYieldExplained():
@@ -75,8 +76,6 @@ def _apply(state: YieldCounts | None, seen: Seen) -> YieldCounts:
             return replace(state, boundaries=_one_more(state.boundaries, event.kind))
         case BoundaryDetected():
             return state
-        case UsageRecorded():
-            return replace(state, usage_recorded=state.usage_recorded + 1)
         case UsageImported():
             return replace(state, usage_imported=state.usage_imported + 1)
         case _:
@@ -92,7 +91,7 @@ ZERO_YIELD: Fold[YieldCounts] = Fold(
     version=1,
     state=YieldCounts,
     handles=frozenset(
-        {AttemptFinished, ZeroYieldExplained, BoundaryDetected, UsageRecorded, UsageImported}
+        {AttemptFinished, ZeroYieldExplained, BoundaryDetected, UsageImported}
     ),
     keys=_keys,
     apply=_apply,

@@ -193,7 +193,7 @@ class Histories:
             run.first_proved = event["attempt_id"]
         self._check_yield(pos, event, attempt)
         for stream in ("stdout", "stderr"):
-            self._check_blob(pos, stream, event[stream])
+            self._check_blob(pos, stream, event.get(stream, {}))
 
     def _check_yield(self, pos: int, event: Event, attempt: _Attempt) -> None:
         usage = event.get("yield_events", 0)
@@ -210,8 +210,8 @@ class Histories:
         digest = kept.get("digest")
         if digest is None:
             return
-        size = kept["head_bytes"] + kept["tail_bytes"]
-        if kept["total_bytes"] < size:
+        size = kept.get("head_bytes", 0) + kept.get("tail_bytes", 0)
+        if kept.get("total_bytes", 0) < size:
             self._report(f"S14: {stream} keeps more bytes than there were", pos)
         if digest in self._checked_blobs:
             return
@@ -241,8 +241,8 @@ class Histories:
         if finish is None:
             self._report("S24: a limit before the attempt ended", pos)
         elif evidence is not None:
-            kept = finish[evidence["stream"]]
-            size = kept["head_bytes"] + kept["tail_bytes"]
+            kept = finish.get(evidence["stream"], {})
+            size = kept.get("head_bytes", 0) + kept.get("tail_bytes", 0)
             inside = 0 <= evidence["byte_start"] <= evidence["byte_end"] <= size
             if not inside or kept.get("digest") != evidence["digest"]:
                 self._report("S24: the evidence does not lie inside the stored bytes", pos)

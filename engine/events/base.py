@@ -7,14 +7,22 @@ from typing import ClassVar, Literal
 import msgspec
 
 
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of an event; frozen like the event itself."""
 
 
 class Event(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
 ):
     """Base of the union.
+
+    Fields at their default are not written, which halves what is stored, hashed and parsed; so a
+    default belongs to the shape, and another default is a new ``schema``.
 
     ``schema`` is the version of the type's shape; the codec writes it into the envelope and
     upcasts older ones on read.  Fields named ``session_id``, ``run_id``, ``phase_id`` and
