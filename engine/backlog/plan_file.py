@@ -24,6 +24,8 @@ PHASES_MAX = 10_000
 TIERS_MAX = 1_000
 PHASE_BYTES_MAX = 192 * 1024
 _EXACT_MAX = 2**53
+# The standard library's parser takes minutes for a key such as a.a.a.a… of a megabyte.
+_LONG_KEY = re.compile(r"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
 
 Count = Annotated[int, Meta(ge=0, le=_EXACT_MAX)]
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -112,7 +114,7 @@ class Place(msgspec.Struct, frozen=True):
 
     def problem(self, text: str, *, remedy: str) -> UsageProblem:
         """An error that names this place."""
-        return UsageProblem(f"{self}: {text}", remedy=remedy)
+        return UsageProblem(f"{self}: {printable(text, 300)}", remedy=remedy)
 
     def __str__(self) -> str:
         return f"{self.file}: {self.inside}" if self.inside else self.file
@@ -128,6 +130,8 @@ def read_entry(path: Path) -> PlanEntry:
     try:
         if path.suffix.lower() == ".json":
             return msgspec.json.decode(text, type=PlanEntry)
+        if _LONG_KEY.search(text):
+            raise place.problem("has a dotted key of many parts.", remedy="write it flat.")
         return msgspec.convert(tomllib.loads(text), type=PlanEntry)
     except msgspec.ValidationError as error:
         message, inside = _located(str(error))

@@ -514,7 +514,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(*[CELLS] * 8), max_size=4), keys=st.lists(CELLS, max_size=3))
 def test_whatever_stands_in_the_cells_the_import_goes_through(
     database: Build, rows: Sequence[tuple[object, ...]], keys: list[object]
@@ -535,7 +535,7 @@ def test_whatever_stands_in_the_cells_the_import_goes_through(
     }
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_gives_an_import_or_one_clear_problem(
     database: Build, tmp_path: Path, data: st.DataObject

@@ -219,6 +219,9 @@ def test_a_phase_too_large_for_one_event_is_refused(tmp_path: Path) -> None:
     [
         ("plan.toml", b"run_id = "),
         ("plan.toml", b"x = " + b"[" * 5_000),
+        ("plan.toml", b"x" + b".y" * 1_000_000 + b" = 1"),  # minutes for the parser alone
+        ("plan.toml", (b"x" * 65 + b".") * 40_000 + b"z = 1"),
+        ("plan.toml", b'"x y" . ' * 200_000 + b"z = 1"),
         ("plan.toml", b"\xff\xfe"),
         ("plan.toml", b"n = " + b"9" * 5_000),
         ("plan.toml", b""),
