@@ -32,7 +32,7 @@ def built_in_plan(name: str) -> Plan:
     if name.removesuffix(".py") == _FORMER_NAME:
         raise UsageProblem(
             f"{_FORMER_NAME} is gone; the plan named telemetry took its place.",
-            remedy="run `runoff seed telemetry`: it registers the run telemetry-collection-v4.",
+            remedy="run `runoff seed`: it registers the run telemetry-collection-v4.",
         )
     if name not in BUILT_IN_PLANS:
         raise UsageProblem(

@@ -182,7 +182,7 @@ def test_a_run_id_beyond_the_limits_is_refused(run_id: str) -> None:
 
 def test_the_former_name_answers_with_the_way_to_move_on() -> None:
     for name in ("collect_telemetry_data", "collect_telemetry_data.py"):
-        with pytest.raises(UsageProblem, match="runoff seed telemetry"):
+        with pytest.raises(UsageProblem, match="run `runoff seed`: it registers"):
             built_in_plan(name)
 
 
