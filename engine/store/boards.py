@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.events import GENESIS, Head, Seen, decode_page, event_type
+import msgspec
+
+from engine.errors import LogUnreadable
+from engine.events import GENESIS, Head, Seen, decode_page
 from engine.store.protocol import FoldRow, LogReader
 from projections.board import FOLDS, Board
-from projections.fold import Checkpoint
+from projections.fold import Checkpoint, row_digest
 
 
 def seen_page(rows: list[FoldRow]) -> list[Seen]:
     """Decoded events of one page, as folds take them."""
     events = decode_page(rows)
     return [Seen(row[0], row[1], event) for row, event in zip(rows, events, strict=True)]
-
-
-HANDLED: frozenset[str] = frozenset(
-    event_type(kind) for fold in FOLDS.values() for kind in fold.handles
-)
 
 
 async def load_board(reader: LogReader, until: int | None = None) -> Board:
@@ -52,12 +50,18 @@ async def _stored_board(reader: LogReader, end: int) -> Board:
     stored = {p.name: p.checkpoint for p in await reader.projections() if p[:2] in current}
     if len(stored) < len(FOLDS) or not await _usable(stored.values(), reader, end):
         return Board()
-    return Board(
-        {
-            name: (checkpoint, await reader.projection_rows(name, FOLDS[name].version))
-            for name, checkpoint in stored.items()
-        }
-    )
+    try:
+        rows = {name: await reader.projection_rows(name, FOLDS[name].version) for name in stored}
+        if any(_digest(rows[name]) != point.digest for name, point in stored.items()):
+            return Board()
+        return Board({name: (point, rows[name]) for name, point in stored.items()})
+    except (LogUnreadable, msgspec.MsgspecError):
+        # A damaged row or a missing table: the log has everything that they had.
+        return Board()
+
+
+def _digest(rows: Iterable[tuple[str, str]]) -> bytes:
+    return (sum(row_digest(*row) for row in rows) % (1 << 256)).to_bytes(32, "big")
 
 
 async def _usable(checkpoints: Iterable[Checkpoint], reader: LogReader, end: int) -> bool:

@@ -23,7 +23,17 @@ import anyio
 from engine.backlog.sample import write_sample
 from engine.clock import SystemClock
 from engine.drain.loop import Drain
-from engine.events import Limits, PhaseRegistered, RunRegistered, UsageRecorded, event_type
+from engine.events import (
+    AnyEvent,
+    AttemptFinished,
+    AttemptStarted,
+    Limits,
+    PhaseRegistered,
+    Reason,
+    RunRegistered,
+    UsageRecorded,
+    event_type,
+)
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
 from engine.store.boards import seen_page
@@ -34,10 +44,11 @@ from engine.store.recorder import Recorder, Writer, recording
 from engine.triage.eligible import Scope
 from engine.triage.policy import policy_named
 from projections.fold import Keyed
-from projections.zero_yield import ZERO_YIELD
+from projections.run_triage import RUN_TRIAGE
 
 APPENDERS = 64
 EVENTS_EACH = 200
+EVENTS_PER_ATTEMPT = 8
 REPLAYED = 200_000
 WRITER = Writer("bench", "boot", 1, "benchmarks", "0")
 
@@ -90,6 +101,39 @@ def usage(worker: int, number: int) -> UsageRecorded:
     )
 
 
+def attempt(number: int) -> list[AnyEvent]:
+    """What a successful attempt with six calls leaves in the log."""
+    run_id, phase_id = f"run-{number % 64}", f"p{number // 64 % 10}"
+    reason = Reason(rule="pick", version=1, policy="p", basis=1, sentence="It came first.")
+    started = AttemptStarted(
+        session_id="s",
+        attempt_id=f"att-{number}",
+        number=number,
+        group="promising",
+        category="unknown",
+        initial_state="QUEUED",
+        phase_index=0,
+        executor="x",
+        timeout_ms=1000,
+        reason=reason,
+        run_id=run_id,
+        phase_id=phase_id,
+    )
+    finished = AttemptFinished(
+        session_id="s",
+        attempt_id=f"att-{number}",
+        number=number,
+        ending="succeeded",
+        final_state="QUEUED",
+        duration_ms=5,
+        timeout_ms=1000,
+        yield_events=6,
+        run_id=run_id,
+        phase_id=phase_id,
+    )
+    return [started, *[usage(number % 64, line) for line in range(6)], finished]
+
+
 async def append(folder: Path) -> dict[str, float]:
     """64 appenders through the full API, each waiting for its own acknowledgement."""
     floor = floor_commits_per_s(folder)
@@ -117,19 +161,21 @@ async def replay(folder: Path) -> dict[str, float]:
     path = folder / "replay.db"
     store = await open_writer(locate(f"sqlite:///{path}"), create=True)
     async with recording(store, SystemClock(), WRITER) as recorder:
-        for start in range(0, REPLAYED, 400):
-            events = [usage(number % 64, number) for number in range(start, start + 400)]
+        await _register(recorder, 640)
+        for start in range(0, REPLAYED // EVENTS_PER_ATTEMPT, 64):
+            events = [e for number in range(start, start + 64) for e in attempt(number)]
             await recorder.submit(Command(f"c{start}", "drain/s", b"x", just(*events)))
+        count = recorder.head.pos
     await store.close()
     floor = _row_loop_per_s(path)
     reader = await open_reader(locate(f"sqlite:///{path}"))
-    types = frozenset(event_type(kind) for kind in ZERO_YIELD.handles)
-    keyed, pos, begun = Keyed(ZERO_YIELD), 0, time.perf_counter()
-    while rows := await reader.fold_rows(pos, REPLAYED + 1, types):
+    types = frozenset(event_type(kind) for kind in RUN_TRIAGE.handles)
+    keyed, pos, begun = Keyed(RUN_TRIAGE), 0, time.perf_counter()
+    while rows := await reader.fold_rows(pos, count, types):
         for seen in seen_page(rows):
             keyed.feed(seen)
         pos = rows[-1][0]
-    rate = REPLAYED / (time.perf_counter() - begun)
+    rate = count / (time.perf_counter() - begun)
     await reader.close()
     return {"events_per_s": rate, "row_loop_per_s": floor, "ratio": rate / floor}
 

@@ -171,3 +171,22 @@ def test_a_forged_chain_still_breaks_the_rules_of_the_game(
     assert code == 6
     assert found["violations"][0]["pos"] == pos
     assert found["violations"][0]["what"].startswith(what)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE projection_run_triage_v1 SET data='garbage'",
+        "UPDATE projection_run_triage_v1 SET data=replace(data,'promising','deprioritized')",
+        "DROP TABLE projection_run_triage_v1",
+        "DELETE FROM projections",
+    ],
+)
+def test_a_reader_trusts_the_log_and_not_its_stored_projections(log: Path, damage: str) -> None:
+    before = runoff(log, "run", "list", "--json").stdout
+    tamper(log, damage)
+    after = runoff(log, "run", "list", "--json")
+    assert after.stdout == before
+    assert after.returncode == 0
+    assert runoff(log, "projection", "rebuild").returncode == 0
+    assert runoff(log, "projection", "check").returncode == 0
