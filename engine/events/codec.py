@@ -111,9 +111,10 @@ def decode(data: str, *, event_type: str, schema: int, pos: int) -> AnyEvent:
     try:
         if schema == current:
             return _decoder.decode(data)
-        fields = _upcast(msgspec.json.decode(data), event_type, schema, pos)
+        shape = msgspec.json.decode(data, type=dict[str, Any])
+        fields = _upcast(shape, event_type, schema, pos)
         upcast: AnyEvent = msgspec.convert(fields, type=AnyEvent)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, LookupError) as error:
         raise _unknown(pos, f"does not read as {event_type} version {schema} ({error})") from error
     return upcast
 
