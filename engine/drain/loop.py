@@ -7,6 +7,7 @@ as many picks as there is room, waits until something ends, and asks again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -186,6 +187,11 @@ class Drain:
             outcome = await self._execute(started, assignment, report)
             with anyio.CancelScope(shield=True):
                 await self._close(started, assignment, outcome)
+        except anyio.get_cancelled_exc_class():
+            # Another task failed.  Say so of this attempt while the log can still be written.
+            with anyio.CancelScope(shield=True), suppress(RunoffError):
+                await self._close(started, assignment, Report(ended="abandoned", duration_ms=0))
+            raise
         finally:
             self._running -= 1
             self._changed.set()

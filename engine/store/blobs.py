@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from engine.errors import StorageFailed
 
@@ -25,14 +26,14 @@ class Blobs:
         path = self.path(digest)
         if path.exists():
             return digest
-        part = path.with_name(f"{digest}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            # A name of its own for each writer: two attempts may print the same at once.
+            with NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+            Path(file.name).replace(path)
         except OSError as error:
             raise StorageFailed(
                 f"cannot store output at {path}: {error.strerror}.",

@@ -1,0 +1,28 @@
+"""Blobs: stored once, whole, whoever stores them at the same time."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from engine.errors import StorageFailed
+from engine.store.blobs import Blobs
+
+
+def test_many_threads_may_store_the_same_bytes_at_once(tmp_path: Path) -> None:
+    blobs, data = Blobs(tmp_path / "blobs"), b"x" * 300_000
+    with ThreadPoolExecutor(16) as pool:
+        digests = set(pool.map(lambda _: blobs.put(data), range(64)))
+    assert digests == {hashlib.sha256(data).hexdigest()}
+    (digest,) = digests
+    assert blobs.path(digest).read_bytes() == data
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [blobs.path(digest)]
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_failure(tmp_path: Path) -> None:
+    (tmp_path / "blobs").write_text("in the way")
+    with pytest.raises(StorageFailed, match="cannot store output"):
+        Blobs(tmp_path / "blobs").put(b"x")
