@@ -73,9 +73,16 @@ def diagnose(
     policy: Policy,
     detectors: Detectors,
     blobs: Blobs | None,
+    *,
+    adopted: bool,
 ) -> Diagnosis:
-    """What ``report`` means; an exception instead of one is an executor's bug (``broke``)."""
-    broke = isinstance(report, Exception)
+    """What ``report`` means; an exception instead of one is an executor's bug (``broke``).
+
+    A guardian that vanished under a living engine was killed by its child or a person: that is a
+    failure of the attempt (``broke``).  Only of an ``adopted`` attempt, whose engine had died, it
+    proves nothing (``orphaned``).
+    """
+    broke = isinstance(report, Exception) or (report.ended == "lost" and not adopted)
     facts = _of_bug(report) if isinstance(report, Exception) else report
     stdout, stderr = _kept(facts.stdout, blobs), _kept(facts.stderr, blobs)
     ending = "broke" if broke else _ending(facts, policy)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -186,11 +187,12 @@ class Drain:
         try:
             outcome = await self._execute(started, assignment, report)
             with anyio.CancelScope(shield=True):
-                await self._close(started, assignment, outcome)
+                await self._close(started, assignment, outcome, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
             # Another task failed.  Say so of this attempt while the log can still be written.
             with anyio.CancelScope(shield=True), suppress(RunoffError):
-                await self._close(started, assignment, Report(ended="abandoned", duration_ms=0))
+                ended = Report(ended="abandoned", duration_ms=0)
+                await self._close(started, assignment, ended, adopted=False)
             raise
         finally:
             self._running -= 1
@@ -216,15 +218,22 @@ class Drain:
             return bug
 
     async def _close(
-        self, started: AttemptStarted, assignment: Assignment, outcome: Report | Exception
+        self,
+        started: AttemptStarted,
+        assignment: Assignment,
+        outcome: Report | Exception,
+        *,
+        adopted: bool,
     ) -> None:
         scope = self._scope_of(started)
         found: Detectors = detectors(scope.policy.detectors)
-        arguments = (outcome, assignment, scope.policy, found, self.blobs)
+        work = partial(
+            diagnose, outcome, assignment, scope.policy, found, self.blobs, adopted=adopted
+        )
         if self.in_threads:
-            diagnosis = await to_thread.run_sync(diagnose, *arguments, limiter=self._limiter)
+            diagnosis = await to_thread.run_sync(work, limiter=self._limiter)
         else:
-            diagnosis = diagnose(*arguments)
+            diagnosis = work()
         await self._submit(commands.finish(diagnosis, scope, self._queue))
 
     def _scope_of(self, started: AttemptStarted) -> Scope:

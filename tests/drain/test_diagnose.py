@@ -1,0 +1,112 @@
+"""From a report to the log: endings, states and evidence, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.detect import detectors
+from engine.drain.diagnose import Diagnosis, diagnose
+from engine.events import BoundaryDetected, ZeroYieldExplained
+from engine.executors.port import Assignment, Output, PhaseSheet, Report, Telemetry, Usage
+from engine.store.blobs import Blobs
+from engine.triage.policy import policy_named
+
+SHEET = PhaseSheet(
+    run_id="r", tier_id="T", phase_id="p", phase_index=0, name="", state="QUEUED", attempt=1
+)
+ASSIGNMENT = Assignment(
+    session_id="s", attempt_id="a", sheet=SHEET, timeout_s=1, grace_s=1, deadline_us=0
+)
+
+
+def of(
+    report: Report | Exception,
+    *,
+    policy: str = "default",
+    adopted: bool = False,
+    blobs: Blobs | None = None,
+) -> Diagnosis:
+    chosen = policy_named(policy)
+    return diagnose(report, ASSIGNMENT, chosen, detectors(chosen.detectors), blobs, adopted=adopted)
+
+
+@pytest.mark.parametrize(
+    ("report", "ending", "state"),
+    [
+        (Report(ended="exited", duration_ms=1, exit_code=0), "succeeded", "COMPLETE"),
+        (Report(ended="exited", duration_ms=1, exit_code=1), "failed", "FAILED"),
+        (Report(ended="exited", duration_ms=1, exit_code=143), "failed", "FAILED"),
+        (Report(ended="exited", duration_ms=1, signal=9), "failed", "FAILED"),
+        (
+            Report(ended="exited", duration_ms=1, exit_code=0, claimed_success=False),
+            "failed",
+            "FAILED",
+        ),
+        (
+            Report(ended="exited", duration_ms=1, exit_code=0, missing_deliverables=("x",)),
+            "failed",
+            "FAILED",
+        ),
+        (
+            Report(ended="exited", duration_ms=1, exit_code=0, final_state="FAILED"),
+            "failed",
+            "FAILED",
+        ),
+        (
+            Report(ended="exited", duration_ms=1, exit_code=0, final_state="GATE"),
+            "succeeded",
+            "GATE",
+        ),
+        (
+            Report(ended="exited", duration_ms=1, exit_code=1, claimed_success=True),
+            "failed",
+            "FAILED",
+        ),
+        (Report(ended="timed_out", duration_ms=1, exit_code=0), "timed_out", "FAILED"),
+        (Report(ended="abandoned", duration_ms=1), "abandoned", "QUEUED"),
+        (Report(ended="lost", duration_ms=1), "broke", "FAILED"),
+        (KeyError("a bug"), "broke", "FAILED"),
+    ],
+)
+def test_an_ending_is_what_was_proved(report: Report | Exception, ending: str, state: str) -> None:
+    finished = of(report).finished
+    assert (finished.ending, finished.final_state) == (ending, state)
+
+
+def test_only_an_attempt_of_a_dead_engine_is_orphaned() -> None:
+    finished = of(Report(ended="lost", duration_ms=1), adopted=True).finished
+    assert (finished.ending, finished.final_state) == ("orphaned", "QUEUED")
+
+
+def test_the_original_took_exit_code_143_for_a_timeout() -> None:
+    report = Report(ended="exited", duration_ms=1, exit_code=143)
+    assert of(report, policy="classic").finished.ending == "timed_out"
+
+
+def test_an_attempt_without_usage_has_one_reason_and_one_with_usage_none() -> None:
+    silent = of(Report(ended="exited", duration_ms=1, exit_code=0))
+    reasons = [e for e in silent.others if isinstance(e, ZeroYieldExplained)]
+    assert [reason.reason for reason in reasons] == ["success_no_llm_calls"]
+    usage = Telemetry(usage=(Usage(line=1, source="file", output_tokens=7),), lines_read=1)
+    spoke = of(Report(ended="exited", duration_ms=1, exit_code=0, telemetry=usage))
+    assert not [e for e in spoke.others if isinstance(e, ZeroYieldExplained)]
+    assert (spoke.finished.yield_events, spoke.finished.tokens) == (1, 7)
+
+
+@pytest.mark.parametrize("before", [b"", b"\xff\xfe \xf0\x9f\x98\x80 ", "größer\n".encode() * 9])
+def test_evidence_points_at_the_very_bytes(before: bytes, tmp_path: Path) -> None:
+    said = b'{"error":{"code":"context_length_exceeded","message":"prompt is too long"}}'
+    stderr = Output.of(before + b"\n" + said + b"\n")
+    report = Report(ended="exited", duration_ms=1, exit_code=1, stderr=stderr)
+    (boundary,) = [
+        e for e in of(report, blobs=Blobs(tmp_path)).others if isinstance(e, BoundaryDetected)
+    ]
+    evidence = boundary.evidence
+    assert evidence is not None
+    stored = Blobs(tmp_path).path(evidence.digest).read_bytes()
+    span = stored[evidence.byte_start : evidence.byte_end]
+    assert span.decode(errors="replace").startswith(evidence.excerpt)
+    assert span in said
+    assert boundary.kind == "context_window"
