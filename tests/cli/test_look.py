@@ -1,0 +1,163 @@
+"""Looking at a drained log: every noun, as words and as JSON, with hostile text in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HOSTILE = "\x1b[31mred\x1b[0m [bold]x[/bold] \u202egnp"
+
+
+def runoff(
+    folder: Path, *arguments: str, database: str = "b.db"
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{folder}/{database}"}
+    return subprocess.run(
+        [sys.executable, "-m", "engine", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def drained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drained")
+    rules = [
+        {"run": "*-r2", "state": "FAILED", "rc": 1, "reason": HOSTILE, "stderr": HOSTILE},
+        {"state": "COMPLETE", "rc": 0, "events": 2},
+    ]
+    (folder / "script.json").write_text(json.dumps(rules))
+    assert runoff(folder, "seed", "--repeat", "2").returncode == 0
+    drain = ("drain", "--script", "script.json", "--virtual-time", "--batch-size", "99")
+    assert runoff(folder, *drain).returncode == 0
+    return folder
+
+
+def shown(folder: Path, *arguments: str) -> Any:
+    found = runoff(folder, *arguments, "--json")
+    assert found.returncode == 0, found.stderr
+    return json.loads(found.stdout)
+
+
+RUN = "telemetry-collection-v4"
+PHASE = "telemetry-p1-string-util"
+
+
+def test_every_noun_lists_and_shows(drained: Path) -> None:
+    assert {run["run_id"] for run in shown(drained, "run", "list")} == {RUN, f"{RUN}-r2"}
+    assert shown(drained, "run", "show", RUN)["standing"] == "promising"
+    assert len(shown(drained, "phase", "list")) == 20
+    assert shown(drained, "phase", "show", RUN, PHASE)["state"] == "COMPLETE"
+    (session,) = shown(drained, "session", "list")
+    assert shown(drained, "session", "show", session["session_id"])["attempts"] >= 10
+    attempt = shown(drained, "attempt", "list", "--limit", "1")[0]
+    assert shown(drained, "attempt", "show", attempt["attempt_id"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "list"),
+        ("run", "show", f"{RUN}-r2"),
+        ("phase", "list"),
+        ("attempt", "list"),
+        ("session", "list"),
+        ("log", "show", "--limit", "500"),
+        ("why", f"{RUN}-r2"),
+        ("projection", "list"),
+        ("identity",),
+    ],
+)
+def test_agent_text_never_reaches_the_terminal_unescaped(
+    drained: Path, arguments: tuple[str, ...]
+) -> None:
+    found = runoff(drained, *arguments)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout
+    for character in ("\x1b", "\u202e"):
+        assert character not in found.stdout + found.stderr
+
+
+def test_reading_changes_no_byte(drained: Path) -> None:
+    before = (drained / "b.db").read_bytes()
+    for arguments in (("run", "list"), ("log", "show"), ("why", RUN), ("projection", "check")):
+        assert runoff(drained, *arguments).returncode == 0
+    assert (drained / "b.db").read_bytes() == before
+
+
+def test_the_log_is_shown_by_position_type_and_tag(drained: Path) -> None:
+    lines = runoff(drained, "log", "show", "--type", "triage.*", "--json").stdout.splitlines()
+    assert {json.loads(line)["type"].split(".")[0] for line in lines} == {"triage"}
+    (line,) = runoff(drained, "log", "show", "--at", "3", "--json").stdout.splitlines()
+    assert json.loads(line)["pos"] == 3
+    of_run = runoff(drained, "log", "show", "--run", RUN, "--limit", "5", "--json").stdout
+    assert {json.loads(line)["run"] for line in of_run.splitlines()} == {RUN}
+
+
+def test_identity_has_exactly_the_documented_keys(drained: Path) -> None:
+    assert set(shown(drained, "identity")) == {
+        "url", "file", "modified", "runs", "phases", "phases_by_state", "usage_events", "events",
+        "head", "digest",
+    }  # fmt: skip
+
+
+def test_why_names_the_rule_and_the_positions(drained: Path) -> None:
+    found = shown(drained, "why", f"{RUN}-r2")
+    assert found["rule"].endswith("(default@1)")
+    assert found["facts"]
+    assert all(fact["pos"] > 0 for fact in found["facts"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "show", "nope"),
+        ("phase", "show", RUN, "nope"),
+        ("session", "show", "nope"),
+        ("attempt", "show", "nope"),
+        ("why", "nope"),
+        ("run", "reinstate", "nope", "--why", "x"),
+        ("phase", "requeue", RUN, "nope", "--why", "x"),
+    ],
+)
+def test_an_unknown_id_is_refused_with_a_remedy(drained: Path, arguments: tuple[str, ...]) -> None:
+    refused = runoff(drained, *arguments)
+    assert refused.returncode == 2
+    assert "try:" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_empty_log_is_refused_unless_it_is_meant(drained: Path, tmp_path: Path) -> None:
+    from engine.errors import WrongDatabase  # noqa: PLC0415
+
+    assert runoff(tmp_path, "seed").returncode == 0
+    refused = runoff(tmp_path, "run", "list", database="missing.db")
+    assert refused.returncode == WrongDatabase.exit_code
+    assert not (tmp_path / "missing.db").exists()
+
+
+def test_a_reinstated_run_is_sampled_again(tmp_path: Path) -> None:
+    rules = [{"state": "FAILED", "rc": 1, "reason": "down"}]
+    (tmp_path / "script.json").write_text(json.dumps(rules))
+    runoff(tmp_path, "seed", "--repeat", "2")
+    drain = ("drain", "--script", "script.json", "--virtual-time", "--workers", "1")
+    assert runoff(tmp_path, *drain).returncode in (0, 4)
+    standings = {run["run_id"]: run["standing"] for run in shown(tmp_path, "run", "list")}
+    assert standings[f"{RUN}-r2"] == "deprioritized"
+    assert runoff(tmp_path, "run", "reinstate", f"{RUN}-r2", "--why", "fixed").returncode == 0
+    assert runoff(tmp_path, "phase", "requeue", RUN, PHASE, "--why", "again").returncode == 0
+    state = shown(tmp_path, "run", "show", f"{RUN}-r2")
+    assert (state["standing"], state["generation"]) == ("unsampled", 2)
+    assert shown(tmp_path, "phase", "show", RUN, PHASE)["attempts"] == 0
+    assert runoff(tmp_path, *drain).returncode in (0, 4)
+    assert runoff(tmp_path, "verify").returncode == 0
