@@ -87,6 +87,7 @@ class Request(NamedTuple):
 @click.option("--on-restart", type=click.Choice(["adopt", "end"]), default="adopt")
 @click.option("--resume", is_flag=True, help="Go on with the newest session that has work left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with reasons; write nothing.")
+@click.option("--log-format", type=click.Choice(["words", "json"]), default="words")
 @click.option("--ack-lines", is_flag=True, help="Print ACK lines after each commit, and READY.")
 @allow_empty_option
 @json_option
@@ -254,7 +255,9 @@ class _Session:
                 refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
             scope = _scope(self._request, recorder.board, ids(clock)("ses"))
             _refuse_unknown(scope, recorder.board)
-            with Live(recorder, scope, ack_lines=self._options["ack_lines"]) as live:
+            options = self._options
+            as_json = options["log_format"] == "json"
+            with Live(recorder, scope, ack_lines=options["ack_lines"], as_json=as_json) as live:
                 return await self._drain(place, recorder, scope, clock, live, virtual=virtual)
 
     async def _drain(

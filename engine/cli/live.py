@@ -23,6 +23,7 @@ from engine.events import (
     SessionDraining,
     ZeroYieldExplained,
 )
+from engine.logs import json_logger
 from engine.store.recorder import Recorder
 from engine.triage.eligible import Scope
 
@@ -35,7 +36,10 @@ ERROR_CHARS = 120
 class Live:
     """Lines to stderr as things are committed; ACK and READY lines to stdout when asked for."""
 
-    def __init__(self, recorder: Recorder, scope: Scope, *, ack_lines: bool) -> None:
+    def __init__(
+        self, recorder: Recorder, scope: Scope, *, ack_lines: bool, as_json: bool = False
+    ) -> None:
+        self._logger = json_logger() if as_json else None
         self._recorder = recorder
         self._scope = scope
         self._ack_lines = ack_lines
@@ -44,7 +48,7 @@ class Live:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and self._logger is None:
             from rich.console import Console  # noqa: PLC0415
             from rich.progress import Progress  # noqa: PLC0415
 
@@ -63,7 +67,9 @@ class Live:
 
     def say(self, line: str) -> None:
         """One line to the person watching."""
-        if self._progress is not None:
+        if self._logger is not None:
+            self._logger.info("notice", text=line)
+        elif self._progress is not None:
             self._progress.console.print(line, markup=False, highlight=False)
         else:
             click.echo(line, err=True)
@@ -76,8 +82,15 @@ class Live:
         for record in records:
             line = words(event_of(record))
             if line is not None:
-                self.say(line)
+                self._show(record, line)
         self._advance()
+
+    def _show(self, record: Record, line: str) -> None:
+        if self._logger is None:
+            self.say(line)
+            return
+        tags = {name: getattr(record, name) for name in ("session", "run", "phase", "attempt")}
+        self._logger.info(record.type, pos=record.pos, text=line, **tags)
 
     def _advance(self) -> None:
         session = self._recorder.board.sessions.get(self._scope.session_id)
