@@ -1,202 +1,247 @@
-"""The part of verify that follows attempts, runs and sessions through the log."""
+"""The part of verify that follows attempts, runs and sessions through the log, event by event."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Report = Callable[[str, int | None], None]
+from engine.audit.backlog_count import Phase, Session, work_left
+from engine.audit.chain import Report
+from engine.audit.kept_output import Blob, KeptOutput
+
 PROVED = ("succeeded", "failed", "timed_out", "broke")
 Event = dict[str, Any]
+Follow = Callable[[int, int | None, Event], None]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Attempt:
-    start: Event
+    """An attempt; ``life`` is the phase's at its start, ``finish_pos`` 0 while it is open."""
+
+    session: str
+    run: str
+    phase: str
+    number: int
+    life: int
     usage: int = 0
     rejected: int = 0
-    finish: Event | None = None
-    finish_pos: int = 0
     reasons: int = 0
+    finish_pos: int = 0
+    yield_events: int = 0
+    output: dict[str, Blob | None] = field(default_factory=dict[str, Blob | None])
 
 
-@dataclass
-class _Phase:
-    number: int = 0
-    counted: int = 0
-    succeeded: bool = False
-    open: str | None = None
-
-
-@dataclass
+@dataclass(slots=True)
 class _Run:
-    verdict: str | None = None
+    """A run in its current generation; ``sample`` is the first of its attempts that counts."""
+
     generation: int = 1
+    verdict: str | None = None
     open: int = 0
-    first_proved: str | None = None
-
-
-@dataclass
-class _Session:
-    draining: bool = False
-    open: int = 0
-    limits: Event = field(default_factory=dict[str, Any])
-    policy: Event = field(default_factory=dict[str, Any])
-
-    @property
-    def asked_by_name(self) -> bool:
-        return self.limits.get("phase_id") is not None
+    sample: str | None = None
 
 
 class Histories:
-    """Checks S6 to S11, S14 to S16, S18, S21 to S24 and S32, event by event."""
+    """Checks S6 to S11, S14 to S16, S18, S21 to S24, S32 and L2."""
 
     def __init__(self, report: Report, blobs: Path) -> None:
         self._report = report
-        self._blobs = blobs
+        self._output = KeptOutput(blobs, report)
         self._attempts: dict[str, _Attempt] = {}
-        self._phases: dict[tuple[str, str], _Phase] = {}
+        self._phases: dict[tuple[str, str], Phase] = {}
         self._runs: dict[str, _Run] = {}
-        self._sessions: dict[str, _Session] = {}
-        self._checked_blobs: dict[str, bool] = {}
-
-    @property
-    def open_attempts(self) -> int:
-        """Attempts that the log holds open at its end."""
-        return sum(phase.open is not None for phase in self._phases.values())
-
-    def take(self, pos: int, cause: int | None, event: Event) -> None:
-        """Follow one event; ``cause`` is the position that its envelope names."""
-        kind = str(event.get("type"))
-        follow = {
+        self._sessions: dict[str, Session] = {}
+        self.open_attempts = 0
+        self._follow: dict[str, Follow] = {
             "backlog.phase_registered": self._registered,
             "backlog.phase_requeued": self._requeued,
             "session.started": self._begun,
             "session.resumed": self._begun,
             "session.policy_adopted": self._governed,
             "session.draining": self._draining,
+            "session.ended": self._ended,
             "attempt.started": self._started,
+            "attempt.spawned": self._while_open,
+            "attempt.adopted": self._while_open,
             "attempt.finished": self._finished,
             "usage.recorded": self._used,
             "usage.rejected": self._rejected,
+            "diagnosis.fingerprinted": self._diagnosed,
             "diagnosis.zero_yield_explained": self._explained,
             "diagnosis.boundary_detected": self._boundary,
+            "triage.run_judged": self._judged,
             "operator.run_reinstated": self._reinstated,
-        }.get(kind)
+        }
+
+    def take(self, pos: int, cause: int | None, event: Event) -> None:
+        """Follow one event; ``cause`` is the position that its envelope names."""
+        kind = event.get("type")
+        follow = self._follow.get(kind) if isinstance(kind, str) else None
+        if follow is None:
+            return
         try:
-            if kind == "triage.run_judged":
-                self._judged(pos, cause, event)
-            elif follow is not None:
-                follow(pos, event)
-        except (KeyError, TypeError, ValueError) as error:
+            follow(pos, cause, event)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             self._report(f"S3: a field of {kind} is missing or wrong: {error}", pos)
 
-    def _requeued(self, _pos: int, event: Event) -> None:
-        self._phases[event["run_id"], event["phase_id"]] = _Phase()
+    def close(self) -> None:
+        """What can only be said at the end: what every attempt and every sample must have got."""
+        for attempt in self._attempts.values():
+            if attempt.finish_pos and not attempt.yield_events and not attempt.reasons:
+                self._report("S22: no zero-yield reason", attempt.finish_pos)
+        for run in self._runs.values():
+            if run.sample is not None and run.verdict is None:
+                pos = self._attempts[run.sample].finish_pos
+                self._report("L2: the run was sampled and has no verdict", pos)
 
-    def _session(self, event: Event) -> _Session:
-        return self._sessions.setdefault(event["session_id"], _Session())
-
-    def _begun(self, _pos: int, event: Event) -> None:
-        session = self._session(event)
-        session.limits, session.draining = event["limits"], False
-
-    def _governed(self, _pos: int, event: Event) -> None:
-        self._session(event).policy = json.loads(event["policy_json"])
-
-    def _draining(self, _pos: int, event: Event) -> None:
-        self._session(event).draining = True
-
-    def _used(self, _pos: int, event: Event) -> None:
-        self._attempts[event["attempt_id"]].usage += 1
-
-    def _rejected(self, _pos: int, event: Event) -> None:
-        self._attempts[event["attempt_id"]].rejected += event["count"]
-
-    def _reinstated(self, _pos: int, event: Event) -> None:
-        run = self._run(event)
-        self._runs[event["run_id"]] = _Run(generation=run.generation + 1, open=run.open)
-
-    def _run(self, event: Event) -> _Run:
-        return self._runs.setdefault(event["run_id"], _Run())
-
-    def _registered(self, pos: int, event: Event) -> None:
+    def _registered(self, pos: int, _cause: int | None, event: Event) -> None:
         key = (event["run_id"], event["phase_id"])
         if key in self._phases:
             self._report("S32: the phase was registered before", pos)
             return
-        self._phases[key] = _Phase(succeeded=event["state"] == "COMPLETE")
+        self._phases[key] = Phase(*key, event["state"], succeeded=event["state"] == "COMPLETE")
 
-    def _started(self, pos: int, event: Event) -> None:
-        report, name = self._report, event["attempt_id"]
+    def _requeued(self, pos: int, _cause: int | None, event: Event) -> None:
+        phase = self._phases.get((event["run_id"], event["phase_id"]))
+        if phase is None:
+            self._report("S32: the phase was never registered", pos)
+            return
+        phase.begin_again()
+
+    def _begun(self, _pos: int, _cause: int | None, event: Event) -> None:
+        session = self._session(event)
+        session.limits, session.running = event["limits"], True
+
+    def _governed(self, _pos: int, _cause: int | None, event: Event) -> None:
+        self._session(event).policy = json.loads(event["policy_json"])
+
+    def _draining(self, _pos: int, _cause: int | None, event: Event) -> None:
+        self._session(event).running = False
+
+    def _ended(self, pos: int, _cause: int | None, event: Event) -> None:
+        session = self._session(event)
+        session.running = False
+        if event["attempts"] != session.attempts:
+            what = f"S32: the session counts {event['attempts']} attempts, the log has"
+            self._report(f"{what} {session.attempts}", pos)
+        left = work_left(self._phases.values(), session)
+        if event["work_left"] != left:
+            what = f"S32: the session counts {event['work_left']} phases left, the log has {left}"
+            self._report(what, pos)
+
+    def _session(self, event: Event) -> Session:
+        name = event["session_id"]
+        return self._sessions.setdefault(name, Session(name))
+
+    def _run(self, event: Event) -> _Run:
+        return self._runs.setdefault(event["run_id"], _Run())
+
+    def _started(self, pos: int, _cause: int | None, event: Event) -> None:
+        name = event["attempt_id"]
         phase = self._phases.get((event["run_id"], event["phase_id"]))
         session = self._sessions.get(event["session_id"])
-        if phase is None or session is None:
-            report("S6: the attempt is of an unknown phase or session", pos)
-            return
         if name in self._attempts:
-            report("S6: the attempt was started before", pos)
-        if phase.open is not None:
-            report("S7: the phase has an open attempt", pos)
-        if phase.succeeded:
-            report("S8: the phase had succeeded and was not requeued", pos)
-        if session.draining:
-            report("S11: the session had stopped starting attempts", pos)
-        self._check_counts(pos, event, phase, session)
-        self._check_gate(pos, event, session)
-        self._attempts[name] = _Attempt(event)
-        phase.number, phase.open = event["number"], name
+            self._report("S6: the attempt was started before", pos)
+            return
+        if phase is None or session is None:
+            self._report("S6: the attempt is of an unknown phase or session", pos)
+            return
+        self._check_phase(pos, event, phase, session)
+        self._check_limits(pos, event, session)
+        self._check_triage(pos, event, session)
+        self._attempts[name] = _Attempt(
+            session.name, phase.run, phase.name, event["number"], phase.life
+        )
+        phase.start(event["number"], session.name)
+        session.attempts += 1
         session.open += 1
         self._run(event).open += 1
+        self.open_attempts += 1
 
-    def _check_counts(self, pos: int, event: Event, phase: _Phase, session: _Session) -> None:
+    def _check_phase(self, pos: int, event: Event, phase: Phase, session: Session) -> None:
+        if phase.open:
+            self._report("S7: the phase has an open attempt", pos)
+        if phase.succeeded:
+            self._report("S8: the phase had succeeded and was not requeued", pos)
         if event["number"] != phase.number + 1:
             self._report(f"S9: attempt number {event['number']} follows {phase.number}", pos)
-        limit = session.policy.get("attempts_per_phase_max")
-        if limit and phase.counted >= limit and not session.asked_by_name:
-            self._report(f"S9: more than {limit} attempts of the phase", pos)
-        if session.open >= session.limits["workers"]:
-            self._report(f"S10: more than {session.limits['workers']} open attempts", pos)
-
-    def _check_gate(self, pos: int, event: Event, session: _Session) -> None:
-        if session.asked_by_name:
+        if event["initial_state"] != phase.state:
+            what = f"S32: the phase is said to be {event['initial_state']}, and is {phase.state}"
+            self._report(what, pos)
+        if session.is_named_phase:
             return
+        attempts_max = session.policy.get("attempts_per_phase_max")
+        if attempts_max and phase.proved >= attempts_max:
+            self._report(f"S9: more than {attempts_max} attempts of the phase", pos)
+        orphans_max = session.policy.get("orphans_per_phase_max")
+        if orphans_max and phase.orphans >= orphans_max:
+            self._report(f"S9: the phase was lost {phase.orphans} times already", pos)
+
+    def _check_limits(self, pos: int, event: Event, session: Session) -> None:
+        if not session.running:
+            self._report("S11: the session had stopped starting attempts", pos)
+        workers, per_run_max = session.limits.get("workers"), session.limits.get("per_run_max")
+        if workers is None or per_run_max is None:
+            return
+        if session.open >= workers:
+            self._report(f"S10: more than {workers} open attempts", pos)
+        if self._run(event).open >= per_run_max and not session.is_named_phase:
+            self._report(f"S10: more than {per_run_max} open attempts of the run", pos)
+
+    def _check_triage(self, pos: int, event: Event, session: Session) -> None:
         run = self._run(event)
+        if session.is_named_phase:
+            return
         if run.verdict is None and run.open:
             self._report("S15: the run's sample is in flight", pos)
         if run.verdict == "deprioritized":
             self._report("S18: the run is deprioritized", pos)
-        if run.open >= session.limits["per_run_max"]:
-            self._report("S10: too many open attempts of the run", pos)
 
-    def _finished(self, pos: int, event: Event) -> None:
+    def _attempt(self, pos: int, event: Event, invariant: str) -> _Attempt | None:
+        """The attempt that ``event`` says it is about, None (and a report) if it cannot be."""
         attempt = self._attempts.get(event["attempt_id"])
-        phase = self._phases.get((event["run_id"], event["phase_id"]))
-        if attempt is None or phase is None or phase.open != event["attempt_id"]:
-            self._report("S6: the attempt is not open", pos)
+        if attempt is None:
+            self._report(f"{invariant}: the attempt was never started", pos)
+            return None
+        named = (event["session_id"], event["run_id"], event["phase_id"])
+        if named != (attempt.session, attempt.run, attempt.phase):
+            self._report(f"{invariant}: the attempt is of another session, run or phase", pos)
+            return None
+        return attempt
+
+    def _while_open(self, pos: int, _cause: int | None, event: Event) -> None:
+        attempt = self._attempt(pos, event, "S6")
+        if attempt is not None and attempt.finish_pos:
+            self._report("S6: the attempt had finished", pos)
+
+    def _finished(self, pos: int, _cause: int | None, event: Event) -> None:
+        attempt = self._attempt(pos, event, "S6")
+        if attempt is None:
             return
-        if attempt.finish is not None:
+        if attempt.finish_pos:
             self._report("S6: the attempt was finished before", pos)
-        attempt.finish, attempt.finish_pos = event, pos
-        proved = event["ending"] in PROVED
-        phase.open = None
-        phase.counted += proved
-        phase.succeeded = event["ending"] == "succeeded"
-        self._sessions[event["session_id"]].open -= 1
-        run = self._run(event)
+            return
+        if event["number"] != attempt.number:
+            self._report("S6: the attempt was started with another number", pos)
+        attempt.finish_pos, attempt.yield_events = pos, event.get("yield_events", 0)
+        self.open_attempts -= 1
+        phase = self._phases[attempt.run, attempt.phase]
+        phase.finish(event["ending"], event["final_state"], counts=phase.life == attempt.life)
+        session, run = self._sessions[attempt.session], self._run(event)
+        session.open -= 1
         run.open -= 1
-        if proved and run.first_proved is None:
-            run.first_proved = event["attempt_id"]
+        # What a person asked for by name says nothing about its run.
+        if run.sample is None and event["ending"] in PROVED and not session.is_named_phase:
+            run.sample = event["attempt_id"]
         self._check_yield(pos, event, attempt)
-        for stream in ("stdout", "stderr"):
-            self._check_blob(pos, stream, event.get(stream, {}))
+        for name in ("stdout", "stderr"):
+            attempt.output[name] = self._output.stored(pos, name, event.get(name, {}))
 
     def _check_yield(self, pos: int, event: Event, attempt: _Attempt) -> None:
-        usage = event.get("yield_events", 0)
+        usage = attempt.yield_events
         if attempt.usage != usage:
             self._report(f"S21: {attempt.usage} usage records, {usage} claimed", pos)
         rejected = event.get("lines_rejected", 0)
@@ -204,60 +249,54 @@ class Histories:
             self._report(f"S21: {attempt.rejected} rejected lines, {rejected} claimed", pos)
         lines = event.get("lines_read", 0)
         if lines and lines != usage + rejected + event.get("lines_other", 0):
-            self._report("S21: accepted and rejected lines do not add up", pos)
+            self._report("S21: accepted, other and rejected lines are not the lines read", pos)
 
-    def _check_blob(self, pos: int, stream: str, kept: Event) -> None:
-        digest = kept.get("digest")
-        if digest is None:
-            return
-        size = kept.get("head_bytes", 0) + kept.get("tail_bytes", 0)
-        if kept.get("total_bytes", 0) < size:
-            self._report(f"S14: {stream} keeps more bytes than there were", pos)
-        if digest in self._checked_blobs:
-            return
-        self._checked_blobs[digest] = True
-        try:
-            data = (self._blobs / digest[:2] / digest).read_bytes()
-        except OSError:
-            self._report(f"S14: the stored {stream} is missing", pos)
-            return
-        if len(data) != size or hashlib.sha256(data).hexdigest() != digest:
-            self._report(f"S14: the stored {stream} is not what was recorded", pos)
+    def _usage_of(self, pos: int, event: Event) -> _Attempt | None:
+        attempt = self._attempt(pos, event, "S21")
+        if attempt is not None and attempt.finish_pos:
+            self._report("S21: usage of an attempt that had finished", pos)
+        return attempt
 
-    def _explained(self, pos: int, event: Event) -> None:
-        attempt = self._attempts[event["attempt_id"]]
+    def _used(self, pos: int, _cause: int | None, event: Event) -> None:
+        attempt = self._usage_of(pos, event)
+        if attempt is not None:
+            attempt.usage += 1
+
+    def _rejected(self, pos: int, _cause: int | None, event: Event) -> None:
+        attempt = self._usage_of(pos, event)
+        if attempt is not None:
+            attempt.rejected += event["count"]
+
+    def _after_end(
+        self, pos: int, cause: int | None, event: Event, invariant: str
+    ) -> _Attempt | None:
+        """The attempt that a diagnosis is about, which must have finished where it says."""
+        attempt = self._attempt(pos, event, invariant)
+        if attempt is not None and not attempt.finish_pos:
+            self._report(f"{invariant}: a diagnosis before the attempt finished", pos)
+            return None
+        if attempt is not None and cause != attempt.finish_pos:
+            self._report(f"{invariant}: the cause is not the end of the attempt", pos)
+        return attempt
+
+    def _diagnosed(self, pos: int, cause: int | None, event: Event) -> None:
+        self._after_end(pos, cause, event, "S20")
+
+    def _explained(self, pos: int, cause: int | None, event: Event) -> None:
+        attempt = self._after_end(pos, cause, event, "S22")
+        if attempt is None:
+            return
         attempt.reasons += 1
-        finish = attempt.finish
-        if finish is None:
-            self._report("S22: a zero-yield reason before the attempt ended", pos)
-        elif finish.get("yield_events", 0):
+        if attempt.yield_events:
             self._report("S22: a zero-yield reason for an attempt with yield", pos)
         elif attempt.reasons > 1:
             self._report("S22: a second zero-yield reason", pos)
 
-    def _boundary(self, pos: int, event: Event) -> None:
+    def _boundary(self, pos: int, cause: int | None, event: Event) -> None:
+        attempt = self._after_end(pos, cause, event, "S24")
         evidence = event.get("evidence")
-        finish = self._attempts[event["attempt_id"]].finish
-        if finish is None:
-            self._report("S24: a limit before the attempt ended", pos)
-        elif evidence is not None:
-            kept = finish.get(evidence["stream"], {})
-            size = kept.get("head_bytes", 0) + kept.get("tail_bytes", 0)
-            inside = 0 <= evidence["byte_start"] <= evidence["byte_end"] <= size
-            if not inside or kept.get("digest") != evidence["digest"]:
-                self._report("S24: the evidence does not lie inside the stored bytes", pos)
-            elif not self._says(evidence):
-                self._report("S24: the stored bytes do not say what the evidence says", pos)
-
-    def _says(self, evidence: Event) -> bool:
-        digest = str(evidence["digest"])
-        path = self._blobs / digest[:2] / digest
-        try:
-            data: bytes = path.read_bytes()[evidence["byte_start"] : evidence["byte_end"]]
-        except OSError:
-            return True  # reported as S14 already
-        excerpt = str(evidence["excerpt"])
-        return data.decode(errors="replace").startswith(excerpt)
+        if attempt is not None and evidence is not None:
+            self._output.evidence(pos, evidence, attempt.output.get(evidence["stream"]))
 
     def _judged(self, pos: int, cause: int | None, event: Event) -> None:
         run = self._run(event)
@@ -265,16 +304,15 @@ class Histories:
             self._report("S16: a second verdict in one generation", pos)
         if event["generation"] != run.generation:
             self._report("S16: the verdict is of another generation", pos)
-        if event["attempt_id"] != run.first_proved:
-            self._report("S16: the verdict is not about the run's sample", pos)
         sample = self._attempts.get(event["attempt_id"])
-        if sample is None or sample.finish_pos != cause:
+        if run.sample is None or event["attempt_id"] != run.sample:
+            self._report("S16: the verdict is not about the run's sample", pos)
+        elif sample is None or sample.finish_pos != cause:
             self._report("S16: the cause is not the sample's end", pos)
         run.verdict = event["verdict"]
 
-    def close(self) -> None:
-        """What can only be said at the end: every attempt without yield has its reason."""
-        for attempt in self._attempts.values():
-            finish = attempt.finish
-            if finish is not None and not finish.get("yield_events", 0) and not attempt.reasons:
-                self._report("S22: no zero-yield reason", attempt.finish_pos)
+    def _reinstated(self, pos: int, _cause: int | None, event: Event) -> None:
+        run = self._run(event)
+        if event["generation"] != run.generation + 1:
+            self._report(f"S16: generation {event['generation']} follows {run.generation}", pos)
+        self._runs[event["run_id"]] = _Run(generation=event["generation"], open=run.open)

@@ -7,57 +7,70 @@ Source of the invariants: docs/reference/invariants.md.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
+from engine.audit.anchored import Anchors, AnchorsState
+from engine.audit.chain import Chain, Row
 from engine.audit.histories import Histories
 from engine.errors import LogUnreadable
 from engine.store.location import Location
 
 VIOLATIONS_MAX = 1000
-_PAGE_ROWS = 2000
-_COLUMNS = (
-    "pos, stream, version, command_id, idx, request, type, schema, occurred_us, recorded_us,"
-    " cause, epoch, session, run, phase, attempt, actor, code, data, hash"
+WHAT_CHARS_MAX = 500
+_SQL = f"SELECT {', '.join(Row._fields)} FROM events NOT INDEXED ORDER BY pos"  # noqa: S608  fixed
+_TAGS = (
+    ("session", "session_id"),
+    ("run", "run_id"),
+    ("phase", "phase_id"),
+    ("attempt", "attempt_id"),
 )
-_TAGS = (("session", "session_id"), ("run", "run_id"), ("phase", "phase_id"))
-KNOWN_TYPES = frozenset(
-    {
-        "attempt.adopted",
-        "attempt.finished",
-        "attempt.spawned",
-        "attempt.started",
-        "backlog.import_finished",
-        "backlog.phase_registered",
-        "backlog.phase_requeued",
-        "backlog.run_registered",
-        "backlog.tier_registered",
-        "diagnosis.boundary_detected",
-        "diagnosis.fingerprinted",
-        "diagnosis.zero_yield_explained",
-        "engine.started",
-        "operator.run_reinstated",
-        "session.draining",
-        "session.ended",
-        "session.policy_adopted",
-        "session.resumed",
-        "session.started",
-        "triage.fingerprint_stopped",
-        "triage.run_judged",
-        "triage.run_stopped",
-        "usage.estimate_imported",
-        "usage.imported",
-        "usage.recorded",
-        "usage.rejected",
-    }
+_NULLABLE = ("cause", "session", "run", "phase", "attempt")
+_BYTES = ("request", "hash")
+_INTEGERS = (
+    "pos",
+    "version",
+    "idx",
+    "schema",
+    "occurred_us",
+    "recorded_us",
+    "cause",
+    "epoch",
 )
+KNOWN_SCHEMAS: Mapping[str, int] = {
+    "attempt.adopted": 1,
+    "attempt.finished": 1,
+    "attempt.spawned": 1,
+    "attempt.started": 1,
+    "backlog.import_finished": 1,
+    "backlog.phase_registered": 1,
+    "backlog.phase_requeued": 1,
+    "backlog.run_registered": 1,
+    "backlog.tier_registered": 1,
+    "diagnosis.boundary_detected": 1,
+    "diagnosis.fingerprinted": 1,
+    "diagnosis.zero_yield_explained": 1,
+    "engine.started": 1,
+    "operator.run_reinstated": 1,
+    "session.draining": 1,
+    "session.ended": 1,
+    "session.policy_adopted": 1,
+    "session.resumed": 1,
+    "session.started": 1,
+    "triage.fingerprint_stopped": 1,
+    "triage.run_judged": 1,
+    "triage.run_stopped": 1,
+    "usage.estimate_imported": 1,
+    "usage.imported": 1,
+    "usage.recorded": 1,
+    "usage.rejected": 1,
+}
 
 
 class Violation(NamedTuple):
@@ -69,14 +82,19 @@ class Violation(NamedTuple):
 
 @dataclass
 class Verification:
-    """What was found; ``ok`` when nothing was."""
+    """What was found; ``ok`` when nothing was.
+
+    ``found`` counts all violations, of which the first thousand are kept.  ``head``: the last
+    chain hash in hex, zeros for an empty log.  ``epoch``: the newest one, 0 when there is none.
+    """
 
     violations: list[Violation] = field(default_factory=list[Violation])
     found: int = 0
     events: int = 0
     open_attempts: int = 0
     head: str = "00" * 32
-    anchors: str = "none"
+    epoch: int = 0
+    anchors: AnchorsState = "none"
 
     @property
     def ok(self) -> bool:
@@ -87,162 +105,114 @@ class Verification:
         """Note a violation; beyond the first thousand they are only counted."""
         self.found += 1
         if len(self.violations) < VIOLATIONS_MAX:
-            self.violations.append(Violation(what, pos))
+            # A doctored log may name things with half a character, which nothing can print.
+            printable = what[:WHAT_CHARS_MAX].encode(errors="replace").decode()
+            self.violations.append(Violation(printable, pos))
 
 
 def verify(location: Location) -> Verification:
-    """Check the log at ``location``; synchronous, one pass, little memory.
+    """Check the log at ``location``; synchronous, one pass, little memory, no byte changed.
 
     Raises LogUnreadable when the file cannot be read to its end, or holds an event of a type or
     version that this program does not know.
     """
     result = Verification()
-    chain = _Chain(result)
-    histories = Histories(result.report, location.beside("files") / "blobs")
+    # Before the log, so that what is anchored while the log is read does not seem to be missing.
+    anchors = Anchors(location.beside("anchors"), result.report)
     try:
         with closing(_connect(location.path)) as connection:
-            for row in _rows(connection):
-                chain.take(row)
-                event = _parsed(row, result)
-                if event is not None:
-                    histories.take(int(row["pos"]), row["cause"], event)
+            connection.execute("BEGIN")
+            _follow(connection, anchors, location.beside("files") / "blobs", result)
     except sqlite3.Error as error:
         raise LogUnreadable(
             f"the log cannot be read beyond position {result.events}: {error}.",
             remedy="restore the database from a backup; up to there it was read.",
         ) from error
-    histories.close()
-    result.open_attempts = histories.open_attempts
-    _check_anchors(location.beside("anchors"), chain.hashes, result)
     result.violations.sort(key=lambda violation: violation.pos or 0)
     return result
 
 
+def _follow(
+    connection: sqlite3.Connection, anchors: Anchors, blobs: Path, result: Verification
+) -> None:
+    chain = Chain(result.report)
+    histories = Histories(result.report, blobs)
+    for row in _rows(connection):
+        event = _parsed(row, result)
+        chain.take(row, event)
+        anchors.take(row.pos, row.hash.hex())
+        if event is not None:
+            histories.take(row.pos, row.cause, event)
+        result.events += 1
+    histories.close()
+    result.open_attempts = histories.open_attempts
+    result.head, result.epoch = chain.hash.hex(), chain.epoch
+
+    def hash_at(pos: int) -> str | None:
+        found = connection.execute("SELECT hash FROM events WHERE pos = ?", (pos,)).fetchone()
+        return None if found is None else found[0].hex()
+
+    result.anchors = anchors.close(chain.pos, hash_at)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
-    connection.row_factory = sqlite3.Row
+    uri = f"file:{quote(str(path))}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        # On read-only media the shared-memory file cannot be made; without a WAL there is nothing
+        # in flight, so reading the file as immutable is exact.
+        if path.with_name(f"{path.name}-wal").exists():
+            raise
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
     return connection
 
 
-def _rows(connection: sqlite3.Connection) -> Iterator[sqlite3.Row]:
-    sql = f"SELECT {_COLUMNS} FROM events NOT INDEXED ORDER BY pos"  # noqa: S608  fixed names
-    cursor = connection.execute(sql)
-    while page := cursor.fetchmany(_PAGE_ROWS):
-        yield from page
+def _rows(connection: sqlite3.Connection) -> Iterator[Row]:
+    """Rows one by one, each with columns of the right kind."""
+    known: set[tuple[type, ...]] = set()
+    last = 0
+    for values in connection.execute(_SQL):
+        kinds = tuple(map(type, values))
+        if kinds not in known:
+            _check_kinds(kinds, last)
+            known.add(kinds)
+        row = Row._make(values)
+        last = row.pos
+        yield row
 
 
-class _Chain:
-    """Positions, versions, command ids, times, epochs and hashes, row by row."""
-
-    def __init__(self, result: Verification) -> None:
-        self._result = result
-        self._hash = bytes(32)
-        self._pos = 0
-        self._versions: dict[str, int] = {}
-        self._command: tuple[str, int] = ("", -1)
-        self._commands: set[str] = set()
-        self._epoch = 0
-        self._recorded_us = 0
-        self.hashes: dict[int, str] = {}
-
-    def take(self, row: sqlite3.Row) -> None:
-        """Check one row against the ones before it."""
-        pos, report = int(row["pos"]), self._result.report
-        if pos != self._pos + 1:
-            report(f"S1: position {pos} follows {self._pos}", pos)
-        self._check_keys(row, pos)
-        self._check_times(row, pos)
-        computed = _hash(self._hash, tuple(row)[:-1])
-        if computed != row["hash"]:
-            report("S2: the hash does not follow from the row and the one before", pos)
-        self._hash, self._pos = row["hash"], pos
-        self.hashes[pos] = self._hash.hex()
-        self._result.events += 1
-        self._result.head = self._hash.hex()
-
-    def _check_keys(self, row: sqlite3.Row, pos: int) -> None:
-        report, stream = self._result.report, row["stream"]
-        self._versions[stream] = self._versions.get(stream, 0) + 1
-        if row["version"] != self._versions[stream]:
-            report(f"S1: version {row['version']} of {stream} is out of order", pos)
-            self._versions[stream] = row["version"]
-        command, idx = row["command_id"], row["idx"]
-        if command == self._command[0]:
-            if idx != self._command[1] + 1:
-                report(f"S1: event {idx} of command {command} is out of order", pos)
-        elif idx != 0 or command in self._commands:
-            report(f"S1: command {command} is not whole", pos)
-        self._commands.add(command)
-        self._command = (command, idx)
-
-    def _check_times(self, row: sqlite3.Row, pos: int) -> None:
-        report, epoch = self._result.report, row["epoch"]
-        if row["recorded_us"] < self._recorded_us:
-            report("S1: the writer's time goes back", pos)
-        self._recorded_us = row["recorded_us"]
-        if epoch < self._epoch:
-            report(f"S4: epoch {epoch} after {self._epoch}", pos)
-        elif epoch > self._epoch and row["type"] != "engine.started":
-            report(f"S4: epoch {epoch} does not begin with engine.started", pos)
-        self._epoch = max(epoch, self._epoch)
-        if row["cause"] is not None and not 0 < row["cause"] < pos:
-            report(f"S16: the cause {row['cause']} is not earlier", pos)
+def _check_kinds(kinds: tuple[type, ...], last: int) -> None:
+    for name, kind in zip(Row._fields, kinds, strict=True):
+        expected = bytes if name in _BYTES else int if name in _INTEGERS else str
+        if kind is not expected and not (kind is type(None) and name in _NULLABLE):
+            raise LogUnreadable(
+                f"the event behind position {last} has a {kind.__name__} for {name}.",
+                remedy="restore the database from a backup; up to there it was read.",
+            )
 
 
-def _hash(previous: bytes, columns: tuple[Any, ...]) -> bytes:
-    digest = hashlib.sha256(previous)
-    for value in columns:
-        if value is None:
-            digest.update(b"n;")
-        elif isinstance(value, int):
-            digest.update(f"i{value};".encode())
-        elif isinstance(value, str):
-            text = value.encode()
-            digest.update(f"s{len(text)}:".encode() + text)
-        else:
-            digest.update(f"b{len(value)}:".encode() + value)
-    return digest.digest()
-
-
-def _parsed(row: sqlite3.Row, result: Verification) -> dict[str, Any] | None:
-    pos = int(row["pos"])
-    if row["type"] not in KNOWN_TYPES or row["schema"] != 1:
+def _parsed(row: Row, result: Verification) -> dict[str, Any] | None:
+    """The data of a row, None (and a report) when it is no JSON object."""
+    if KNOWN_SCHEMAS.get(row.type) != row.schema:
         raise LogUnreadable(
-            f"the event at position {pos} is of type {row['type']} version {row['schema']},"
+            f"the event at position {row.pos} is of type {row.type[:100]!a} version {row.schema},"
             " which this program does not know.",
             remedy="upgrade runoff to the version that wrote this log.",
         )
     try:
-        loaded = json.loads(row["data"])
-    except ValueError:
+        loaded = json.loads(row.data)
+    except (ValueError, RecursionError):
         loaded = None
     if not isinstance(loaded, dict):
-        result.report("S2: the data is not a JSON object", pos)
+        result.report("S3: the data is not a JSON object", row.pos)
         return None
     event = cast("dict[str, Any]", loaded)
-    if event.get("type") != row["type"]:
-        result.report("S2: the type of the data is not that of the row", pos)
-    for column, name in (*_TAGS, ("attempt", "attempt_id")):
-        if row[column] != event.get(name):
-            result.report(f"S6: the tag {column} is not that of the data", pos)
+    if event.get("type") != row.type:
+        result.report("S3: the type of the data is not that of the row", row.pos)
+    for column, name in _TAGS:
+        if getattr(row, column) != event.get(name):
+            result.report(f"S6: the tag {column} is not that of the data", row.pos)
     return event
-
-
-def _check_anchors(path: Path, hashes: dict[int, str], result: Verification) -> None:
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        result.anchors = "missing" if hashes else "none"
-        return
-    except OSError as error:
-        result.report(f"S2: the anchors cannot be read: {error.strerror}", None)
-        return
-    result.anchors = "ok"
-    for line in lines:
-        pos_text, _, digest = line.decode(errors="replace").partition(" ")
-        pos = int(pos_text) if pos_text.isdigit() else 0
-        if hashes.get(pos) != digest:
-            result.anchors = "broken"
-            what = "cut short" if pos > len(hashes) else "changed"
-            result.report(f"S2: the log was {what}: anchor {pos_text[:20]!a} does not hold", pos)
-            return

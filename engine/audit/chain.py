@@ -1,0 +1,120 @@
+"""The part of verify that follows the rows: positions, keys, times, epochs and hashes (S1, S2, S4).
+
+The hash encoding is written here a second time, on purpose, from its description alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+Report = Callable[[str, int | None], None]
+"""Notes a violation: what does not hold, and the position where it shows."""
+
+
+class Row(NamedTuple):
+    """One row of the table ``events``, in the column order of the hash."""
+
+    pos: int
+    stream: str
+    version: int
+    command_id: str
+    idx: int
+    request: bytes
+    type: str
+    schema: int
+    occurred_us: int
+    recorded_us: int
+    cause: int | None
+    epoch: int
+    session: str | None
+    run: str | None
+    phase: str | None
+    attempt: str | None
+    actor: str
+    code: str
+    data: str
+    hash: bytes
+
+
+class Chain:
+    """Checks each row against the ones before it.  ``pos``, ``hash`` and ``epoch``: the last's."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._versions: dict[str, int] = {}
+        self._command, self._idx = "", -1
+        # Hashes of the ids instead of the ids: a third of the memory.
+        self._commands: set[int] = set()
+        self._recorded_us = 0
+        self.hash = bytes(32)
+        self.pos = 0
+        self.epoch = 0
+
+    def take(self, row: Row, event: dict[str, Any] | None) -> None:
+        """Check one row; ``event`` is its data, None when that could not be read."""
+        if row.pos != self.pos + 1:
+            self._report(f"S1: position {row.pos} follows {self.pos}", row.pos)
+        self._check_version(row)
+        self._check_command(row)
+        self._check_times(row)
+        self._check_epoch(row, event)
+        if chained(self.hash, row[:-1]) != row.hash:
+            self._report("S2: the hash does not follow from the row and the one before", row.pos)
+        self.hash, self.pos = row.hash, row.pos
+
+    def _check_version(self, row: Row) -> None:
+        expected = self._versions.get(row.stream, 0) + 1
+        if row.version != expected:
+            what = f"S1: {row.stream} goes on with version {row.version} instead of {expected}"
+            self._report(what, row.pos)
+        self._versions[row.stream] = row.version
+
+    def _check_command(self, row: Row) -> None:
+        if row.command_id == self._command:
+            if row.idx != self._idx + 1:
+                what = f"S1: event {row.idx} of command {row.command_id} is out of order"
+                self._report(what, row.pos)
+        else:
+            key = hash(row.command_id)
+            if row.idx != 0 or key in self._commands:
+                self._report(f"S1: command {row.command_id} is not in one piece", row.pos)
+            self._commands.add(key)
+        self._command, self._idx = row.command_id, row.idx
+
+    def _check_times(self, row: Row) -> None:
+        if row.recorded_us < self._recorded_us:
+            self._report("S1: the writer's time goes back", row.pos)
+        self._recorded_us = row.recorded_us
+        if row.cause is not None and not 0 < row.cause < row.pos:
+            self._report(f"S1: the cause {row.cause} is no earlier position", row.pos)
+
+    def _check_epoch(self, row: Row, event: dict[str, Any] | None) -> None:
+        opens = row.type == "engine.started"
+        if row.epoch < self.epoch:
+            self._report(f"S4: epoch {row.epoch} after {self.epoch}", row.pos)
+        elif row.epoch > self.epoch and not opens:
+            self._report(f"S4: epoch {row.epoch} does not begin with engine.started", row.pos)
+        elif opens and row.epoch == self.epoch:
+            self._report(f"S4: epoch {row.epoch} begins twice", row.pos)
+        if opens and event is not None and event.get("epoch") != row.epoch:
+            self._report("S4: engine.started names another epoch than its row", row.pos)
+        self.epoch = max(row.epoch, self.epoch)
+
+
+def chained(previous: bytes, columns: tuple[str | int | bytes | None, ...]) -> bytes:
+    """sha256 over ``previous`` and every column, each written with its kind and length."""
+    parts = [previous]
+    for value in columns:
+        match value:
+            case None:
+                parts.append(b"n;")
+            case str():
+                text = value.encode()
+                parts += (b"s%d:" % len(text), text)
+            case int():
+                parts.append(b"i%d;" % value)
+            case _:
+                parts += (b"b%d:" % len(value), value)
+    return hashlib.sha256(b"".join(parts)).digest()
