@@ -133,15 +133,15 @@ def _is_fresh(path: Path) -> bool:
 
 async def _open(uri: str, pragmas: Sequence[str]) -> SqliteStore:
     # Imported here: SQLAlchemy costs about 300 ms, which `runoff --help` must not pay.
-    import aiosqlite  # noqa: PLC0415
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
-    async def connect() -> aiosqlite.Connection:
-        return await aiosqlite.connect(uri, uri=True, isolation_level=None)
+    from engine.store.hops import connect  # noqa: PLC0415
 
-    engine = create_async_engine("sqlite+aiosqlite://", async_creator=connect, poolclass=NullPool)
+    engine = create_async_engine(
+        "sqlite+aiosqlite://", async_creator=lambda: connect(uri), poolclass=NullPool
+    )
     try:
         connection = await engine.connect()
         raw = await connection.get_raw_connection()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from engine.errors import AppendRefused, Fenced
 from engine.events import GENESIS, Head, Record
-from engine.store.protocol import PAGE_ROWS, FoldRow, Kept, Prior, Query, StoredProjection
+from engine.store.protocol import PAGE_ROWS, FoldRow, Found, Kept, Prior, Query, StoredProjection
 from projections.fold import Checkpoint
 
 
@@ -135,23 +135,19 @@ class MemoryTransaction:
         self._store = store
         self.kept: list[Kept] = []
 
-    async def prior(self, command_ids: Sequence[str]) -> dict[str, Prior]:
-        """Those of ``command_ids`` that the log already holds."""
-        known = self._store.commands
-        return {name: known[name] for name in command_ids if name in known}
+    async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
+        """Those of ``command_ids`` that the log holds, and the last version of each stream."""
+        commands, versions = self._store.commands, self._store.versions
+        return Found(
+            {name: commands[name] for name in command_ids if name in commands},
+            {name: versions.get(name, 0) for name in streams},
+        )
 
-    async def versions(self, streams: Sequence[str]) -> dict[str, int]:
-        """The last version of each stream."""
-        return {name: self._store.versions.get(name, 0) for name in streams}
-
-    async def append(self, records: Sequence[Record]) -> None:
-        """Add rows that continue the log."""
+    async def append(self, records: Sequence[Record], kept: Sequence[Kept] = ()) -> None:
+        """Add rows that continue the log, and rows of projections."""
         for record in records:
             self._store.add(record)
-
-    async def keep(self, projections: Sequence[Kept]) -> None:
-        """Write projections' rows and checkpoints."""
-        self.kept.extend(projections)
+        self.kept.extend(kept)
 
 
 def _matches(query: Query, record: Record) -> bool:

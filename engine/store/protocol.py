@@ -61,27 +61,27 @@ class Kept(NamedTuple):
     checkpoint: Checkpoint
 
 
+class Found(NamedTuple):
+    """What the log holds already of a batch to come."""
+
+    prior: dict[str, Prior]
+    versions: dict[str, int]
+
+
 class Transaction(Protocol):
     """One atomic append.  Everything in it becomes visible together, or nothing does."""
 
-    async def prior(self, command_ids: Sequence[str]) -> dict[str, Prior]:
-        """Those of ``command_ids`` that the log already holds."""
+    async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
+        """Those of ``command_ids`` that the log holds, and the last version of each stream."""
         ...
 
-    async def versions(self, streams: Sequence[str]) -> dict[str, int]:
-        """The last version of each stream; 0 for a new one."""
-        ...
+    async def append(self, records: Sequence[Record], kept: Sequence[Kept] = ()) -> None:
+        """Add rows that continue the log, and rows of projections with their checkpoints.
 
-    async def append(self, records: Sequence[Record]) -> None:
-        """Add rows that continue the log.
-
-        Raises Fenced when another writer has moved the head or an epoch is newer, AppendRefused
-        when the rows break a rule of the log (a second open attempt of a phase, a reused key).
+        May wait for the end of the block.  Then or now raises Fenced when another writer has moved
+        the head or an epoch is newer, AppendRefused when the rows break a rule of the log (a
+        second open attempt of a phase, a reused key).
         """
-        ...
-
-    async def keep(self, projections: Sequence[Kept]) -> None:
-        """Write projections' rows and checkpoints."""
         ...
 
 

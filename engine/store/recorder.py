@@ -154,7 +154,7 @@ class Recorder:
             await self.store.drop_projection(name, version)
         if self.board.head.pos and (rebuilt or points != {self.board.head}):
             async with self.store.transaction() as transaction:
-                await self._keep(transaction, self.board.head)
+                await transaction.append([], self._kept(self.board.head))
 
     async def run(self) -> None:
         """Write batches until closed and drained, or until storage fails."""
@@ -184,8 +184,7 @@ class Recorder:
                 batch = await self._begin(transaction, taken)
                 self._decide_all(batch, taken)
                 if batch.records:
-                    await transaction.append(batch.records)
-                    await self._keep(transaction, batch.head)
+                    await transaction.append(batch.records, self._kept(batch.head))
         except Exception as error:  # noqa: BLE001  whatever failed, callers must hear of it
             self._fail(error, taken)
             return
@@ -196,16 +195,15 @@ class Recorder:
                 await to_thread.run_sync(self._anchors.write, batch.head)
 
     async def _begin(self, transaction: Transaction, taken: Sequence[_Pending]) -> _Batch:
-        prior = await transaction.prior([pending.command.command_id for pending in taken])
         streams = {pending.command.stream for pending in taken}
         if not self._announced:
             streams.add("engine")
-        unknown = [stream for stream in streams if stream not in self._versions]
         if len(self._versions) > STREAMS_REMEMBERED:
             self._versions.clear()
-            unknown = list(streams)
-        if unknown:
-            self._versions.update(await transaction.versions(unknown))
+        unknown = [stream for stream in streams if stream not in self._versions]
+        ids = [pending.command.command_id for pending in taken]
+        prior, versions = await transaction.look(ids, unknown)
+        self._versions.update(versions)
         return _Batch(self.board.head, self._versions, prior)
 
     def _decide_all(self, batch: _Batch, taken: list[_Pending]) -> None:
@@ -319,13 +317,14 @@ class Recorder:
         batch.head = self.board.head = Head(pos, record.hash)
         self.board.feed(Seen(pos, self._recorded_us, event))
 
-    async def _keep(self, transaction: Transaction, head: Head) -> None:
+    def _kept(self, head: Head) -> list[Kept]:
+        """Every projection's changes since the last batch, with its checkpoint at ``head``."""
         kept: list[Kept] = []
         for keyed in self.board.all:
             changes = keyed.take_changes()
             checkpoint = Checkpoint(head.pos, head.hash, keyed.digest)
             kept.append(Kept(keyed.fold.name, keyed.fold.version, changes, checkpoint))
-        await transaction.keep(kept)
+        return kept
 
     async def _acknowledge(self, batch: _Batch) -> None:
         if batch.records:

@@ -21,12 +21,13 @@ from engine.errors import (
     StorageFailed,
 )
 from engine.events import COLUMNS, GENESIS, Head, Record
-from engine.store.protocol import PAGE_ROWS, FoldRow, Kept, Prior, Query, StoredProjection
+from engine.store.protocol import PAGE_ROWS, FoldRow, Found, Kept, Prior, Query, StoredProjection
 from projections.fold import Checkpoint
 
 if TYPE_CHECKING:
-    import aiosqlite
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from engine.store.hops import HopConnection
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
 _INSERT = (
@@ -35,6 +36,8 @@ _INSERT = (
 )
 _FOLD = "SELECT pos, recorded_us, type, schema, data FROM events WHERE pos > ? AND pos <= ?"
 _NAMES_PER_QUERY = 500
+_PRIOR = "SELECT command_id, min(request), min(pos), max(pos) FROM events WHERE command_id"
+_VERSIONS = "SELECT stream, max(version) FROM events WHERE stream"
 
 
 class SqliteStore:
@@ -43,7 +46,7 @@ class SqliteStore:
     def __init__(self, engine: AsyncEngine, connection: AsyncConnection, driver: Any) -> None:
         self._engine = engine
         self._connection = connection
-        self._driver = cast("aiosqlite.Connection", driver)
+        self._driver = cast("HopConnection", driver)
         self._tables: set[str] = set()
 
     async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
@@ -101,25 +104,30 @@ class SqliteStore:
 
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
-        async with self.transaction():
-            self._tables.discard(_table(name, version))
-            await self.execute(f"DROP TABLE IF EXISTS {_table(name, version)}")
-            await self.execute(
+        table = _table(name, version)
+        self._tables.discard(table)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+            connection.execute(
                 "DELETE FROM projections WHERE name = ? AND version = ?", (name, version)
             )
+            connection.execute("COMMIT")
+
+        with translated():
+            await self._driver.hop(work)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[SqliteTransaction, None]:
-        """Begin immediately, commit at the end of the block."""
-        await self.execute("BEGIN IMMEDIATE")
+        """Begin at the first look or at the end, append and commit at the end of the block."""
+        transaction = SqliteTransaction(self._driver, self._tables)
         try:
-            yield SqliteTransaction(self._driver, self._tables)
-            with translated():
-                await self._driver.commit()
+            yield transaction
+            await transaction.commit()
         except BaseException:
             self._tables.clear()
-            with translated():
-                await self._driver.rollback()
+            await transaction.roll_back()
             raise
 
     async def close(self) -> None:
@@ -129,64 +137,89 @@ class SqliteStore:
 
 
 class SqliteTransaction:
-    """One atomic append to a SqliteStore."""
+    """One atomic append to a SqliteStore, in two hops to the connection's thread."""
 
-    def __init__(self, driver: aiosqlite.Connection, tables: set[str]) -> None:
+    def __init__(self, driver: HopConnection, tables: set[str]) -> None:
         self._driver = driver
         self._tables = tables
+        self._appended: list[tuple[Sequence[Record], Sequence[Kept]]] = []
 
-    async def prior(self, command_ids: Sequence[str]) -> dict[str, Prior]:
-        """Those of ``command_ids`` that the log already holds."""
-        sql = "SELECT command_id, min(request), min(pos), max(pos) FROM events WHERE command_id"
-        rows = await self._by_name(sql, command_ids)
-        return {row[0]: Prior(*row[1:]) for row in rows}
+    async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
+        """Those of ``command_ids`` that the log holds, and the last version of each stream."""
 
-    async def versions(self, streams: Sequence[str]) -> dict[str, int]:
-        """The last version of each stream."""
-        rows = await self._by_name("SELECT stream, max(version) FROM events WHERE stream", streams)
-        return dict.fromkeys(streams, 0) | {row[0]: row[1] for row in rows}
+        def work(connection: sqlite3.Connection) -> Found:
+            _begin(connection)
+            prior = _by_name(connection, _PRIOR, command_ids)
+            versions = _by_name(connection, _VERSIONS, streams)
+            found = {row[0]: row[1] for row in versions}
+            return Found(
+                {row[0]: Prior(*row[1:]) for row in prior}, dict.fromkeys(streams, 0) | found
+            )
 
-    async def _by_name(self, sql: str, names: Sequence[str]) -> list[Any]:
-        found: list[Any] = []
-        column = sql.rpartition(" ")[2]
-        for start in range(0, len(names), _NAMES_PER_QUERY):
-            part = names[start : start + _NAMES_PER_QUERY]
-            marks = ",".join("?" * len(part))
-            with translated():
-                found += await self._driver.execute_fetchall(
-                    f"{sql} IN ({marks}) GROUP BY {column}", part
+        with translated():
+            return await self._driver.hop(work)
+
+    async def append(self, records: Sequence[Record], kept: Sequence[Kept] = ()) -> None:
+        """Add rows that continue the log, and rows of projections, at the end of the block."""
+        self._appended.append((records, kept))
+
+    async def commit(self) -> None:
+        """Write what was appended, and commit."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            _begin(connection)
+            for records, kept in self._appended:
+                connection.executemany(_INSERT, records)
+                self._keep(connection, kept)
+            connection.execute("COMMIT")
+
+        with translated():
+            await self._driver.hop(work)
+
+    async def roll_back(self) -> None:
+        """Forget everything."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+        with translated():
+            await self._driver.hop(work)
+
+    def _keep(self, connection: sqlite3.Connection, projections: Sequence[Kept]) -> None:
+        for kept in projections:
+            table = _table(kept.name, kept.version)
+            if table not in self._tables:
+                connection.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table}"
+                    " (key TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID"
                 )
-        return found
-
-    async def append(self, records: Sequence[Record]) -> None:
-        """Add rows that continue the log."""
-        with translated():
-            await self._driver.executemany(_INSERT, records)
-
-    async def keep(self, projections: Sequence[Kept]) -> None:
-        """Write projections' rows and checkpoints."""
-        with translated():
-            for kept in projections:
-                await self._keep_rows(kept)
-            await self._driver.executemany(
-                "INSERT OR REPLACE INTO projections VALUES (?, ?, ?, ?, ?)",
-                [(kept.name, kept.version, *kept.checkpoint) for kept in projections],
-            )
-
-    async def _keep_rows(self, kept: Kept) -> None:
-        table = _table(kept.name, kept.version)
-        if table not in self._tables:
-            await self._driver.execute_fetchall(
-                f"CREATE TABLE IF NOT EXISTS {table}"
-                " (key TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID"
-            )
-            self._tables.add(table)
-        if kept.changes:
-            await self._driver.executemany(
+                self._tables.add(table)
+            connection.executemany(
                 f"INSERT INTO {table} (key, data) VALUES (?, ?)"  # noqa: S608
                 " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
                 kept.changes,
             )
+        connection.executemany(
+            "INSERT OR REPLACE INTO projections VALUES (?, ?, ?, ?, ?)",
+            [(kept.name, kept.version, *kept.checkpoint) for kept in projections],
+        )
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    if not connection.in_transaction:
+        connection.execute("BEGIN IMMEDIATE")
+
+
+def _by_name(connection: sqlite3.Connection, sql: str, names: Sequence[str]) -> list[Any]:
+    """Rows of ``sql``, which ends in the column that must be one of ``names``."""
+    column = sql.rpartition(" ")[2]
+    found: list[Any] = []
+    for start in range(0, len(names), _NAMES_PER_QUERY):
+        part = names[start : start + _NAMES_PER_QUERY]
+        marks = ",".join("?" * len(part))
+        found += connection.execute(f"{sql} IN ({marks}) GROUP BY {column}", part)
+    return found
 
 
 def _table(name: str, version: int) -> str:

@@ -93,8 +93,7 @@ async def test_a_transaction_that_raises_leaves_nothing(store: EventStore) -> No
     kept = Kept("backlog", 1, [Change("k", "{}")], Checkpoint(1, bytes(32), bytes(32)))
     with pytest.raises(RuntimeError):  # noqa: PT012  the block is what is tested
         async with store.transaction() as transaction:
-            await transaction.append([record(1)])
-            await transaction.keep([kept])
+            await transaction.append([record(1)], [kept])
             raise RuntimeError
     assert (await store.head()).pos == 0
     assert await store.projections() == []
@@ -105,7 +104,7 @@ async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> N
     for data in ("1", "2"):
         kept = Kept("backlog", 1, [Change("k", data)], Checkpoint(1, bytes(32), bytes(32)))
         async with store.transaction() as transaction:
-            await transaction.keep([kept])
+            await transaction.append([], [kept])
     assert await store.projection_rows("backlog", 1) == [("k", "2")]
     await store.drop_projection("backlog", 1)
     assert await store.projections() == []
@@ -114,9 +113,9 @@ async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> N
 async def test_prior_commands_and_stream_versions_are_found(store: EventStore) -> None:
     await append(store, record(1), record(2, command_id="c1", idx=1), record(3))
     async with store.transaction() as transaction:
-        prior = await transaction.prior(["c1", "c3", "new"])
+        prior, versions = await transaction.look(["c1", "c3", "new"], ["s", "new"])
         assert {name: tuple(p)[1:] for name, p in prior.items()} == {"c1": (1, 2), "c3": (3, 3)}
-        assert await transaction.versions(["s", "new"]) == {"s": 3, "new": 0}
+        assert versions == {"s": 3, "new": 0}
 
 
 async def test_queries_select_by_tag_type_and_position(store: EventStore) -> None:
