@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -97,7 +98,8 @@ def drain(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
     """Execute the backlog with many workers, each attempt under a deadline.
 
     Everything after -- is the program that executes a phase; {run_id}, {phase_id}, {workspace},
-    {phase_file} and others are filled in (docs/reference/child-protocol.md).
+    {phase_file} and others are filled in (docs/reference/child-protocol.md). It runs in a
+    workspace of the run; files that are named here are found from here.
 
     \b
     Examples:
@@ -150,14 +152,40 @@ def _executor(request: Request) -> Callable[[Location], Executor]:
             "no program was named to execute phases with.",
             remedy="put it behind --, such as `runoff drain -- python agent.py`; or --script FILE.",
         )
+    found = _from_here(argv)
     return lambda location: CommandExecutor(
-        argv,
+        found,
         files_root=location.beside("files"),
         workspace=options["workspace"],
         pass_env=options["pass_env"],
         on_engine_death=options["on_restart"],
         require_deliverables=options["require_deliverables"],
     )
+
+
+def _from_here(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """``argv`` as it is meant where it was typed, though children run in their workspaces.
+
+    The program is looked up now, and arguments that name an existing file are made absolute.
+    """
+    program = argv[0]
+    if "{" not in program:
+        found = shutil.which(program)
+        if found is None:
+            raise UsageProblem(
+                f"there is no program {program[:200]!a} that could be started.",
+                remedy="check its name, its path and that it is executable.",
+            )
+        program = str(Path(found).absolute())
+    return (program, *(_absolute(argument) for argument in argv[1:]))
+
+
+def _absolute(argument: str) -> str:
+    try:
+        here = bool(argument) and Path(argument).is_file()
+    except (OSError, ValueError):
+        here = False
+    return str(Path(argument).absolute()) if here else argument
 
 
 def _policy(request: Request, base: Policy) -> Policy:

@@ -129,6 +129,17 @@ def test_real_children_get_the_phase_and_credit_their_usage(runoff: Runoff, tmp_
     assert all(text == f"{phase}\n" for text, phase in excerpts)
 
 
+def test_a_program_is_found_from_where_it_was_named(runoff: Runoff, tmp_path: Path) -> None:
+    runoff("seed")
+    (tmp_path / "agent.py").write_text("print('by path')")
+    program = tmp_path / "agent.sh"
+    program.write_text("#!/bin/sh\nexec true\n")
+    program.chmod(0o755)
+    for argv in (("./agent.sh",), (sys.executable, "agent.py"), ("true",)):
+        drained = runoff("drain", "--batch-size", "1", "--json", "--", *argv)
+        assert json.loads(drained.stdout)["succeeded"] == 1, drained.stderr
+
+
 def test_a_single_phase_is_attempted_because_a_person_asked(runoff: Runoff, tmp_path: Path) -> None:
     runoff("seed")
     where = ("--run-id", "telemetry-collection-v4", "--phase-id", "telemetry-p9-readme")
@@ -160,6 +171,7 @@ def test_a_stopped_session_goes_on_where_it_stopped(runoff: Runoff, tmp_path: Pa
         (["drain", "--run-id", "x" * 4096, "--", "true"], 2, "4096 bytes"),
         (["drain", "--run-id", "a\nb", "--", "true"], 2, "control character"),
         (["drain", "--workers", "0", "--", "true"], 2, "workers"),
+        (["drain", "--", "no-such-program"], 2, "there is no program"),
         (["drain", "--policy", "nope", "--", "true"], 2, "no policy named"),
         (["drain", "--resume", "--", "true"], 2, "no session to resume"),
         (["seed"], 2, "is in the log already"),
