@@ -169,7 +169,7 @@ class SqliteTransaction:
         def work(connection: sqlite3.Connection) -> None:
             _begin(connection)
             for records, kept in self._appended:
-                connection.executemany(_INSERT, records)
+                _insert(connection, records)
                 self._keep(connection, kept)
             connection.execute("COMMIT")
 
@@ -209,6 +209,24 @@ class SqliteTransaction:
 def _begin(connection: sqlite3.Connection) -> None:
     if not connection.in_transaction:
         connection.execute("BEGIN IMMEDIATE")
+
+
+def _insert(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
+    try:
+        connection.executemany(_INSERT, records)
+    except sqlite3.IntegrityError as error:
+        # A writer that was overtaken breaks several rules at once, and which of them SQLite
+        # names first is undefined; another row in our place settles it.
+        sql = "SELECT 1 FROM events WHERE pos = ? AND hash IS NOT ?"
+        if connection.execute(sql, (records[0].pos, records[0].hash)).fetchone():
+            raise _overtaken() from error
+        raise
+
+
+def _overtaken() -> Fenced:
+    return Fenced(
+        "another writer has appended to this log.", remedy="start again; nothing was lost."
+    )
 
 
 def _by_name(connection: sqlite3.Connection, sql: str, names: Sequence[str]) -> list[Any]:
@@ -265,9 +283,7 @@ def translation(error: sqlite3.Error) -> RunoffError:
     """What an error of SQLite means to the person running this, by its result code."""
     text = str(error)
     if "only grows at its end" in text:
-        return Fenced(
-            "another writer has appended to this log.", remedy="start again; nothing was lost."
-        )
+        return _overtaken()
     if isinstance(error, sqlite3.IntegrityError):
         return AppendRefused(f"the log refused an append: {text}.", remedy="read the log again.")
     code = getattr(error, "sqlite_errorcode", None) or 0

@@ -123,7 +123,7 @@ def test_an_older_shape_is_upcast_step_by_step(monkeypatch: pytest.MonkeyPatch) 
 def test_a_missing_link_in_the_chain_of_upcasters_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "SCHEMAS", {**SCHEMAS, TYPE: 2})
     monkeypatch.setattr(codec, "UPCASTERS", {})
-    with pytest.raises(UnknownEvent, match="position 7 .* nothing here upcasts"):
+    with pytest.raises(UnknownEvent, match=r"position 7 .* nothing here upcasts"):
         decode(encode(EVENT), event_type=TYPE, schema=1, pos=7)
 
 

@@ -13,11 +13,11 @@ from engine import errors
 from engine.errors import RunoffError, WrongDatabase
 
 HOME = Path(__file__).parent.parent.parent
-TREE = sorted(
+TREE: list[type[RunoffError]] = sorted(
     (
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)
-        if kind.__module__ == errors.__name__
+        if issubclass(kind, RunoffError)
     ),
     key=lambda kind: kind.__name__,
 )
