@@ -107,14 +107,15 @@ def chained(previous: bytes, columns: tuple[str | int | bytes | None, ...]) -> b
     """sha256 over ``previous`` and every column, each written with its kind and length."""
     parts = [previous]
     for value in columns:
-        match value:
-            case None:
-                parts.append(b"n;")
-            case str():
-                text = value.encode()
-                parts += (b"s%d:" % len(text), text)
-            case int():
-                parts.append(b"i%d;" % value)
-            case _:
-                parts += (b"b%d:" % len(value), value)
+        if isinstance(value, str):
+            text = value.encode()
+            parts.append(b"s%d:" % len(text))
+            parts.append(text)
+        elif isinstance(value, int):
+            parts.append(b"i%d;" % value)
+        elif value is None:
+            parts.append(b"n;")
+        else:
+            parts.append(b"b%d:" % len(value))
+            parts.append(value)
     return hashlib.sha256(b"".join(parts)).digest()

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -18,6 +19,7 @@ from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import WrongDatabase
 from engine.executors.processes import boot_id
 from engine.ids import IdMaker
+from engine.store.anchors import check_against
 from engine.store.boards import load_board
 from engine.store.database import is_missing, open_reader, open_writer
 from engine.store.identity import Identity, identify
@@ -113,7 +115,9 @@ async def writing(
         store = await open_writer(location, create=create)
         if fresh:
             click.echo(f"Started a new database at {location.path}.", err=True)
+            _set_aside(location.beside("anchors"), clock or SystemClock())
         try:
+            await check_against(location.beside("anchors"), store)
             async with recording(store, clock or SystemClock(), _writer(program)) as recorder:
                 recorder.anchor_to(location.beside("anchors"))
                 yield location, recorder
@@ -121,6 +125,14 @@ async def writing(
             await store.close()
     finally:
         lock.close()
+
+
+def _set_aside(anchors: Path, clock: Clock) -> None:
+    """Anchors of a log that is gone do not speak of a new one; they are kept under another name."""
+    if anchors.exists():
+        kept = anchors.with_name(f"{anchors.name}.before-{clock.now_us()}")
+        anchors.rename(kept)
+        click.echo(f"An earlier log stood here; its anchors are kept as {kept.name}.", err=True)
 
 
 def _writer(program: str) -> Writer:

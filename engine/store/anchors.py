@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.errors import LogUnreadable, StorageFailed
 from engine.events import Head
+from engine.store.protocol import LogReader
 
 _TAIL_BYTES = 4096
 _HASH_HEX_CHARS = 64
@@ -22,11 +23,20 @@ class Anchors:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._take_back_half_a_line()
         except OSError as error:
             raise StorageFailed(
                 f"cannot open {path}: {error.strerror}.", remedy="check the folder's permissions."
             ) from error
+
+    def _take_back_half_a_line(self) -> None:
+        """A line without its end was never given out; the next one must not be glued to it."""
+        size = os.fstat(self._fd).st_size
+        tail = os.pread(self._fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+        kept = size - (len(tail) - (tail.rfind(b"\n") + 1))
+        if kept < size and (b"\n" in tail or size <= _TAIL_BYTES):
+            os.ftruncate(self._fd, kept)
 
     def write(self, head: Head) -> None:
         """Append one anchor and wait until the disk has it."""
@@ -60,6 +70,20 @@ def last_anchor(path: Path) -> Head | None:
             f"cannot read {path}: {error.strerror}.", remedy="check the file's permissions."
         ) from error
     return parse_anchor(lines[-1], path) if lines else None
+
+
+async def check_against(path: Path, reader: LogReader) -> None:
+    """Refuse a log that does not hold what its newest anchor says it held.
+
+    Raises LogUnreadable: an older copy was put in place, or the log was cut or changed.
+    """
+    anchor = last_anchor(path)
+    if anchor is not None and await reader.hash_at(anchor.pos) != anchor.hash:
+        raise LogUnreadable(
+            f"the log is older than its anchors, or was changed: {path.name} knows position"
+            f" {anchor.pos} with another hash.",
+            remedy="put the newest copy back; `runoff verify` says what is missing.",
+        )
 
 
 def parse_anchor(line: bytes, path: Path) -> Head:

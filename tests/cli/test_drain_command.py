@@ -162,6 +162,19 @@ def test_a_stopped_session_goes_on_where_it_stopped(runoff: Runoff, tmp_path: Pa
     assert len(rows(tmp_path, "SELECT DISTINCT session FROM events WHERE session NOT NULL")) == 1
 
 
+def test_a_new_log_in_place_of_a_lost_one_keeps_its_anchors_apart(
+    runoff: Runoff, tmp_path: Path
+) -> None:
+    runoff("seed")
+    for name in ("b.db", "b.db-wal", "b.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    again = runoff("seed")
+    assert again.returncode == 0, again.stderr
+    assert "An earlier log stood here" in again.stderr
+    assert len(list(tmp_path.glob("b.db-anchors.before-*"))) == 1
+    assert runoff("verify").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [

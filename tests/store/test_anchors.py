@@ -1,0 +1,59 @@
+"""Anchors outlive crashes, and a log older than them is refused by its writer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import LogUnreadable
+from engine.events import Head
+from engine.store.anchors import Anchors, check_against, last_anchor
+from engine.store.database import open_reader, open_writer
+from engine.store.location import locate
+
+HASH = bytes(range(32))
+
+
+def test_the_newest_whole_line_counts(tmp_path: Path) -> None:
+    path = tmp_path / "anchors"
+    assert last_anchor(path) is None
+    anchors = Anchors(path)
+    anchors.write(Head(1, HASH))
+    anchors.write(Head(7, HASH))
+    anchors.close()
+    assert last_anchor(path) == Head(7, HASH)
+
+
+def test_a_line_that_a_crash_cut_short_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "anchors"
+    path.write_bytes(b"1 " + HASH.hex().encode() + b"\n2 abc")
+    assert last_anchor(path) == Head(1, HASH)
+    anchors = Anchors(path)
+    anchors.write(Head(3, HASH))
+    anchors.close()
+    assert path.read_bytes().splitlines() == [
+        b"1 " + HASH.hex().encode(),
+        b"3 " + HASH.hex().encode(),
+    ]
+
+
+def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "anchors"
+    path.write_bytes(b"hello\n")
+    with pytest.raises(LogUnreadable, match="no anchor"):
+        last_anchor(path)
+
+
+async def test_an_older_copy_of_a_log_is_told_by_its_anchors(tmp_path: Path) -> None:
+    place = locate(f"sqlite:///{tmp_path}/b.db")
+    await (await open_writer(place, create=True)).close()
+    anchors = Anchors(place.beside("anchors"))
+    anchors.write(Head(5, HASH))
+    anchors.close()
+    reader = await open_reader(place)
+    try:
+        with pytest.raises(LogUnreadable, match="older than its anchors"):
+            await check_against(place.beside("anchors"), reader)
+    finally:
+        await reader.close()
