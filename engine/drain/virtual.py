@@ -42,10 +42,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """Wall time that started now and moves with the loop."""
+    """Wall time that starts now, or at ``start_us``, and moves with the loop."""
 
-    def __init__(self) -> None:
-        self._start_us = SystemClock().now_us()
+    def __init__(self, start_us: int | None = None) -> None:
+        self._start_us = SystemClock().now_us() if start_us is None else start_us
 
     def now_us(self) -> int:
         """Unix microseconds."""
