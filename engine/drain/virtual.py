@@ -46,11 +46,12 @@ class VirtualClock:
 
     def __init__(self, start_us: int | None = None) -> None:
         self._start_us = SystemClock().now_us() if start_us is None else start_us
+        self._start_s = asyncio.get_running_loop().time()
 
     def now_us(self) -> int:
         """Unix microseconds."""
         return self._start_us + round(self.monotonic_s() * 1e6)
 
     def monotonic_s(self) -> float:
-        """Virtual seconds."""
-        return asyncio.get_running_loop().time()
+        """Virtual seconds since it was made."""
+        return asyncio.get_running_loop().time() - self._start_s
