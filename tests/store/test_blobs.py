@@ -15,7 +15,7 @@ from engine.store.blobs import Blobs
 def test_many_threads_may_store_the_same_bytes_at_once(tmp_path: Path) -> None:
     blobs, data = Blobs(tmp_path / "blobs"), b"x" * 300_000
     with ThreadPoolExecutor(16) as pool:
-        digests = set(pool.map(lambda _: blobs.put(data), range(64)))
+        digests = set(pool.map(blobs.put, [data] * 64))
     assert digests == {hashlib.sha256(data).hexdigest()}
     (digest,) = digests
     assert blobs.path(digest).read_bytes() == data
