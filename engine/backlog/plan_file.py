@@ -18,6 +18,7 @@ from msgspec import Meta
 from engine.backlog.findings import printable
 from engine.errors import UsageProblem
 from engine.events import Order
+from engine.prebuilt import prebuilt
 
 PLAN_BYTES_MAX = 4 * 1024 * 1024
 PHASES_MAX = 10_000
@@ -177,3 +178,6 @@ def _located(message: str) -> tuple[str, str]:
     match = re.fullmatch(r"(.*?) - at `\$?\.?(.*?)`", message, re.DOTALL)
     text, inside = match.groups() if match else (message, "")
     return text + ".", inside
+
+
+prebuilt(PlanEntry)

@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from engine.events.diagnosis import BoundaryKind
+from engine.prebuilt import prebuilt
 
 _PARTS = re.compile(r"\\.|\[[^\]]*\]| ")
 _BLANK = {" ": r"\s{1,20}"}
@@ -94,3 +95,6 @@ def meanings() -> dict[tuple[str, str], BoundaryKind | Literal["success"]]:
         for key in record.keys
         for value in record.values
     }
+
+
+prebuilt(Catalogue)

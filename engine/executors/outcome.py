@@ -17,6 +17,7 @@ from engine.executors import protocol
 from engine.executors.deliverables import missing_deliverables
 from engine.executors.port import Output, Report
 from engine.executors.untrusted import read_at_most, size_bytes
+from engine.prebuilt import prebuilt
 
 SPEC_FILE = "spec.json"
 OUTCOME_FILE = "outcome.json"
@@ -184,3 +185,6 @@ def _told(directory: Path, exit_code: int | None) -> Report:
         telemetry=protocol.with_usage_of(result, events),
         declared=protocol.declared(exit_code, result, events),
     )
+
+
+prebuilt(Spec, Outcome)

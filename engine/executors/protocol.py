@@ -25,6 +25,7 @@ from engine.executors.port import (
     Usage,
 )
 from engine.executors.untrusted import chunks, opened, read_at_most
+from engine.prebuilt import prebuilt
 
 EVENTS_BYTES_MAX = 64 * 1024 * 1024
 COUNTED_BYTES_MAX = 1024 * 1024 * 1024
@@ -304,3 +305,6 @@ def declared(exit_code: int | None, result: Result, telemetry: Telemetry) -> Dec
     if exit_code == EXIT_BOUNDARY:
         return Declared(kind="unspecified", how="exit code")
     return None
+
+
+prebuilt(UsageFields, _Artifact, _Boundary, Result)
