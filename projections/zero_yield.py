@@ -90,9 +90,7 @@ ZERO_YIELD: Fold[YieldCounts] = Fold(
     name="zero_yield",
     version=1,
     state=YieldCounts,
-    handles=frozenset(
-        {AttemptFinished, ZeroYieldExplained, BoundaryDetected, UsageImported}
-    ),
+    handles=frozenset({AttemptFinished, ZeroYieldExplained, BoundaryDetected, UsageImported}),
     keys=_keys,
     apply=_apply,
 )
