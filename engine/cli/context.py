@@ -117,9 +117,10 @@ async def writing(
             click.echo(f"Started a new database at {location.path}.", err=True)
             _set_aside(location.beside("anchors"), clock or SystemClock())
         try:
-            await check_against(location.beside("anchors"), store)
-            async with recording(store, clock or SystemClock(), _writer(program)) as recorder:
-                recorder.anchor_to(location.beside("anchors"))
+            anchors = location.beside("anchors")
+            await check_against(anchors, store)
+            clock = clock or SystemClock()
+            async with recording(store, clock, _writer(program), anchors=anchors) as recorder:
                 yield location, recorder
         finally:
             await store.close()

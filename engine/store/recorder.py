@@ -12,7 +12,6 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,15 +22,19 @@ from engine.clock import REAL_WORK, Clock
 from engine.errors import CommandReused, RunoffError, StorageFailed, WrongVersion
 from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type
 from engine.store.anchors import Anchors
+from engine.store.batch import Batch, Pending
 from engine.store.boards import load_board
 from engine.store.command import Command, Draft, Moment, Receipt
-from engine.store.protocol import EventStore, Kept, Prior, Query, Transaction
+from engine.store.protocol import EventStore, Kept, Query, Transaction
 from projections.board import FOLDS, Board
 from projections.fold import Checkpoint
 
 BATCH_EVENTS_MAX = 512
 BATCH_BYTES_MAX = 1024 * 1024
 STREAMS_REMEMBERED = 4096
+PROJECTION_EVENTS = 256
+"""Projections are written with the batch that brings this many events, and when the writer closes;
+a reader folds what is missing, which takes about a millisecond."""
 
 
 class Writer(NamedTuple):
@@ -44,45 +47,17 @@ class Writer(NamedTuple):
     package_version: str
 
 
-@dataclass(eq=False)
-class _Pending:
-    """A submitted command and, once known, its outcome."""
-
-    command: Command
-    digest: bytes
-    done: anyio.Event = field(default_factory=anyio.Event)
-    receipt: Receipt | None = None
-    error: BaseException | None = None
-
-    def settle(self, outcome: Receipt | BaseException) -> None:
-        if isinstance(outcome, Receipt):
-            self.receipt = outcome
-        else:
-            self.error = outcome
-        self.done.set()
-
-
-@dataclass
-class _Batch:
-    """One transaction in the making."""
-
-    head: Head
-    versions: dict[str, int]
-    prior: dict[str, Prior]
-    records: list[Record] = field(default_factory=list[Record])
-    size_bytes: int = 0
-    receipts: dict[str, tuple[bytes, Receipt]] = field(
-        default_factory=dict[str, tuple[bytes, Receipt]]
-    )
-    settled: list[tuple[_Pending, Receipt | BaseException]] = field(
-        default_factory=list[tuple[_Pending, Receipt | BaseException]]
-    )
-
-
 class Recorder:
     """Use ``recording`` to make one.  ``board`` stands at the head; read it, never change it."""
 
-    def __init__(self, store: EventStore, board: Board, clock: Clock, writer: Writer) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        board: Board,
+        clock: Clock,
+        writer: Writer,
+        anchors: Anchors | None = None,
+    ) -> None:
         self.store = store
         self.board = board
         self._clock = clock
@@ -91,11 +66,15 @@ class Recorder:
         self._announced = False
         self._recorded_us = 0
         self._versions: dict[str, int] = {}
-        self._queue: deque[_Pending] = deque()
+        self._queue: deque[Pending] = deque()
         self._wake = anyio.Event()
         self._closing = False
         self._failed: RunoffError | None = None
-        self._anchors: Anchors | None = None
+        self._anchors = anchors
+        self._unanchored = anyio.Event()
+        self._finished = False
+        self._unkept = 0
+        self._committed = board.head
         self.committed: list[Callable[[Head], None]] = []
 
     @property
@@ -123,20 +102,16 @@ class Recorder:
         assert pending.receipt is not None
         return pending.receipt
 
-    def enqueue(self, command: Command) -> _Pending:
+    def enqueue(self, command: Command) -> Pending:
         """Submit without waiting."""
         if self._failed or self._closing:
             raise self._failed or StorageFailed(
                 "the log is closed.", remedy="start the program again."
             )
-        pending = _Pending(command, hashlib.sha256(command.request).digest())
+        pending = Pending(command, hashlib.sha256(command.request).digest())
         self._queue.append(pending)
         self._wake.set()
         return pending
-
-    def anchor_to(self, path: Path) -> None:
-        """From now on write an anchor after each batch."""
-        self._anchors = Anchors(path)
 
     async def open(self) -> None:
         """Take the next epoch and make the stored projections current."""
@@ -154,22 +129,52 @@ class Recorder:
             await self.store.drop_projection(name, version)
         if self.board.head.pos and (rebuilt or points != {self.board.head}):
             async with self.store.transaction() as transaction:
-                await transaction.append([], self._kept(self.board.head))
+                await transaction.append([], self._all_kept())
 
     async def run(self) -> None:
         """Write batches until closed and drained, or until storage fails."""
-        while True:
-            if not self._queue:
-                if self._closing:
-                    if self._anchors:
-                        self._anchors.close()
-                    return
-                self._wake = anyio.Event()
-                await self._wake.wait()
-                continue
-            await self._write_batch()
-            if self._failed:
-                return
+        async with anyio.create_task_group() as group:
+            if self._anchors is not None:
+                group.start_soon(self._anchor, self._anchors)
+            while not self._failed and not (self._closing and not self._queue):
+                if self._queue:
+                    await self._write_batch()
+                else:
+                    self._wake = anyio.Event()
+                    await self._wake.wait()
+            if self._unkept and not self._failed:
+                await self._keep_at_close()
+            self._finished = True
+            self._unanchored.set()
+
+    async def _anchor(self, anchors: Anchors) -> None:
+        """Anchor the newest commit, again and again; one anchor covers all before it.
+
+        Beside the commits, not between them: callers are answered before, and an anchor that lags
+        is covered by the next.
+        """
+        last = self._committed.pos
+        try:
+            while not self._finished or self._committed.pos > last:
+                await self._unanchored.wait()
+                self._unanchored = anyio.Event()
+                head = self._committed
+                if head.pos > last:
+                    with REAL_WORK:
+                        await to_thread.run_sync(anchors.write, head)
+                    last = head.pos
+        except StorageFailed as error:
+            self._fail(error, ())
+            self._wake.set()
+        finally:
+            anchors.close()
+
+    async def _keep_at_close(self) -> None:
+        try:
+            async with self.store.transaction() as transaction:
+                await transaction.append([], self._all_kept())
+        except RunoffError as error:
+            self._fail(error, ())
 
     def close(self) -> None:
         """Finish what is queued, then let ``run`` return."""
@@ -178,23 +183,19 @@ class Recorder:
 
     async def _write_batch(self) -> None:
         taken = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_EVENTS_MAX))]
-        batch: _Batch | None = None
+        batch: Batch | None = None
         try:
             async with self.store.transaction() as transaction:
                 batch = await self._begin(transaction, taken)
                 self._decide_all(batch, taken)
                 if batch.records:
-                    await transaction.append(batch.records, self._kept(batch.head))
+                    await transaction.append(batch.records, self._kept(batch))
         except Exception as error:  # noqa: BLE001  whatever failed, callers must hear of it
             self._fail(error, taken)
             return
         await self._acknowledge(batch)
-        if batch.records and self._anchors:
-            # After the callers are answered: an anchor that lags is covered by the next one.
-            with REAL_WORK:
-                await to_thread.run_sync(self._anchors.write, batch.head)
 
-    async def _begin(self, transaction: Transaction, taken: Sequence[_Pending]) -> _Batch:
+    async def _begin(self, transaction: Transaction, taken: Sequence[Pending]) -> Batch:
         streams = {pending.command.stream for pending in taken}
         if not self._announced:
             streams.add("engine")
@@ -204,9 +205,9 @@ class Recorder:
         ids = [pending.command.command_id for pending in taken]
         prior, versions = await transaction.look(ids, unknown)
         self._versions.update(versions)
-        return _Batch(self.board.head, self._versions, prior)
+        return Batch(self.board.head, self._versions, prior)
 
-    def _decide_all(self, batch: _Batch, taken: list[_Pending]) -> None:
+    def _decide_all(self, batch: Batch, taken: list[Pending]) -> None:
         """Decide as many of ``taken`` as fit; the rest goes back to the front of the queue."""
         self._recorded_us = max(self._recorded_us, self._clock.now_us())
         for done, pending in enumerate(taken):
@@ -217,7 +218,7 @@ class Recorder:
                 break
             batch.settled.append((pending, self._decide(batch, pending)))
 
-    def _decide(self, batch: _Batch, pending: _Pending) -> Receipt | BaseException:
+    def _decide(self, batch: Batch, pending: Pending) -> Receipt | BaseException:
         command = pending.command
         known = batch.receipts.get(command.command_id)
         if known is not None:
@@ -246,11 +247,11 @@ class Recorder:
         batch.receipts[command.command_id] = (pending.digest, receipt)
         return receipt
 
-    def _next_pos(self, batch: _Batch) -> int:
+    def _next_pos(self, batch: Batch) -> int:
         """Where the next command's first event will stand: behind the first event of an epoch."""
         return batch.head.pos + 1 + (not self._announced and not batch.records)
 
-    def _check_version(self, batch: _Batch, command: Command) -> None:
+    def _check_version(self, batch: Batch, command: Command) -> None:
         if command.expected_version is None:
             return
         found = batch.versions[command.stream]
@@ -260,7 +261,7 @@ class Recorder:
                 remedy="read it again and decide anew.",
             )
 
-    def _add(self, batch: _Batch, pending: _Pending, draft: Draft, idx: int) -> None:
+    def _add(self, batch: Batch, pending: Pending, draft: Draft, idx: int) -> None:
         if not self._announced and not batch.records:
             self._announce(batch)
         command = pending.command
@@ -268,7 +269,7 @@ class Recorder:
             batch, draft, (command.stream, command.command_id, idx, pending.digest, command.actor)
         )
 
-    def _announce(self, batch: _Batch) -> None:
+    def _announce(self, batch: Batch) -> None:
         """The first event of an epoch, written with the first batch that has anything to say."""
         started = EngineStarted(
             epoch=self._epoch,
@@ -283,7 +284,7 @@ class Recorder:
         self._append(batch, Draft(started), envelope)
 
     def _append(
-        self, batch: _Batch, draft: Draft, envelope: tuple[str, str, int, bytes, str]
+        self, batch: Batch, draft: Draft, envelope: tuple[str, str, int, bytes, str]
     ) -> None:
         stream, command_id, idx, request, actor = envelope
         event = draft.event
@@ -317,18 +318,26 @@ class Recorder:
         batch.head = self.board.head = Head(pos, record.hash)
         self.board.feed(Seen(pos, self._recorded_us, event))
 
-    def _kept(self, head: Head) -> list[Kept]:
-        """Every projection's changes since the last batch, with its checkpoint at ``head``."""
-        kept: list[Kept] = []
+    def _kept(self, batch: Batch) -> list[Kept]:
+        """What of the projections goes with this batch: nothing, or all that changed."""
+        self._unkept += len(batch.records)
+        return self._all_kept() if self._unkept >= PROJECTION_EVENTS else []
+
+    def _all_kept(self) -> list[Kept]:
+        """Every projection's changes since they were last written, with its checkpoint."""
+        self._unkept = 0
+        head, kept = self.board.head, list[Kept]()
         for keyed in self.board.all:
             changes = keyed.take_changes()
             checkpoint = Checkpoint(head.pos, head.hash, keyed.digest)
             kept.append(Kept(keyed.fold.name, keyed.fold.version, changes, checkpoint))
         return kept
 
-    async def _acknowledge(self, batch: _Batch) -> None:
+    async def _acknowledge(self, batch: Batch) -> None:
         if batch.records:
             self._announced = True
+            self._committed = batch.head
+            self._unanchored.set()
             for listener in self.committed:
                 listener(batch.head)
         for pending, outcome in batch.settled:
@@ -336,13 +345,13 @@ class Recorder:
                 outcome = await self._first_receipt(pending.command.command_id, batch)  # noqa: PLW2901
             pending.settle(outcome)
 
-    async def _first_receipt(self, command_id: str, batch: _Batch) -> Receipt:
+    async def _first_receipt(self, command_id: str, batch: Batch) -> Receipt:
         prior = batch.prior[command_id]
         query = Query(until=prior.last_pos)
         records = await self.store.records(query, after=prior.first_pos - 1)
         return Receipt(command_id, tuple(records), repeated=True)
 
-    def _fail(self, error: Exception, taken: Sequence[_Pending]) -> None:
+    def _fail(self, error: Exception, taken: Sequence[Pending]) -> None:
         """The board may be ahead of the log now, so nothing more can be decided here."""
         self._failed = error if isinstance(error, RunoffError) else _unexpected(error)
         self._failed.__cause__ = None if error is self._failed else error
@@ -367,13 +376,15 @@ def _unexpected(error: Exception) -> StorageFailed:
 
 @asynccontextmanager
 async def recording(
-    store: EventStore, clock: Clock, writer: Writer
+    store: EventStore, clock: Clock, writer: Writer, *, anchors: Path | None = None
 ) -> AsyncGenerator[Recorder, None]:
     """A recorder that runs while the block does, and drains its queue at the end.
 
-    Raises Fenced or StorageFailed from the block's end when the writer stopped by itself.
+    ``anchors``: the file that each commit is anchored in, None for none.  When the writer stops by
+    itself, whoever submits hears why (StorageFailed, Fenced).
     """
-    recorder = Recorder(store, await load_board(store), clock, writer)
+    anchored = Anchors(anchors) if anchors else None
+    recorder = Recorder(store, await load_board(store), clock, writer, anchored)
     await recorder.open()
     async with anyio.create_task_group() as group:
         group.start_soon(_shielded, recorder)

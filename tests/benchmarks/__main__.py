@@ -138,8 +138,8 @@ async def append(folder: Path) -> dict[str, float]:
     """64 appenders through the full API, each waiting for its own acknowledgement."""
     floor = floor_commits_per_s(folder)
     store = await open_writer(locate(f"sqlite:///{folder}/append.db"), create=True)
-    async with recording(store, SystemClock(), WRITER) as recorder:
-        recorder.anchor_to(folder / "append.db-anchors")
+    anchors = folder / "append.db-anchors"
+    async with recording(store, SystemClock(), WRITER, anchors=anchors) as recorder:
 
         async def appender(worker: int) -> None:
             for number in range(EVENTS_EACH):

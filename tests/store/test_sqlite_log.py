@@ -41,8 +41,8 @@ WRITER = Writer("host", "boot", 1, "test", "0")
 async def fill(location: Location, *run_ids: str) -> None:
     store = await open_writer(location, create=True)
     try:
-        async with recording(store, HandSetClock(), WRITER) as recorder:
-            recorder.anchor_to(location.beside("anchors"))
+        anchors = location.beside("anchors")
+        async with recording(store, HandSetClock(), WRITER, anchors=anchors) as recorder:
             for run_id in run_ids:
                 event = RunRegistered(run_id=run_id, origin="test", state="NEW")
                 await recorder.submit(Command(f"cmd-{run_id}", f"run/{run_id}", b"", just(event)))

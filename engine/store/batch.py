@@ -1,0 +1,47 @@
+"""A batch: the commands that one transaction answers, and what they come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import anyio
+
+from engine.events import Head, Record
+from engine.store.command import Command, Receipt
+from engine.store.protocol import Prior
+
+
+@dataclass(eq=False)
+class Pending:
+    """A submitted command and, once known, its outcome."""
+
+    command: Command
+    digest: bytes
+    done: anyio.Event = field(default_factory=anyio.Event)
+    receipt: Receipt | None = None
+    error: BaseException | None = None
+
+    def settle(self, outcome: Receipt | BaseException) -> None:
+        """Answer the caller."""
+        if isinstance(outcome, Receipt):
+            self.receipt = outcome
+        else:
+            self.error = outcome
+        self.done.set()
+
+
+@dataclass
+class Batch:
+    """One transaction in the making."""
+
+    head: Head
+    versions: dict[str, int]
+    prior: dict[str, Prior]
+    records: list[Record] = field(default_factory=list[Record])
+    size_bytes: int = 0
+    receipts: dict[str, tuple[bytes, Receipt]] = field(
+        default_factory=dict[str, tuple[bytes, Receipt]]
+    )
+    settled: list[tuple[Pending, Receipt | BaseException]] = field(
+        default_factory=list[tuple[Pending, Receipt | BaseException]]
+    )
