@@ -79,7 +79,8 @@ class Drain:
     in_threads: bool = True
 
     def __post_init__(self) -> None:
-        self._running = 0
+        self._running: set[str] = set()
+        self._attended: set[str] = set()
         self._changed = anyio.Event()
         self._started_s = 0.0
         self._active_before_ms = 0
@@ -139,12 +140,12 @@ class Drain:
         while True:
             self._changed = anyio.Event()
             started = 0
-            room = self.scope.limits.workers - self._running
+            room = self.scope.limits.workers - len(self._running)
             if room > 0 and self._session().status == "running":
                 started = await self._pick(group, room)
-            if self._running == 0 and not started:
+            if not self._attended and not started:
                 return "nothing_eligible"
-            if not started or self._running >= self.scope.limits.workers:
+            if not started or len(self._running) >= self.scope.limits.workers:
                 await self._changed.wait()
 
     async def _pick(self, group: TaskGroup, room: int) -> int:
@@ -174,7 +175,8 @@ class Drain:
         assignment: Assignment,
         report: TakeOver | None,
     ) -> None:
-        self._running += 1
+        self._running.add(started.attempt_id)
+        self._attended.add(started.attempt_id)
         group.start_soon(self._attend, started, assignment, report)
 
     async def _attend(
@@ -195,8 +197,13 @@ class Drain:
                 await self._close(started, assignment, ended, adopted=False)
             raise
         finally:
-            self._running -= 1
-            self._changed.set()
+            self._attended.discard(started.attempt_id)
+            self._free(started)
+
+    def _free(self, started: AttemptStarted) -> None:
+        """The attempt's worker is free, and the loop shall see to it."""
+        self._running.discard(started.attempt_id)
+        self._changed.set()
 
     async def _execute(
         self,
@@ -234,7 +241,11 @@ class Drain:
             diagnosis = await to_thread.run_sync(work, limiter=self._limiter)
         else:
             diagnosis = work()
-        await self._submit(commands.finish(diagnosis, scope, self._queue))
+        closing = self.recorder.enqueue(commands.finish(diagnosis, scope, self._queue))
+        # Free before it is durable: the next pick is decided behind the end that makes room for
+        # it, mostly in the same transaction.
+        self._free(started)
+        self.tell((await closing.answer()).records)
 
     def _scope_of(self, started: AttemptStarted) -> Scope:
         """An attempt is judged by the session that started it, also when another closes it."""

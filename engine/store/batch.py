@@ -21,6 +21,14 @@ class Pending:
     receipt: Receipt | None = None
     error: BaseException | None = None
 
+    async def answer(self) -> Receipt:
+        """Wait for the outcome; the receipt, or the error raised."""
+        await self.done.wait()
+        if self.error is not None:
+            raise self.error
+        assert self.receipt is not None
+        return self.receipt
+
     def settle(self, outcome: Receipt | BaseException) -> None:
         """Answer the caller."""
         if isinstance(outcome, Receipt):

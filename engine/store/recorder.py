@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
+import anyio.lowlevel
 from anyio import to_thread
 
 from engine.clock import REAL_WORK, Clock
@@ -95,12 +96,7 @@ class Recorder:
         Raises what the decision raised, CommandReused, WrongVersion, AppendRefused, or
         StorageFailed when the log can no longer be written, in which case the process must end.
         """
-        pending = self.enqueue(command)
-        await pending.done.wait()
-        if pending.error is not None:
-            raise pending.error
-        assert pending.receipt is not None
-        return pending.receipt
+        return await self.enqueue(command).answer()
 
     def enqueue(self, command: Command) -> Pending:
         """Submit without waiting."""
@@ -138,6 +134,8 @@ class Recorder:
                 group.start_soon(self._anchor, self._anchors)
             while not self._failed and not (self._closing and not self._queue):
                 if self._queue:
+                    # One turn for others who are about to submit, so that they share the commit.
+                    await anyio.lowlevel.checkpoint()
                     await self._write_batch()
                 else:
                     self._wake = anyio.Event()
