@@ -36,8 +36,11 @@ class TierRegistered(Event, frozen=True, kw_only=True, tag="backlog.tier_registe
     order: Order = "strict"
 
 
-class Deliverable(Value, frozen=True, kw_only=True):
-    """A file a phase must produce, and names that must appear in it."""
+class Deliverable(Value, frozen=True, kw_only=True, omit_defaults=False):
+    """A file a phase must produce, and names that must appear in it.
+
+    Written whole: executors hand it on to their programs.
+    """
 
     path: str
     must_contain: tuple[str, ...] = ()
