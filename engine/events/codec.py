@@ -8,6 +8,7 @@ named pure functions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, get_args
 
 import msgspec
@@ -76,6 +77,7 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 _decoder_many: msgspec.json.Decoder[list[AnyEvent]] = msgspec.json.Decoder(list[AnyEvent])
 
 
+@cache
 def event_type(kind: type[Event]) -> str:
     """The tag of an event class, ``attempt.started`` for AttemptStarted."""
     return str(kind.__struct_config__.tag)

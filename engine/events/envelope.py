@@ -68,18 +68,21 @@ def chain_hash(previous: bytes, columns: tuple[str | int | bytes | None, ...]) -
     Each column is written so that no two rows read alike: ``n;`` for none, ``i<decimal>;`` for an
     integer, ``s<length>:`` and the UTF-8 bytes for text, ``b<length>:`` and the bytes for bytes.
     """
-    parts = [previous]
+    digest = hashlib.sha256(previous)
+    texts: list[str] = []
     for value in columns:
-        if type(value) is str:
-            text = value.encode()
-            parts.append(b"s%d:" % len(text))
-            parts.append(text)
-        elif value is None:
-            parts.append(b"n;")
-        elif type(value) is bytes:
-            parts.append(b"b%d:" % len(value))
-            parts.append(value)
+        if value is None:
+            texts.append("n;")
+        elif isinstance(value, str):
+            # The length of ASCII text is known without encoding it; encoding all at once is cheap.
+            size = len(value) if value.isascii() else len(value.encode())
+            texts.append(f"s{size}:{value}")
+        elif isinstance(value, int):
+            texts.append(f"i{value};")
         else:
-            assert isinstance(value, int)
-            parts.append(b"i%d;" % value)
-    return hashlib.sha256(b"".join(parts)).digest()
+            texts.append(f"b{len(value)}:")
+            digest.update("".join(texts).encode())
+            digest.update(value)
+            texts.clear()
+    digest.update("".join(texts).encode())
+    return digest.digest()

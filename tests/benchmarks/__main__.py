@@ -140,12 +140,12 @@ async def append(folder: Path) -> dict[str, float]:
     store = await open_writer(locate(f"sqlite:///{folder}/append.db"), create=True)
     anchors = folder / "append.db-anchors"
     async with recording(store, SystemClock(), WRITER, anchors=anchors) as recorder:
+        ids = IdMaker(SystemClock().now_us, lambda: 7)
 
         async def appender(worker: int) -> None:
             for number in range(EVENTS_EACH):
                 event = usage(worker, number)
-                command = Command(f"c{worker}-{number}", "drain/s", b"x", just(event))
-                await recorder.submit(command)
+                await recorder.submit(Command(ids("cmd"), "drain/s", b"x", just(event)))
 
         start = time.perf_counter()
         async with anyio.create_task_group() as group:
