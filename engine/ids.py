@@ -16,6 +16,7 @@ ID_BYTES_MAX = 512
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _ENTROPY_BITS = 80
+_LOW_BITS = 50
 _ENTROPY_MASK = (1 << _ENTROPY_BITS) - 1
 
 
@@ -30,6 +31,9 @@ class IdMaker:
         self._now_us = now_us
         self._entropy = entropy
         self._last = 0
+        # The upper 80 of 130 bits change once a millisecond at most; their text is kept.
+        self._high = -1
+        self._high_text = ""
 
     def __call__(self, prefix: str) -> str:
         """A new id, ``prefix`` first (``att_01J…``)."""
@@ -39,15 +43,20 @@ class IdMaker:
             self._last = fresh | (self._entropy() & (_ENTROPY_MASK >> 1))
         else:
             self._last += 1
-        return f"{prefix}_{_base32(self._last)}"
+        high = self._last >> _LOW_BITS
+        if high != self._high:
+            self._high, self._high_text = high, _base32(high, 8)
+        return f"{prefix}_{self._high_text}{_base32(self._last, 5)}"
 
 
-def _base32(number: int) -> str:
-    pairs: list[str] = []
-    for _ in range(13):
-        pairs.append(_PAIRS[number & 1023])
+def _base32(number: int, pairs: int) -> str:
+    """The last ``pairs`` * 10 bits of ``number``, two characters for ten bits."""
+    found: list[str] = []
+    for _ in range(pairs):
+        found.append(_PAIRS[number & 1023])
         number >>= 10
-    return "".join(reversed(pairs))
+    found.reverse()
+    return "".join(found)
 
 
 def checked_id(text: str, what: str) -> str:
