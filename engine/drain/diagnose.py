@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -179,14 +179,13 @@ def _outcome(
     final_state: PhaseState,
     streams: tuple[Kept, Kept],
 ) -> Outcome:
-    ended: Literal["exited", "timed_out", "abandoned", "lost", "broke"] = report.ended
-    if ending in ("broke", "timed_out"):
-        ended = "broke" if ending == "broke" else "timed_out"
+    # What our timer did, not what a policy makes of an exit code: detectors read facts.
+    ended = "broke" if ending == "broke" else report.ended
     sheet = assignment.sheet
     return Outcome(
         ended=ended,
         succeeded=ending == "succeeded",
-        final_state=final_state,
+        final_state=report.final_state or final_state,
         exit_code=report.exit_code,
         signal=report.signal,
         reason=_reason(report),

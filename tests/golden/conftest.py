@@ -1,0 +1,14 @@
+"""Simulations run on a clock that jumps; no other tests do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.drain.virtual import VirtualTimeLoop
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
