@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.program import runoff as run_in
 
 Runoff = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
 def runoff(tmp_path: Path) -> Runoff:
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/b.db"}
-        return subprocess.run(
-            [sys.executable, "-m", "engine", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment,
-            timeout=60,
-            check=False,
-        )
-
-    return call
+    return partial(run_in, tmp_path)
 
 
 def script(folder: Path, *rules: dict[str, object]) -> str:

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.program import runoff
+
 HOSTILE = "\x1b[31mred\x1b[0m [bold]x[/bold] \u202egnp"
-
-
-def runoff(
-    folder: Path, *arguments: str, database: str = "b.db"
-) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{folder}/{database}"}
-    return subprocess.run(
-        [sys.executable, "-m", "engine", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -256,7 +256,7 @@ def test_other_directories_and_lines_change_nothing(
 ) -> None:
     one, other = (
         print_of(f"{message} at {root}/src/a.py:{line}", workspace=root)
-        for root in (f"/work/{place}" for place in places)
+        for root in (f"/srv/{place}" for place in places)
     )
     assert one.fingerprint == other.fingerprint
 

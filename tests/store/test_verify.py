@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.program import runoff
 
 OUTCOMES = [
     {"run": "*-r2", "state": "FAILED", "rc": 1, "reason": "database is down"},
     {"run": "*-r3", "state": "FAILED", "rc": 1, "reason": "database is down"},
     {"state": "COMPLETE", "rc": 0, "events": 2, "stdout": "done\n"},
 ]
-
-
-def runoff(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DATABASE_URL": f"sqlite:///{folder}/b.db"}
-    return subprocess.run(
-        [sys.executable, "-m", "engine", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine.audit.projections_check import check_projections
+from engine.audit.stored import differences
 from engine.audit.verify import Verification, verify
 from engine.clock import HandSetClock
 from engine.errors import LogUnreadable
@@ -517,7 +517,7 @@ async def test_stored_projections_are_held_against_the_log(tmp_path: Path) -> No
             tamper(location, "UPDATE projection_backlog_v1 SET data=replace(data,'FAILED','X')")
         reader = await open_reader(location)
         try:
-            found = await check_projections(reader)
+            found = await differences(reader)
         finally:
             await reader.close()
         assert [violation.what.partition(":")[0] for violation in found] == ["S29"] * damaged
