@@ -30,7 +30,8 @@ class Board:
     """All projections at ``head``.
 
     ``stored``: rows with their checkpoint by projection name; whatever is missing starts empty.
-    All checkpoints handed in must stand at the same position.
+    All checkpoints handed in must stand at the same position.  ``is_rebuilt`` says that nothing
+    was handed in, so that rows stored somewhere are not the ones this board stands on.
     """
 
     def __init__(self, stored: StoredRows | None = None) -> None:
@@ -56,6 +57,7 @@ class Board:
         heads = {(point.pos, point.hash) for point, _ in stored.values()}
         assert len(heads) <= 1, "projections of one board stand at one position"
         self.head = Head(*heads.pop()) if heads else Head(0, GENESIS)
+        self.is_rebuilt = not stored
 
     def feed(self, seen: Seen) -> None:
         """Fold one event into every projection it touches."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,6 +19,8 @@ from engine.cli.words import in_words
 from engine.errors import UsageProblem
 from engine.events import Record, decode
 from engine.events.codec import EVENT_CLASSES
+from engine.store.database import open_reader
+from engine.store.location import locate
 from engine.store.protocol import PAGE_ROWS, LogReader, Query
 
 POLL_S = 0.2
@@ -43,7 +46,7 @@ def log() -> None:
 @click.option("--at", type=click.IntRange(1, POS_MAX), help="Only this position.")
 @click.option("--limit", type=click.IntRange(1, POS_MAX), default=50, show_default=True)
 @click.option("--follow", is_flag=True, help="Go on as the log grows, until interrupted.")
-@click.option("--raw", is_flag=True, help="The stored bytes of the data instead of words.")
+@click.option("--raw", is_flag=True, help="Stored bytes instead of words, unread.")
 @json_option
 def show(database: str | None, **options: Any) -> None:
     """Show events in order: the newest 50, or those that the options name.
@@ -59,14 +62,28 @@ def show(database: str | None, **options: Any) -> None:
         raise UsageProblem("--at shows one event.", remedy="leave out --follow and --after.")
 
     async def work() -> None:
-        allow = options["allow_empty_db"]
-        async with reading(database, allow_empty=allow) as (_, store, _board):
+        async with _opened(database, options) as store:
             if options["at"] is not None:
                 await _print_one(store, options)
             else:
                 await _print_many(store, query, options)
 
     run_async(work)
+
+
+@asynccontextmanager
+async def _opened(database: str | None, options: dict[str, Any]) -> AsyncGenerator[LogReader, None]:
+    """The log; raw, it is shown even where this program cannot read it, so without a banner."""
+    if not options["raw"]:
+        allow = options["allow_empty_db"]
+        async with reading(database, allow_empty=allow) as (_, store, _board):
+            yield store
+        return
+    store = await open_reader(locate(database))
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def _query(options: dict[str, Any]) -> Query:

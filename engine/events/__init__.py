@@ -20,7 +20,14 @@ from engine.events.backlog import (
     TierRegistered,
 )
 from engine.events.base import Event, Input, PhaseState, Reason, Value
-from engine.events.codec import AnyEvent, decode, decode_page, encode, event_type
+from engine.events.codec import (
+    AnyEvent,
+    decode,
+    decode_page,
+    encode,
+    event_type,
+    refuse_unknown,
+)
 from engine.events.diagnosis import (
     BoundaryDetected,
     BoundaryKind,
@@ -102,4 +109,5 @@ __all__ = [
     "decode_page",
     "encode",
     "event_type",
+    "refuse_unknown",
 ]

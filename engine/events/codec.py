@@ -107,9 +107,8 @@ def decode(data: str, *, event_type: str, schema: int, pos: int) -> AnyEvent:
 
     Raises UnknownEvent, naming position and remedy, for a type, schema or field unknown here.
     """
-    current = SCHEMAS.get(event_type)
-    if current is None or schema > current:
-        raise _unknown(pos, f"is of type {event_type} version {schema}")
+    refuse_unknown(event_type, schema, pos)
+    current = SCHEMAS[event_type]
     try:
         if schema == current:
             return _decoder.decode(data)
@@ -119,6 +118,13 @@ def decode(data: str, *, event_type: str, schema: int, pos: int) -> AnyEvent:
     except (msgspec.ValidationError, msgspec.DecodeError, LookupError) as error:
         raise _unknown(pos, f"does not read as {event_type} version {schema} ({error})") from error
     return upcast
+
+
+def refuse_unknown(event_type: str, schema: int, pos: int) -> None:
+    """Raise UnknownEvent if this program has no such type, or not yet that version of it."""
+    current = SCHEMAS.get(event_type)
+    if current is None or schema > current:
+        raise _unknown(pos, f"is of type {event_type} version {schema}")
 
 
 def decode_page(page: Sequence[tuple[int, int, str, int, str]]) -> list[AnyEvent]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from engine.errors import LogUnreadable
-from engine.events import GENESIS, Head, Seen, decode_page
+from engine.events import GENESIS, Head, Seen, decode_page, refuse_unknown
 from engine.store.protocol import FoldRow, LogReader
 from projections.board import FOLDS, Board
 from projections.fold import Checkpoint, row_digest
@@ -22,11 +22,18 @@ def seen_page(rows: list[FoldRow]) -> list[Seen]:
 async def load_board(reader: LogReader, until: int | None = None) -> Board:
     """The board at the head, or at position ``until``.
 
+    Raises UnknownEvent when the log holds up to there what this program does not know, even if
+    stored projections stand beyond it: a newer program's log is neither read past that nor
+    appended to.
+
     Starts from the stored rows when they stand at one position that the log still has, and
     from nothing otherwise: stored projections are a saving, never a source.
     """
     head = await reader.head()
     end = head.pos if until is None else min(until, head.pos)
+    for shape in sorted(await reader.shapes(), key=lambda shape: shape.first_pos):
+        if shape.first_pos <= end:
+            refuse_unknown(*shape)
     board = await _stored_board(reader, end)
     await catch_up(board, reader, end)
     return board

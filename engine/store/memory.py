@@ -8,7 +8,16 @@ from contextlib import asynccontextmanager
 
 from engine.errors import AppendRefused, Fenced
 from engine.events import GENESIS, Head, Record
-from engine.store.protocol import PAGE_ROWS, FoldRow, Found, Kept, Prior, Query, StoredProjection
+from engine.store.protocol import (
+    PAGE_ROWS,
+    FoldRow,
+    Found,
+    Kept,
+    Prior,
+    Query,
+    Shape,
+    StoredProjection,
+)
 from projections.fold import Checkpoint
 
 
@@ -20,6 +29,7 @@ class MemoryStore:
         self.commands: dict[str, Prior] = {}
         self.versions: dict[str, int] = {}
         self._open: dict[tuple[str | None, str | None], str | None] = {}
+        self._attempts: set[str | None] = set()
         self._projections: dict[tuple[str, int], tuple[Checkpoint, dict[str, str]]] = {}
 
     async def head(self) -> Head:
@@ -58,6 +68,13 @@ class MemoryStore:
         """The chain hash at ``pos``."""
         return self._log[pos - 1].hash if 0 < pos <= len(self._log) else None
 
+    async def shapes(self) -> list[Shape]:
+        """Every type and version of event in the log, with the position of its first."""
+        first: dict[tuple[str, int], int] = {}
+        for record in self._log:
+            first.setdefault((record.type, record.schema), record.pos)
+        return [Shape(kind, schema, pos) for (kind, schema), pos in first.items()]
+
     async def projections(self) -> list[StoredProjection]:
         """Every stored projection version and its checkpoint."""
         return [
@@ -95,7 +112,7 @@ class MemoryStore:
 
     def _reindex(self) -> None:
         log, self._log = self._log, []
-        self.commands, self.versions, self._open = {}, {}, {}
+        self.commands, self.versions, self._open, self._attempts = {}, {}, {}, set()
         for record in log:
             self.add(record)
 
@@ -109,6 +126,7 @@ class MemoryStore:
         phase = (record.run, record.phase)
         if record.type == "attempt.started":
             self._open[phase] = record.attempt
+            self._attempts.add(record.attempt)
         elif record.type == "attempt.finished":
             del self._open[phase]
         self._log.append(record)
@@ -119,13 +137,28 @@ class MemoryStore:
             last and (record.epoch < last.epoch or record.recorded_us < last.recorded_us)
         ):
             raise Fenced("the log has moved on under this writer.", remedy="start again.")
+        rule = self._broken_rule(record)
+        if rule is not None:
+            raise AppendRefused(f"the log refused an append: {rule}.", remedy="read the log again.")
+
+    def _broken_rule(self, record: Record) -> str | None:
+        """The rule that a row in its right place would break."""
         if record.version != self.versions.get(record.stream, 0) + 1:
-            raise AppendRefused("a stream's version is taken.", remedy="read the stream again.")
+            return "a stream's version is taken"
+        prior = self.commands.get(record.command_id)
+        if prior is not None and prior.last_pos - prior.first_pos >= record.idx:
+            return "the key of an event is taken"
+        if record.cause is not None and record.cause >= record.pos:
+            return "a cause is earlier than what it caused"
         phase = (record.run, record.phase)
         if record.type == "attempt.started" and phase in self._open:
-            raise AppendRefused("the phase has an open attempt.", remedy="wait until it ends.")
-        if record.type == "attempt.finished" and self._open.get(phase) != record.attempt:
-            raise AppendRefused("the attempt is not open.", remedy="it was closed already.")
+            return "the phase has an open attempt"
+        if record.type == "attempt.started" and record.attempt in self._attempts:
+            return "the attempt was started before"
+        not_open = phase not in self._open or self._open[phase] != record.attempt
+        if record.type == "attempt.finished" and not_open:
+            return "the attempt is not open"
+        return None
 
 
 class MemoryTransaction:

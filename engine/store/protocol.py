@@ -24,6 +24,14 @@ FoldRow = tuple[int, int, str, int, str]
 """The columns a fold needs: pos, recorded_us, type, schema, data."""
 
 
+class Shape(NamedTuple):
+    """A type and version of events, and where the first one stands."""
+
+    type: str
+    schema: int
+    first_pos: int
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which records to read; every given tag must match.  ``types`` may end in ``*``."""
 
@@ -108,6 +116,10 @@ class LogReader(Protocol):
 
     async def hash_at(self, pos: int) -> bytes | None:
         """The chain hash at ``pos``, None when the log has no such position."""
+        ...
+
+    async def shapes(self) -> list[Shape]:
+        """Every type and version of event in the log, with the position of its first."""
         ...
 
     async def projections(self) -> list[StoredProjection]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +76,6 @@ class Recorder:
         self._finished = False
         self._unkept = 0
         self._committed = board.head
-        self.committed: list[Callable[[Head], None]] = []
 
     @property
     def head(self) -> Head:
@@ -117,15 +116,16 @@ class Recorder:
         await self._refresh_projections()
 
     async def _refresh_projections(self) -> None:
-        stored = {(p.name, p.version): p.checkpoint for p in await self.store.projections()}
+        """Make the stored rows those of the board; old versions go when the new ones stand."""
         current = {(fold.name, fold.version) for fold in FOLDS.values()}
-        points = {(stored[key].pos, stored[key].hash) for key in current & set(stored)}
-        rebuilt = len(points) > 1 or not current <= set(stored)
-        for name, version in set(stored) if rebuilt else set(stored) - current:
-            await self.store.drop_projection(name, version)
-        if self.board.head.pos and (rebuilt or points != {self.board.head}):
+        stored = {(p.name, p.version) for p in await self.store.projections()}
+        if self.board.is_rebuilt and self.board.head.pos:
+            for name, version in current & stored:
+                await self.store.drop_projection(name, version)
             async with self.store.transaction() as transaction:
                 await transaction.append([], self._all_kept())
+        for name, version in stored - current:
+            await self.store.drop_projection(name, version)
 
     async def run(self) -> None:
         """Write batches until closed and drained, or until storage fails."""
@@ -336,8 +336,6 @@ class Recorder:
             self._announced = True
             self._committed = batch.head
             self._unanchored.set()
-            for listener in self.committed:
-                listener(batch.head)
         for pending, outcome in batch.settled:
             if isinstance(outcome, Receipt) and outcome.repeated and not outcome.records:
                 outcome = await self._first_receipt(pending.command.command_id, batch)  # noqa: PLW2901
@@ -346,7 +344,8 @@ class Recorder:
     async def _first_receipt(self, command_id: str, batch: Batch) -> Receipt:
         prior = batch.prior[command_id]
         query = Query(until=prior.last_pos)
-        records = await self.store.records(query, after=prior.first_pos - 1)
+        count = prior.last_pos - prior.first_pos + 1
+        records = await self.store.records(query, after=prior.first_pos - 1, limit=count)
         return Receipt(command_id, tuple(records), repeated=True)
 
     def _fail(self, error: Exception, taken: Sequence[Pending]) -> None:

@@ -21,7 +21,16 @@ from engine.errors import (
     StorageFailed,
 )
 from engine.events import COLUMNS, GENESIS, Head, Record
-from engine.store.protocol import PAGE_ROWS, FoldRow, Found, Kept, Prior, Query, StoredProjection
+from engine.store.protocol import (
+    PAGE_ROWS,
+    FoldRow,
+    Found,
+    Kept,
+    Prior,
+    Query,
+    Shape,
+    StoredProjection,
+)
 from projections.fold import Checkpoint
 
 if TYPE_CHECKING:
@@ -88,6 +97,17 @@ class SqliteStore:
         """The chain hash at ``pos``."""
         rows = await self.execute("SELECT hash FROM events WHERE pos = ?", (pos,))
         return rows[0][0] if rows else None
+
+    async def shapes(self) -> list[Shape]:
+        """Every type and version of event in the log, with the position of its first."""
+        table = "SELECT 1 FROM sqlite_schema WHERE name = 'event_shapes'"
+        if await self.execute(table):
+            rows = await self.execute("SELECT type, schema, first_pos FROM event_shapes")
+        else:  # a reader of a log that no writer of today's schema has opened yet
+            rows = await self.execute(
+                "SELECT type, schema, min(pos) FROM events GROUP BY type, schema"
+            )
+        return [Shape(*row) for row in rows]
 
     async def projections(self) -> list[StoredProjection]:
         """Every stored projection version and its checkpoint."""

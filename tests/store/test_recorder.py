@@ -13,9 +13,10 @@ from engine.errors import CommandReused, StorageFailed, UsageProblem, WrongVersi
 from engine.events import RunRegistered
 from engine.store.command import Command, Draft, Moment, just
 from engine.store.memory import MemoryStore, MemoryTransaction
-from engine.store.protocol import EventStore, Query
+from engine.store.protocol import EventStore, Kept, Query
 from engine.store.recorder import Writer, recording
 from projections.board import Board
+from projections.fold import Change
 
 WRITER = Writer("host", "boot", 1, "test", "0")
 
@@ -43,6 +44,24 @@ class Counting(MemoryStore):
                 raise StorageFailed("the disk is gone.", remedy="find it.")
 
 
+class Watched(MemoryStore):
+    """Notes in which order projections are kept and dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+
+    async def drop_projection(self, name: str, version: int) -> None:
+        self.steps.append(f"drop {name} {version}")
+        await super().drop_projection(name, version)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
+        async with super().transaction() as transaction:
+            yield transaction
+        self.steps += [f"keep {kept.name} {kept.version}" for kept in transaction.kept]
+
+
 async def test_concurrent_commands_share_commits() -> None:
     store = Counting()
     async with recording(store, HandSetClock(), WRITER) as recorder:
@@ -67,6 +86,50 @@ async def test_an_intent_happens_once(store: EventStore) -> None:
         assert again.repeated
         assert again.records == first.records
         assert (await store.head()).pos == 2
+
+
+async def test_a_receipt_is_whole_however_many_events_it_has(store: EventStore) -> None:
+    events = [RunRegistered(run_id=f"r{n}", origin="test", state="NEW") for n in range(2500)]
+    large = Command("large", "runs", b"x", just(*events))
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        first = await recorder.submit(large)
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        again = await recorder.submit(large)
+    assert len(first.records) == 2500
+    assert again.records == first.records
+
+
+async def test_nothing_is_written_when_there_is_nothing_to_record(store: EventStore) -> None:
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        receipt = await recorder.submit(Command("none", "s", b"", just()))
+    assert receipt.records == ()
+    assert (await store.head()).pos == 0
+
+
+async def test_a_failing_commit_reaches_every_caller_of_its_batch() -> None:
+    store = Counting()
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        store.broken = True
+        pending = [recorder.enqueue(registers(f"r{n}")) for n in range(9)]
+        for one in pending:
+            with pytest.raises(StorageFailed):
+                await one.answer()
+
+
+async def test_a_new_version_of_a_projection_stands_before_the_old_one_goes() -> None:
+    store = Watched()
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        await recorder.submit(registers("a"))
+    point = (await store.projections())[0].checkpoint
+    async with store.transaction() as transaction:
+        await transaction.append([], [Kept("backlog", 0, [Change("k", "{}")], point)])
+    store.steps.clear()
+    await store.drop_projection("backlog", 1)
+    async with recording(store, HandSetClock(), WRITER):
+        pass
+    steps = store.steps
+    assert steps.index("keep backlog 1") < steps.index("drop backlog 0")
+    assert ("backlog", 0) not in {(p.name, p.version) for p in await store.projections()}
 
 
 async def test_each_writer_that_writes_opens_an_epoch(store: EventStore) -> None:

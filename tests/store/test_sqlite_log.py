@@ -260,16 +260,35 @@ async def test_a_schema_of_another_program_is_refused(log: Location, sql: str, s
 def test_every_migration_splits_into_whole_statements_and_back() -> None:
     numbers = [migration.number for migration in migrations()]
     assert numbers == list(range(1, len(numbers) + 1))
-    for migration in migrations():
-        with (
-            closing(sqlite3.connect(":memory:")) as whole,
-            closing(sqlite3.connect(":memory:")) as by_one,
-        ):
+    with (
+        closing(sqlite3.connect(":memory:")) as whole,
+        closing(sqlite3.connect(":memory:")) as by_one,
+    ):
+        for migration in migrations():
             whole.executescript(migration.sql)
             for statement in statements(migration.sql):
                 by_one.execute(statement)
             made = "SELECT sql FROM sqlite_schema ORDER BY name"
             assert by_one.execute(made).fetchall() == whole.execute(made).fetchall()
+
+
+async def test_a_log_of_an_older_schema_is_read_as_it_is_and_brought_up_by_its_writer(
+    log: Location, raw: sqlite3.Connection
+) -> None:
+    reader = await open_reader(log)
+    shapes = sorted(await reader.shapes())
+    await reader.close()
+    raw.executescript(
+        "DROP TABLE event_shapes; DROP TRIGGER events_new_shape;"
+        " DELETE FROM migrations WHERE number = 3;"
+    )
+    reader = await open_reader(log)
+    assert sorted(await reader.shapes()) == shapes
+    await reader.close()
+    writer = await open_writer(log, create=False)
+    assert raw.execute("SELECT count(*) FROM event_shapes").fetchone() == (len(shapes),)
+    assert sorted(await writer.shapes()) == shapes
+    await writer.close()
 
 
 async def test_a_locked_database_is_held_and_not_broken(

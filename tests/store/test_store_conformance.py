@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import AppendRefused, Fenced
 from engine.events import GENESIS, Head, Record, chain_hash
-from engine.store.protocol import EventStore, Kept, Query
+from engine.store.protocol import PAGE_ROWS, EventStore, Kept, Query
 from projections.fold import Change, Checkpoint
 
 
@@ -87,6 +87,45 @@ async def test_a_phase_has_at_most_one_open_attempt(store: EventStore) -> None:
     with pytest.raises(AppendRefused):
         await append(store, record(3, kind="attempt.finished", attempt="a"))
     await append(store, record(3, kind="attempt.started", attempt="b"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        record(3, command_id="c1"),
+        record(3, cause=3),
+        record(3, kind="attempt.started", attempt="a", phase="q"),
+        record(3, kind="attempt.finished", phase="never-started"),
+    ],
+    ids=["a key twice", "a cause that is not earlier", "an attempt twice", "nothing open"],
+)
+async def test_a_row_that_breaks_a_rule_of_the_log_is_refused(
+    store: EventStore, wrong: Record
+) -> None:
+    await append(store, record(1), record(2, kind="attempt.started", attempt="a"))
+    with pytest.raises(AppendRefused):
+        await append(store, wrong)
+    assert (await store.head()).pos == 2
+
+
+async def test_pages_follow_each_other_without_gap_or_overlap(store: EventStore) -> None:
+    count = PAGE_ROWS + 5
+    await append(store, *[record(pos) for pos in range(1, count + 1)])
+    first = await store.fold_rows(0, count)
+    second = await store.fold_rows(first[-1][0], count)
+    assert [row[0] for row in first + second] == list(range(1, count + 1))
+    page = await store.records(Query())
+    rest = await store.records(Query(), after=page[-1].pos)
+    assert [r.pos for r in page + rest] == list(range(1, count + 1))
+
+
+async def test_the_shapes_of_events_are_known_with_their_first_position(store: EventStore) -> None:
+    await append(store, record(1), record(2, kind="future.thing"), record(3, schema=2))
+    assert sorted(await store.shapes()) == [
+        ("future.thing", 1, 2),
+        ("usage.imported", 1, 1),
+        ("usage.imported", 2, 3),
+    ]
 
 
 async def test_a_transaction_that_raises_leaves_nothing(store: EventStore) -> None:

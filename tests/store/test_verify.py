@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from engine.events import COLUMNS, chain_hash
 from tests.program import runoff
 
 OUTCOMES = [
@@ -114,20 +115,53 @@ def test_a_changed_projection_is_named(log: Path) -> None:
     assert "S29: backlog differs" in found["violations"][0]["what"]
 
 
-def test_an_event_of_a_newer_program_stops_the_reader_at_its_position(log: Path) -> None:
-    tamper(log, "UPDATE events SET type='triage.run_pardoned' WHERE pos=40")
-    for arguments in (("verify", "--json"), ("run", "list"), ("identity",)):
+def newer(folder: Path) -> int:
+    """Append as a newer program would: an unknown event, and projections that are beyond it."""
+    connection = sqlite3.connect(folder / "b.db")
+    last = connection.execute("SELECT * FROM events ORDER BY pos DESC LIMIT 1").fetchone()
+    row = dict(zip(COLUMNS, last, strict=True))
+    row |= {"pos": row["pos"] + 1, "stream": "newer", "version": 1, "command_id": "newer"}
+    row |= {"idx": 0, "type": "triage.run_pardoned", "data": '{"type":"triage.run_pardoned"}'}
+    row |= {"cause": None, "session": None, "run": None, "phase": None, "attempt": None}
+    columns = tuple(row.values())[:-1]
+    row["hash"] = chain_hash(last[-1], columns)
+    marks = ",".join("?" * len(row))
+    connection.execute(f"INSERT INTO events VALUES ({marks})", tuple(row.values()))
+    connection.execute("UPDATE projections SET pos=?, hash=?", (row["pos"], row["hash"]))
+    connection.commit()
+    connection.close()
+    return int(row["pos"])
+
+
+def test_nobody_reads_past_or_appends_to_what_a_newer_program_wrote(log: Path) -> None:
+    pos = newer(log)
+    for arguments in (
+        ("verify", "--json"),
+        ("run", "list"),
+        ("identity",),
+        ("drain", "--", "true"),
+        ("run", "reinstate", "telemetry-collection-v4", "--why", "x"),
+        ("seed", "--run-id", "another"),
+    ):
         refused = runoff(log, *arguments)
-        if arguments[0] == "verify":
-            assert refused.returncode == 5
-            assert "position 40" in refused.stderr
+        assert refused.returncode == 5, arguments
+        assert f"position {pos}" in refused.stderr
+        assert "try: upgrade" in refused.stderr
         assert "Traceback" not in refused.stderr
+    connection = sqlite3.connect(log / "b.db")
+    assert connection.execute("SELECT max(pos) FROM events").fetchone() == (pos,)
+    connection.close()
+
+
+def test_the_raw_log_shows_what_cannot_be_read(log: Path) -> None:
+    pos = newer(log)
+    shown = runoff(log, "log", "show", "--at", str(pos), "--raw")
+    assert shown.returncode == 0, shown.stderr
+    assert "triage.run_pardoned" in shown.stdout
 
 
 def rechain(folder: Path) -> None:
     """Recompute every hash, as a forger with the source at hand would."""
-    from engine.events import COLUMNS, chain_hash  # noqa: PLC0415
-
     connection = sqlite3.connect(folder / "b.db")
     sql = f"SELECT {', '.join(COLUMNS[:-1])} FROM events ORDER BY pos"
     previous = bytes(32)
@@ -174,5 +208,7 @@ def test_a_reader_trusts_the_log_and_not_its_stored_projections(log: Path, damag
     after = runoff(log, "run", "list", "--json")
     assert after.stdout == before
     assert after.returncode == 0
-    assert runoff(log, "projection", "rebuild").returncode == 0
+    # Whoever writes next puts right what was damaged, without being asked to.
+    again = ("phase", "requeue", "telemetry-collection-v4-r2", "telemetry-p1-string-util")
+    assert runoff(log, *again, "--why", "test").returncode == 0
     assert runoff(log, "projection", "check").returncode == 0
