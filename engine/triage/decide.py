@@ -56,6 +56,7 @@ def situation_of(
         zero_streak_before=session.zero_streak,
         run_stopped=run.stopped_in(finished.session_id) is not None,
         fingerprint_stopped=seen is not None and seen.stopped_pos is not None,
+        session_stopping=session.status != "running",
     )
 
 

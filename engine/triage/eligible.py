@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from engine.events import Limits
 from engine.triage.policy import Policy
-from engine.triage.rules import reason_class
+from engine.triage.rules import JUDGED_ENDINGS, reason_class
 from projections.backlog import UNFINISHED, PhaseStanding
 from projections.run_triage import RunStanding
 
@@ -60,15 +60,16 @@ def phase_hindrance(phase: PhaseStanding, scope: Scope) -> PhaseHindrance | None
     policy = scope.policy
     if phase.open_attempt is not None:
         return "open"
+    tried_now = phase.last_session == scope.session_id and phase.last_ending in JUDGED_ENDINGS
     if scope.is_named_phase:
-        return None if is_unfinished(phase) else "done"
+        # Asked for once, attempted once, however it ends.
+        return ("tried_this_session" if tried_now else None) if is_unfinished(phase) else "done"
     if phase.state not in policy.drains:
         return "done" if not is_unfinished(phase) else "not_drained"
     if policy.attempts_per_phase_max and phase.attempts >= policy.attempts_per_phase_max:
         return "exhausted"
     if policy.orphans_per_phase_max and phase.orphans >= policy.orphans_per_phase_max:
         return "lost_too_often"
-    tried_now = phase.last_session == scope.session_id and phase.last_ending != "orphaned"
     if policy.once_per_session and tried_now:
         return "tried_this_session"
     return None

@@ -23,7 +23,7 @@ class Situation(NamedTuple):
 
     ``seen_before``: earlier attempts of the session with this fingerprint.
     ``timeouts_before``: of the run, in the session.  ``zero_streak_before``: finished attempts in
-    a row, up to this one, without yield.
+    a row, up to this one, without yield.  ``session_stopping``: it starts nothing more already.
     """
 
     ending: Ending
@@ -35,6 +35,7 @@ class Situation(NamedTuple):
     zero_streak_before: int = 0
     run_stopped: bool = False
     fingerprint_stopped: bool = False
+    session_stopping: bool = False
 
 
 class Ruling(NamedTuple):
@@ -133,7 +134,7 @@ def _times_out_too_often(situation: Situation, policy: Policy) -> bool:
 
 def _streak_ends(situation: Situation, policy: Policy) -> bool:
     limit = policy.consecutive_zero_yield_max
-    if not limit or situation.yield_events > 0:
+    if not limit or situation.yield_events > 0 or situation.session_stopping:
         return False
     return situation.zero_streak_before + 1 >= limit
 

@@ -141,6 +141,14 @@ def test_a_single_phase_is_attempted_because_a_person_asked(runoff: Runoff, tmp_
     assert groups == [("named",)]
 
 
+def test_a_named_phase_is_attempted_once_however_it_ends(runoff: Runoff) -> None:
+    runoff("seed")
+    where = ("--run-id", "telemetry-collection-v4", "--phase-id", "telemetry-p9-readme")
+    failed = runoff("drain", *where, "--json", "--", "false")
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout)["attempts"] == 1
+
+
 def test_a_stopped_session_goes_on_where_it_stopped(runoff: Runoff, tmp_path: Path) -> None:
     runoff("seed")
     outcomes = script(tmp_path, {"state": "COMPLETE", "rc": 0, "events": 1})

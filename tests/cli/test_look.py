@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.errors import WrongDatabase
+from engine.store.database import open_writer
+from engine.store.location import locate
 from tests.program import runoff
 
 HOSTILE = "\x1b[31mred\x1b[0m [bold]x[/bold] \u202egnp"
@@ -121,13 +129,41 @@ def test_an_unknown_id_is_refused_with_a_remedy(drained: Path, arguments: tuple[
     assert "Traceback" not in refused.stderr
 
 
-def test_an_empty_log_is_refused_unless_it_is_meant(drained: Path, tmp_path: Path) -> None:
-    from engine.errors import WrongDatabase  # noqa: PLC0415
+async def test_an_empty_log_is_refused_unless_it_is_meant(tmp_path: Path) -> None:
+    await (await open_writer(locate(f"sqlite:///{tmp_path}/b.db"), create=True)).close()
+    for arguments in (("run", "list"), ("why", "x"), ("drain", "--", "true"), ("identity",)):
+        refused = runoff(tmp_path, *arguments)
+        assert refused.returncode == WrongDatabase.exit_code, refused.stderr
+        assert "0 runs and 0 phases" in refused.stderr
+    for noun in (("run", "list"), ("identity",), ("drain", "--command", "true")):
+        assert runoff(tmp_path, *noun, "--allow-empty-db").returncode == 0
 
-    assert runoff(tmp_path, "seed").returncode == 0
+
+def test_a_missing_log_is_refused_and_not_made(tmp_path: Path) -> None:
     refused = runoff(tmp_path, "run", "list", database="missing.db")
     assert refused.returncode == WrongDatabase.exit_code
-    assert not (tmp_path / "missing.db").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_following_the_log_shows_what_is_appended_meanwhile(drained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(drained, tmp_path / "copy"))
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "engine", "log", "show", "--follow", "--type", "operator.*"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DATABASE_URL": f"sqlite:///{folder}/b.db"},
+    )
+    try:
+        assert runoff(folder, "run", "reinstate", RUN, "--why", "seen live").returncode == 0
+        assert follower.stdout is not None
+        assert "seen live" in follower.stdout.readline()
+        follower.send_signal(signal.SIGINT)
+        assert follower.wait(20) in (0, 130)
+    finally:
+        follower.kill()
+        follower.wait()
+        assert follower.stdout is not None
+        follower.stdout.close()
 
 
 def test_a_reinstated_run_is_sampled_again(tmp_path: Path) -> None:
