@@ -191,10 +191,12 @@ class Drain:
             with anyio.CancelScope(shield=True):
                 await self._close(started, assignment, outcome, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
-            # Another task failed.  Say so of this attempt while the log can still be written.
-            with anyio.CancelScope(shield=True), suppress(RunoffError):
-                ended = Report(ended="abandoned", duration_ms=0)
-                await self._close(started, assignment, ended, adopted=False)
+            # Another task failed.  The executor has ended this attempt: say so while the log can
+            # still be written.  The guardian of an adopted one goes on, and so it stays open.
+            if report is None:
+                with anyio.CancelScope(shield=True), suppress(RunoffError):
+                    ended = Report(ended="abandoned", duration_ms=0)
+                    await self._close(started, assignment, ended, adopted=False)
             raise
         finally:
             self._attended.discard(started.attempt_id)

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import selectors
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import UsageProblem
 from engine.executors.port import Assignment, Executor, PhaseSheet, Report, Spawned, Watch
 from engine.executors.scripted import NO_RULE, Rule, ScriptedExecutor, load_script
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "data" / "golden_decisions.json"
 HOUR_S = 3600.0
-
-
-class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps to the next deadline when all tasks wait."""
-
-    def __init__(self) -> None:
-        selector = selectors.DefaultSelector()
-        super().__init__(selector)
-        self._now_s = 0.0
-        poll = selector.select
-
-        def select(timeout: float | None = None) -> Any:
-            ready = poll(None if timeout is None else 0)
-            if not ready and timeout:
-                self._now_s += timeout
-            return ready
-
-        selector.select = select  # type: ignore[method-assign]
-
-    def time(self) -> float:
-        return self._now_s
 
 
 @pytest.fixture
