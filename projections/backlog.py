@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import assert_never, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -125,7 +125,7 @@ def _finished(state: PhaseStanding, event: AttemptFinished, pos: int) -> PhaseSt
     return replace(
         state,
         state=event.final_state,
-        attempts=state.attempts - unproved,
+        attempts=max(0, state.attempts - unproved),  # 0 when it was requeued meanwhile
         orphans=state.orphans + (event.ending == "orphaned"),
         open_attempt=None,
         reason=state.reason if unproved else event.error and event.error[:REASON_CHARS_MAX],
@@ -140,7 +140,7 @@ BACKLOG: Fold[PhaseStanding] = Fold(
     name="backlog",
     version=1,
     state=PhaseStanding,
-    handles=frozenset({PhaseRegistered, PhaseRequeued, AttemptStarted, AttemptFinished}),
+    handles=frozenset(get_args(Handled)),
     keys=_keys,
     apply=_apply,
 )

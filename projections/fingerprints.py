@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 from msgspec.structs import replace
 
@@ -67,7 +69,7 @@ FINGERPRINTS: Fold[FingerprintCount] = Fold(
     name="fingerprints",
     version=1,
     state=FingerprintCount,
-    handles=frozenset({FailureFingerprinted, FingerprintStopped}),
+    handles=frozenset(get_args(Handled)),
     keys=_keys,
     apply=_apply,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from typing import Literal, assert_never, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -160,17 +160,7 @@ RUN_TRIAGE: Fold[RunStanding] = Fold(
     name="run_triage",
     version=1,
     state=RunStanding,
-    handles=frozenset(
-        {
-            RunRegistered,
-            PhaseRegistered,
-            AttemptStarted,
-            AttemptFinished,
-            RunJudged,
-            RunStopped,
-            RunReinstated,
-        }
-    ),
+    handles=frozenset(get_args(Handled)),
     keys=_keys,
     apply=_apply,
 )

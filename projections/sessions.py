@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -150,18 +150,7 @@ SESSIONS: Fold[SessionStanding] = Fold(
     name="sessions",
     version=1,
     state=SessionStanding,
-    handles=frozenset(
-        {
-            PolicyAdopted,
-            SessionStarted,
-            SessionResumed,
-            SessionDraining,
-            SessionEnded,
-            AttemptStarted,
-            AttemptFinished,
-            BoundaryDetected,
-        }
-    ),
+    handles=frozenset(get_args(Handled)),
     keys=_keys,
     apply=_apply,
 )

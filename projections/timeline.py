@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import assert_never, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -75,7 +75,7 @@ TIMELINE: Fold[Minute] = Fold(
     name="timeline",
     version=1,
     state=Minute,
-    handles=frozenset({AttemptStarted, AttemptFinished, RunJudged, RunStopped, FingerprintStopped}),
+    handles=frozenset(get_args(Handled)),
     keys=_keys,
     apply=_apply,
 )

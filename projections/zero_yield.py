@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import assert_never, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -90,7 +90,7 @@ ZERO_YIELD: Fold[YieldCounts] = Fold(
     name="zero_yield",
     version=1,
     state=YieldCounts,
-    handles=frozenset({AttemptFinished, ZeroYieldExplained, BoundaryDetected, UsageImported}),
+    handles=frozenset(get_args(Handled)),
     keys=_keys,
     apply=_apply,
 )

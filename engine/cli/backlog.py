@@ -122,12 +122,14 @@ def import_(
 
     if not file.exists():
         raise UsageProblem(f"there is no file {file}.", remedy="check the path.")
-    read_legacy(file, Known())  # refuse a bad source before a database is touched
+    first = read_legacy(file, Known())  # refuse a bad source before a database is touched
 
     async def work() -> ImportFinished:
         async with writing(database, "import", create=True) as (location, recorder):
             known = await known_to(recorder)
-            found = await to_thread.run_sync(read_legacy, file, known)
+            found = first
+            if known != Known():
+                found = await to_thread.run_sync(read_legacy, file, known)
             if found.registrations:
                 await register(recorder, [*found.registrations, found.closing])
             await show_identity(location, recorder.store, recorder.board)

@@ -113,13 +113,12 @@ async def writing(
     lock = WriterLock(location.beside("lock"), f"runoff {program}")
     try:
         store = await open_writer(location, create=create)
-        if fresh:
-            click.echo(f"Started a new database at {location.path}.", err=True)
-            _set_aside(location.beside("anchors"), clock or SystemClock())
         try:
-            anchors = location.beside("anchors")
+            anchors, clock = location.beside("anchors"), clock or SystemClock()
+            if fresh:
+                click.echo(f"Started a new database at {location.path}.", err=True)
+                _set_aside(anchors, clock)
             await check_against(anchors, store)
-            clock = clock or SystemClock()
             async with recording(store, clock, _writer(program), anchors=anchors) as recorder:
                 yield location, recorder
         finally:

@@ -33,7 +33,7 @@ from engine.drain.loop import Drain, Stopping
 from engine.drain.recovery import open_attempts
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
-from engine.errors import UsageProblem
+from engine.errors import LimitReached, UsageProblem
 from engine.events import Limits, SessionEnd
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Executor
@@ -368,4 +368,5 @@ def _conclude(summary: Summary, request: Request, second_signal: int | None) -> 
         return 128 + second_signal
     if request.options["phase_id"] is not None:
         return 0 if summary.succeeded else 1
-    return 4 if summary.because in ENDED_WITH_WORK and summary.work_left else 0
+    stopped_short = summary.because in ENDED_WITH_WORK and summary.work_left
+    return LimitReached.exit_code if stopped_short else 0

@@ -11,7 +11,7 @@ from engine.audit.stored import differences
 from engine.audit.verify import Verification, verify as verify_log
 from engine.cli.context import banner, database_option, json_option, run_async
 from engine.cli.render import clean
-from engine.errors import LogUnreadable
+from engine.errors import AuditDifference, LogUnreadable
 from engine.store.boards import load_board
 from engine.store.database import check_file, open_reader
 from engine.store.identity import identify
@@ -54,7 +54,7 @@ def verify(
     except (LogUnreadable, AssertionError) as error:
         result.report(f"S3: the projections cannot be built: {error}", None)
     click.echo(_json(result) if as_json else _words(result))
-    ctx.exit(0 if result.ok else 6)
+    ctx.exit(0 if result.ok else AuditDifference.exit_code)
 
 
 def _json(result: Verification) -> str:
