@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -29,8 +30,9 @@ from engine.events import (
     event_type,
 )
 from engine.store.boards import seen_page
-from engine.store.command import Command, just
+from engine.store.command import Command, Decide, Draft, Moment
 from engine.store.recorder import Recorder
+from projections.board import Board
 
 _KNOWN_TYPES = frozenset(
     event_type(kind) for kind in (TierRegistered, PhaseRegistered, UsageImported, EstimateImported)
@@ -190,7 +192,17 @@ async def register(recorder: Recorder, groups: list[Registration]) -> None:
     for group in groups:
         request = "\n".join(encode(event) for event in group.events).encode()
         command_id = "reg_" + hashlib.sha256(group.key.encode()).hexdigest()[:32]
-        await recorder.submit(Command(command_id, group.stream, request, just(*group.events)))
+        await recorder.submit(Command(command_id, group.stream, request, _as_it_was(group)))
+
+
+def _as_it_was(group: Registration) -> Decide:
+    """Record a group; what its source dates is claimed to have occurred then."""
+
+    def decide(_board: Board, _moment: Moment) -> Iterator[Draft]:
+        for event in group.events:
+            yield Draft(event, occurred_us=getattr(event, "created_us", None))
+
+    return decide
 
 
 @click.command(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from engine.backlog.sample import write_sample
 from engine.errors import WrongDatabase
 from engine.store.database import open_writer
 from engine.store.location import locate
@@ -164,6 +165,16 @@ def test_following_the_log_shows_what_is_appended_meanwhile(drained: Path, tmp_p
         follower.wait()
         assert follower.stdout is not None
         follower.stdout.close()
+
+
+def test_what_a_source_dates_occurred_then_and_was_recorded_now(tmp_path: Path) -> None:
+    write_sample(tmp_path / "old.db")
+    assert runoff(tmp_path, "import", "old.db").returncode == 0
+    shown_log = runoff(tmp_path, "log", "show", "--type", "usage.imported", "--json").stdout
+    rows = [json.loads(line) for line in shown_log.splitlines()]
+    assert rows
+    for row in rows:
+        assert row["occurred_us"] == row["data"]["created_us"] < row["recorded_us"]
 
 
 def test_a_reinstated_run_is_sampled_again(tmp_path: Path) -> None:
