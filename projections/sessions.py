@@ -80,12 +80,22 @@ def _apply(state: SessionStanding | None, seen: Seen) -> SessionStanding:
     event = seen.event
     assert isinstance(event, Handled)
     state = state or SessionStanding(session_id=event.session_id)
-    state = replace(state, last_us=seen.recorded_us)
+    # These two begin a part; the last word of the part before them is still wanted.
     match event:
         case PolicyAdopted():
             return replace(state, policy=event.policy, policy_json=event.policy_json)
         case SessionStarted() | SessionResumed():
             return _begun(state, event, seen.recorded_us)
+        case _:
+            return _within(replace(state, last_us=seen.recorded_us), event)
+
+
+def _within(
+    state: SessionStanding,
+    event: SessionDraining | SessionEnded | AttemptStarted | AttemptFinished | BoundaryDetected,
+) -> SessionStanding:
+    """What happens inside a part of the session."""
+    match event:
         case SessionDraining():
             return replace(state, status="draining", because=event.because)
         case SessionEnded():
@@ -113,6 +123,7 @@ def _begun(
         limits=event.limits,
         started_us=state.started_us or now_us,
         part_started_us=now_us,
+        last_us=now_us,
         active_ms=state.active_ms + lost,
         parts=state.parts + 1,
         work_left=None,

@@ -59,7 +59,7 @@ class PartPlayer:
 def demo(directory: Path) -> None:
     """Import a sample backlog, drain it with real child processes, and explain the result.
 
-    Takes about twenty seconds and calls no model.
+    Takes about ten seconds and calls no model.
     """
     url = f"sqlite:///{_place(directory)}"
     with tempfile.TemporaryDirectory() as scratch, as_file(files("engine.demo")) as room:
