@@ -25,6 +25,7 @@ from engine.triage.policy import POLICIES, Policy
 
 WRITER = Writer("sim", "boot", 1, "sim", "0")
 TIMEOUT_S = 10
+NAMED_SHARE = 0.15
 START_US = 1_767_225_600_000_000
 
 
@@ -87,6 +88,7 @@ class Simulation:
         self.ids = IdMaker(self.clock.now_us, lambda: self.random.getrandbits(80))
         self.rules = rules(self.random)
         policy: Policy = self.random.choice(list(POLICIES.values()))
+        named = self.random.random() < NAMED_SHARE
         limits = Limits(
             batch_size=self.random.randint(3, 60),
             workers=self.random.randint(1, 8),
@@ -94,6 +96,8 @@ class Simulation:
             phase_timeout_ms=TIMEOUT_S * 1000,
             grace_ms=100,
             total_ms_max=self.random.choice([None, 30_000]),
+            run_id="run-0" if named else None,
+            phase_id="p0" if named else None,
         )
         self.scope = Scope(self.ids("ses"), policy, limits)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 _UNFINISHED = ("QUEUED", "EXECUTING", "FAILED")
 _DRAINED = ("QUEUED", "FAILED")
+_PROVED = ("succeeded", "failed", "timed_out", "broke")
 
 
 @dataclass(slots=True)
@@ -84,12 +85,12 @@ def _is_wanted(phase: Phase, session: Session) -> bool:
 def _is_left(phase: Phase, session: Session) -> bool:
     if phase.open:
         return False
+    tried = phase.last_session == session.name and phase.last_ending in _PROVED
     if session.is_named_phase:
-        return phase.state in _UNFINISHED
+        return phase.state in _UNFINISHED and not tried
     policy = session.policy
     attempts_max = policy.get("attempts_per_phase_max") or phase.proved + 1
     orphans_max = policy.get("orphans_per_phase_max") or phase.orphans + 1
-    tried = phase.last_session == session.name and phase.last_ending != "orphaned"
     return (
         phase.state in policy.get("drains", _DRAINED)
         and phase.proved < attempts_max

@@ -147,6 +147,7 @@ def test_a_named_phase_is_attempted_once_however_it_ends(runoff: Runoff) -> None
     failed = runoff("drain", *where, "--json", "--", "false")
     assert failed.returncode == 1
     assert json.loads(failed.stdout)["attempts"] == 1
+    assert runoff("verify").returncode == 0
 
 
 def test_a_stopped_session_goes_on_where_it_stopped(runoff: Runoff, tmp_path: Path) -> None:

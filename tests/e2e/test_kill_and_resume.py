@@ -33,6 +33,10 @@ def drain(folder: Path, name: str, *more: str) -> tuple[subprocess.Popen[bytes],
     return start(folder, *arguments, "--", sys.executable, "-c", CHILD, output=output), output
 
 
+def verified(folder: Path) -> bool:
+    return start(folder, "verify", output=folder / "verified").wait(60) == 0
+
+
 def test_a_killed_drain_resumes_without_loss_or_double_execution(tmp_path: Path) -> None:
     assert start(tmp_path, "seed", "--repeat", "2", output=tmp_path / "seed").wait(60) == 0
     process, first = drain(tmp_path, "first")
@@ -56,6 +60,7 @@ def test_a_killed_drain_resumes_without_loss_or_double_execution(tmp_path: Path)
     ).fetchone()
     assert done == (20, 20)
     connection.close()
+    assert verified(tmp_path), (tmp_path / "verified").read_text()
 
 
 def test_a_second_drain_is_refused_and_told_who_holds_the_log(tmp_path: Path) -> None:
@@ -68,6 +73,7 @@ def test_a_second_drain_is_refused_and_told_who_holds_the_log(tmp_path: Path) ->
     assert f"pid {process.pid}" in (tmp_path / "err.txt").read_text()
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+    assert verified(tmp_path), (tmp_path / "verified").read_text()
 
 
 def test_two_signals_abandon_what_runs(tmp_path: Path) -> None:
@@ -87,3 +93,4 @@ def test_two_signals_abandon_what_runs(tmp_path: Path) -> None:
     ).fetchall()
     connection.close()
     assert endings == [("abandoned",)]
+    assert verified(tmp_path), (tmp_path / "verified").read_text()
