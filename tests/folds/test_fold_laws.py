@@ -40,7 +40,8 @@ def folded(fold: Fold[Any], events: list[Seen], rows: list[tuple[str, str]]) -> 
 async def test_a_fold_may_be_cut_anywhere(name: str, seed: int) -> None:
     fold, events = FOLDS[name], await history(seed)
     whole = sorted(folded(fold, events, []).rows())
-    for cut in random.Random(seed).sample(range(len(events) + 1), 20):
+    cuts = range(len(events) + 1)
+    for cut in random.Random(seed).sample(cuts, min(20, len(cuts))):
         stored = sorted(folded(fold, events[:cut], []).rows())
         assert sorted(folded(fold, events[cut:], stored).rows()) == whole
 
