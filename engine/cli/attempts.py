@@ -10,6 +10,7 @@ import msgspec
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
 from engine.cli.log import pages, record_words, when
+from engine.cli.moment import at_option
 from engine.cli.render import asked, clean, print_json, table
 from engine.errors import UsageProblem
 from engine.events import AttemptFinished, AttemptStarted, Ending, Record, decode
@@ -49,6 +50,7 @@ def attempt() -> None:
 
 
 @attempt.command("list")
+@at_option
 @click.option("--session", metavar="ID", help="Only of this session.")
 @click.option("--run", metavar="ID", help="Only of this run.")
 @click.option("--phase", metavar="ID", help="Only of phases of this id.")
@@ -69,9 +71,10 @@ def attempt_list(limit: int, **options: Any) -> None:
     )
 
     async def work() -> list[AttemptRow]:
-        allow = options["allow_empty_db"]
-        async with reading(options["database"], allow_empty=allow) as (_, store, _board):
-            return await newest_attempts(store, query, limit)
+        allow, at = options["allow_empty_db"], options["at"]
+        async with reading(options["database"], allow_empty=allow, at=at) as (_, store, board):
+            bounded = msgspec.structs.replace(query, until=board.head.pos)
+            return await newest_attempts(store, bounded, limit)
 
     rows = run_async(work)
     if options["as_json"]:
@@ -138,6 +141,7 @@ def _row(
 
 @attempt.command("show")
 @click.argument("attempt_id", metavar="ATTEMPT")
+@at_option
 @database_option
 @allow_empty_option
 @json_option
@@ -146,8 +150,8 @@ def attempt_show(attempt_id: str, **options: Any) -> None:
     query = Query(attempt=asked(attempt_id, "ATTEMPT"))
 
     async def work() -> list[Record]:
-        allow = options["allow_empty_db"]
-        async with reading(options["database"], allow_empty=allow) as (_, store, board):
+        allow, at = options["allow_empty_db"], options["at"]
+        async with reading(options["database"], allow_empty=allow, at=at) as (_, store, board):
             return [record async for record in pages(store, query, 0, board.head.pos)]
 
     records = run_async(work)

@@ -82,7 +82,7 @@ def seed(
 
     async def work() -> int:
         async with writing(database, "seed", create=True) as (location, recorder):
-            await show_identity(location, recorder.store, recorder.board)
+            show_identity(location, recorder.board)
             refuse_known_runs(groups, await known_to(recorder))
             await register(recorder, groups)
             return recorder.head.pos
@@ -134,7 +134,7 @@ def import_(
                 found = await to_thread.run_sync(read_legacy, file, known)
             if found.registrations:
                 await register(recorder, [*found.registrations, found.closing])
-            await show_identity(location, recorder.store, recorder.board)
+            show_identity(location, recorder.board)
             return found.finished
 
     finished = run_async(work)

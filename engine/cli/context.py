@@ -14,6 +14,7 @@ import anyio
 import click
 
 from engine import __version__
+from engine.cli.moment import Moment, place_of
 from engine.clock import Clock, SystemClock
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import WrongDatabase
@@ -25,7 +26,6 @@ from engine.store.database import is_missing, open_reader, open_writer
 from engine.store.identity import Identity, identify
 from engine.store.location import Location, locate
 from engine.store.lock import WriterLock
-from engine.store.protocol import LogReader
 from engine.store.recorder import Recorder, Writer, recording
 from engine.store.sqlite import SqliteStore
 from projections.board import Board
@@ -77,18 +77,30 @@ def banner(identity: Identity) -> None:
 
 @asynccontextmanager
 async def reading(
-    url: str | None, *, allow_empty: bool, guarded: bool = True, quiet: bool = False
+    url: str | None,
+    *,
+    allow_empty: bool,
+    guarded: bool = True,
+    quiet: bool = False,
+    at: Moment | None = None,
 ) -> AsyncGenerator[tuple[Location, SqliteStore, Board], None]:
-    """Open for reading, with banner and guardrail; the board stands at the head."""
+    """Open for reading, with banner and guardrail; the board stands at the head, or at ``at``.
+
+    Banner and guardrail speak of the head in any case: they say which database this is.
+    """
     location = locate(url)
     store = await open_reader(location)
     try:
         board = await load_board(store)
-        identity = await identify(location, store, board)
+        identity = identify(location, board)
         if not quiet:
             banner(identity)
         if guarded:
             refuse_empty(identity, allow_empty=allow_empty)
+        if at is not None:
+            place = await place_of(store, at)
+            click.echo(f"as of {place.words()}", err=True)
+            board = await load_board(store, place.pos)
         yield location, store, board
     finally:
         await store.close()
@@ -139,8 +151,8 @@ def _writer(program: str) -> Writer:
     return Writer(socket.gethostname(), boot_id(), os.getpid(), program, __version__)
 
 
-async def show_identity(location: Location, store: LogReader, board: Board) -> Identity:
+def show_identity(location: Location, board: Board) -> Identity:
     """Identify, show the banner, and hand the identity back."""
-    identity = await identify(location, store, board)
+    identity = identify(location, board)
     banner(identity)
     return identity

@@ -86,7 +86,7 @@ async def _run(url: str, source: Path, agent: Path) -> tuple[Summary, str]:
     async with writing(url, "demo", create=True) as (place, recorder):
         found = read_legacy(source, await known_to(recorder))
         await register(recorder, [*found.registrations, found.closing])
-        await show_identity(place, recorder.store, recorder.board)
+        show_identity(place, recorder.board)
         clock = SystemClock()
         scope = Scope(ids()("ses"), policy_named("default"), _limits())
         with Live(recorder, scope, ack_lines=False) as live:

@@ -278,7 +278,7 @@ class _Session:
         virtual = self._options["virtual_time"]
         clock = VirtualClock() if virtual else SystemClock()
         async with writing(self._options["database"], "drain", clock=clock) as (place, recorder):
-            identity = await show_identity(place, recorder.store, recorder.board)
+            identity = show_identity(place, recorder.board)
             if self._options["phase_id"] is None:
                 refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
             scope = _scope(self._request, recorder.board, ids(clock)("ses"))

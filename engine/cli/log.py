@@ -14,6 +14,7 @@ import msgspec
 
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
+from engine.cli.moment import POS_MAX, moment, place_of
 from engine.cli.render import as_json as to_json, asked, clean
 from engine.cli.words import in_words
 from engine.errors import UsageProblem
@@ -25,7 +26,6 @@ from engine.store.protocol import PAGE_ROWS, LogReader, Query
 
 POLL_S = 0.2
 WORDS_CHARS = 160
-POS_MAX = 2**63 - 1
 _Position = click.IntRange(0, POS_MAX)
 
 
@@ -44,6 +44,7 @@ def log() -> None:
 @click.option("--type", "types", multiple=True, metavar="GLOB", help="Such as 'attempt.*'.")
 @click.option("--after", type=_Position, help="Only beyond this position, oldest first.")
 @click.option("--at", type=click.IntRange(1, POS_MAX), help="Only this position.")
+@click.option("--until", type=moment, metavar="POSITION|TIME", help="Nothing beyond then.")
 @click.option("--limit", type=click.IntRange(1, POS_MAX), default=50, show_default=True)
 @click.option("--follow", is_flag=True, help="Go on as the log grows, until interrupted.")
 @click.option("--raw", is_flag=True, help="Stored bytes instead of words, unread.")
@@ -56,10 +57,13 @@ def show(database: str | None, **options: Any) -> None:
       runoff log --follow
       runoff log show --run RUN --type 'attempt.*' --type 'triage.*'
       runoff log show --after 0 --limit 1000000 --json
+      runoff log show --until -2h
     """  # noqa: D301
     query = _query(options)
     if options["at"] is not None and (options["follow"] or options["after"] is not None):
         raise UsageProblem("--at shows one event.", remedy="leave out --follow and --after.")
+    if options["until"] is not None and (options["follow"] or options["at"] is not None):
+        raise UsageProblem("--until ends a list.", remedy="leave out --follow and --at.")
 
     async def work() -> None:
         async with _opened(database, options) as store:
@@ -120,7 +124,8 @@ async def _print_one(store: LogReader, options: dict[str, Any]) -> None:
 
 
 async def _print_many(store: LogReader, query: Query, options: dict[str, Any]) -> None:
-    end, after, limit = (await store.head()).pos, options["after"], options["limit"]
+    after, until, limit = options["after"], options["until"], options["limit"]
+    end = (await store.head() if until is None else await place_of(store, until)).pos
     if after is None:
         newest = msgspec.structs.replace(query, newest_first=True, until=end)
         for record in reversed(await store.records(newest, limit=limit)):

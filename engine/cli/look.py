@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import click
@@ -23,11 +24,14 @@ from engine.cli.context import (
 )
 from engine.cli.groups import DefaultGroup
 from engine.cli.log import record_words
+from engine.cli.moment import at_option
 from engine.cli.render import asked, clean, fields, print_json, table
 from engine.errors import UsageProblem
 from engine.events import AnyEvent, PhaseRequeued, RunReinstated
 from engine.store.command import Command, just
+from engine.store.location import Location
 from engine.store.protocol import LogReader, Query
+from engine.store.sqlite import SqliteStore
 from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.fold import join
@@ -53,16 +57,26 @@ def _common(function: F) -> F:
     return database_option(allow_empty_option(json_option(function)))
 
 
+def _looking(function: F) -> F:
+    return _common(at_option(function))
+
+
 def _why_options(function: F) -> F:
     by = click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
     why = click.option("--why", required=True, metavar="TEXT", help="Your reason, for the log.")
     return why(by(function))
 
 
+def _opened(
+    options: dict[str, Any],
+) -> AbstractAsyncContextManager[tuple[Location, SqliteStore, Board]]:
+    allow, at = options["allow_empty_db"], options["at"]
+    return reading(options["database"], allow_empty=allow, at=at)
+
+
 def _board(options: dict[str, Any], look: Callable[[Board], T]) -> T:
     async def work() -> T:
-        allow = options["allow_empty_db"]
-        async with reading(options["database"], allow_empty=allow) as (_, _store, board):
+        async with _opened(options) as (_, _store, board):
             return look(board)
 
     return run_async(work)
@@ -107,7 +121,7 @@ def run() -> None:
 
 @run.command("list")
 @_limit_option
-@_common
+@_looking
 def run_list(limit: int | None, **options: Any) -> None:
     """Every run: standing, phases, attempts and what they came to."""
     found = _board(
@@ -127,13 +141,12 @@ class _RunLook(msgspec.Struct):
 
 @run.command("show")
 @click.argument("run_id", metavar="RUN")
-@_common
+@_looking
 def run_show(run_id: str, **options: Any) -> None:
     """One run in full: its standing, the verdict with its reason, and its phases."""
 
     async def work() -> _RunLook:
-        allow = options["allow_empty_db"]
-        async with reading(options["database"], allow_empty=allow) as (_, store, board):
+        async with _opened(options) as (_, store, board):
             state = _known(board.runs.get(run_id), "run", run_id)
             phases = _phases(board, run_id)
             verdict = await _sentence(store, state.verdict_pos)
@@ -186,7 +199,7 @@ def phase() -> None:
 @phase.command("list")
 @click.option("--run", "run_id", metavar="ID", help="Only of this run.")
 @_limit_option
-@_common
+@_looking
 def phase_list(run_id: str | None, limit: int | None, **options: Any) -> None:
     """Every phase: state, place, attempts and the last failure."""
 
@@ -201,7 +214,7 @@ def phase_list(run_id: str | None, limit: int | None, **options: Any) -> None:
 @phase.command("show")
 @click.argument("run_id", metavar="RUN")
 @click.argument("phase_id", metavar="PHASE")
-@_common
+@_looking
 def phase_show(run_id: str, phase_id: str, **options: Any) -> None:
     """One phase in full."""
     key = join(run_id, phase_id)
@@ -244,7 +257,7 @@ def _say(
 
     async def work() -> AnyEvent:
         async with writing(options["database"], "operator") as (location, recorder):
-            identity = await show_identity(location, recorder.store, recorder.board)
+            identity = show_identity(location, recorder.board)
             refuse_empty(identity, allow_empty=options["allow_empty_db"])
             event = decided(recorder.board)
             request, stream = msgspec.json.encode(event), f"operator/{run_id}"
@@ -263,7 +276,7 @@ def session() -> None:
 
 @session.command("list")
 @_limit_option
-@_common
+@_looking
 def session_list(limit: int | None, **options: Any) -> None:
     """Every session and what it came to."""
     found = _board(options, lambda board: sorted(board.sessions.values(), key=_begun)[:limit])
@@ -272,7 +285,7 @@ def session_list(limit: int | None, **options: Any) -> None:
 
 @session.command("show")
 @click.argument("session_id", metavar="SESSION")
-@_common
+@_looking
 def session_show(session_id: str, **options: Any) -> None:
     """One session in full: limits, policy, counts, and why attempts had no usage."""
 

@@ -75,7 +75,7 @@ def check(database: str | None, *, allow_empty_db: bool, as_json: bool) -> None:
 async def _guarded(location: Location, store: LogReader, *, allow_empty: bool) -> None:
     """Banner and guardrail, if the stored rows that they are read from can be read at all."""
     try:
-        identity = await show_identity(location, store, await load_board(store))
+        identity = show_identity(location, await load_board(store))
     except UnknownEvent:
         raise  # a newer program's log: nothing here may touch it
     except (LogUnreadable, msgspec.MsgspecError):

@@ -43,7 +43,7 @@ def verify(
         try:
             # Rows that cannot be read are a difference to report below, not a reason to stop.
             with suppress(msgspec.MsgspecError):
-                banner(await identify(location, store, await load_board(store)))
+                banner(identify(location, await load_board(store)))
             for difference in await differences(store):
                 result.report(*difference)
         finally:

@@ -7,12 +7,14 @@ import msgspec
 
 from engine.audit.why import explain, explanation
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
+from engine.cli.moment import Moment, at_option
 from engine.cli.render import asked, clean
 
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.argument("phase_id", metavar="[PHASE]", required=False)
+@at_option
 @database_option
 @allow_empty_option
 @json_option
@@ -21,6 +23,7 @@ def why(
     phase_id: str | None,
     database: str | None,
     *,
+    at: Moment | None,
     allow_empty_db: bool,
     as_json: bool,
 ) -> None:
@@ -31,12 +34,13 @@ def why(
       runoff why RUN
       runoff why RUN PHASE
       runoff why RUN/PHASE
+      runoff why RUN --at 2026-11-26T03:00:00Z
     """  # noqa: D301
     asked(run_id, "RUN")
     asked(phase_id or "", "PHASE")
 
     async def work() -> str:
-        async with reading(database, allow_empty=allow_empty_db) as (_, store, board):
+        async with reading(database, allow_empty=allow_empty_db, at=at) as (_, store, board):
             run, phase = run_id, phase_id
             if phase is None and board.runs.get(run) is None and "/" in run:
                 run, _, phase = run.rpartition("/")

@@ -9,13 +9,12 @@ from pathlib import Path
 import msgspec
 
 from engine.store.location import Location
-from engine.store.protocol import LogReader
 from projections.board import Board
 from projections.zero_yield import TOTAL, YieldCounts
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """A database's identity; ``head`` is its last position, ``digest`` the chain hash there.
+    """A database's identity as of ``head``, its last position; ``digest`` is the hash there.
 
     ``modified``: of the file or its write-ahead log, whichever is newer, ISO 8601 in UTC.
     """
@@ -43,10 +42,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def identify(location: Location, reader: LogReader, board: Board) -> Identity:
-    """The identity of the log that ``board`` stands at the head of."""
+def identify(location: Location, board: Board) -> Identity:
+    """The identity of the log up to where ``board`` stands."""
     counts = board.zero_yield.get(TOTAL) or YieldCounts()
-    head = await reader.head()
     states = Counter(phase.state for phase in board.backlog.values())
     return Identity(
         url=location.url,
@@ -56,9 +54,9 @@ async def identify(location: Location, reader: LogReader, board: Board) -> Ident
         phases=len(board.backlog),
         phases_by_state=dict(sorted(states.items())),
         usage_events=counts.usage_recorded + counts.usage_imported,
-        events=head.pos,
-        head=head.pos,
-        digest=head.hash.hex(),
+        events=board.head.pos,
+        head=board.head.pos,
+        digest=board.head.hash.hex(),
     )
 
 
