@@ -83,6 +83,7 @@ def return_code(outcome: Outcome) -> int | None:
 def error_text(outcome: Outcome) -> str | None:
     """The failure in the original's words: the stored reason, else built from code and output.
 
+    It read the reason from the phase's row, so one that the child left as it was counts too.
     The original wrote the log file's absolute path into the text; its directory is cut here,
     because the fingerprint reduces any path to one word.
     """
@@ -90,7 +91,7 @@ def error_text(outcome: Outcome) -> str | None:
         return None
     if outcome.ended == "timed_out":
         return _TIMEOUT_TEXT
-    return outcome.reason or _error_from_output(outcome)
+    return outcome.reason or outcome.stored_reason or _error_from_output(outcome)
 
 
 def _error_from_output(outcome: Outcome) -> str:

@@ -30,7 +30,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a detector may read about a finished attempt.
 
     ``reason`` is the child's own word for its failure, ``declared`` a limit that it reported
-    itself.  ``stdout`` and ``stderr`` are decoded windows of what it printed.
+    itself.  ``stored_reason`` was the phase's before, and it did not touch it: an older failure's,
+    which only the original took for its own.  ``stdout`` and ``stderr`` are decoded windows of
+    what it printed.
     """
 
     ended: Ended
@@ -39,6 +41,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     signal: int | None = None
     reason: str | None = None
+    stored_reason: str | None = None
     stdout: str = ""
     stderr: str = ""
     yield_events: int = 0

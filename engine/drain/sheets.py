@@ -10,6 +10,7 @@ from engine.executors.port import Assignment, PhaseSheet
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.eligible import Scope
+from projections.backlog import REASON_CHARS_MAX
 from projections.fold import join
 
 
@@ -52,9 +53,15 @@ def _sheet(registered: PhaseRegistered, started: AttemptStarted, reason: str | N
         read_only_context=registered.read_only_context,
         scope=_raw_json(registered.scope_json),
         attempt=started.number,
-        last_failure_reason=reason,
+        last_failure_reason=_whole_reason(registered, reason),
         budget_tokens=registered.incident_token_cap,
     )
+
+
+def _whole_reason(registered: PhaseRegistered, known: str | None) -> str | None:
+    """The whole of a reason that the backlog's source gave; the board keeps its start."""
+    whole = registered.last_failure_reason
+    return whole if whole and whole[:REASON_CHARS_MAX] == known else known
 
 
 def _raw_json(text: str | None) -> msgspec.Raw | None:

@@ -139,7 +139,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ``abandoned`` when we were told to stop it, ``lost`` when its guardian vanished without an
     outcome.  ``claimed_success`` is what the child's result file says, None without one;
     ``final_state`` likewise.  ``reason`` is the child's own word for a failure.
-    ``wipes_reason`` is true when a script says that the stored reason is cleared.
+    ``clears_reason``: it wiped the failure reason that was stored before, as a script may say.
     """
 
     ended: Literal["exited", "timed_out", "abandoned", "lost"]
@@ -149,6 +149,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     claimed_success: bool | None = None
     final_state: PhaseState | None = None
     reason: str | None = None
+    clears_reason: bool = False
     telemetry: Telemetry = Telemetry()
     declared: Declared | None = None
     stdout: Output = Output()

@@ -49,7 +49,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     shows as 247; ``state`` is where the phase then stands, COMPLETE or FAILED by ``rc`` unless
     given.  ``events`` usage records without numbers, or those of ``usage``, and both texts are
     written first, then ``sleep`` seconds pass; a sleep beyond the deadline is a real timeout.
-    ``{run}`` and ``{phase}`` in ``reason`` are replaced.
+    ``{run}`` and ``{phase}`` in ``reason`` are replaced; null clears the reason that the phase had
+    before, and without the key that one stays.
     """
 
     run: str = "*"
@@ -57,7 +58,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     attempt: Annotated[int, msgspec.Meta(ge=1)] | None = None
     state: PhaseState | None = None
     rc: Annotated[int, msgspec.Meta(ge=-255, le=255)] = 0
-    reason: str | None = None
+    reason: str | msgspec.UnsetType | None = msgspec.UNSET
     events: Annotated[int, msgspec.Meta(ge=0, le=USAGE_RECORDS_MAX)] = 0
     stdout: str = ""
     stderr: str = ""
@@ -122,7 +123,7 @@ async def _played(
 
 def _concluded(written: Report, rule: Rule, sheet: PhaseSheet) -> Report:
     state: PhaseState = rule.state or ("FAILED" if rule.rc else "COMPLETE")
-    reason = rule.reason
+    reason = rule.reason or None
     if reason is not None:
         reason = reason.replace("{run}", sheet.run_id).replace("{phase}", sheet.phase_id)
     return msgspec.structs.replace(
@@ -131,6 +132,7 @@ def _concluded(written: Report, rule: Rule, sheet: PhaseSheet) -> Report:
         claimed_success=state == "COMPLETE",
         final_state=state,
         reason=reason,
+        clears_reason=rule.reason is not msgspec.UNSET and reason is None,
     )
 
 

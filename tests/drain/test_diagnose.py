@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.detect import detectors
 from engine.drain.diagnose import Diagnosis, diagnose
 from engine.events import BoundaryDetected, ZeroYieldExplained
 from engine.executors.port import Assignment, Output, PhaseSheet, Report, Telemetry, Usage
 from engine.store.blobs import Blobs
-from engine.triage.policy import policy_named
+from engine.triage.policy import Policy, policy_named
 
 SHEET = PhaseSheet(
     run_id="r", tier_id="T", phase_id="p", phase_index=0, name="", state="QUEUED", attempt=1
@@ -24,12 +25,14 @@ ASSIGNMENT = Assignment(
 def of(
     report: Report | Exception,
     *,
-    policy: str = "default",
+    policy: str | Policy = "default",
+    sheet: PhaseSheet = SHEET,
     adopted: bool = False,
     blobs: Blobs | None = None,
 ) -> Diagnosis:
-    chosen = policy_named(policy)
-    return diagnose(report, ASSIGNMENT, chosen, detectors(chosen.detectors), blobs, adopted=adopted)
+    chosen = policy_named(policy) if isinstance(policy, str) else policy
+    found = detectors(chosen.detectors)
+    return diagnose(report, replace(ASSIGNMENT, sheet=sheet), chosen, found, blobs, adopted=adopted)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,43 @@ def test_only_an_attempt_of_a_dead_engine_is_orphaned() -> None:
 def test_the_original_took_exit_code_143_for_a_timeout() -> None:
     report = Report(ended="exited", duration_ms=1, exit_code=143)
     assert of(report, policy="classic").finished.ending == "timed_out"
+
+
+def test_what_the_original_took_for_success_is_no_timeout() -> None:
+    report = Report(ended="exited", duration_ms=1, exit_code=143, final_state="COMPLETE")
+    assert of(report, policy="classic").finished.ending == "succeeded"
+
+
+def test_a_signal_is_a_negative_code_to_a_policy_that_knows_timeouts_by_code() -> None:
+    policy = replace(policy_named("classic"), timeout_exit_codes=(-1, 143))
+    hung_up = Report(ended="exited", duration_ms=1, signal=1)
+    killed = Report(ended="exited", duration_ms=1, signal=9)
+    assert of(hung_up, policy=policy).finished.ending == "timed_out"
+    assert of(killed, policy=policy).finished.ending == "failed"
+
+
+@pytest.mark.parametrize(
+    ("report", "policy", "error"),
+    [
+        (Report(ended="exited", duration_ms=1, exit_code=2), "classic", "Patch failed before"),
+        (
+            Report(ended="exited", duration_ms=1, exit_code=2),
+            "default",
+            "exit code 2 without a word",
+        ),
+        (
+            Report(ended="exited", duration_ms=1, exit_code=2, clears_reason=True),
+            "classic",
+            "subprocess exit 2 (stderr: /logs/r__p.stderr.txt)",
+        ),
+        (Report(ended="exited", duration_ms=1, exit_code=2, reason="new"), "classic", "new"),
+    ],
+)
+def test_only_the_original_took_an_older_reason_for_its_own(
+    report: Report, policy: str, error: str
+) -> None:
+    sheet = replace(SHEET, last_failure_reason="Patch failed before")
+    assert of(report, policy=policy, sheet=sheet).finished.error == error
 
 
 def test_an_attempt_without_usage_has_one_reason_and_one_with_usage_none() -> None:

@@ -91,6 +91,17 @@ async def test_a_rule_says_state_reason_and_output() -> None:
     assert report.stderr.total_bytes == 2
 
 
+async def test_only_a_rule_with_an_empty_reason_clears_the_one_before() -> None:
+    for rule, reason, clears in [
+        (Rule(rc=1), None, False),
+        (Rule(rc=1, reason=None), None, True),
+        (Rule(rc=1, reason=""), None, True),
+        (Rule(rc=1, reason="new"), "new", False),
+    ]:
+        report = await play([rule], assigned())
+        assert (report.reason, report.clears_reason) == (reason, clears)
+
+
 async def test_the_code_alone_tells_the_state() -> None:
     done = await play([Rule()], assigned())
     failed = await play([Rule(rc=1)], assigned())
