@@ -27,6 +27,7 @@ from engine.cli.context import (
     writing,
 )
 from engine.cli.live import Live, summary_words
+from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
 from engine.drain.dry import planned
 from engine.drain.loop import Drain, Stopping
@@ -43,7 +44,7 @@ from engine.store.blobs import Blobs
 from engine.store.location import Location
 from engine.store.recorder import Recorder
 from engine.triage.eligible import Scope
-from engine.triage.policy import POLICIES, Policy, policy_from_json, policy_named
+from engine.triage.policy import POLICIES, Policy, policy_from_json
 from projections.board import Board
 from projections.fold import join
 from projections.sessions import SessionStanding
@@ -76,7 +77,9 @@ class Request(NamedTuple):
 @click.option("--skip-run-prefix", multiple=True, metavar="PREFIX", help="Repeatable.")
 @click.option("--run-id", metavar="ID", help="Only this run.")
 @click.option("--phase-id", metavar="ID", help="With --run-id: only this phase, whatever its run.")
-@click.option("--policy", "policy_name", default="default", help=f"One of {', '.join(POLICIES)}.")
+@click.option(
+    "--policy", "policy_name", default="default", help=f"{', '.join(POLICIES)}, or a FILE.toml."
+)
 @click.option("--ignore-order", is_flag=True, help="Let phases of a tier go in any order.")
 @click.option("--executor", type=click.Choice(["command", "scripted"]), help="[default: by use]")
 @click.option("--command", "command_line", metavar="TEXT", help="The program, as one text.")
@@ -135,7 +138,7 @@ def _check(request: Request) -> None:
         )
     if options["virtual_time"] and not options["script"]:
         raise UsageProblem("--virtual-time needs a script.", remedy="give --script FILE.")
-    policy_named(options["policy_name"])
+    policy_of(options["policy_name"])
 
 
 def _executor(request: Request) -> Callable[[Location], Executor]:
@@ -242,12 +245,12 @@ def _resumable(board: Board) -> SessionStanding:
 
 def _scope(request: Request, board: Board, new_id: str) -> Scope:
     if not request.options["resume"]:
-        policy = _policy(request, policy_named(request.options["policy_name"]))
+        policy = _policy(request, policy_of(request.options["policy_name"]))
         return Scope(new_id, policy, _limits(request, None))
     session = _resumable(board)
     base = policy_from_json(session.policy_json)
     if "policy_name" in request.given:
-        base = policy_named(request.options["policy_name"])
+        base = policy_of(request.options["policy_name"])
     return Scope(session.session_id, _policy(request, base), _limits(request, session.limits))
 
 

@@ -29,6 +29,7 @@ VERBS: Mapping[str, Verb] = {
     "phase": Verb("engine.cli.look:phase", "Look at phases; requeue one."),
     "attempt": Verb("engine.cli.look:attempt", "Look at attempts."),
     "session": Verb("engine.cli.look:session", "Look at drain sessions."),
+    "policy": Verb("engine.cli.policy:policy", "List, show, check and compare policies."),
     "log": Verb("engine.cli.log:log", "Read the log itself."),
     "why": Verb("engine.cli.why:why", "Say why a run or phase stands where it stands."),
     "identity": Verb("engine.cli.identity:identity", "Say which database this is."),

@@ -1,0 +1,248 @@
+"""Policies of one's own: what is read, what is refused, and that nothing gets lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import example, given, strategies as st
+from msgspec import inspect
+from msgspec.structs import replace
+
+from engine.errors import UsageProblem
+from engine.triage.policy import POLICIES, Policy
+from engine.triage.policy_compare import differences, warnings_of
+from engine.triage.policy_fields import FIELDS, expected_of, may_be_none
+from engine.triage.policy_file import (
+    CONTRADICTIONS,
+    EXACT_MAX,
+    policy_from_toml,
+    setting_from,
+    with_changes,
+)
+from engine.triage.policy_toml import own_name, policy_toml, value_in_toml
+from engine.triage.policy_words import POLICY_WORDS, words_of
+
+DEFAULT = POLICIES["default"]
+HEAD = 'name = "mine"\nversion = 2\n'
+SETTINGS = [name for name in FIELDS if name not in {"name", "version", "why"}]
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+NUMBERS = st.integers(1, 255) | st.integers(1, EXACT_MAX)
+
+
+def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
+    """Values of a field's own type, whatever fields Policy will have."""
+    match kind:
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.IntType():
+            return NUMBERS
+        case inspect.FloatType():
+            return st.floats(1e-6, 1e9)
+        case inspect.StrType():
+            return TEXTS
+        case inspect.NoneType():
+            return st.none()
+        case inspect.LiteralType(values=literals):
+            return st.sampled_from(literals)
+        case inspect.VarTupleType(item_type=item):
+            return st.lists(values(item), max_size=4).map(tuple)
+        case inspect.UnionType(types=types):
+            return st.one_of([values(each) for each in types])
+        case _:
+            raise AssertionError(kind)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    kinds = {name: inspect.type_info(FIELDS[name].type) for name in FIELDS}
+    fields = {name: draw(values(kind)) for name, kind in kinds.items()}
+    fields["name"] = draw(st.sampled_from(["mine", "default", "Not a name"]))
+    fields["version"] = draw(st.integers(1, EXACT_MAX))
+    policy = Policy(**fields)
+    for name, refuses, _ in CONTRADICTIONS:
+        if refuses(policy):
+            policy = replace(policy, **{name: getattr(DEFAULT, name)})
+    return policy
+
+
+@given(policies())
+@example(DEFAULT)
+@example(POLICIES["classic"])
+def test_a_written_policy_reads_back_to_itself_but_for_a_taken_name(policy: Policy) -> None:
+    text = policy_toml(policy)
+    assert all(line.isprintable() for line in text.splitlines())
+    again = policy_from_toml(text, "here")
+    assert again == replace(policy, name=own_name(policy.name))
+    assert differences(policy, again) == []
+    assert policy_toml(again) == text
+
+
+@given(policies(), st.sampled_from(SETTINGS), st.data())
+def test_a_setting_changes_its_field_and_no_other(
+    policy: Policy, name: str, data: st.DataObject
+) -> None:
+    value = data.draw(values(inspect.type_info(FIELDS[name].type)))
+    changed = replace(policy, **{name: value})
+    text = f"{name}={'none' if value is None else value_in_toml(value)}"
+    if any(refuses(changed) for _, refuses, _ in CONTRADICTIONS):
+        with pytest.raises(UsageProblem, match=name):
+            changed_by(text, policy)
+    else:
+        assert changed_by(text, policy) == changed
+
+
+def outcome(read: Callable[[], Policy]) -> Policy | UsageProblem:
+    try:
+        return read()
+    except UsageProblem as problem:
+        return problem
+
+
+def changed_by(text: str, policy: Policy = DEFAULT) -> Policy:
+    return with_changes(policy, dict([setting_from(text, "--set")]), "--set")
+
+
+LINES = st.sampled_from(
+    [
+        *(f"{name} = {value}" for name in (*FIELDS, "base", "why", "nope") for value in
+          ("0", "-1", "1", "9e99", "nan", "true", '""', "[]", "{}", '["FAILED"]', "1979-05-27")),
+        HEAD, "[drains]", "[[drains]]", "a.b.c = 1", "0x" + "f" * 5000, "x = 0x" + "f" * 5000,
+        "attempts_per_phase_max = 0x" + "f" * 5000, "drains = [0x" + "f" * 5000 + "]",
+        "drains = " + "[" * 5000, "x = " + "{a = " * 2000, '"\\u001b" = 1', "\ufeff", "\x00",
+        "timeout_exit_codes = [" + "1," * 300 + "]", f'verdict_rule = "{"x" * 3000}"',
+    ]
+)  # fmt: skip
+
+
+@given(
+    st.text() | st.lists(LINES).map("\n".join) | st.lists(LINES).map(lambda x: HEAD + "\n".join(x))
+)
+def test_any_text_is_a_policy_or_a_usage_problem(text: str) -> None:
+    found = outcome(lambda: policy_from_toml(text, "here"))
+    if isinstance(found, UsageProblem):
+        assert found.problem.startswith("here")
+        assert str(found).replace("\n", "").isprintable()
+    else:
+        assert warnings_of(found) is not None
+
+
+@given(st.text() | st.tuples(st.sampled_from(list(FIELDS)), st.text()).map("=".join))
+@example("attempts_per_phase_max=1\nname='x'")
+@example("attempts_per_phase_max=\ud800")
+def test_any_setting_is_a_change_or_a_usage_problem(text: str) -> None:
+    found = outcome(lambda: changed_by(text))
+    if isinstance(found, UsageProblem):
+        assert found.problem.startswith("--set")
+    else:
+        key = text.partition("=")[0].strip()
+        assert {each.field for each in differences(DEFAULT, found)} <= {key}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("version = 1", "name: is missing"),
+        ('name = "mine"', "version: is missing"),
+        ('name = "default"\nversion = 1', 'choose another name, such as "my-default"'),
+        ('name = "My Own"\nversion = 1', "name: expected 1 to 40 of the characters"),
+        (f'name = "{"x" * 41}"\nversion = 1', "name: expected 1 to 40"),
+        ('name = "mine"\nversion = 0', "version: expected a whole number from 1"),
+        ('name = "mine"\nversion = true', "version: expected a whole number from 1"),
+        (HEAD + "attemps_per_phase_max = 1", "did you mean attempts_per_phase_max?"),
+        (HEAD + "Drains = []", "did you mean drains?"),
+        (HEAD + 'base = "clasic"', "did you mean classic?"),
+        (HEAD + "base = 1", "base: expected one of default, classic, not 1"),
+        (HEAD + f'why = "{"x" * 2001}"', "why: expected a text of at most 2000 characters"),
+        (HEAD + "attempts_per_phase_max = -1", "expected a whole number from 1, or 0 for none"),
+        (HEAD + f"attempts_per_phase_max = {2**53 + 1}", f"at most {2**53}"),
+        (HEAD + 'attempts_per_phase_max = "two"', "attempts_per_phase_max: expected a whole"),
+        (HEAD + "order_tiers = 0", "order_tiers: expected true or false, not 0"),
+        (HEAD + 'verdict_rule = "three-way"', "did you mean three-way-1?"),
+        (HEAD + 'drains = ["FAILED", "QUEUD"]', "did you mean QUEUED?"),
+        (HEAD + 'drains = "QUEUED"', "drains: expected a list, each one of"),
+        (HEAD + "drains = []", "drains: is empty"),
+        (HEAD + 'drains = ["FAILED", "COMPLETE"]', "drains: names COMPLETE"),
+        (HEAD + 'drains = ["FAILED", "FAILED"]', "drains: names a state twice"),
+        (HEAD + "timeout_exit_codes = [0]", "expected numbers from 1 to 255"),
+        (HEAD + "timeout_exit_codes = [143, 143]", "names an exit code twice"),
+        (HEAD + "timeout_exit_codes = [-9]", "timeout_exit_codes: expected a list"),
+        (HEAD + "timeout_exit_codes = [" + "1," * 257 + "]", "holds 257 values; 256 at most"),
+        ("a." * 32_000 + "a = 1", "a line with more than 256 dots"),
+        ("name = ", "is not TOML"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused_with_key_and_remedy(text: str, says: str) -> None:
+    with pytest.raises(UsageProblem) as refused:
+        policy_from_toml(text, "mine.toml")
+    assert str(refused.value).startswith("mine.toml")
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("attempts_per_phase_max", "is not KEY=VALUE"),
+        ("attempts_per_phase_max=", "is not KEY=VALUE"),
+        ("attempts=3", "there is no key 'attempts'"),
+        ("name=other", "belong into a policy file"),
+        ("order_tiers=none", "expected true or false, not 'none'"),
+        ("drains=[]", "drains: is empty"),
+        ("attempts_per_phase_max=1\nfingerprint_repeats_max=2", "more than one value"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_refused(text: str, says: str) -> None:
+    with pytest.raises(UsageProblem) as refused:
+        changed_by(text)
+    assert says in str(refused.value)
+
+
+def test_a_file_changes_its_base_and_nothing_else() -> None:
+    text = HEAD + 'why = "few tokens left"\nattempts_per_phase_max = 1\n'
+    assert policy_from_toml(text, "x") == replace(
+        DEFAULT, **_identity("few tokens left"), attempts_per_phase_max=1
+    )
+    classic = policy_from_toml(HEAD + 'base = "classic"', "x")
+    assert classic == replace(POLICIES["classic"], **_identity(""))
+
+
+def _identity(why: str) -> dict[str, Any]:
+    """Name and version of HEAD, and the reason if Policy keeps one."""
+    return {"name": "mine", "version": 2} | ({"why": why} if "why" in FIELDS else {})
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if may_be_none(name)])
+def test_zero_is_none_where_a_field_may_be_none(name: str) -> None:
+    assert getattr(policy_from_toml(f"{HEAD}{name} = 0", "x"), name) is None
+    assert getattr(changed_by(f"{name}=none"), name) is None
+
+
+def test_a_bare_word_is_a_text_because_shells_take_quotes_away() -> None:
+    assert setting_from("verdict_rule=classic-1", "--set") == ("verdict_rule", "classic-1")
+    assert setting_from('verdict_rule="classic-1"', "--set") == ("verdict_rule", "classic-1")
+    assert setting_from("order_tiers = false", "--set") == ("order_tiers", False)
+    assert setting_from('drains=["FAILED"]', "--set") == ("drains", ["FAILED"])
+
+
+def test_every_field_has_its_meaning_and_says_what_it_may_hold() -> None:
+    for name in Policy.__struct_fields__:
+        words = POLICY_WORDS[name]
+        assert words.meaning.endswith("."), name
+        assert words.meaning.count(". ") == 0, name
+        assert words_of(name) is words
+        assert expected_of(name).words
+
+
+def test_warnings_name_what_is_switched_off() -> None:
+    assert warnings_of(DEFAULT) == []
+    of_classic = "\n".join(warnings_of(POLICIES["classic"]))
+    assert "attempts_per_phase_max is none: a phase that fails is tried in every" in of_classic
+    assert "orphans_per_phase_max is none (default: 5)" in of_classic
+    assert "detectors is classic-1" in of_classic
+    assert "drains leaves out QUEUED" in of_classic
+    endless = replace(DEFAULT, attempts_per_phase_max=None, drains=("QUEUED", "FAILED", "GATE"))
+    assert [text.partition(":")[0] for text in warnings_of(endless)] == [
+        "attempts_per_phase_max is none",
+        "drains names GATE, where others than the drain go on.",
+    ]
