@@ -22,6 +22,7 @@ from engine.cli.context import (
     show_identity,
     writing,
 )
+from engine.cli.decisions import decisions
 from engine.cli.groups import DefaultGroup
 from engine.cli.log import record_words
 from engine.cli.moment import at_option
@@ -298,3 +299,6 @@ def session_show(session_id: str, **options: Any) -> None:
 
     found = _board(options, look)
     print_json(found) if options["as_json"] else click.echo(fields(found))
+
+
+session.add_command(decisions)
