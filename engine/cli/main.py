@@ -32,6 +32,7 @@ VERBS: Mapping[str, Verb] = {
     "policy": Verb("engine.cli.policy:policy", "List, show, check and compare policies."),
     "log": Verb("engine.cli.log:log", "Read the log itself."),
     "why": Verb("engine.cli.why:why", "Say why a run or phase stands where it stands."),
+    "replay": Verb("engine.cli.replay:replay", "Show how everything stood, and what changed."),
     "identity": Verb("engine.cli.identity:identity", "Say which database this is."),
     "projection": Verb("engine.cli.projection:projection", "List, rebuild, check read models."),
     "verify": Verb("engine.cli.verify:verify", "Check the log against its invariants."),
