@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.events import (
+    AttemptDeferred,
     AttemptFinished,
     AttemptStarted,
     Ending,
@@ -19,7 +20,7 @@ from engine.events import (
 )
 from projections.fold import Fold, join
 
-REASON_CHARS_MAX = 200
+REASON_CHARS_MAX = 4096
 
 UNFINISHED: frozenset[PhaseState] = frozenset({"QUEUED", "EXECUTING", "FAILED"})
 """States that later phases wait for.  GATE and CI_RUNNING are past execution: what remains of
@@ -30,9 +31,11 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One phase as of one position.
 
     Since the last requeue: ``number`` attempts were started, ``attempts`` of them proved something
-    or are still open, ``orphans`` were lost with their engine.  ``registered_pos`` is where its
-    whole description stands in the log and the last tie-breaker of the queue.
-    ``reason`` is the newest failure's own text, never an older one's.
+    or are still open, ``orphans`` were lost with their engine, ``deferrals`` met a provider's
+    limit; ``spent_tokens`` and ``spent_ms`` are what they took.  ``state_before`` is the state that
+    the newest attempt began from.  ``registered_pos`` is where its whole description stands in the
+    log and the last tie-breaker of the queue.  ``reason`` is the newest failure's own text, never
+    an older one's.
     """
 
     run_id: str
@@ -43,13 +46,18 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
     order: Order
     after: tuple[str, ...]
     state: PhaseState
+    state_before: PhaseState = "QUEUED"
     category: str | None
     complexity: str | None
     reason: str | None
     registered_pos: int
+    incident_token_cap: int | None = None
     number: int = 0
     attempts: int = 0
     orphans: int = 0
+    deferrals: int = 0
+    spent_tokens: int = 0
+    spent_ms: int = 0
     attempts_total: int = 0
     open_attempt: str | None = None
     last_session: str | None = None
@@ -59,7 +67,7 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
 
 
-Handled = PhaseRegistered | PhaseRequeued | AttemptStarted | AttemptFinished
+Handled = PhaseRegistered | PhaseRequeued | AttemptStarted | AttemptFinished | AttemptDeferred
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
@@ -83,12 +91,16 @@ def _apply(state: PhaseStanding | None, seen: Seen) -> PhaseStanding:
                 number=0,
                 attempts=0,
                 orphans=0,
+                deferrals=0,
+                spent_tokens=0,
+                spent_ms=0,
                 last_pos=seen.pos,
             )
         case AttemptStarted():
             return replace(
                 state,
                 state="EXECUTING",
+                state_before=event.initial_state,
                 number=event.number,
                 attempts=state.attempts + 1,
                 attempts_total=state.attempts_total + 1,
@@ -98,6 +110,14 @@ def _apply(state: PhaseStanding | None, seen: Seen) -> PhaseStanding:
             )
         case AttemptFinished():
             return _finished(state, event, seen.pos)
+        case AttemptDeferred():
+            return replace(
+                state,
+                state=event.state,
+                attempts=max(0, state.attempts - 1),
+                deferrals=state.deferrals + 1,
+                last_pos=seen.pos,
+            )
         case _:
             assert_never(event)
 
@@ -116,6 +136,7 @@ def _registered(event: PhaseRegistered, pos: int) -> PhaseStanding:
         complexity=event.complexity,
         reason=event.last_failure_reason and event.last_failure_reason[:REASON_CHARS_MAX],
         registered_pos=pos,
+        incident_token_cap=event.incident_token_cap,
         last_pos=pos,
     )
 
@@ -133,12 +154,14 @@ def _finished(state: PhaseStanding, event: AttemptFinished, pos: int) -> PhaseSt
         last_pos=pos,
         yield_events=state.yield_events + event.yield_events,
         tokens=state.tokens + event.tokens,
+        spent_tokens=state.spent_tokens + event.tokens,
+        spent_ms=state.spent_ms + event.duration_ms,
     )
 
 
 BACKLOG: Fold[PhaseStanding] = Fold(
     name="backlog",
-    version=1,
+    version=2,
     state=PhaseStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.events import GENESIS, Event, Head, Seen
+from projections.accounts import ACCOUNTS, AccountStanding
 from projections.backlog import BACKLOG, PhaseStanding
+from projections.breakers import BREAKERS, BreakerStanding
+from projections.days import DAYS, Day
 from projections.fingerprints import FINGERPRINTS, FingerprintCount
 from projections.fold import Checkpoint, Fold, Keyed
 from projections.run_triage import RUN_TRIAGE, RunStanding
@@ -19,7 +22,18 @@ from projections.timeline import TIMELINE, Minute
 from projections.zero_yield import ZERO_YIELD, YieldCounts
 
 FOLDS: Mapping[str, Fold[Any]] = {
-    fold.name: fold for fold in (BACKLOG, RUN_TRIAGE, FINGERPRINTS, SESSIONS, ZERO_YIELD, TIMELINE)
+    fold.name: fold
+    for fold in (
+        BACKLOG,
+        RUN_TRIAGE,
+        FINGERPRINTS,
+        SESSIONS,
+        BREAKERS,
+        ACCOUNTS,
+        DAYS,
+        ZERO_YIELD,
+        TIMELINE,
+    )
 }
 """Every projection there is, by name."""
 
@@ -40,6 +54,9 @@ class Board:
         self.runs: Keyed[RunStanding] = _keyed(RUN_TRIAGE, stored)
         self.fingerprints: Keyed[FingerprintCount] = _keyed(FINGERPRINTS, stored)
         self.sessions: Keyed[SessionStanding] = _keyed(SESSIONS, stored)
+        self.breakers: Keyed[BreakerStanding] = _keyed(BREAKERS, stored)
+        self.accounts: Keyed[AccountStanding] = _keyed(ACCOUNTS, stored)
+        self.days: Keyed[Day] = _keyed(DAYS, stored)
         self.zero_yield: Keyed[YieldCounts] = _keyed(ZERO_YIELD, stored)
         self.timeline: Keyed[Minute] = _keyed(TIMELINE, stored)
         self.all: tuple[Keyed[Any], ...] = (
@@ -47,6 +64,9 @@ class Board:
             self.runs,
             self.fingerprints,
             self.sessions,
+            self.breakers,
+            self.accounts,
+            self.days,
             self.zero_yield,
             self.timeline,
         )

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import assert_never, get_args
 
 import msgspec
 from msgspec.structs import replace
 
-from engine.events import FailureFingerprinted, FingerprintStopped, Seen
+from engine.events import (
+    AttemptDeferred,
+    BreakerClosed,
+    BreakerReset,
+    FailureFingerprinted,
+    FingerprintStopped,
+    RunJudged,
+    Seen,
+)
 from projections.fold import Fold, join
 
 RUNS_MAX = 20
@@ -16,7 +24,11 @@ up to there and says "at least" beyond."""
 
 
 class FingerprintCount(msgspec.Struct, frozen=True, kw_only=True):
-    """One failure within one session as of one position."""
+    """One failure within one session as of one position.
+
+    ``count`` leaves out attempts that were deferred.  ``barren_runs``: runs whose sample failed
+    this way without usage, since the circuit breaker of this failure last closed.
+    """
 
     session_id: str
     fingerprint: str
@@ -25,49 +37,73 @@ class FingerprintCount(msgspec.Struct, frozen=True, kw_only=True):
     first_pos: int = 0
     last_pos: int = 0
     runs: tuple[str, ...] = ()
+    deferred: int = 0
+    barren_runs: tuple[str, ...] = ()
     stopped_pos: int | None = None
 
 
-Handled = FailureFingerprinted | FingerprintStopped
+Handled = (
+    FailureFingerprinted
+    | FingerprintStopped
+    | AttemptDeferred
+    | RunJudged
+    | BreakerClosed
+    | BreakerReset
+)
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
     event = seen.event
     assert isinstance(event, Handled)
-    return (join(event.session_id, event.fingerprint),)
+    fingerprint = event.barren if isinstance(event, RunJudged) else event.fingerprint
+    return () if fingerprint is None else (join(event.session_id, fingerprint),)
 
 
 def _apply(state: FingerprintCount | None, seen: Seen) -> FingerprintCount:
     event = seen.event
+    assert isinstance(event, Handled)
+    if state is None:
+        state = _unseen(event)
     match event:
         case FailureFingerprinted():
             return _counted(state, event, seen.pos)
         case FingerprintStopped():
-            assert state is not None, "a fingerprint is stopped after it was seen"
             return replace(state, stopped_pos=seen.pos)
+        case AttemptDeferred():
+            return replace(state, count=state.count - 1, deferred=state.deferred + 1)
+        case RunJudged():
+            return replace(state, barren_runs=_with(state.barren_runs, event.run_id))
+        case BreakerClosed() | BreakerReset():
+            return replace(state, barren_runs=())
         case _:
-            raise AssertionError(event)
+            assert_never(event)
 
 
-def _counted(
-    state: FingerprintCount | None, event: FailureFingerprinted, pos: int
-) -> FingerprintCount:
-    if state is None:
-        state = FingerprintCount(
-            session_id=event.session_id,
-            fingerprint=event.fingerprint,
-            template=event.template,
-            first_pos=pos,
-        )
-    runs = state.runs
-    if event.run_id not in runs and len(runs) < RUNS_MAX:
-        runs = (*runs, event.run_id)
-    return replace(state, count=state.count + 1, last_pos=pos, runs=runs)
+def _unseen(event: Handled) -> FingerprintCount:
+    """The row before its first event; a breaker may close where its failure was not seen."""
+    fingerprint = event.barren if isinstance(event, RunJudged) else event.fingerprint
+    assert fingerprint is not None, "keys name only events with a fingerprint"
+    return FingerprintCount(session_id=event.session_id, fingerprint=fingerprint, template="")
+
+
+def _counted(state: FingerprintCount, event: FailureFingerprinted, pos: int) -> FingerprintCount:
+    return replace(
+        state,
+        template=event.template,
+        count=state.count + 1,
+        first_pos=state.first_pos or pos,
+        last_pos=pos,
+        runs=_with(state.runs, event.run_id),
+    )
+
+
+def _with(runs: tuple[str, ...], run_id: str) -> tuple[str, ...]:
+    return runs if run_id in runs or len(runs) >= RUNS_MAX else (*runs, run_id)
 
 
 FINGERPRINTS: Fold[FingerprintCount] = Fold(
     name="fingerprints",
-    version=1,
+    version=2,
     state=FingerprintCount,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

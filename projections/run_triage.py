@@ -8,9 +8,11 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.events import (
+    AttemptDeferred,
     AttemptFinished,
     AttemptStarted,
     PhaseRegistered,
+    RunCooledDown,
     RunJudged,
     RunRegistered,
     RunReinstated,
@@ -25,9 +27,10 @@ Standing = Literal["unsampled", "promising", "inconclusive", "deprioritized"]
 class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One run as of one position.
 
-    ``standing`` outlives sessions, until an operator reinstates the run, which begins a new
-    ``generation``.  What stops only one session (``stopped``) and what is counted within one
-    (``session_*``) belongs to ``session_id`` and starts anew in the next.
+    ``standing`` outlives sessions, until an operator reinstates the run or it has cooled down,
+    which begins a new ``generation``; ``spent_*`` count within it.  What stops only one session
+    (``stopped``) and what is counted within one (``session_*``) belongs to ``session_id`` and
+    starts anew in the next.
     """
 
     run_id: str
@@ -37,6 +40,7 @@ class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing = "unsampled"
     because: str | None = None
     verdict_pos: int | None = None
+    verdict_us: int = 0
     sample: str | None = None
     generation: int = 1
     open: int = 0
@@ -44,8 +48,12 @@ class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: int = 0
     failed: int = 0
     timed_out: int = 0
+    deferred: int = 0
     yield_events: int = 0
     tokens: int = 0
+    spent_attempts: int = 0
+    spent_tokens: int = 0
+    spent_ms: int = 0
     session_id: str | None = None
     session_attempts: int = 0
     session_timeouts: int = 0
@@ -66,8 +74,10 @@ Handled = (
     | PhaseRegistered
     | AttemptStarted
     | AttemptFinished
+    | AttemptDeferred
     | RunJudged
     | RunStopped
+    | RunCooledDown
     | RunReinstated
 )
 
@@ -94,23 +104,26 @@ def _apply(state: RunStanding | None, seen: Seen) -> RunStanding:
                 state,
                 open=state.open + 1,
                 attempts=state.attempts + 1,
+                spent_attempts=state.spent_attempts + 1,
                 session_attempts=state.session_attempts + 1,
             )
         case AttemptFinished():
             return _finished(_in_session(state, event.session_id), event)
+        case AttemptDeferred():
+            return replace(state, failed=state.failed - 1, deferred=state.deferred + 1)
         case RunJudged():
             return replace(
                 state,
                 standing=event.verdict,
                 because=event.because,
                 verdict_pos=seen.pos,
+                verdict_us=seen.recorded_us,
                 sample=event.attempt_id,
             )
         case RunStopped():
-            state = _in_session(state, event.session_id)
-            return replace(state, stopped=event.because, stopped_pos=seen.pos)
-        case RunReinstated():
-            return _reinstated(state, event)
+            return _stopped(_in_session(state, event.session_id), event, seen.pos)
+        case RunCooledDown() | RunReinstated():
+            return _begun_anew(state, event.generation)
         case _:
             assert_never(event)
 
@@ -140,17 +153,28 @@ def _finished(state: RunStanding, event: AttemptFinished) -> RunStanding:
         session_timeouts=state.session_timeouts + timed_out,
         yield_events=state.yield_events + event.yield_events,
         tokens=state.tokens + event.tokens,
+        spent_tokens=state.spent_tokens + event.tokens,
+        spent_ms=state.spent_ms + event.duration_ms,
     )
 
 
-def _reinstated(state: RunStanding, event: RunReinstated) -> RunStanding:
+def _stopped(state: RunStanding, event: RunStopped, pos: int) -> RunStanding:
+    standing = "inconclusive" if event.demoted else state.standing
+    return replace(state, standing=standing, stopped=event.because, stopped_pos=pos)
+
+
+def _begun_anew(state: RunStanding, generation: int) -> RunStanding:
     return replace(
         state,
         standing="unsampled",
         because=None,
         verdict_pos=None,
+        verdict_us=0,
         sample=None,
-        generation=event.generation,
+        generation=generation,
+        spent_attempts=0,
+        spent_tokens=0,
+        spent_ms=0,
         stopped=None,
         stopped_pos=None,
     )
@@ -158,7 +182,7 @@ def _reinstated(state: RunStanding, event: RunReinstated) -> RunStanding:
 
 RUN_TRIAGE: Fold[RunStanding] = Fold(
     name="run_triage",
-    version=1,
+    version=2,
     state=RunStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

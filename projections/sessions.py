@@ -8,11 +8,13 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.events import (
+    AttemptDeferred,
     AttemptFinished,
     AttemptStarted,
     BoundaryDetected,
     Limits,
     PolicyAdopted,
+    RunJudged,
     Seen,
     SessionDraining,
     SessionEnd,
@@ -30,6 +32,8 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
 
     ``active_ms`` is time spent in parts of the session that have ended; the part that runs began
     at ``part_started_us``.  ``zero_streak`` counts the latest finished attempts without yield.
+    ``open_samples`` are the attempts in flight that sample a run; ``telling_samples`` counts those
+    that ended other than as an earlier one did.  ``busy_ms``: what attempts took, one by one.
     """
 
     session_id: str
@@ -51,10 +55,14 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: int = 0
     abandoned: int = 0
     orphaned: int = 0
+    deferred: int = 0
+    busy_ms: int = 0
     yield_events: int = 0
     tokens: int = 0
     zero_streak: int = 0
     boundary_hits: int = 0
+    open_samples: tuple[str, ...] = ()
+    telling_samples: int = 0
     work_left: int | None = None
 
 
@@ -66,6 +74,8 @@ Handled = (
     | SessionEnded
     | AttemptStarted
     | AttemptFinished
+    | AttemptDeferred
+    | RunJudged
     | BoundaryDetected
 )
 
@@ -92,7 +102,13 @@ def _apply(state: SessionStanding | None, seen: Seen) -> SessionStanding:
 
 def _within(
     state: SessionStanding,
-    event: SessionDraining | SessionEnded | AttemptStarted | AttemptFinished | BoundaryDetected,
+    event: SessionDraining
+    | SessionEnded
+    | AttemptStarted
+    | AttemptFinished
+    | AttemptDeferred
+    | RunJudged
+    | BoundaryDetected,
 ) -> SessionStanding:
     """What happens inside a part of the session."""
     match event:
@@ -101,9 +117,14 @@ def _within(
         case SessionEnded():
             return _ended(state, event)
         case AttemptStarted():
-            return replace(state, open=state.open + 1, attempts=state.attempts + 1)
+            return _started(state, event)
         case AttemptFinished():
             return _finished(state, event)
+        case AttemptDeferred():
+            return _deferred(state, event)
+        case RunJudged():
+            told = event.because != "repeated_failure"
+            return replace(state, telling_samples=state.telling_samples + told)
         case BoundaryDetected():
             hit = event.disposition == "stopped_by"
             return replace(state, boundary_hits=state.boundary_hits + hit)
@@ -140,6 +161,21 @@ def _ended(state: SessionStanding, event: SessionEnded) -> SessionStanding:
     )
 
 
+def _started(state: SessionStanding, event: AttemptStarted) -> SessionStanding:
+    sampling = event.group == "unsampled"
+    samples = (*state.open_samples, event.attempt_id) if sampling else state.open_samples
+    return replace(state, open=state.open + 1, attempts=state.attempts + 1, open_samples=samples)
+
+
+def _deferred(state: SessionStanding, event: AttemptDeferred) -> SessionStanding:
+    return replace(
+        state,
+        failed=state.failed - 1,
+        deferred=state.deferred + 1,
+        zero_streak=max(0, state.zero_streak - event.no_yield),
+    )
+
+
 def _finished(state: SessionStanding, event: AttemptFinished) -> SessionStanding:
     unproved = event.ending in ("abandoned", "orphaned")
     streak = state.zero_streak if unproved else state.zero_streak + 1
@@ -154,12 +190,20 @@ def _finished(state: SessionStanding, event: AttemptFinished) -> SessionStanding
         yield_events=state.yield_events + event.yield_events,
         tokens=state.tokens + event.tokens,
         zero_streak=0 if event.yield_events else streak,
+        busy_ms=state.busy_ms + event.duration_ms,
+        open_samples=_without(state.open_samples, event.attempt_id),
     )
+
+
+def _without(samples: tuple[str, ...], attempt_id: str) -> tuple[str, ...]:
+    if attempt_id not in samples:
+        return samples
+    return tuple(sample for sample in samples if sample != attempt_id)
 
 
 SESSIONS: Fold[SessionStanding] = Fold(
     name="sessions",
-    version=1,
+    version=2,
     state=SessionStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

@@ -9,19 +9,20 @@ import random
 from contextlib import suppress
 
 import anyio
+from msgspec.structs import replace
 
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
 from engine.drain.virtual import VirtualClock
 from engine.errors import RunoffError
-from engine.events import AnyEvent, Limits, Order, PhaseRegistered, RunRegistered
+from engine.events import AnyEvent, Budget, Limits, Order, PhaseRegistered, RunRegistered
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.recorder import Writer, recording
-from engine.triage.eligible import Scope
 from engine.triage.policy import POLICIES, Policy
+from engine.triage.scope import Scope
 
 WRITER = Writer("sim", "boot", 1, "sim", "0")
 TIMEOUT_S = 10
@@ -61,6 +62,8 @@ def rules(random_: random.Random) -> list[Rule]:
         Rule(state="FAILED", rc=2, stderr="prompt is too long: 9 tokens > 8 maximum"),
         Rule(sleep=TIMEOUT_S * 9),
         Rule(state="FAILED", rc=137),
+        Rule(state="FAILED", rc=1, stderr="429 rate limit exceeded. Please try again in 20s."),
+        Rule(state="FAILED", rc=1, stderr="Error: 529 overloaded_error: Overloaded"),
     ]
     chosen = [
         Rule(
@@ -78,6 +81,41 @@ def rules(random_: random.Random) -> list[Rule]:
     return [*chosen, Rule(state="COMPLETE", rc=0, events=1, sleep=random_.random())]
 
 
+def policies(random_: random.Random) -> Policy:
+    """A built-in policy, or the default one with other thresholds."""
+    policy = random_.choice(list(POLICIES.values()))
+    if policy.name == "classic" or random_.random() < 0.4:
+        return policy
+    return replace(
+        policy,
+        timeout_fingerprints=random_.choice(["detected", "run", "session"]),
+        stops_spare_yield=random_.random() < 0.5,
+        stop_outranks_verdict=random_.random() < 0.5,
+        breaker_runs=random_.choice([None, 1, 2, 3]),
+        breaker_probes_max=random_.randint(0, 2),
+        breaker_cool_down_ms=random_.choice([None, 5_000]),
+        samples_at_first=random_.choice([None, 1, 3]),
+        cool_down_ms=random_.choice([None, 8_000]),
+        provider_pause_ms=random_.choice([None, 3_000]),
+        deferrals_per_phase_max=random_.choice([0, 1, 5]),
+        attempts_per_phase_max=random_.choice([1, 2, 3]),
+        timeouts_per_run_max=random_.choice([None, 1, 2]),
+        consecutive_zero_yield_max=random_.choice([None, None, 4]),
+    )
+
+
+def budgets(random_: random.Random) -> tuple[Budget, ...]:
+    """None, mostly; else a few that a simulated session can reach."""
+    found = [
+        Budget(scope="phase", measure="attempts", limit=2),
+        Budget(scope="run", measure="ms", limit=20_000),
+        Budget(scope="run", measure="attempts", limit=4),
+        Budget(scope="session", measure="ms", limit=60_000),
+        Budget(scope="day", measure="attempts", limit=25),
+    ]
+    return tuple(b for b in found if random_.random() < 0.3) if random_.random() < 0.4 else ()
+
+
 class Simulation:
     """One seed's world: a log, a script, limits and a policy."""
 
@@ -87,7 +125,7 @@ class Simulation:
         self.clock = VirtualClock(START_US)
         self.ids = IdMaker(self.clock.now_us, lambda: self.random.getrandbits(80))
         self.rules = rules(self.random)
-        policy: Policy = self.random.choice(list(POLICIES.values()))
+        policy = policies(self.random)
         named = self.random.random() < NAMED_SHARE
         limits = Limits(
             batch_size=self.random.randint(3, 60),
@@ -98,6 +136,7 @@ class Simulation:
             total_ms_max=self.random.choice([None, 30_000]),
             run_id="run-0" if named else None,
             phase_id="p0" if named else None,
+            budgets=budgets(self.random),
         )
         self.scope = Scope(self.ids("ses"), policy, limits)
 

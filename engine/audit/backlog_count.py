@@ -27,6 +27,8 @@ class Phase:
     proved: int = 0
     orphans: int = 0
     open: int = 0
+    tokens_cap: int | None = None
+    spent: dict[str, int] = field(default_factory=dict[str, int])
     last_session: str | None = None
     last_ending: str | None = None
 
@@ -35,6 +37,7 @@ class Phase:
         self.life += 1
         self.state, self.succeeded = "QUEUED", False
         self.number = self.proved = self.orphans = 0
+        self.spent.clear()
 
     def start(self, number: int, session: str) -> None:
         """An attempt of it began."""
@@ -49,6 +52,12 @@ class Phase:
         if counts:
             self.orphans += ending == "orphaned"
             self.proved += ending not in ("orphaned", "abandoned")
+
+    def defer(self, state: str, *, counts: bool) -> None:
+        """Its newest attempt does not count; ``counts`` as in ``finish``."""
+        self.state = state
+        if counts:
+            self.proved -= 1
 
 
 @dataclass(slots=True)
@@ -96,4 +105,18 @@ def _is_left(phase: Phase, session: Session) -> bool:
         and phase.proved < attempts_max
         and phase.orphans < orphans_max
         and not (policy.get("once_per_session") and tried)
+        and not _is_spent(phase, session)
     )
+
+
+def _is_spent(phase: Phase, session: Session) -> bool:
+    """Whether the phase has used up a budget of its own."""
+    caps = [
+        (b["measure"], b["limit"])
+        for b in session.limits.get("budgets", ())
+        if b["scope"] == "phase"
+    ]
+    if session.policy.get("heed_incident_caps") and phase.tokens_cap:
+        caps.append(("tokens", phase.tokens_cap))
+    spent = {"tokens": 0, "ms": 0} | phase.spent | {"attempts": phase.number}
+    return any(spent[measure] >= limit for measure, limit in caps)

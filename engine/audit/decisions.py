@@ -14,10 +14,13 @@ import msgspec
 
 from engine.detect.classic import CLASSIC_1
 from engine.events import (
+    AccountPaused,
     AnyEvent,
     AttemptFinished,
     AttemptStarted,
     BoundaryDetected,
+    BreakerOpened,
+    BudgetReached,
     FailureFingerprinted,
     FingerprintStopped,
     Record,
@@ -32,6 +35,16 @@ from engine.store.protocol import LogReader, Query
 TYPES = ("attempt.*", "diagnosis.*", "triage.*", "session.draining")
 TIMEOUT_CODE = -1
 _TIMEOUT_STATE = "TIMEOUT"
+
+Stop = (
+    FingerprintStopped
+    | RunStopped
+    | SessionDraining
+    | BreakerOpened
+    | AccountPaused
+    | BudgetReached
+)
+"""Decisions that keep something from being attempted."""
 
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +148,14 @@ class _Gathered:
                 decision.verdict = event.verdict
                 decision.rule, decision.version = event.reason.rule, event.reason.version
                 decision.policy = event.reason.policy
-            case FingerprintStopped() | RunStopped() | SessionDraining():
+            case (
+                FingerprintStopped()
+                | RunStopped()
+                | SessionDraining()
+                | BreakerOpened()
+                | AccountPaused()
+                | BudgetReached()
+            ):
                 decision.stops.append(_stopped(event, pos))
             case _:
                 pass
@@ -183,13 +203,13 @@ def _as_the_original_saw_it(decision: Decision, event: FailureFingerprinted) -> 
         decision.returncode = 143
 
 
-def _stopped(event: FingerprintStopped | RunStopped | SessionDraining, pos: int) -> Stopped:
+def _stopped(event: Stop, pos: int) -> Stopped:
     what, name, because = _target(event)
     sentence = event.reason.sentence
     return Stopped(stopped=what, id=name, because=because, sentence=sentence, position=pos)
 
 
-def _target(event: FingerprintStopped | RunStopped | SessionDraining) -> tuple[str, str, str]:
+def _target(event: Stop) -> tuple[str, str, str]:
     match event:
         case FingerprintStopped():
             return "fingerprint", event.fingerprint, "fingerprint_repeats"
@@ -197,5 +217,11 @@ def _target(event: FingerprintStopped | RunStopped | SessionDraining) -> tuple[s
             return "run", event.run_id, event.because
         case SessionDraining():
             return "session", event.session_id, event.because
+        case BreakerOpened():
+            return "unsampled runs", event.fingerprint, "breaker_open"
+        case AccountPaused():
+            return "account", event.account, event.kind
+        case BudgetReached():
+            return event.scope, event.phase_id or event.run_id, f"{event.measure}_budget"
         case _:
             assert_never(event)

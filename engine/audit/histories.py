@@ -73,6 +73,8 @@ class Histories:
             "diagnosis.zero_yield_explained": self._explained,
             "diagnosis.boundary_detected": self._boundary,
             "triage.run_judged": self._judged,
+            "triage.attempt_deferred": self._deferred,
+            "triage.run_cooled_down": self._reinstated,
             "operator.run_reinstated": self._reinstated,
         }
 
@@ -102,7 +104,9 @@ class Histories:
         if key in self._phases:
             self._report("S32: the phase was registered before", pos)
             return
-        self._phases[key] = Phase(*key, event["state"], succeeded=event["state"] == "COMPLETE")
+        phase = Phase(*key, event["state"], succeeded=event["state"] == "COMPLETE")
+        phase.tokens_cap = event.get("incident_token_cap")
+        self._phases[key] = phase
 
     def _requeued(self, pos: int, _cause: int | None, event: Event) -> None:
         phase = self._phases.get((event["run_id"], event["phase_id"]))
@@ -230,6 +234,8 @@ class Histories:
         self.open_attempts -= 1
         phase = self._phases[attempt.run, attempt.phase]
         phase.finish(event["ending"], event["final_state"], counts=phase.life == attempt.life)
+        for measure, name in (("tokens", "tokens"), ("ms", "duration_ms")):
+            phase.spent[measure] = phase.spent.get(measure, 0) + event.get(name, 0)
         session, run = self._sessions[attempt.session], self._run(event)
         session.open -= 1
         run.open -= 1
@@ -239,6 +245,18 @@ class Histories:
         self._check_yield(pos, event, attempt)
         for name in ("stdout", "stderr"):
             attempt.output[name] = self._output.stored(pos, name, event.get(name, {}))
+
+    def _deferred(self, pos: int, cause: int | None, event: Event) -> None:
+        """A provider's limit ended the attempt: it is no sample, and the phase stands as before."""
+        attempt = self._after_end(pos, cause, event, "S16")
+        if attempt is None:
+            return
+        phase, run = self._phases[attempt.run, attempt.phase], self._run(event)
+        if phase.last_ending != "failed":
+            self._report("S16: only a failed attempt can be deferred", pos)
+        phase.defer(event["state"], counts=phase.life == attempt.life)
+        if run.sample == event["attempt_id"] and run.verdict is None:
+            run.sample = None
 
     def _check_yield(self, pos: int, event: Event, attempt: _Attempt) -> None:
         usage = attempt.yield_events

@@ -45,27 +45,37 @@ _INTEGERS = (
 )
 KNOWN_SCHEMAS: Mapping[str, int] = {
     "attempt.adopted": 1,
-    "attempt.finished": 1,
+    "attempt.finished": 2,
     "attempt.spawned": 1,
-    "attempt.started": 1,
+    "attempt.started": 2,
     "backlog.import_finished": 1,
     "backlog.phase_registered": 1,
     "backlog.phase_requeued": 1,
     "backlog.run_registered": 1,
     "backlog.tier_registered": 1,
-    "diagnosis.boundary_detected": 1,
+    "diagnosis.boundary_detected": 2,
     "diagnosis.fingerprinted": 1,
     "diagnosis.zero_yield_explained": 1,
     "engine.started": 1,
+    "operator.account_resumed": 1,
+    "operator.breaker_reset": 1,
     "operator.run_reinstated": 1,
-    "session.draining": 1,
-    "session.ended": 1,
+    "session.draining": 2,
+    "session.ended": 2,
     "session.policy_adopted": 1,
-    "session.resumed": 1,
-    "session.started": 1,
+    "session.resumed": 2,
+    "session.started": 2,
+    "triage.account_paused": 1,
+    "triage.account_recovered": 1,
+    "triage.attempt_deferred": 1,
+    "triage.breaker_closed": 1,
+    "triage.breaker_opened": 1,
+    "triage.breaker_probed": 1,
+    "triage.budget_reached": 1,
     "triage.fingerprint_stopped": 1,
-    "triage.run_judged": 1,
-    "triage.run_stopped": 1,
+    "triage.run_cooled_down": 1,
+    "triage.run_judged": 2,
+    "triage.run_stopped": 2,
     "usage.estimate_imported": 1,
     "usage.imported": 1,
     "usage.recorded": 1,
@@ -196,7 +206,7 @@ def _check_kinds(kinds: tuple[type, ...], last: int) -> None:
 
 def _parsed(row: Row, result: Verification) -> dict[str, Any] | None:
     """The data of a row, None (and a report) when it is no JSON object."""
-    if KNOWN_SCHEMAS.get(row.type) != row.schema:
+    if not 1 <= row.schema <= KNOWN_SCHEMAS.get(row.type, 0):
         raise LogUnreadable(
             f"the event at position {row.pos} is of type {row.type[:100]!a} version {row.schema},"
             " which this program does not know.",

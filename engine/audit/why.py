@@ -24,9 +24,10 @@ from engine.events import (
     event_type,
 )
 from engine.store.protocol import LogReader, Query
-from engine.triage.eligible import Scope, phase_hindrance, run_hindrance
+from engine.triage.eligible import phase_hindrance, run_hindrance
 from engine.triage.ordering import waits_for
 from engine.triage.policy import policy_from_json, policy_named
+from engine.triage.scope import Scope
 from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.fold import join

@@ -25,8 +25,8 @@ from engine.events import Limits
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Assignment, Report, Watch
 from engine.store.blobs import Blobs
-from engine.triage.eligible import Scope
 from engine.triage.policy import policy_named
+from engine.triage.scope import Scope
 
 TIMEOUT_MS = 3000
 

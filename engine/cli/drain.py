@@ -8,7 +8,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 import click
@@ -26,6 +26,7 @@ from engine.cli.context import (
     show_identity,
     writing,
 )
+from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
@@ -35,7 +36,7 @@ from engine.drain.recovery import open_attempts
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
 from engine.errors import LimitReached, UsageProblem
-from engine.events import Limits, SessionEnd
+from engine.events import SessionEnd
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Executor
 from engine.executors.scripted import ScriptedExecutor, load_script
@@ -43,23 +44,12 @@ from engine.ids import checked_id
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from engine.store.recorder import Recorder
-from engine.triage.eligible import Scope
-from engine.triage.policy import POLICIES, Policy, policy_from_json
-from projections.board import Board
-from projections.fold import join
-from projections.sessions import SessionStanding
+from engine.triage.policy import POLICIES
+from engine.triage.scope import Scope
 
 ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
-    {"batch_size", "total_time", "zero_yield_streak"}
+    {"batch_size", "total_time", "zero_yield_streak", "session_budget", "day_budget"}
 )
-
-
-class Request(NamedTuple):
-    """The command line, checked."""
-
-    options: dict[str, Any]
-    given: frozenset[str]
-    argv: tuple[str, ...]
 
 
 @click.command(context_settings={"show_default": True})
@@ -69,6 +59,11 @@ class Request(NamedTuple):
 @click.option("--batch-size", type=click.IntRange(1), default=10, help="Attempts in this session.")
 @click.option("--phase-timeout-seconds", type=click.FloatRange(0.05, 604800), default=900)
 @click.option("--grace-seconds", type=click.FloatRange(0, 600), default=5, help="TERM to KILL.")
+@click.option("--max-total-tokens", type=click.IntRange(1), metavar="N", help="Of the session.")
+@click.option("--max-run-tokens", type=click.IntRange(1), metavar="N", help="Of each run.")
+@click.option("--max-day-tokens", type=click.IntRange(1), metavar="N", help="Of a day in UTC.")
+@click.option("--budget", "budget", multiple=True, metavar="SCOPE:MEASURE=N", help=BUDGET_HELP)
+@click.option("--account", metavar="NAME", help="Whose provider limits pause. [the executor's]")
 @click.option("--max-total-minutes", type=click.FloatRange(0), help="Of the session; 0 = none.")
 @click.option("--max-timeouts-per-run", type=click.IntRange(0), help="0 = no limit. [policy: 2]")
 @click.option("--max-attempts-per-phase", type=click.IntRange(0), help="0 = no limit. [policy: 2]")
@@ -191,82 +186,6 @@ def _absolute(argument: str) -> str:
     return str(Path(argument).absolute()) if here else argument
 
 
-def _policy(request: Request, base: Policy) -> Policy:
-    """The named policy, with the thresholds that were given on the command line."""
-    options, changes = request.options, dict[str, Any]()
-    for flag, name in (
-        ("max_timeouts_per_run", "timeouts_per_run_max"),
-        ("max_attempts_per_phase", "attempts_per_phase_max"),
-        ("max_fingerprint_repeats", "fingerprint_repeats_max"),
-        ("max_consecutive_zero_yield", "consecutive_zero_yield_max"),
-    ):
-        if options[flag] is not None:
-            changes[name] = options[flag] or None
-    if options["ignore_order"]:
-        changes["order_phases"] = False
-    return msgspec.structs.replace(base, **changes)
-
-
-def _limits(request: Request, before: Limits | None) -> Limits:
-    """The limits of the command line; on resume, those not given stay as they were."""
-    options = request.options
-    minutes = options["max_total_minutes"]
-    values: dict[str, tuple[str, Any]] = {
-        "batch_size": ("batch_size", options["batch_size"]),
-        "workers": ("workers", options["workers"]),
-        "per_run_max": ("max_per_run", options["max_per_run"]),
-        "phase_timeout_ms": (
-            "phase_timeout_seconds",
-            round(options["phase_timeout_seconds"] * 1000),
-        ),
-        "grace_ms": ("grace_seconds", round(options["grace_seconds"] * 1000)),
-        "total_ms_max": ("max_total_minutes", round(minutes * 60000) if minutes else None),
-        "run_id": ("run_id", options["run_id"]),
-        "phase_id": ("phase_id", options["phase_id"]),
-        "skip_run_prefixes": ("skip_run_prefix", tuple(options["skip_run_prefix"])),
-    }
-    if before is None:
-        return Limits(**{name: value for name, (_, value) in values.items()})
-    given = {name: value for name, (flag, value) in values.items() if flag in request.given}
-    return msgspec.structs.replace(before, **given)
-
-
-def _resumable(board: Board) -> SessionStanding:
-    """The newest session that did not run out of work."""
-    for session in reversed(list(board.sessions.values())):
-        if session.limits and not (
-            session.status == "ended" and session.because == "nothing_eligible"
-        ):
-            return session
-    raise UsageProblem(
-        "there is no session to resume.", remedy="start one: the same command without --resume."
-    )
-
-
-def _scope(request: Request, board: Board, new_id: str) -> Scope:
-    if not request.options["resume"]:
-        policy = _policy(request, policy_of(request.options["policy_name"]))
-        return Scope(new_id, policy, _limits(request, None))
-    session = _resumable(board)
-    base = policy_from_json(session.policy_json)
-    if "policy_name" in request.given:
-        base = policy_of(request.options["policy_name"])
-    return Scope(session.session_id, _policy(request, base), _limits(request, session.limits))
-
-
-def _refuse_unknown(scope: Scope, board: Board) -> None:
-    run_id, phase_id = scope.limits.run_id, scope.limits.phase_id
-    if run_id is not None and board.runs.get(run_id) is None:
-        raise UsageProblem(f"there is no run {run_id!a}.", remedy="`runoff run list` names them.")
-    if phase_id is None or run_id is None:
-        return
-    phase = board.backlog.get(join(run_id, phase_id))
-    if phase is None:
-        raise UsageProblem(
-            f"the run has no phase {phase_id!a}.", remedy="`runoff run show RUN` names its phases."
-        )
-
-
 class _Session:
     """One drain from the command line."""
 
@@ -284,8 +203,8 @@ class _Session:
             identity = show_identity(place, recorder.board)
             if self._options["phase_id"] is None:
                 refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
-            scope = _scope(self._request, recorder.board, ids(clock)("ses"))
-            _refuse_unknown(scope, recorder.board)
+            scope = scope_of(self._request, recorder.board, ids(clock)("ses"))
+            refuse_unknown(scope, recorder.board)
             options = self._options
             as_json = options["log_format"] == "json"
             with Live(recorder, scope, ack_lines=options["ack_lines"], as_json=as_json) as live:
@@ -350,10 +269,11 @@ async def _plan(request: Request) -> None:
         options["database"],
         allow_empty=options["allow_empty_db"],
         guarded=options["phase_id"] is None,
-    ) as (_, store, board):
-        scope = _scope(request, board, "ses_dry_run")
-        _refuse_unknown(scope, board)
-        steps = list(planned(board, scope, await store.head()))
+    ) as (_, _store, board):
+        scope = scope_of(request, board, "ses_dry_run")
+        refuse_unknown(scope, board)
+        executor = options["executor"] or ("scripted" if options["script"] else "command")
+        steps = list(planned(board, scope, executor, SystemClock().now_us()))
     if options["as_json"]:
         click.echo(msgspec.json.encode(steps))
         return

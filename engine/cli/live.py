@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
@@ -12,12 +13,21 @@ from engine.cli.render import clean
 from engine.drain.sheets import event_of
 from engine.drain.summary import Summary
 from engine.events import (
+    AccountPaused,
+    AccountRecovered,
     AnyEvent,
     AttemptAdopted,
+    AttemptDeferred,
     AttemptFinished,
     AttemptStarted,
     BoundaryDetected,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerProbed,
+    BudgetReached,
+    Event,
     Record,
+    RunCooledDown,
     RunJudged,
     RunStopped,
     SessionDraining,
@@ -25,12 +35,36 @@ from engine.events import (
 )
 from engine.logs import json_logger
 from engine.store.recorder import Recorder
-from engine.triage.eligible import Scope
+from engine.triage.scope import Scope
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 ERROR_CHARS = 120
+_Decided = (
+    RunStopped
+    | RunCooledDown
+    | BreakerOpened
+    | BreakerProbed
+    | BreakerClosed
+    | AttemptDeferred
+    | AccountPaused
+    | AccountRecovered
+    | BudgetReached
+    | SessionDraining
+)
+_LABELS: Mapping[type[Event], str] = {
+    RunStopped: "stop",
+    RunCooledDown: "cooled",
+    BreakerOpened: "breaker",
+    BreakerProbed: "breaker",
+    BreakerClosed: "breaker",
+    AttemptDeferred: "deferred",
+    AccountPaused: "pause",
+    AccountRecovered: "account",
+    BudgetReached: "budget",
+    SessionDraining: "stop",
+}
 
 
 class Live:
@@ -111,6 +145,8 @@ def _out(line: str) -> None:
 
 def words(event: AnyEvent) -> str | None:
     """One line for a person, None for events that are not shown live."""
+    if isinstance(event, _Decided):
+        return _decided(event)
     match event:
         case AttemptStarted():
             name = _name(event.run_id, event.phase_id)
@@ -128,12 +164,14 @@ def words(event: AnyEvent) -> str | None:
             return f"LIMIT    {name} stopped by {event.kind} ({clean(event.pattern)})"
         case RunJudged():
             return f"verdict  {clean(event.run_id)}: {event.verdict} ({event.because})"
-        case RunStopped():
-            return f"stop     {clean(event.run_id)}: {clean(event.reason.sentence)}"
-        case SessionDraining():
-            return f"stop     {clean(event.reason.sentence)}"
         case _:
             return None
+
+
+def _decided(event: _Decided) -> str:
+    run_id = getattr(event, "run_id", None)
+    about = f"{clean(run_id)}: " if run_id else ""
+    return f"{_LABELS[type(event)]:<8} {about}{clean(event.reason.sentence)}"
 
 
 def _name(run_id: str, phase_id: str) -> str:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from engine.events import (
+    AccountPaused,
+    AccountRecovered,
+    AccountResumed,
     AnyEvent,
     AttemptAdopted,
+    AttemptDeferred,
     AttemptFinished,
     AttemptSpawned,
     AttemptStarted,
     BoundaryDetected,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerProbed,
+    BreakerReset,
+    BudgetReached,
     EngineStarted,
     EstimateImported,
     FailureFingerprinted,
@@ -17,6 +26,7 @@ from engine.events import (
     PhaseRegistered,
     PhaseRequeued,
     PolicyAdopted,
+    RunCooledDown,
     RunJudged,
     RunRegistered,
     RunReinstated,
@@ -40,22 +50,28 @@ _Work = (
     | UsageRecorded
     | UsageRejected
 )
-_Rules = (
-    FailureFingerprinted
-    | BoundaryDetected
-    | ZeroYieldExplained
-    | RunJudged
+_Diagnosis = FailureFingerprinted | BoundaryDetected | ZeroYieldExplained
+_Decided = (
+    RunJudged
     | FingerprintStopped
     | RunStopped
+    | RunCooledDown
+    | BreakerOpened
+    | BreakerProbed
+    | BreakerClosed
+    | AttemptDeferred
+    | AccountPaused
+    | AccountRecovered
+    | BudgetReached
     | SessionDraining
 )
+_Rules = _Diagnosis | _Decided
+_Operator = PhaseRequeued | RunReinstated | BreakerReset | AccountResumed
 _Sessions = EngineStarted | PolicyAdopted | SessionStarted | SessionResumed | SessionEnded
 _Backlog = (
     RunRegistered
     | TierRegistered
     | PhaseRegistered
-    | PhaseRequeued
-    | RunReinstated
     | ImportFinished
     | UsageImported
     | EstimateImported
@@ -70,6 +86,8 @@ def in_words(event: AnyEvent) -> str:
         return _rules(event)
     if isinstance(event, _Sessions):
         return _sessions(event)
+    if isinstance(event, _Operator):
+        return f"by {event.by}: {event.why}"
     return _backlog(event)
 
 
@@ -81,8 +99,6 @@ def _backlog(event: _Backlog) -> str:
             return f"tier {event.tier_index} {event.tier_id}: {event.name}"
         case PhaseRegistered():
             return f"{event.state}: {event.name}"
-        case PhaseRequeued() | RunReinstated():
-            return f"by {event.by}: {event.why}"
         case ImportFinished():
             return f"{event.runs} runs, {event.phases} phases, {event.usage_rows} usage rows"
         case UsageImported():
@@ -127,7 +143,7 @@ def _rules(event: _Rules) -> str:
             return f"{event.disposition} {event.kind} ({event.pattern}){excerpt}"
         case ZeroYieldExplained():
             return f"0 usage events: {event.reason} ({event.evidence})"
-        case RunJudged() | FingerprintStopped() | RunStopped() | SessionDraining():
+        case _:
             return event.reason.sentence
 
 

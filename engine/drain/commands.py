@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator
 import msgspec
 from msgspec.structs import replace
 
-from engine.drain.diagnose import Diagnosis
+from engine.detect.diagnosis import Diagnosis
+from engine.drain.diagnose import Diagnosed
 from engine.errors import AppendRefused
 from engine.events import (
     AnyEvent,
     AttemptAdopted,
+    AttemptDeferred,
     AttemptFinished,
     AttemptSpawned,
     AttemptStarted,
-    Input,
     PolicyAdopted,
-    Reason,
+    RunCooledDown,
     RunJudged,
     RunStopped,
-    SessionDraining,
     SessionEnd,
     SessionEnded,
     SessionResumed,
@@ -28,14 +28,18 @@ from engine.events import (
 )
 from engine.executors.port import Spawned
 from engine.store.command import Command, Draft, Moment, just
-from engine.triage.decide import RULE_VERSION, decisions, pick_reason, situation_of
-from engine.triage.eligible import Scope, phase_hindrance
-from engine.triage.rules import REASON_CLASS_NAMES
-from engine.triage.select import Choice, Queue
+from engine.triage.breaker import carried
+from engine.triage.decide import Facts, decisions, seen_of
+from engine.triage.eligible import phase_hindrance
+from engine.triage.picking import Picker, active_ms, draining, picks
+from engine.triage.reasons import Ground
+from engine.triage.scope import Scope
+from engine.triage.select import Queue
 from projections.board import Board
 from projections.fold import join
 
-LIMIT_RULE = "session_limits"
+PICKER = "picker"
+"""The actor of commands that pick."""
 
 
 def stream_of(session_id: str) -> str:
@@ -54,8 +58,16 @@ def begin(command_id: str, scope: Scope, executor: str, *, resume: bool) -> Comm
         policy_json=policy.json,
     )
     begun = kind(session_id=scope.session_id, executor=executor, limits=scope.limits)
+
+    def decide(board: Board, moment: Moment) -> Iterator[Draft]:
+        yield Draft(adopted)
+        yield Draft(begun)
+        ground = Ground(scope, moment.next_pos + 1, moment.now_us)
+        for event in list(carried(board.breakers.values(), ground)):
+            yield Draft(event)
+
     request = msgspec.json.encode([scope.session_id, executor, scope.limits, policy])
-    return Command(command_id, stream_of(scope.session_id), request, just(adopted, begun))
+    return Command(command_id, stream_of(scope.session_id), request, decide)
 
 
 def pick(
@@ -63,85 +75,19 @@ def pick(
     scope: Scope,
     queue: Queue,
     *,
-    executor: str,
     capacity: int,
-    elapsed_ms: int,
     new_attempt_id: Callable[[], str],
 ) -> Command:
     """Start up to ``capacity`` attempts, or find that the session must start no more."""
 
     def decide(board: Board, moment: Moment) -> Iterator[Draft]:
-        pos = moment.next_pos
-        for _ in range(capacity):
-            session = board.sessions.states[scope.session_id]
-            if session.status != "running":
-                return
-            limit = _limit_reached(scope, session.attempts, elapsed_ms, pos - 1)
-            if limit is not None:
-                yield Draft(limit)
-                return
-            choice = queue.pick()
-            if choice is None:
-                return
-            started = _started(choice, scope, executor, new_attempt_id(), pos - 1)
-            yield Draft(started)
-            pos += 1
-            queue.touch(started.run_id, started.phase_id)
+        picker = Picker(board, queue, scope, moment.now_us, new_attempt_id)
+        for event in picks(picker, capacity):
+            yield Draft(event)
+            touch(queue, event)
 
-    request = f"pick {capacity} at {elapsed_ms}".encode()
-    return Command(command_id, stream_of(scope.session_id), request, decide, actor="picker")
-
-
-def _started(
-    choice: Choice, scope: Scope, executor: str, attempt_id: str, basis: int
-) -> AttemptStarted:
-    phase = choice.phase
-    reason = pick_reason(choice, scope, basis)
-    return AttemptStarted(
-        session_id=scope.session_id,
-        run_id=phase.run_id,
-        phase_id=phase.phase_id,
-        attempt_id=attempt_id,
-        number=phase.number + 1,
-        group="named" if scope.is_named_phase else choice.group,
-        category=REASON_CLASS_NAMES[choice.key.reason_class],
-        initial_state=phase.state,
-        phase_index=phase.phase_index,
-        executor=executor,
-        timeout_ms=scope.limits.phase_timeout_ms,
-        reason=reason,
-    )
-
-
-def _limit_reached(
-    scope: Scope, attempts: int, elapsed_ms: int, basis: int
-) -> SessionDraining | None:
-    limits = scope.limits
-    because: SessionEnd
-    if attempts >= limits.batch_size:
-        because, sentence = "batch_size", f"The session has made {attempts} attempts, its limit."
-    elif limits.total_ms_max and elapsed_ms >= limits.total_ms_max:
-        because = "total_time"
-        sentence = f"The session has run for {elapsed_ms / 60000:.1f} minutes, its limit."
-    else:
-        return None
-    inputs = (Input("attempts", attempts), Input("elapsed_ms", elapsed_ms))
-    return draining(scope, because, sentence, basis, inputs)
-
-
-def draining(
-    scope: Scope, because: SessionEnd, sentence: str, basis: int, inputs: tuple[Input, ...] = ()
-) -> SessionDraining:
-    """The event after which a session starts nothing more."""
-    reason = Reason(
-        rule=LIMIT_RULE,
-        version=RULE_VERSION,
-        policy=scope.policy.label,
-        basis=basis,
-        inputs=inputs,
-        sentence=sentence,
-    )
-    return SessionDraining(session_id=scope.session_id, because=because, reason=reason)
+    request = f"pick {capacity}".encode()
+    return Command(command_id, stream_of(scope.session_id), request, decide, actor=PICKER)
 
 
 def drain_now(command_id: str, scope: Scope, because: SessionEnd, sentence: str) -> Command:
@@ -149,7 +95,8 @@ def drain_now(command_id: str, scope: Scope, because: SessionEnd, sentence: str)
 
     def decide(board: Board, moment: Moment) -> Iterator[Draft]:
         if board.sessions.states[scope.session_id].status == "running":
-            yield Draft(draining(scope, because, sentence, moment.next_pos - 1))
+            ground = Ground(scope, moment.next_pos - 1, moment.now_us)
+            yield Draft(draining(because, sentence, {}, ground))
 
     return Command(command_id, stream_of(scope.session_id), because.encode(), decide)
 
@@ -184,12 +131,12 @@ def _about(started: AttemptStarted, what: str, event: AnyEvent) -> Command:
     return Command(command_id, stream_of(started.session_id), request, just(event), actor="worker")
 
 
-def finish(diagnosis: Diagnosis, scope: Scope, queue: Queue | None) -> Command:
+def finish(diagnosed: Diagnosed, scope: Scope, queue: Queue | None) -> Command:
     """Close an attempt: its facts, its diagnosis, and what triage decides from them.
 
     The command id comes from the attempt, so that an attempt is closed once, whoever tries.
     """
-    finished = diagnosis.finished
+    finished = diagnosed.finished
 
     def decide(board: Board, moment: Moment) -> Iterator[Draft]:
         phase = board.backlog.get(join(finished.run_id, finished.phase_id))
@@ -197,59 +144,68 @@ def finish(diagnosis: Diagnosis, scope: Scope, queue: Queue | None) -> Command:
             raise AppendRefused(
                 f"the attempt {finished.attempt_id} is not open.", remedy="it was closed already."
             )
-        for event in _finished_events(board, diagnosis, scope, moment.next_pos):
-            yield event
-            _touch(queue, event.event)
+        for usage in diagnosed.usage:
+            yield Draft(usage)
+        pos = moment.next_pos + len(diagnosed.usage)
+        ground = Ground(scope, pos - 1, moment.now_us)
+        following = list(consequences(board, finished, diagnosed.diagnosis, ground))
+        yield Draft(finished)
+        touch(queue, finished)
+        for event in following:
+            yield Draft(event, cause=pos)
+            touch(queue, event)
 
-    request = msgspec.json.encode([diagnosis.usage, finished])
+    request = msgspec.json.encode([diagnosed.usage, finished])
     command_id = f"{finished.attempt_id}.finished"
     return Command(command_id, stream_of(finished.session_id), request, decide, actor="worker")
 
 
-def _finished_events(
-    board: Board, diagnosis: Diagnosis, scope: Scope, next_pos: int
-) -> Iterator[Draft]:
-    finished = diagnosis.finished
-    situation = situation_of(board, finished, diagnosis.fingerprinted)
-    generation = board.runs.states[finished.run_id].generation
-    for usage in diagnosis.usage:
-        yield Draft(usage)
-    pos = next_pos + len(diagnosis.usage)
-    yield Draft(finished)
+def consequences(
+    board: Board, finished: AttemptFinished, diagnosis: Diagnosis, ground: Ground
+) -> Iterator[AnyEvent]:
+    """What is recorded behind an end: its diagnosis, then what triage decides.
+
+    ``board`` stands before the end; ``ground.basis`` is the position before it.
+    """
+    facts = Facts(finished, diagnosis.fingerprinted, diagnosis.boundaries)
     if diagnosis.fingerprinted is not None:
-        counted = replace(diagnosis.fingerprinted, seen_before=situation.seen_before)
-        yield Draft(counted, cause=pos)
-    for event in diagnosis.others:
-        yield Draft(event, cause=pos)
-    for event in decisions(situation, finished, scope, pos - 1, generation):
-        yield Draft(event, cause=pos)
+        seen = seen_of(board, facts)
+        yield replace(diagnosis.fingerprinted, seen_before=seen.count if seen else 0)
+    yield from diagnosis.boundaries
+    if diagnosis.zero_yield is not None:
+        yield diagnosis.zero_yield
+    yield from decisions(board, facts, ground)
 
 
-def _touch(queue: Queue | None, event: AnyEvent) -> None:
+def touch(queue: Queue | None, event: AnyEvent) -> None:
+    """Tell the queue what an event, folded already, may have changed."""
     if queue is None:
         return
-    if isinstance(event, AttemptFinished):
+    if isinstance(event, AttemptStarted | AttemptFinished | AttemptDeferred):
         queue.touch(event.run_id, event.phase_id)
-    elif isinstance(event, RunJudged | RunStopped):
+    elif isinstance(event, RunJudged | RunStopped | RunCooledDown):
         queue.touch(event.run_id, None)
 
 
-def end(command_id: str, scope: Scope, because: SessionEnd, active_ms: int) -> Command:
+def end(command_id: str, scope: Scope, because: SessionEnd) -> Command:
     """The session is over: nothing of it is open any more."""
 
-    def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
-        session = board.sessions.states[scope.session_id]
-        yield Draft(
-            SessionEnded(
-                session_id=scope.session_id,
-                because=session.because or because,
-                active_ms=active_ms,
-                attempts=session.attempts,
-                work_left=work_left(board, scope),
-            )
-        )
+    def decide(board: Board, moment: Moment) -> Iterator[Draft]:
+        yield Draft(ended(board, scope, because, moment.now_us))
 
     return Command(command_id, stream_of(scope.session_id), because.encode(), decide)
+
+
+def ended(board: Board, scope: Scope, because: SessionEnd, now_us: int) -> SessionEnded:
+    """The last event of a session, or of this part of it."""
+    session = board.sessions.states[scope.session_id]
+    return SessionEnded(
+        session_id=scope.session_id,
+        because=session.because or because,
+        active_ms=active_ms(session, now_us),
+        attempts=session.attempts,
+        work_left=work_left(board, scope),
+    )
 
 
 def work_left(board: Board, scope: Scope) -> int:

@@ -7,64 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from engine.detect import Boundary, Detectors, Outcome
-from engine.detect.port import WINDOW_CHARS_MAX
+from engine.detect import Detectors
+from engine.detect.diagnosis import Diagnosis, Kept, Streams, clean, diagnosis_of
 from engine.events import (
-    AnyEvent,
     AttemptFinished,
-    BoundaryDetected,
+    Ended,
     Ending,
-    Evidence,
-    FailureFingerprinted,
     PhaseState,
     Stream,
+    Told,
     UsageRecorded,
     UsageRejected,
-    ZeroYieldExplained,
-    ZeroYieldReason,
 )
 from engine.executors.port import Assignment, Output, Report
 from engine.store.blobs import Blobs
 from engine.triage.policy import Policy
 
 EXCERPT_CHARS = 500
-EVIDENCE_CHARS = 200
 ERROR_CHARS_MAX = 2000
+REASON_CHARS_MAX = 16_384
+STORED_CHARS_MAX = 1000
+_TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
 
 
-class Kept(NamedTuple):
-    """One stream's kept bytes, its entry in the log, and the window detectors read."""
-
-    data: bytes
-    stream: Stream
-    text: str
-    window_start: int
-
-
-class Diagnosis(NamedTuple):
-    """All that is recorded of an ended attempt before triage decides.
-
-    ``fingerprinted`` has ``seen_before`` 0 until the writer, who knows the count, fills it in.
-    """
+class Diagnosed(NamedTuple):
+    """All that is recorded of an ended attempt before triage decides."""
 
     usage: Sequence[UsageRecorded | UsageRejected]
     finished: AttemptFinished
-    fingerprinted: FailureFingerprinted | None
-    others: Sequence[AnyEvent]
-
-
-class _Tags(msgspec.Struct, frozen=True):
-    session_id: str
-    run_id: str
-    phase_id: str
-    attempt_id: str
-
-    def asdict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__struct_fields__}
+    diagnosis: Diagnosis
 
 
 def diagnose(
@@ -75,7 +50,7 @@ def diagnose(
     blobs: Blobs | None,
     *,
     adopted: bool,
-) -> Diagnosis:
+) -> Diagnosed:
     """What ``report`` means; an exception instead of one is an executor's bug (``broke``).
 
     A guardian that vanished under a living engine was killed by its child or a person: that is a
@@ -84,24 +59,16 @@ def diagnose(
     """
     broke = isinstance(report, Exception) or (report.ended == "lost" and not adopted)
     facts = _of_bug(report) if isinstance(report, Exception) else report
-    stdout, stderr = _kept(facts.stdout, blobs), _kept(facts.stderr, blobs)
     ending = "broke" if broke else _ending(facts, policy)
-    final_state = _final_state(facts, ending, assignment.sheet.state)
-    outcome = _outcome(facts, assignment, ending, final_state, (stdout, stderr))
-    sheet = assignment.sheet
-    tags = _Tags(assignment.session_id, sheet.run_id, sheet.phase_id, assignment.attempt_id)
-    boundaries = detectors.boundary(outcome)
-    finished = _finished(facts, assignment, ending, final_state, (stdout, stderr))
-    finished = msgspec.structs.replace(finished, error=_error(detectors, outcome, ending))
-    # One limit an attempt, the strongest: several patterns may see the same one.
-    strongest = boundaries[:1]
-    others = [_boundary_event(tags, detectors, b, facts, (stdout, stderr)) for b in strongest]
-    zero = _zero_yield(tags, detectors, outcome, boundaries, ending)
-    return Diagnosis(
-        usage=_usage_events(tags, facts),
-        finished=finished,
-        fingerprinted=_fingerprint_event(tags, detectors, outcome, ending),
-        others=[*others, *([zero] if zero else [])],
+    outputs = _bytes_of(facts.stdout), _bytes_of(facts.stderr)
+    streams = (_stored(facts.stdout, outputs[0], blobs), _stored(facts.stderr, outputs[1], blobs))
+    finished = _finished(facts, assignment, ending, streams)
+    kept = Streams(Kept.of(outputs[0]), Kept.of(outputs[1]))
+    found = diagnosis_of(finished, kept, detectors, policy.timeout_fingerprints)
+    return Diagnosed(
+        usage=_usage_events(finished, facts),
+        finished=msgspec.structs.replace(finished, error=found.error),
+        diagnosis=found,
     )
 
 
@@ -144,22 +111,16 @@ def _final_state(report: Report, ending: Ending, initial: PhaseState) -> PhaseSt
     return "FAILED"
 
 
-def _kept(output: Output, blobs: Blobs | None) -> Kept:
-    data = _bytes_of(output)
+def _stored(output: Output, data: bytes, blobs: Blobs | None) -> Stream:
     digest = blobs.put(data) if blobs and data else None
-    start = max(0, len(data) - WINDOW_CHARS_MAX)
-    # Surrogates keep every byte apart, so that offsets in the text map to offsets in the bytes.
-    text = data[start:].decode(errors="surrogateescape")
-    excerpt = data[-EXCERPT_CHARS:].decode(errors="replace")
     head = min(output.head_bytes, len(data))
-    stream = Stream(
+    return Stream(
         total_bytes=max(output.total_bytes, len(data)),
         head_bytes=head,
         tail_bytes=len(data) - head,
         digest=digest,
-        excerpt=excerpt,
+        excerpt=data[-EXCERPT_CHARS:].decode(errors="replace"),
     )
-    return Kept(data, stream, text, start)
 
 
 def _bytes_of(output: Output) -> bytes:
@@ -177,32 +138,19 @@ def _read(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def _outcome(
-    report: Report,
-    assignment: Assignment,
-    ending: Ending,
-    final_state: PhaseState,
-    streams: tuple[Kept, Kept],
-) -> Outcome:
+def _told(report: Report, assignment: Assignment, ending: Ending) -> Told:
     # What our timer did, not what a policy makes of an exit code: detectors read facts.
-    ended = "broke" if ending == "broke" else report.ended
-    sheet = assignment.sheet
-    return Outcome(
+    ended: Ended = "broke" if ending == "broke" else report.ended
+    reason, stored = _reason(report), None
+    if ending != "succeeded" and not report.clears_reason:
+        stored = assignment.sheet.last_failure_reason
+    return Told(
         ended=ended,
-        succeeded=ending == "succeeded",
-        final_state=report.final_state or final_state,
-        exit_code=report.exit_code,
-        signal=report.signal,
-        reason=_reason(report),
-        stored_reason=None if report.clears_reason else sheet.last_failure_reason,
-        stdout=streams[0].text,
-        stderr=streams[1].text,
-        yield_events=len(report.telemetry.usage),
+        state=report.final_state,
+        reason=clean(reason[-REASON_CHARS_MAX:]) if reason is not None else None,
+        stored_reason=clean(stored[:STORED_CHARS_MAX]) if stored is not None else None,
         declared=report.declared.kind if report.declared else None,
-        usage_lines_rejected=sum(r.count for r in report.telemetry.rejected),
-        run_id=sheet.run_id,
-        phase_id=sheet.phase_id,
-        attempt_id=assignment.attempt_id,
+        declared_by=report.declared.how if report.declared else None,
     )
 
 
@@ -210,8 +158,7 @@ def _finished(
     report: Report,
     assignment: Assignment,
     ending: Ending,
-    final_state: PhaseState,
-    streams: tuple[Kept, Kept],
+    streams: tuple[Stream, Stream],
 ) -> AttemptFinished:
     sheet, telemetry = assignment.sheet, report.telemetry
     tokens = sum((u.input_tokens or 0) + (u.output_tokens or 0) for u in telemetry.usage)
@@ -222,7 +169,7 @@ def _finished(
         attempt_id=assignment.attempt_id,
         number=sheet.attempt,
         ending=ending,
-        final_state=final_state,
+        final_state=_final_state(report, ending, sheet.state),
         exit_code=report.exit_code,
         signal=report.signal,
         duration_ms=report.duration_ms,
@@ -233,18 +180,12 @@ def _finished(
         lines_other=telemetry.lines_other,
         lines_rejected=sum(r.count for r in telemetry.rejected),
         killed=report.killed,
-        stdout=streams[0].stream,
-        stderr=streams[1].stream,
+        stdout=streams[0],
+        stderr=streams[1],
         artifacts=tuple(clean(a)[:ERROR_CHARS_MAX] for a in telemetry.artifacts),
         missing_deliverables=tuple(clean(m) for m in report.missing_deliverables[:100]),
+        told=_told(report, assignment, ending),
     )
-
-
-def _error(detectors: Detectors, outcome: Outcome, ending: Ending) -> str | None:
-    if ending == "succeeded":
-        return None
-    text = detectors.error_text(outcome)
-    return clean(text)[:ERROR_CHARS_MAX] if text else None
 
 
 def _reason(report: Report) -> str | None:
@@ -253,102 +194,10 @@ def _reason(report: Report) -> str | None:
     return report.reason
 
 
-def _usage_events(tags: _Tags, report: Report) -> list[UsageRecorded | UsageRejected]:
-    named = tags.asdict()
+def _usage_events(finished: AttemptFinished, report: Report) -> list[UsageRecorded | UsageRejected]:
+    tags = {name: getattr(finished, name) for name in _TAGS}
     found: list[UsageRecorded | UsageRejected] = [
-        UsageRecorded(**named, **msgspec.structs.asdict(usage)) for usage in report.telemetry.usage
+        UsageRecorded(**tags, **msgspec.structs.asdict(usage)) for usage in report.telemetry.usage
     ]
-    found += [
-        UsageRejected(**named, **msgspec.structs.asdict(r)) for r in report.telemetry.rejected
-    ]
+    found += [UsageRejected(**tags, **msgspec.structs.asdict(r)) for r in report.telemetry.rejected]
     return found
-
-
-def _fingerprint_event(
-    tags: _Tags, detectors: Detectors, outcome: Outcome, ending: Ending
-) -> FailureFingerprinted | None:
-    if ending in ("succeeded", "abandoned", "orphaned"):
-        return None
-    found = detectors.fingerprint(outcome)
-    if found is None:
-        return None
-    return FailureFingerprinted(
-        **tags.asdict(),
-        detector=detectors.name,
-        fingerprint=clean(found.fingerprint),
-        family=clean(found.family),
-        template=clean(found.template),
-        exit_class=found.exit_class,
-        seen_before=0,
-    )
-
-
-def _boundary_event(
-    tags: _Tags,
-    detectors: Detectors,
-    boundary: Boundary,
-    report: Report,
-    streams: tuple[Kept, Kept],
-) -> BoundaryDetected:
-    evidence = None
-    if boundary.stream is not None:
-        evidence = _evidence(boundary, streams[0 if boundary.stream == "stdout" else 1])
-    declared = report.declared.how if report.declared and boundary.stream is None else None
-    return BoundaryDetected(
-        **tags.asdict(),
-        detector=detectors.name,
-        kind=boundary.kind,
-        disposition=boundary.disposition,
-        pattern=clean(boundary.pattern),
-        declared=declared,
-        evidence=evidence,
-    )
-
-
-def _evidence(boundary: Boundary, kept: Kept) -> Evidence | None:
-    assert boundary.stream is not None
-    if kept.stream.digest is None:
-        return None
-    start = kept.window_start + _byte_length(kept.text[: boundary.start])
-    end = start + _byte_length(kept.text[boundary.start : boundary.end])
-    return Evidence(
-        stream=boundary.stream,
-        digest=kept.stream.digest,
-        byte_start=start,
-        byte_end=end,
-        excerpt=kept.data[start:end].decode(errors="replace")[:EVIDENCE_CHARS],
-    )
-
-
-def _byte_length(text: str) -> int:
-    return len(text.encode(errors="surrogateescape"))
-
-
-def _zero_yield(
-    tags: _Tags,
-    detectors: Detectors,
-    outcome: Outcome,
-    boundaries: tuple[Boundary, ...],
-    ending: Ending,
-) -> ZeroYieldExplained | None:
-    if outcome.yield_events > 0:
-        return None
-    reason: ZeroYieldReason
-    if ending in ("abandoned", "orphaned"):
-        reason, detail, evidence = ending, None, f"the attempt was {ending}"
-    else:
-        found = detectors.zero_yield(outcome, boundaries)
-        assert found is not None, "an attempt without yield has a reason"
-        reason, detail, evidence = found.reason, found.detail, found.evidence
-    return ZeroYieldExplained(
-        **tags.asdict(),
-        detector=detectors.name,
-        reason=reason,
-        detail=clean(detail) if detail else None,
-        evidence=clean(evidence)[:ERROR_CHARS_MAX],
-    )
-
-
-def clean(text: str) -> str:
-    """``text`` without surrogates, which JSON cannot carry."""
-    return text.encode(errors="replace").decode()

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import msgspec
 
-from engine.events import AttemptFinished, AttemptStarted, Head, RunJudged, Seen
-from engine.triage.decide import decisions, pick_reason, situation_of
-from engine.triage.eligible import Scope
-from engine.triage.rules import REASON_CLASS_NAMES
-from engine.triage.select import Choice, Queue
+from engine.drain.commands import touch
+from engine.events import (
+    AnyEvent,
+    AttemptFinished,
+    AttemptStarted,
+    Seen,
+    SessionDraining,
+    SessionStarted,
+)
+from engine.triage.decide import Facts, decisions
+from engine.triage.picking import Picker, next_event
+from engine.triage.scope import Scope
+from engine.triage.select import Queue
 from projections.board import Board
-from projections.sessions import SessionStanding
+from projections.fold import join
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,52 +36,46 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
-def planned(board: Board, scope: Scope, head: Head) -> Iterator[Step]:
-    """The attempts in order, one at a time; ``board`` is used up by it."""
+def planned(board: Board, scope: Scope, executor: str, now_us: int) -> Iterator[Step]:
+    """The attempts in order, one at a time, if each succeeded; ``board`` is used up by it."""
+    if board.sessions.get(scope.session_id) is None:
+        _feed(board, now_us, _session(scope, executor))
     queue = Queue(board, scope)
-    session = board.sessions.get(scope.session_id) or SessionStanding(session_id=scope.session_id)
-    pos = head.pos
-    for number in range(max(0, scope.limits.batch_size - session.attempts)):
-        choice = queue.pick()
-        if choice is None:
-            return
-        reason = pick_reason(choice, scope, head.pos)
-        yield _step(choice, reason.sentence)
-        started = _started(choice, scope, number)
-        pos = _succeed(board, queue, scope, started, pos)
+    numbers = itertools.count()
+    picker = Picker(board, queue, scope, now_us, lambda: f"att_dry_{next(numbers)}")
+    while (event := next_event(picker)) is not None and not isinstance(event, SessionDraining):
+        _feed(board, now_us, event)
+        touch(queue, event)
+        if isinstance(event, AttemptStarted):
+            yield _step(event, board)
+            _succeed(picker, event)
 
 
-def _step(choice: Choice, sentence: str) -> Step:
+def _session(scope: Scope, executor: str) -> SessionStarted:
+    return SessionStarted(session_id=scope.session_id, executor=executor, limits=scope.limits)
+
+
+def _step(started: AttemptStarted, board: Board) -> Step:
+    phase = board.backlog.states[join(started.run_id, started.phase_id)]
     return Step(
-        run_id=choice.phase.run_id,
-        phase_id=choice.phase.phase_id,
-        group=choice.group,
-        category=REASON_CLASS_NAMES[choice.key.reason_class],
-        tier_index=choice.phase.tier_index,
-        phase_index=choice.phase.phase_index,
-        sentence=sentence,
+        run_id=started.run_id,
+        phase_id=started.phase_id,
+        group=started.group,
+        category=started.category,
+        tier_index=phase.tier_index,
+        phase_index=phase.phase_index,
+        sentence=started.reason.sentence,
     )
 
 
-def _started(choice: Choice, scope: Scope, number: int) -> AttemptStarted:
-    return AttemptStarted(
-        session_id=scope.session_id,
-        run_id=choice.phase.run_id,
-        phase_id=choice.phase.phase_id,
-        attempt_id=f"att_dry_{number}",
-        number=choice.phase.number + 1,
-        group=choice.group,
-        category=REASON_CLASS_NAMES[choice.key.reason_class],
-        initial_state=choice.phase.state,
-        phase_index=choice.phase.phase_index,
-        executor="dry-run",
-        timeout_ms=scope.limits.phase_timeout_ms,
-        reason=pick_reason(choice, scope, 0),
-    )
+def _feed(board: Board, now_us: int, event: AnyEvent) -> None:
+    pos = board.head.pos + 1
+    board.head = board.head._replace(pos=pos)
+    board.feed(Seen(pos, now_us, event))
 
 
-def _succeed(board: Board, queue: Queue, scope: Scope, started: AttemptStarted, pos: int) -> int:
-    """Feed the board an attempt that succeeds, and the verdict that follows; the new position."""
+def _succeed(picker: Picker, started: AttemptStarted) -> None:
+    """Feed the board an attempt that succeeds, and the decisions that follow."""
     finished = AttemptFinished(
         session_id=started.session_id,
         run_id=started.run_id,
@@ -84,13 +87,8 @@ def _succeed(board: Board, queue: Queue, scope: Scope, started: AttemptStarted, 
         duration_ms=0,
         timeout_ms=started.timeout_ms,
     )
-    board.feed(Seen(pos + 1, 0, started))
-    situation = situation_of(board, finished, None)
-    board.feed(Seen(pos + 2, 0, finished))
-    pos += 2
-    for event in decisions(situation, finished, scope, pos, 1):
-        if isinstance(event, RunJudged):
-            pos += 1
-            board.feed(Seen(pos, 0, event))
-    queue.touch(started.run_id, started.phase_id)
-    return pos
+    board = picker.board
+    for event in [finished, *decisions(board, Facts(finished), picker.ground())]:
+        if not isinstance(event, SessionDraining):  # a success without usage would be no news
+            _feed(board, picker.now_us, event)
+            touch(picker.queue, event)

@@ -28,9 +28,10 @@ from engine.ids import IdMaker
 from engine.store.blobs import Blobs
 from engine.store.command import Command
 from engine.store.recorder import Recorder
-from engine.triage.eligible import Scope
+from engine.triage.picking import active_ms
 from engine.triage.policy import policy_from_json
-from engine.triage.select import Queue
+from engine.triage.scope import Scope
+from engine.triage.select import Queue, paused_until_us
 from projections.sessions import SessionStanding
 
 DIAGNOSES_AT_ONCE = 2
@@ -82,8 +83,6 @@ class Drain:
         self._running: set[str] = set()
         self._attended: set[str] = set()
         self._changed = anyio.Event()
-        self._started_s = 0.0
-        self._active_before_ms = 0
         self._limiter: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
 
@@ -99,11 +98,9 @@ class Drain:
         ``adopt``: open attempts of dead engines.  Those that are dead too are closed first; then
         ``ready`` is called; living ones take up workers until they end.
         """
-        self._started_s = self.clock.monotonic_s()
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
         begun = commands.begin(self.ids("cmd"), self.scope, self.executor.name, resume=resume)
         await self._submit(begun)
-        self._active_before_ms = self._session().active_ms
         self._queue = Queue(self.recorder.board, self.scope)
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
@@ -112,8 +109,7 @@ class Drain:
             ready()
             because = await self._feed(group)
             group.cancel_scope.cancel()
-        ended = commands.end(self.ids("cmd"), self.scope, because, self._elapsed_ms())
-        await self._submit(ended)
+        await self._submit(commands.end(self.ids("cmd"), self.scope, because))
         return self._session().because or because
 
     async def _recover(self, group: TaskGroup, adopt: Sequence[Adoption]) -> None:
@@ -128,8 +124,19 @@ class Drain:
     def _session(self) -> SessionStanding:
         return self.recorder.board.sessions.states[self.scope.session_id]
 
-    def _elapsed_ms(self) -> int:
-        return self._active_before_ms + round((self.clock.monotonic_s() - self._started_s) * 1000)
+    def _pause_left_s(self) -> float | None:
+        """How long to wait for a paused account, if it alone keeps the session from going on."""
+        board, now_us = self.recorder.board, self.clock.now_us()
+        session, total_ms = self._session(), self.scope.limits.total_ms_max
+        until_us = paused_until_us(board, self.scope, now_us)
+        if until_us is None or session.status != "running" or self._queue is None:
+            return None
+        if self._queue.next_ready(now_us) is None:
+            return None
+        left_us = until_us - now_us
+        if total_ms:
+            left_us = min(left_us, (total_ms - active_ms(session, now_us)) * 1000)
+        return max(0, left_us) / 1e6
 
     async def _submit(self, command: Command) -> tuple[Record, ...]:
         receipt = await self.recorder.submit(command)
@@ -143,10 +150,12 @@ class Drain:
             room = self.scope.limits.workers - len(self._running)
             if room > 0 and self._session().status == "running":
                 started = await self._pick(group, room)
-            if not self._attended and not started:
+            pause_left_s = self._pause_left_s()
+            if not self._attended and not started and pause_left_s is None:
                 return "nothing_eligible"
             if not started or len(self._running) >= self.scope.limits.workers:
-                await self._changed.wait()
+                with anyio.move_on_after(pause_left_s):
+                    await self._changed.wait()
 
     async def _pick(self, group: TaskGroup, room: int) -> int:
         assert self._queue is not None
@@ -154,9 +163,7 @@ class Drain:
             self.ids("cmd"),
             self.scope,
             self._queue,
-            executor=self.executor.name,
             capacity=room,
-            elapsed_ms=self._elapsed_ms(),
             new_attempt_id=lambda: self.ids("att"),
         )
         started = 0
@@ -240,10 +247,10 @@ class Drain:
             diagnose, outcome, assignment, scope.policy, found, self.blobs, adopted=adopted
         )
         if self.in_threads:
-            diagnosis = await to_thread.run_sync(work, limiter=self._limiter)
+            diagnosed = await to_thread.run_sync(work, limiter=self._limiter)
         else:
-            diagnosis = work()
-        closing = self.recorder.enqueue(commands.finish(diagnosis, scope, self._queue))
+            diagnosed = work()
+        closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
         # Free before it is durable: the next pick is decided behind the end that makes room for
         # it, mostly in the same transaction.
         self._free(started)

@@ -21,8 +21,8 @@ from engine.executors.adoption import guardian_lives, take_over
 from engine.executors.port import Assignment, Report, Spawned
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
-from engine.triage.eligible import Scope
 from engine.triage.policy import policy_from_json
+from engine.triage.scope import Scope
 
 
 async def open_attempts(recorder: Recorder, clock: Clock, *, end: bool) -> list[Adoption]:

@@ -9,7 +9,7 @@ from engine.events import AnyEvent, AttemptStarted, PhaseRegistered, Record, dec
 from engine.executors.port import Assignment, PhaseSheet
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
-from engine.triage.eligible import Scope
+from engine.triage.scope import Scope
 from projections.backlog import REASON_CHARS_MAX
 from projections.fold import join
 

@@ -7,7 +7,7 @@ import msgspec
 from engine.drain.sheets import event_of
 from engine.events import FingerprintStopped, RunStopped, SessionDraining
 from engine.store.protocol import LogReader, Query
-from engine.triage.eligible import Scope
+from engine.triage.scope import Scope
 from projections.board import Board
 from projections.zero_yield import YieldCounts, session_key
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.events.base import Event, PhaseState, Reason, Value
+from engine.events.diagnosis import BoundaryKind
 
 Group = Literal["unsampled", "promising", "others", "named"]
 """Why a phase's run stood where it did in the queue; ``named`` when a person asked for it."""
@@ -15,7 +16,12 @@ stopped it, or with an engine that died and left no outcome."""
 
 
 class AttemptStarted(Event, frozen=True, kw_only=True, tag="attempt.started"):
-    """A phase was picked and its attempt began; ``reason`` says why this one."""
+    """A phase was picked and its attempt began; ``reason`` says why this one.
+
+    ``probe_of``: the fingerprint of the circuit breaker that this attempt probes.
+    """
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     run_id: str
@@ -29,6 +35,7 @@ class AttemptStarted(Event, frozen=True, kw_only=True, tag="attempt.started"):
     executor: str
     timeout_ms: int
     reason: Reason
+    probe_of: str | None = None
 
 
 class AttemptSpawned(Event, frozen=True, kw_only=True, tag="attempt.spawned"):
@@ -74,14 +81,37 @@ class Stream(Value, frozen=True, kw_only=True):
         return self.total_bytes > self.head_bytes + self.tail_bytes
 
 
+Ended = Literal["exited", "timed_out", "abandoned", "lost", "broke"]
+"""How executors report an end; ``broke`` when the executor itself raised."""
+
+
+class Told(Value, frozen=True, kw_only=True):
+    """What detectors read of an end beside its output, so that a diagnosis can be made again.
+
+    ``state`` and ``reason`` are the child's own words, the reason's last 16 384 characters;
+    ``stored_reason`` was the phase's before, as far as the child left it alone (1000 characters).
+    ``declared`` is a limit that it reported itself, and ``declared_by`` how.
+    """
+
+    ended: Ended
+    state: PhaseState | None = None
+    reason: str | None = None
+    stored_reason: str | None = None
+    declared: BoundaryKind | None = None
+    declared_by: str | None = None
+
+
 class AttemptFinished(Event, frozen=True, kw_only=True, tag="attempt.finished"):
     """How an attempt ended, in facts; what follows from them is decided by rules.
 
     ``error`` is the failure's own text, at most 2000 characters.  ``killed`` counts the processes
-    that had to be ended with it.  ``lines_read`` counts telemetry lines of every kind;
+    that had to be ended with it.  ``told`` is None in logs from before it was recorded.
+    ``lines_read`` counts telemetry lines of every kind;
     ``yield_events`` the usage records among them that were accepted, ``lines_rejected`` the ones
     that could not be used.
     """
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     run_id: str
@@ -105,3 +135,4 @@ class AttemptFinished(Event, frozen=True, kw_only=True, tag="attempt.finished"):
     stderr: Stream = Stream()
     artifacts: tuple[str, ...] = ()
     missing_deliverables: tuple[str, ...] = ()
+    told: Told | None = None

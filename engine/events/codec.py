@@ -24,7 +24,7 @@ from engine.events.backlog import (
 )
 from engine.events.base import Event
 from engine.events.diagnosis import BoundaryDetected, FailureFingerprinted, ZeroYieldExplained
-from engine.events.operator import RunReinstated
+from engine.events.operator import AccountResumed, BreakerReset, RunReinstated
 from engine.events.session import (
     EngineStarted,
     PolicyAdopted,
@@ -33,7 +33,19 @@ from engine.events.session import (
     SessionResumed,
     SessionStarted,
 )
-from engine.events.triage import FingerprintStopped, RunJudged, RunStopped
+from engine.events.triage import (
+    AccountPaused,
+    AccountRecovered,
+    AttemptDeferred,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerProbed,
+    BudgetReached,
+    FingerprintStopped,
+    RunCooledDown,
+    RunJudged,
+    RunStopped,
+)
 from engine.events.usage import EstimateImported, UsageImported, UsageRecorded, UsageRejected
 
 EVENT_BYTES_MAX = 256 * 1024
@@ -64,12 +76,41 @@ AnyEvent = (
     | RunJudged
     | FingerprintStopped
     | RunStopped
+    | RunCooledDown
+    | BreakerOpened
+    | BreakerProbed
+    | BreakerClosed
+    | AttemptDeferred
+    | AccountPaused
+    | AccountRecovered
+    | BudgetReached
     | RunReinstated
+    | BreakerReset
+    | AccountResumed
 )
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+
+def _as_it_was(fields: dict[str, Any]) -> dict[str, Any]:
+    """To a version that only added fields, and whose defaults say that they were not recorded."""
+    return fields
+
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    (name, 1): _as_it_was
+    for name in (
+        "attempt.started",
+        "attempt.finished",
+        "diagnosis.boundary_detected",
+        "session.draining",
+        "session.ended",
+        "session.resumed",
+        "session.started",
+        "triage.run_judged",
+        "triage.run_stopped",
+    )
+}
 """(type, schema) → the pure function that turns that shape into the next one."""
 
 _encoder = msgspec.json.Encoder()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.events.base import Event, Value
 
@@ -68,8 +68,11 @@ class BoundaryDetected(Event, frozen=True, kw_only=True, tag="diagnosis.boundary
     """The attempt met a limit of the model or its provider.
 
     ``evidence`` is None when the child reported the limit itself (by its exit code, its result
-    file or a ``boundary`` line); ``declared`` then says which.
+    file or a ``boundary`` line); ``declared`` then says which.  When the limit is lifted again, if
+    the text says so: ``resets_in_ms`` after the attempt's end, or at ``resets_at_us`` (Unix).
     """
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     run_id: str
@@ -81,6 +84,8 @@ class BoundaryDetected(Event, frozen=True, kw_only=True, tag="diagnosis.boundary
     pattern: str
     declared: str | None = None
     evidence: Evidence | None = None
+    resets_in_ms: int | None = None
+    resets_at_us: int | None = None
 
 
 class ZeroYieldExplained(Event, frozen=True, kw_only=True, tag="diagnosis.zero_yield_explained"):

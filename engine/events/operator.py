@@ -12,3 +12,23 @@ class RunReinstated(Event, frozen=True, kw_only=True, tag="operator.run_reinstat
     generation: int
     by: str
     why: str
+
+
+class BreakerReset(Event, frozen=True, kw_only=True, tag="operator.breaker_reset"):
+    """A circuit breaker was closed by hand: unsampled runs go on.
+
+    ``session_id``: the session that had opened or carried it.
+    """
+
+    session_id: str
+    fingerprint: str
+    by: str
+    why: str
+
+
+class AccountResumed(Event, frozen=True, kw_only=True, tag="operator.account_resumed"):
+    """The pause of a provider's account was ended by hand."""
+
+    account: str
+    by: str
+    why: str

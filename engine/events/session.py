@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.events.base import Event, Reason, Value
 
@@ -27,8 +27,27 @@ class PolicyAdopted(Event, frozen=True, kw_only=True, tag="session.policy_adopte
     policy_json: str
 
 
+BudgetScope = Literal["phase", "run", "session", "day"]
+Measure = Literal["tokens", "ms", "attempts"]
+
+
+class Budget(Value, frozen=True, kw_only=True):
+    """At most ``limit`` of one measure within one scope.
+
+    ``tokens`` are those of usage records, ``ms`` the time that attempts took, one by one.  A
+    phase's count from its last requeue, a run's from its last generation, a day's by UTC.
+    """
+
+    scope: BudgetScope
+    measure: Measure
+    limit: int
+
+
 class Limits(Value, frozen=True, kw_only=True):
-    """What bounds a session.  None means no bound."""
+    """What bounds a session.  None means no bound.
+
+    ``account``: whose provider limits pause this session; None for the executor's name.
+    """
 
     batch_size: int
     workers: int
@@ -39,10 +58,14 @@ class Limits(Value, frozen=True, kw_only=True):
     run_id: str | None = None
     phase_id: str | None = None
     skip_run_prefixes: tuple[str, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    account: str | None = None
 
 
 class SessionStarted(Event, frozen=True, kw_only=True, tag="session.started"):
     """A drain began."""
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     executor: str
@@ -51,6 +74,8 @@ class SessionStarted(Event, frozen=True, kw_only=True, tag="session.started"):
 
 class SessionResumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
     """A stopped or interrupted drain goes on, with its counts, under these limits."""
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     executor: str
@@ -64,11 +89,15 @@ SessionEnd = Literal[
     "zero_yield_streak",
     "interrupted",
     "storage",
+    "session_budget",
+    "day_budget",
 ]
 
 
 class SessionDraining(Event, frozen=True, kw_only=True, tag="session.draining"):
     """From here on this session starts no attempt; running ones may finish."""
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     because: SessionEnd
@@ -77,6 +106,8 @@ class SessionDraining(Event, frozen=True, kw_only=True, tag="session.draining"):
 
 class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended"):
     """The last attempt is closed.  ``work_left`` counts the backlog within the session's filter."""
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     because: SessionEnd

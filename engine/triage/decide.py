@@ -1,55 +1,75 @@
-"""Decide: the events that follow from facts, each with its reason.
+"""Decide: the events that follow from an attempt's end, each with its reason.
 
-Pure: everything they need comes in as arguments, the board at the head among them.
+Pure: everything they need comes in as arguments, the board as it stood before the end among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, assert_never
 
 from engine.events import (
     AnyEvent,
     AttemptFinished,
+    BoundaryDetected,
     FailureFingerprinted,
     FingerprintStopped,
-    Input,
-    Reason,
     RunJudged,
+    RunStopCause,
     RunStopped,
     SessionDraining,
 )
-from engine.triage.eligible import Scope
+from engine.triage import breaker, budgets, provider
+from engine.triage.reasons import Ground
 from engine.triage.rules import (
-    REASON_CLASS_NAMES,
+    JUDGED_ENDINGS,
     VERDICT_RULES,
     Ruling,
     Situation,
     Stop,
+    outranked,
     stops,
 )
-from engine.triage.select import Choice
+from engine.triage.scope import Scope
+from engine.triage.select import account_of
+from projections.accounts import AccountStanding
 from projections.board import Board
+from projections.fingerprints import FingerprintCount
 from projections.fold import join
+from projections.run_triage import RunStanding
 
-PICK_RULE = "pick"
 STOP_RULE = "stops"
-RULE_VERSION = 1
 
 
-def situation_of(
-    board: Board, finished: AttemptFinished, fingerprinted: FailureFingerprinted | None
-) -> Situation:
-    """What the rules read of an outcome, from the board as it stood before it."""
+class Facts(NamedTuple):
+    """What is known of an attempt when it has ended, before triage says anything."""
+
+    finished: AttemptFinished
+    fingerprinted: FailureFingerprinted | None = None
+    boundaries: Sequence[BoundaryDetected] = ()
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The identity of the failure, None for a success or an end that proves nothing."""
+        return None if self.fingerprinted is None else self.fingerprinted.fingerprint
+
+
+def seen_of(board: Board, facts: Facts) -> FingerprintCount | None:
+    """What the session knew of this failure before."""
+    if facts.fingerprint is None:
+        return None
+    return board.fingerprints.get(join(facts.finished.session_id, facts.fingerprint))
+
+
+def situation_of(board: Board, facts: Facts) -> Situation:
+    """What the verdict and the stops read of an outcome, from the board as it stood before it."""
+    finished, seen = facts.finished, seen_of(board, facts)
     run = board.runs.states[finished.run_id]
     session = board.sessions.states[finished.session_id]
-    seen = None
-    if fingerprinted is not None:
-        seen = board.fingerprints.get(join(finished.session_id, fingerprinted.fingerprint))
     return Situation(
         ending=finished.ending,
         yield_events=finished.yield_events,
-        fingerprint=fingerprinted.fingerprint if fingerprinted else None,
+        fingerprint=facts.fingerprint,
         standing=run.standing,
         seen_before=seen.count if seen else 0,
         timeouts_before=run.timeouts_in(finished.session_id),
@@ -60,34 +80,98 @@ def situation_of(
     )
 
 
-def decisions(
-    situation: Situation, finished: AttemptFinished, scope: Scope, basis: int, generation: int
-) -> Iterator[AnyEvent]:
-    """The verdict and the stops that an outcome calls for, in the order they are recorded."""
-    policy = scope.policy
-    if scope.is_named_phase:
-        # A person asked for this one phase; it says nothing about triage.
+def decisions(board: Board, facts: Facts, ground: Ground) -> Iterator[AnyEvent]:
+    """All that an attempt's end calls for, in the order it is recorded.
+
+    ``board`` stands before the end, and ``ground.basis`` is its position there.
+    """
+    finished = facts.finished
+    met = provider.limit_met(finished, facts.boundaries, ground.policy)
+    phase = board.backlog.states[join(finished.run_id, finished.phase_id)]
+    deferred = met is not None and provider.is_deferred(phase, ground.policy)
+    account = _account(board, ground.scope)
+    if deferred and met is not None:
+        yield provider.deferral(finished, met, facts.fingerprint, phase, ground)
+    elif not ground.scope.is_named_phase:
+        # What a person asked for by name says nothing about triage.
+        yield from _judgement(board, facts, ground)
+    if met is not None:
+        yield from provider.paused(account, met, ground)
+    yield from provider.recovered(account, finished, ground)
+    breakers = board.breakers.values()
+    yield from breaker.settled(breakers, finished, facts.fingerprint, ground, deferred=deferred)
+    yield from budgets.reached_by_end(board, finished, ground)
+
+
+def _account(board: Board, scope: Scope) -> AccountStanding:
+    name = account_of(board, scope)
+    return board.accounts.get(name) or AccountStanding(account=name)
+
+
+def _judgement(board: Board, facts: Facts, ground: Ground) -> Iterator[AnyEvent]:
+    """The verdict, the stops, and a breaker that opens with them."""
+    situation, policy = situation_of(board, facts), ground.policy
+    if situation.ending not in JUDGED_ENDINGS:
         return
+    run = board.runs.states[facts.finished.run_id]
+    found = stops(situation, policy)
     ruling = VERDICT_RULES[policy.verdict_rule](situation)
+    if policy.stop_outranks_verdict:
+        ruling = outranked(ruling, found)
+    barren = ruling is not None and _is_barren(situation)
     if ruling is not None:
-        reason = _reason(
-            f"verdict/{policy.verdict_rule}",
-            scope,
-            basis,
-            situation,
+        yield _judged(ruling, situation, facts, run, ground, barren=barren)
+    for stop in found:
+        yield _stopped(stop, situation, facts, run, ground)
+    if barren and facts.fingerprinted is not None:
+        yield from _breaker_opened(board, facts, facts.fingerprinted, ground)
+
+
+def _is_barren(situation: Situation) -> bool:
+    """Whether a sample failed in a way that has a name, and taught nothing."""
+    failed = situation.ending != "succeeded" and situation.yield_events == 0
+    return failed and situation.fingerprint is not None
+
+
+def _breaker_opened(
+    board: Board,
+    facts: Facts,
+    fingerprinted: FailureFingerprinted,
+    ground: Ground,
+) -> Iterator[AnyEvent]:
+    seen = seen_of(board, facts)
+    before = seen.barren_runs if seen else ()
+    known = board.breakers.get(fingerprinted.fingerprint)
+    is_open = known is not None and known.opened_pos is not None
+    if is_open or facts.finished.run_id in before or not breaker.opens(len(before), ground.policy):
+        return
+    yield breaker.opened(fingerprinted, len(before), ground)
+
+
+def _judged(
+    ruling: Ruling,
+    situation: Situation,
+    facts: Facts,
+    run: RunStanding,
+    ground: Ground,
+    *,
+    barren: bool,
+) -> RunJudged:
+    finished = facts.finished
+    return RunJudged(
+        session_id=finished.session_id,
+        run_id=finished.run_id,
+        attempt_id=finished.attempt_id,
+        generation=run.generation,
+        verdict=ruling.verdict,
+        because=ruling.because,
+        barren=facts.fingerprint if barren else None,
+        reason=ground.reason(
+            f"verdict/{ground.policy.verdict_rule}",
+            situation._asdict(),
             _verdict_sentence(ruling, situation),
-        )
-        yield RunJudged(
-            session_id=finished.session_id,
-            run_id=finished.run_id,
-            attempt_id=finished.attempt_id,
-            generation=generation,
-            verdict=ruling.verdict,
-            because=ruling.because,
-            reason=reason,
-        )
-    for stop in stops(situation, policy):
-        yield _stopped(stop, situation, finished, scope, basis)
+        ),
+    )
 
 
 def _verdict_sentence(ruling: Ruling, situation: Situation) -> str:
@@ -99,36 +183,40 @@ def _verdict_sentence(ruling: Ruling, situation: Situation) -> str:
         "new_failure": "its sample failed in a way not seen before in this session",
         "repeated_failure": "its sample failed without any usage, as"
         f" {situation.seen_before} earlier attempts of this session did",
+        "stopped": "its sample met a stop condition, and what is stopped is not promising",
     }[ruling.because]
     return f"The run is {ruling.verdict} because {because}."
 
 
-def _inputs(situation: Situation) -> tuple[Input, ...]:
-    return tuple(Input(name, value) for name, value in situation._asdict().items())
-
-
 def _stopped(
-    stop: Stop, situation: Situation, finished: AttemptFinished, scope: Scope, basis: int
+    stop: Stop,
+    situation: Situation,
+    facts: Facts,
+    run: RunStanding,
+    ground: Ground,
 ) -> AnyEvent:
-    session_id, run_id = finished.session_id, finished.run_id
-    reason = _reason(STOP_RULE, scope, basis, situation, _stop_sentence(stop, situation))
+    session_id = facts.finished.session_id
+    sentence = _stop_sentence(stop, situation)
+    why = ground.reason(STOP_RULE, situation._asdict(), sentence)
     match stop:
         case "zero_yield_streak":
-            return SessionDraining(session_id=session_id, because=stop, reason=reason)
+            return SessionDraining(session_id=session_id, because=stop, reason=why)
         case "fingerprint":
             return FingerprintStopped(
                 session_id=session_id,
                 fingerprint=situation.fingerprint or "",
                 repeats=situation.seen_before + 1,
-                reason=reason,
+                reason=why,
             )
-        case "run_by_fingerprint":
+        case "run_by_fingerprint" | "run_by_timeouts":
+            by_time = stop == "run_by_timeouts"
+            because: RunStopCause = "timeouts" if by_time else "fingerprint_repeats"
             return RunStopped(
-                session_id=session_id, run_id=run_id, because="fingerprint_repeats", reason=reason
-            )
-        case "run_by_timeouts":
-            return RunStopped(
-                session_id=session_id, run_id=run_id, because="timeouts", reason=reason
+                session_id=session_id,
+                run_id=run.run_id,
+                because=because,
+                reason=why,
+                demoted=ground.policy.stop_outranks_verdict and run.standing == "promising",
             )
         case _:
             assert_never(stop)
@@ -145,42 +233,3 @@ def _stop_sentence(stop: Stop, situation: Situation) -> str:
         "run_by_timeouts": f"{situation.timeouts_before + 1} attempts of the run timed out in this"
         " session, which is the limit.",
     }[stop]
-
-
-def _reason(rule: str, scope: Scope, basis: int, situation: Situation, sentence: str) -> Reason:
-    return Reason(
-        rule=rule,
-        version=RULE_VERSION,
-        policy=scope.policy.label,
-        basis=basis,
-        inputs=_inputs(situation),
-        sentence=sentence,
-    )
-
-
-def pick_reason(choice: Choice, scope: Scope, basis: int) -> Reason:
-    """Why this phase and not another, as recorded with its attempt."""
-    key, phase, run = choice.key, choice.phase, choice.run
-    failure = REASON_CLASS_NAMES[key.reason_class]
-    if scope.is_named_phase:
-        sentence = "A person asked for this phase."
-    else:
-        sentence = (
-            f"Its run is {run.standing}, so it stands in the group {choice.group!r};"
-            f" there it came first by last failure ({failure}), then by its place in the run"
-            f" (tier {phase.tier_index}, phase {phase.phase_index})."
-        )
-    return Reason(
-        rule=PICK_RULE,
-        version=RULE_VERSION,
-        policy=scope.policy.label,
-        basis=basis,
-        inputs=(
-            Input("standing", run.standing),
-            Input("reason_class", key.reason_class),
-            Input("tier_index", phase.tier_index),
-            Input("phase_index", phase.phase_index),
-            Input("attempts_before", phase.attempts),
-        ),
-        sentence=sentence,
-    )

@@ -8,31 +8,32 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from engine.events import Limits
+from engine.triage import budgets
 from engine.triage.policy import Policy
 from engine.triage.rules import JUDGED_ENDINGS, reason_class
+from engine.triage.scope import Scope
 from projections.backlog import UNFINISHED, PhaseStanding
 from projections.run_triage import RunStanding
 
 PhaseHindrance = Literal[
-    "done", "not_drained", "open", "exhausted", "lost_too_often", "tried_this_session", "waits"
+    "done",
+    "not_drained",
+    "open",
+    "exhausted",
+    "lost_too_often",
+    "tried_this_session",
+    "over_budget",
+    "waits",
 ]
 RunHindrance = Literal[
-    "filtered", "prefix_skipped", "deprioritized", "stopped", "sample_in_flight", "run_is_full"
+    "filtered",
+    "prefix_skipped",
+    "deprioritized",
+    "stopped",
+    "over_budget",
+    "sample_in_flight",
+    "run_is_full",
 ]
-
-
-class Scope(NamedTuple):
-    """What a session may touch, and by which policy."""
-
-    session_id: str
-    policy: Policy
-    limits: Limits
-
-    @property
-    def is_named_phase(self) -> bool:
-        """A person asked for one phase: verdicts, stops and order do not stand in the way."""
-        return self.limits.phase_id is not None
 
 
 class SortKey(NamedTuple):
@@ -72,6 +73,8 @@ def phase_hindrance(phase: PhaseStanding, scope: Scope) -> PhaseHindrance | None
         return "lost_too_often"
     if policy.once_per_session and tried_now:
         return "tried_this_session"
+    if budgets.phase_is_over(phase, scope):
+        return "over_budget"
     return None
 
 
@@ -88,6 +91,8 @@ def run_hindrance(run: RunStanding, scope: Scope) -> RunHindrance | None:
         return "deprioritized"
     if run.stopped_in(scope.session_id) is not None:
         return "stopped"
+    if budgets.run_is_over(run, scope):
+        return "over_budget"
     if run.standing == "unsampled" and run.open > 0:
         return "sample_in_flight"
     if run.open >= limits.per_run_max:

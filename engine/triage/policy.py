@@ -16,6 +16,7 @@ from engine.errors import UsageProblem
 from engine.events import PhaseState
 
 VerdictRule = Literal["three-way-1", "classic-1"]
+TimeoutFingerprints = Literal["detected", "run", "session"]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,6 +28,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``fingerprint_repeats_max``: at the Nth carrier a failure is stopped, and each run that carries
     it from there on.  ``timeout_exit_codes``: exit codes taken for timeouts, which only the
     original did.
+
+    The improvements on the original, each with its own switch, are off unless a policy names them,
+    so that a policy recorded before a switch existed still means what it meant.
+    ``timeout_fingerprints``: whether timeouts of different runs count as one failure.
+    ``stops_spare_yield``: failures that yielded usage stop nothing by repeating.
+    ``stop_outranks_verdict``: what is stopped is not promising.
+    ``breaker_*``: the circuit breaker over the causes that fail samples.
+    ``samples_at_first``: how many runs are sampled at once before anything is known.
+    ``cool_down_ms``: after it a deprioritized run may be sampled again.
+    ``provider_pause_*``: how long an account rests when its provider names no time.
+    ``heed_incident_caps``: a phase's own token cap bounds what its attempts may take.
     """
 
     name: str
@@ -44,6 +56,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fingerprint_repeats_max: int | None = 3
     consecutive_zero_yield_max: int | None = None
     timeout_exit_codes: tuple[int, ...] = ()
+    timeout_fingerprints: TimeoutFingerprints = "detected"
+    stops_spare_yield: bool = False
+    stop_outranks_verdict: bool = False
+    breaker_runs: int | None = None
+    breaker_probes_max: int = 2
+    breaker_cool_down_ms: int | None = None
+    samples_at_first: int | None = None
+    cool_down_ms: int | None = None
+    provider_pause_ms: int | None = None
+    provider_pause_max_ms: int = 3_600_000
+    deferrals_per_phase_max: int | None = 5
+    heed_incident_caps: bool = False
 
     @property
     def label(self) -> str:
@@ -64,7 +88,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 POLICIES: Mapping[str, Policy] = {
     policy.name: policy
     for policy in (
-        Policy(name="default"),
+        Policy(
+            name="default",
+            timeout_fingerprints="run",
+            stops_spare_yield=True,
+            stop_outranks_verdict=True,
+            breaker_runs=3,
+            breaker_cool_down_ms=15 * 60_000,
+            samples_at_first=3,
+            cool_down_ms=24 * 3_600_000,
+            provider_pause_ms=60_000,
+            heed_incident_caps=True,
+        ),
         Policy(
             name="classic",
             verdict_rule="classic-1",
@@ -76,7 +111,7 @@ POLICIES: Mapping[str, Policy] = {
             once_per_session=True,
             attempts_per_phase_max=None,
             orphans_per_phase_max=None,
-            timeout_exit_codes=(143,),
+            timeout_exit_codes=(-1, 143),
         ),
     )
 }

@@ -43,6 +43,8 @@ def warnings_of(policy: Policy) -> list[str]:
             f"detectors is {policy.detectors} (default: {default.detectors}); fingerprints of"
             " sessions with other detectors cannot be compared."
         )
+    if (policy.provider_pause_ms or 0) > policy.provider_pause_max_ms:
+        found.append("provider_pause_max_ms is shorter than provider_pause_ms, and bounds it.")
     return found + _endless(policy) + _foreign(policy)
 
 

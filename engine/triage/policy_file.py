@@ -167,7 +167,7 @@ def _value(key: str, written: Any, origin: str) -> Any:
     if type(written) in {int, float} and not written:
         if may_be_none(key):
             return None
-        if all(getattr(policy, key) != 0 for policy in POLICIES.values()):
+        if key not in MAY_BE_ZERO:
             raise _misplaced(origin, key, written, expected_of(key).words)
     _refuse_beyond(key, written, origin)
     try:
@@ -178,9 +178,9 @@ def _value(key: str, written: Any, origin: str) -> Any:
         raise _misplaced(origin, key, written, choices.words, choices.values) from None
 
 
-def _refuse_beyond(key: str, value: Any, origin: str) -> None:
+def _refuse_beyond(key: str, value: Any, origin: str, least: int = 0) -> None:
     """The limits on numbers, texts and lists, at every depth of ``value``."""
-    if isinstance(value, int | float) and not 0 <= value <= EXACT_MAX:
+    if isinstance(value, int | float) and not least <= value <= EXACT_MAX:
         top = f" (at most {EXACT_MAX})" if value > EXACT_MAX else ""
         raise _misplaced(origin, key, value, expected_of(key).words + top)
     if isinstance(value, str) and len(value) > TEXT_CHARS_MAX:
@@ -190,7 +190,7 @@ def _refuse_beyond(key: str, value: Any, origin: str) -> None:
         if len(inner) > LIST_LENGTH_MAX:
             raise _problem(origin, key, f"holds {len(inner)} values; {LIST_LENGTH_MAX} at most")
         for item in inner.values() if isinstance(inner, dict) else inner:
-            _refuse_beyond(key, item, origin)
+            _refuse_beyond(key, item, origin, least=-EXACT_MAX)
 
 
 def _misplaced(
@@ -225,6 +225,9 @@ def _twice(values: tuple[object, ...]) -> bool:
     return len(set(values)) < len(values)
 
 
+MAY_BE_ZERO = frozenset({"breaker_probes_max"})
+"""Numbers of which 0 is one; elsewhere it means no limit, or nothing at all."""
+
 Contradiction = tuple[str, Callable[[Policy], bool], str]
 
 CONTRADICTIONS: tuple[Contradiction, ...] = (
@@ -233,8 +236,8 @@ CONTRADICTIONS: tuple[Contradiction, ...] = (
     ("drains", lambda p: _twice(p.drains), "names a state twice"),
     (
         "timeout_exit_codes",
-        lambda p: any(not 1 <= code <= 255 for code in p.timeout_exit_codes),  # noqa: PLR2004
-        "holds what no failing program exits with; expected numbers from 1 to 255",
+        lambda p: any(not -64 <= c <= 255 or c == 0 for c in p.timeout_exit_codes),  # noqa: PLR2004
+        "holds what no failing program exits with; expected 1 to 255, or -N for signal N",
     ),
     ("timeout_exit_codes", lambda p: _twice(p.timeout_exit_codes), "names an exit code twice"),
 )

@@ -118,9 +118,19 @@ def stops(situation: Situation, policy: Policy) -> tuple[Stop, ...]:
     return tuple(found)
 
 
+def outranked(ruling: Ruling | None, found: tuple[Stop, ...]) -> Ruling | None:
+    """The verdict when a stop has the last word: what is stopped at once is not promising."""
+    stopped = "run_by_fingerprint" in found or "run_by_timeouts" in found
+    if ruling is not None and stopped and ruling.verdict == "promising":
+        return Ruling("inconclusive", "stopped")
+    return ruling
+
+
 def _repeats_too_often(situation: Situation, policy: Policy) -> bool:
     limit = policy.fingerprint_repeats_max
     if not limit or situation.fingerprint is None:
+        return False
+    if policy.stops_spare_yield and situation.yield_events > 0:
         return False
     return situation.seen_before + 1 >= limit
 
@@ -146,7 +156,7 @@ def reason_class(reason: str | None) -> int:
     5 anything else · 6 timeout, last.  Source: SPEC section 4.
     """
     text = (reason or "").lower()
-    if not text.strip():
+    if not text:
         return 1
     for number, words in _REASON_WORDS:
         if any(word in text for word in words):

@@ -13,29 +13,28 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from engine.events import Group
-from engine.triage.eligible import (
-    Scope,
-    SortKey,
-    phase_hindrance,
-    run_hindrance,
-    sort_key,
-)
+from engine.triage.breaker import Gate, sampling_gate
+from engine.triage.cooling import cools_us, is_cool, may_touch
+from engine.triage.eligible import SortKey, phase_hindrance, run_hindrance, sort_key
 from engine.triage.ordering import RunOrder, waits_for
+from engine.triage.scope import Scope
 from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.fold import join
 from projections.run_triage import RunStanding, Standing
+from projections.sessions import SessionStanding
 
 GROUPS: tuple[Group, ...] = ("unsampled", "promising", "others")
 
 
 class Choice(NamedTuple):
-    """The phase to attempt next, and where it stood."""
+    """The phase to attempt next, and where it stood; ``probe_of``: the breaker it probes."""
 
     phase: PhaseStanding
     run: RunStanding
     group: Group
     key: SortKey
+    probe_of: str | None = None
 
 
 def group_of(standing: Standing) -> Group:
@@ -43,22 +42,54 @@ def group_of(standing: Standing) -> Group:
     return standing if standing in ("unsampled", "promising") else "others"
 
 
-def pick_by_scan(board: Board, scope: Scope) -> Choice | None:
-    """The next choice, by looking at every phase of the board."""
+def account_of(board: Board, scope: Scope) -> str:
+    """Whose provider limits pause the session."""
+    return scope.limits.account or board.sessions.states[scope.session_id].executor
+
+
+def paused_until_us(board: Board, scope: Scope, now_us: int) -> int | None:
+    """When the pause of the session's account ends (Unix microseconds), None when there is none."""
+    if scope.policy.provider_pause_ms is None or scope.is_named_phase:
+        return None
+    account = board.accounts.get(account_of(board, scope))
+    return account.until_us if account is not None and now_us < account.until_us else None
+
+
+def gate_of(board: Board, scope: Scope, now_us: int) -> Gate:
+    """Whether the session may sample another run now."""
+    if scope.is_named_phase:
+        return Gate(None)
+    session = board.sessions.get(scope.session_id) or SessionStanding(session_id=scope.session_id)
+    return sampling_gate(session, board.breakers.values(), scope.policy, now_us)
+
+
+def pick_by_scan(board: Board, scope: Scope, now_us: int) -> Choice | None:
+    """The next choice at ``now_us``, by looking at every phase of the board."""
+    if paused_until_us(board, scope, now_us) is not None:
+        return None
+    gate = gate_of(board, scope, now_us)
     by_run: dict[str, list[PhaseStanding]] = {}
     for phase in board.backlog.values():
         by_run.setdefault(phase.run_id, []).append(phase)
     candidates: list[Choice] = []
     for run_id, phases in by_run.items():
         run = board.runs.states[run_id]
-        if run_hindrance(run, scope) is None:
+        held = gate.hindrance is not None and run.standing == "unsampled"
+        if run_hindrance(run, scope) is None and not held:
             candidates += [
                 Choice(phase, run, group_of(run.standing), sort_key(phase, scope.policy))
                 for phase in phases
                 if _ready(phase, phases, scope)
             ]
     order = {group: number for number, group in enumerate(GROUPS)}
-    return min(candidates, key=lambda c: (order[c.group], c.key), default=None)
+    best = min(candidates, key=lambda c: (order[c.group], c.key), default=None)
+    return _as_probe(best, gate)
+
+
+def _as_probe(choice: Choice | None, gate: Gate) -> Choice | None:
+    if choice is None or choice.group != "unsampled":
+        return choice
+    return choice._replace(probe_of=gate.probe_of)
 
 
 def _ready(phase: PhaseStanding, siblings: list[PhaseStanding], scope: Scope) -> bool:
@@ -81,6 +112,7 @@ class Queue:
         self._phases: dict[str, list[tuple[SortKey, str]]] = {}
         self._runs: dict[Group, list[tuple[SortKey, int, str]]] = {g: [] for g in GROUPS}
         self._stamps: dict[str, int] = {}
+        self._cooling: list[tuple[int, str]] = []
         for phase in board.backlog.values():
             self._update(phase)
         for run_id in self._orders:
@@ -95,9 +127,30 @@ class Queue:
         if run_id in self._orders:
             self._offer(run_id)
 
-    def pick(self) -> Choice | None:
-        """The next choice; the same one again until the board changes and ``touch`` says so."""
-        for group in GROUPS:
+    def pick(self, now_us: int) -> Choice | None:
+        """The next choice at ``now_us``; the same again until the board changes or time matters."""
+        if paused_until_us(self._board, self._scope, now_us) is not None:
+            return None
+        return self.next_ready(now_us)
+
+    def next_ready(self, now_us: int) -> Choice | None:
+        """The next choice, were no account paused."""
+        gate = gate_of(self._board, self._scope, now_us)
+        groups = GROUPS if gate.hindrance is None else GROUPS[1:]
+        return _as_probe(self._best(groups), gate)
+
+    def cool(self, now_us: int) -> RunStanding | None:
+        """A deprioritized run that may be sampled again, the one that waited longest."""
+        while self._cooling:
+            due_us, run_id = self._cooling[0]
+            run = self._board.runs.states[run_id]
+            if cools_us(run, self._scope.policy) == due_us:
+                return run if is_cool(run, self._scope, now_us) else None
+            heappop(self._cooling)
+        return None
+
+    def _best(self, groups: tuple[Group, ...]) -> Choice | None:
+        for group in groups:
             heap = self._runs[group]
             while heap:
                 _, stamp, run_id = heap[0]
@@ -135,6 +188,9 @@ class Queue:
         """Put the run into its group's heap by its best phase, if it has one and may go."""
         stamp = self._stamps[run_id] = self._stamps.get(run_id, 0) + 1
         run = self._board.runs.states[run_id]
+        due_us = cools_us(run, self._scope.policy)
+        if due_us is not None and may_touch(run, self._scope):
+            heappush(self._cooling, (due_us, run_id))
         if run_hindrance(run, self._scope) is not None:
             return
         heap, order = self._phases[run_id], self._orders[run_id]

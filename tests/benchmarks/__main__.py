@@ -41,8 +41,8 @@ from engine.store.command import Command, just
 from engine.store.database import open_reader, open_writer
 from engine.store.location import locate
 from engine.store.recorder import Recorder, Writer, recording
-from engine.triage.eligible import Scope
 from engine.triage.policy import policy_named
+from engine.triage.scope import Scope
 from projections.fold import Keyed
 from projections.run_triage import RUN_TRIAGE
 

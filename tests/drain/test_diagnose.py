@@ -8,8 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.detect import detectors
-from engine.drain.diagnose import Diagnosis, diagnose
-from engine.events import BoundaryDetected, ZeroYieldExplained
+from engine.drain.diagnose import Diagnosed, diagnose
 from engine.executors.port import Assignment, Output, PhaseSheet, Report, Telemetry, Usage
 from engine.store.blobs import Blobs
 from engine.triage.policy import Policy, policy_named
@@ -29,7 +28,7 @@ def of(
     sheet: PhaseSheet = SHEET,
     adopted: bool = False,
     blobs: Blobs | None = None,
-) -> Diagnosis:
+) -> Diagnosed:
     chosen = policy_named(policy) if isinstance(policy, str) else policy
     found = detectors(chosen.detectors)
     return diagnose(report, replace(ASSIGNMENT, sheet=sheet), chosen, found, blobs, adopted=adopted)
@@ -127,11 +126,11 @@ def test_only_the_original_took_an_older_reason_for_its_own(
 
 def test_an_attempt_without_usage_has_one_reason_and_one_with_usage_none() -> None:
     silent = of(Report(ended="exited", duration_ms=1, exit_code=0))
-    reasons = [e for e in silent.others if isinstance(e, ZeroYieldExplained)]
-    assert [reason.reason for reason in reasons] == ["success_no_llm_calls"]
+    assert silent.diagnosis.zero_yield is not None
+    assert silent.diagnosis.zero_yield.reason == "success_no_llm_calls"
     usage = Telemetry(usage=(Usage(line=1, source="file", output_tokens=7),), lines_read=1)
     spoke = of(Report(ended="exited", duration_ms=1, exit_code=0, telemetry=usage))
-    assert not [e for e in spoke.others if isinstance(e, ZeroYieldExplained)]
+    assert spoke.diagnosis.zero_yield is None
     assert (spoke.finished.yield_events, spoke.finished.tokens) == (1, 7)
 
 
@@ -140,9 +139,7 @@ def test_evidence_points_at_the_very_bytes(before: bytes, tmp_path: Path) -> Non
     said = b'{"error":{"code":"context_length_exceeded","message":"prompt is too long"}}'
     stderr = Output.of(before + b"\n" + said + b"\n")
     report = Report(ended="exited", duration_ms=1, exit_code=1, stderr=stderr)
-    (boundary,) = [
-        e for e in of(report, blobs=Blobs(tmp_path)).others if isinstance(e, BoundaryDetected)
-    ]
+    (boundary,) = of(report, blobs=Blobs(tmp_path)).diagnosis.boundaries
     evidence = boundary.evidence
     assert evidence is not None
     stored = Blobs(tmp_path).path(evidence.digest).read_bytes()

@@ -20,8 +20,8 @@ from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder, Writer, recording
-from engine.triage.eligible import Scope
 from engine.triage.policy import Policy
+from engine.triage.scope import Scope
 from engine.triage.select import Queue
 
 WRITER = Writer("host", "boot", 1, "test", "0")
@@ -124,9 +124,7 @@ async def _start_one(drain: Drain) -> None:
         "pick",
         drain.scope,
         Queue(recorder.board, drain.scope),
-        executor="crew",
         capacity=1,
-        elapsed_ms=0,
         new_attempt_id=lambda: "att_left",
     )
     await recorder.submit(pick)

@@ -21,8 +21,8 @@ from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.recorder import Writer, recording
-from engine.triage.eligible import Scope
 from engine.triage.policy import policy_named
+from engine.triage.scope import Scope
 from projections.board import Board
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -64,7 +64,7 @@ async def test_a_drain_that_ran_out_of_work_left_nothing_eligible(seed: int) -> 
     async with recording(world.store, world.clock, WRITER) as recorder:
         session = recorder.board.sessions.states[world.scope.session_id]
         if session.because == "nothing_eligible":
-            assert pick_by_scan(recorder.board, world.scope) is None
+            assert pick_by_scan(recorder.board, world.scope, world.clock.now_us()) is None
 
 
 @pytest.mark.parametrize("seed", SEEDS[:5])

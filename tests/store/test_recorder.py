@@ -15,6 +15,7 @@ from engine.store.command import Command, Draft, Moment, just
 from engine.store.memory import MemoryStore, MemoryTransaction
 from engine.store.protocol import EventStore, Kept, Query
 from engine.store.recorder import Writer, recording
+from projections.backlog import BACKLOG
 from projections.board import Board
 from projections.fold import Change
 
@@ -124,11 +125,11 @@ async def test_a_new_version_of_a_projection_stands_before_the_old_one_goes() ->
     async with store.transaction() as transaction:
         await transaction.append([], [Kept("backlog", 0, [Change("k", "{}")], point)])
     store.steps.clear()
-    await store.drop_projection("backlog", 1)
+    await store.drop_projection("backlog", BACKLOG.version)
     async with recording(store, HandSetClock(), WRITER):
         pass
     steps = store.steps
-    assert steps.index("keep backlog 1") < steps.index("drop backlog 0")
+    assert steps.index(f"keep backlog {BACKLOG.version}") < steps.index("drop backlog 0")
     assert ("backlog", 0) not in {(p.name, p.version) for p in await store.projections()}
 
 

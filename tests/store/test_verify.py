@@ -109,7 +109,7 @@ def test_a_changed_output_is_named(log: Path) -> None:
 
 
 def test_a_changed_projection_is_named(log: Path) -> None:
-    tamper(log, "UPDATE projection_backlog_v1 SET data=replace(data,'COMPLETE','FAILED')")
+    tamper(log, "UPDATE projection_backlog_v2 SET data=replace(data,'COMPLETE','FAILED')")
     code, found = verified(log)
     assert code == 6
     assert "S29: backlog differs" in found["violations"][0]["what"]
@@ -196,9 +196,9 @@ def test_a_forged_chain_still_breaks_the_rules_of_the_game(
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE projection_run_triage_v1 SET data='garbage'",
-        "UPDATE projection_run_triage_v1 SET data=replace(data,'promising','deprioritized')",
-        "DROP TABLE projection_run_triage_v1",
+        "UPDATE projection_run_triage_v2 SET data='garbage'",
+        "UPDATE projection_run_triage_v2 SET data=replace(data,'promising','deprioritized')",
+        "DROP TABLE projection_run_triage_v2",
         "DELETE FROM projections",
     ],
 )

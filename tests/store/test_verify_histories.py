@@ -432,7 +432,7 @@ async def test_two_rows_in_each_others_place_are_named(tmp_path: Path) -> None:
     "statement",
     [
         "UPDATE events SET type='triage.run_pardoned' WHERE pos=5",
-        "UPDATE events SET schema=2 WHERE pos=5",
+        "UPDATE events SET schema=99 WHERE pos=5",
     ],
 )
 async def test_an_unknown_event_stops_verify_at_its_position(
@@ -514,7 +514,7 @@ async def test_stored_projections_are_held_against_the_log(tmp_path: Path) -> No
     location = await log_of(tmp_path, SAMPLED)
     for damaged in (False, True):
         if damaged:
-            tamper(location, "UPDATE projection_backlog_v1 SET data=replace(data,'FAILED','X')")
+            tamper(location, "UPDATE projection_backlog_v2 SET data=replace(data,'FAILED','X')")
         reader = await open_reader(location)
         try:
             found = await differences(reader)

@@ -1,0 +1,213 @@
+"""The circuit breaker: a cause that fails run after run holds back those not sampled yet.
+
+The pattern is that of M. Nygard, "Release It!" (2007): closed, open, and half-open while a probe is
+out.  Before it can know, a slow start bounds how many runs are sampled at once, so that sixty-four
+workers do not spend sixty-four samples on one broken key; TCP's slow start (RFC 5681) is the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from engine.events import (
+    AnyEvent,
+    AttemptFinished,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerProbed,
+    FailureFingerprinted,
+)
+from engine.triage.policy import Policy
+from engine.triage.reasons import Facts, Ground
+from projections.breakers import BreakerStanding
+from projections.sessions import SessionStanding
+
+RULE = "breaker"
+GROWTH = 2
+"""By how many samples at once the slow start grows with every sample that tells something new."""
+
+ProbeOutcome = Literal["did_well", "failed_alike", "failed_otherwise", "unproved"]
+
+
+def open_breakers(breakers: Iterable[BreakerStanding], session_id: str) -> list[BreakerStanding]:
+    """Those that hold back this session, in the order they opened."""
+    found = [b for b in breakers if b.opened_pos is not None and b.session_id == session_id]
+    return sorted(found, key=lambda breaker: breaker.opened_pos or 0)
+
+
+class Gate(NamedTuple):
+    """Whether an unsampled run may be sampled now: ``hindrance`` None, then as probe of what."""
+
+    hindrance: Literal["breaker_open", "slow_start"] | None
+    probe_of: str | None = None
+
+
+def sampling_gate(
+    session: SessionStanding,
+    breakers: Iterable[BreakerStanding],
+    policy: Policy,
+    now_us: int,
+) -> Gate:
+    """Whether the session may sample another run at ``now_us``."""
+    held = open_breakers(breakers, session.session_id) if policy.breaker_runs else []
+    if held:
+        if any(breaker.probe is not None for breaker in held):
+            return Gate("breaker_open")
+        for breaker in held:
+            if may_probe(breaker, policy, now_us):
+                return Gate(None, breaker.fingerprint)
+        return Gate("breaker_open")
+    allowed = samples_allowed(session.telling_samples, policy)
+    if allowed is not None and len(session.open_samples) >= allowed:
+        return Gate("slow_start")
+    return Gate(None)
+
+
+def may_probe(breaker: BreakerStanding, policy: Policy, now_us: int) -> bool:
+    """Whether a breaker without a probe out may get one: a few at once, then one per cool-down."""
+    if breaker.probes < policy.breaker_probes_max:
+        return True
+    due_us = next_probe_us(breaker, policy)
+    return due_us is not None and now_us >= due_us
+
+
+def next_probe_us(breaker: BreakerStanding, policy: Policy) -> int | None:
+    """When the next probe of a breaker is due that has used up its first ones; None for never."""
+    if policy.breaker_cool_down_ms is None:
+        return None
+    since_us = breaker.last_probe_us if breaker.probes else breaker.opened_us
+    return since_us + policy.breaker_cool_down_ms * 1000
+
+
+def samples_allowed(telling_samples: int, policy: Policy) -> int | None:
+    """How many samples may be in flight, after so many that told something; None = no bound."""
+    if policy.samples_at_first is None:
+        return None
+    return policy.samples_at_first + GROWTH * telling_samples
+
+
+def opens(runs_before: int, policy: Policy) -> bool:
+    """Whether one more run that fails by a cause makes the cause systemic."""
+    return policy.breaker_runs is not None and runs_before + 1 >= policy.breaker_runs
+
+
+def opened(fingerprinted: FailureFingerprinted, runs_before: int, ground: Ground) -> BreakerOpened:
+    """The event by which a cause is called systemic."""
+    runs = runs_before + 1
+    facts: Facts = {"fingerprint": fingerprinted.fingerprint, "runs": runs}
+    sentence = (
+        f"{fingerprinted.fingerprint} failed the samples of {runs} runs without any usage, so it is"
+        " taken for systemic: runs without a verdict are held back."
+    )
+    return BreakerOpened(
+        session_id=ground.scope.session_id,
+        fingerprint=fingerprinted.fingerprint,
+        template=fingerprinted.template,
+        runs=runs,
+        reason=ground.reason(RULE, facts, sentence),
+    )
+
+
+def carried(breakers: Iterable[BreakerStanding], ground: Ground) -> Iterator[BreakerOpened]:
+    """What a new session takes over: breakers that were open when it began."""
+    if not ground.policy.breaker_runs or ground.scope.is_named_phase:
+        return
+    found = [
+        b for b in breakers if b.opened_pos is not None and b.session_id != ground.scope.session_id
+    ]
+    for breaker in sorted(found, key=lambda b: b.opened_pos or 0):
+        facts: Facts = {"opened_pos": breaker.opened_pos, "probes": breaker.probes}
+        sentence = (
+            f"{breaker.fingerprint} was taken for systemic at position {breaker.opened_pos} and no"
+            " probe has done well since."
+        )
+        yield BreakerOpened(
+            session_id=ground.scope.session_id,
+            fingerprint=breaker.fingerprint,
+            template=breaker.template,
+            runs=breaker.runs,
+            carried=True,
+            reason=ground.reason(RULE, facts, sentence),
+        )
+
+
+def probe_outcome(
+    breaker: BreakerStanding,
+    finished: AttemptFinished,
+    fingerprint: str | None,
+    *,
+    deferred: bool,
+) -> ProbeOutcome:
+    """What the end of a probe says about its breaker."""
+    if deferred or finished.ending in ("abandoned", "orphaned"):
+        return "unproved"
+    if finished.ending == "succeeded" or finished.yield_events > 0:
+        return "did_well"
+    return "failed_alike" if fingerprint == breaker.fingerprint else "failed_otherwise"
+
+
+def settled(
+    breakers: Iterable[BreakerStanding],
+    finished: AttemptFinished,
+    fingerprint: str | None,
+    ground: Ground,
+    *,
+    deferred: bool,
+) -> Iterator[AnyEvent]:
+    """What the end of an attempt does to the breakers: nothing, unless it was a probe.
+
+    A probe that does well closes every open breaker: whatever the causes were, an unsampled run
+    got through.
+    """
+    found = [b for b in breakers if b.opened_pos is not None]
+    probed = next((b for b in found if b.probe == finished.attempt_id), None)
+    if probed is None:
+        return
+    outcome = probe_outcome(probed, finished, fingerprint, deferred=deferred)
+    if outcome != "did_well":
+        yield _probed(probed, outcome, finished, ground)
+        return
+    for breaker in sorted(found, key=lambda b: b.opened_pos or 0):
+        if breaker.session_id == probed.session_id:
+            yield _closed(breaker, finished, ground)
+
+
+def _probed(
+    breaker: BreakerStanding,
+    outcome: Literal["failed_alike", "failed_otherwise", "unproved"],
+    finished: AttemptFinished,
+    ground: Ground,
+) -> BreakerProbed:
+    said = {
+        "failed_alike": "failed by the same cause",
+        "failed_otherwise": "failed by another cause",
+        "unproved": "proved nothing; another may go in its place",
+    }[outcome]
+    facts: Facts = {"ending": finished.ending, "probes_before": breaker.probes}
+    return BreakerProbed(
+        session_id=breaker.session_id,
+        fingerprint=breaker.fingerprint,
+        attempt_id=finished.attempt_id,
+        outcome=outcome,
+        reason=ground.reason(
+            RULE,
+            facts,
+            f"The probe of {breaker.fingerprint} {said}.",
+        ),
+    )
+
+
+def _closed(breaker: BreakerStanding, finished: AttemptFinished, ground: Ground) -> BreakerClosed:
+    facts: Facts = {"ending": finished.ending, "yield_events": finished.yield_events}
+    how = "succeeded" if finished.ending == "succeeded" else "yielded usage"
+    return BreakerClosed(
+        session_id=breaker.session_id,
+        fingerprint=breaker.fingerprint,
+        attempt_id=finished.attempt_id,
+        reason=ground.reason(
+            RULE,
+            facts,
+            f"A probe {how}, so {breaker.fingerprint} no longer holds runs back.",
+        ),
+    )

@@ -1,0 +1,146 @@
+"""Budgets: what was spent against what may be, per phase, run, session and day.
+
+The ledger is the log: every count is a projection's, so that a restart forgets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from engine.events import AttemptFinished, AttemptStarted, Budget, BudgetReached, Measure
+from engine.triage.reasons import Facts, Ground
+from engine.triage.scope import Scope
+from projections.backlog import PhaseStanding
+from projections.board import Board
+from projections.days import Day, day_key
+from projections.fold import join
+from projections.run_triage import RunStanding
+from projections.sessions import SessionStanding
+
+RULE = "budget"
+_UNITS: Mapping[Measure, str] = {"tokens": "tokens", "ms": "ms of work", "attempts": "attempts"}
+
+
+def of_phase(phase: PhaseStanding, measure: Measure) -> int:
+    """What a phase took since it was last requeued."""
+    return {"tokens": phase.spent_tokens, "ms": phase.spent_ms, "attempts": phase.number}[measure]
+
+
+def of_run(run: RunStanding, measure: Measure) -> int:
+    """What a run took in its present generation."""
+    spent = {"tokens": run.spent_tokens, "ms": run.spent_ms, "attempts": run.spent_attempts}
+    return spent[measure]
+
+
+def _of_session(session: SessionStanding, measure: Measure) -> int:
+    spent = {"tokens": session.tokens, "ms": session.busy_ms, "attempts": session.attempts}
+    return spent[measure]
+
+
+def _of_day(day: Day, measure: Measure) -> int:
+    return {"tokens": day.tokens, "ms": day.busy_ms, "attempts": day.attempts}[measure]
+
+
+def phase_budgets(phase: PhaseStanding, scope: Scope) -> Iterator[Budget]:
+    """The bounds on one phase: the session's, and the cap that the phase came with."""
+    for budget in scope.limits.budgets:
+        if budget.scope == "phase":
+            yield budget
+    if scope.policy.heed_incident_caps and phase.incident_token_cap:
+        yield Budget(scope="phase", measure="tokens", limit=phase.incident_token_cap)
+
+
+def phase_is_over(phase: PhaseStanding, scope: Scope) -> bool:
+    """Whether a phase has used up a budget."""
+    return any(of_phase(phase, b.measure) >= b.limit for b in phase_budgets(phase, scope))
+
+
+def run_is_over(run: RunStanding, scope: Scope) -> bool:
+    """Whether a run has used up a budget."""
+    return any(
+        of_run(run, budget.measure) >= budget.limit
+        for budget in scope.limits.budgets
+        if budget.scope == "run"
+    )
+
+
+def session_reached(board: Board, scope: Scope, now_us: int) -> tuple[Budget, int] | None:
+    """The first budget of the session or the day that is used up, with what was spent."""
+    session = board.sessions.states[scope.session_id]
+    for budget in scope.limits.budgets:
+        if budget.scope == "session":
+            spent = _of_session(session, budget.measure)
+        elif budget.scope == "day":
+            day = board.days.get(day_key(now_us))
+            spent = _of_day(day, budget.measure) if day else 0
+        else:
+            continue
+        if spent >= budget.limit:
+            return budget, spent
+    return None
+
+
+def reached_by_start(
+    board: Board, started: AttemptStarted, ground: Ground
+) -> Iterator[BudgetReached]:
+    """The budgets of attempts that this start, folded already, uses up."""
+    spend = _Spend(_phase_of(board, started), board.runs.states[started.run_id], counted=True)
+    yield from _crossed(spend, {"attempts": 1}, ground)
+
+
+def reached_by_end(
+    board: Board, finished: AttemptFinished, ground: Ground
+) -> Iterator[BudgetReached]:
+    """The budgets of tokens and time that this end, not folded yet, uses up."""
+    spend = _Spend(_phase_of(board, finished), board.runs.states[finished.run_id], counted=False)
+    yield from _crossed(spend, {"tokens": finished.tokens, "ms": finished.duration_ms}, ground)
+
+
+def _phase_of(board: Board, event: AttemptStarted | AttemptFinished) -> PhaseStanding:
+    return board.backlog.states[join(event.run_id, event.phase_id)]
+
+
+class _Spend(NamedTuple):
+    """Who spent; ``counted``: the standings hold it already."""
+
+    phase: PhaseStanding
+    run: RunStanding
+    counted: bool
+
+
+def _crossed(spend: _Spend, took: Mapping[Measure, int], ground: Ground) -> Iterator[BudgetReached]:
+    scope = ground.scope
+    found = [(b, of_phase(spend.phase, b.measure)) for b in phase_budgets(spend.phase, scope)]
+    found += [(b, of_run(spend.run, b.measure)) for b in scope.limits.budgets if b.scope == "run"]
+    for budget, known in found:
+        more = took.get(budget.measure, 0)
+        spent = known if spend.counted else known + more
+        if spent - more < budget.limit <= spent:
+            yield _reached(budget, spent, spend.phase, ground)
+
+
+def _reached(budget: Budget, spent: int, phase: PhaseStanding, ground: Ground) -> BudgetReached:
+    facts: Facts = {
+        "scope": budget.scope,
+        "measure": budget.measure,
+        "spent": spent,
+        "limit": budget.limit,
+    }
+    return BudgetReached(
+        session_id=ground.scope.session_id,
+        run_id=phase.run_id,
+        phase_id=phase.phase_id if budget.scope == "phase" else None,
+        scope=budget.scope,
+        measure=budget.measure,
+        limit=budget.limit,
+        spent=spent,
+        reason=ground.reason(RULE, facts, sentence_of(budget, spent)),
+    )
+
+
+def sentence_of(budget: Budget, spent: int) -> str:
+    """What a used-up budget says to a person."""
+    where = {"phase": "The phase", "run": "The run", "session": "The session", "day": "This day"}
+    unit = _UNITS[budget.measure]
+    return f"{where[budget.scope]} has used {spent} {unit} of the {budget.limit} that it may use."
