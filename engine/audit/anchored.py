@@ -7,6 +7,7 @@ positions and hashes kept elsewhere tell.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -43,6 +44,11 @@ class Anchors:
         self._next = next(self._lines, None)
         self._odd: list[bytes | Anchor] = []
         self._broken = False
+
+    @property
+    def next_pos(self) -> int:
+        """The position of the next anchor; whatever stands before it need not be handed in."""
+        return sys.maxsize if self._next is None else self._next.pos
 
     def take(self, pos: int, digest: str) -> None:
         """The log has ``digest`` at ``pos``; compare the anchor there, if there is one."""

@@ -39,15 +39,19 @@ class Row(NamedTuple):
 
 
 class Chain:
-    """Checks each row against the ones before it.  ``pos``, ``hash`` and ``epoch``: the last's."""
+    """Checks each row against the ones before it, of which it knows what the attributes say.
+
+    ``pos``, ``hash``, ``command``, ``idx`` and ``recorded_us`` are the last row's; ``epoch`` is the
+    newest one; ``versions`` has the last version of each stream, ``commands`` the ``hash`` of each
+    command id, which takes a third of the memory of the ids.
+    """
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._versions: dict[str, int] = {}
-        self._command, self._idx = "", -1
-        # Hashes of the ids instead of the ids: a third of the memory.
-        self._commands: set[int] = set()
-        self._recorded_us = 0
+        self.versions: dict[str, int] = {}
+        self.command, self.idx = "", -1
+        self.commands: set[int] = set()
+        self.recorded_us = 0
         self.hash = bytes(32)
         self.pos = 0
         self.epoch = 0
@@ -65,28 +69,28 @@ class Chain:
         self.hash, self.pos = row.hash, row.pos
 
     def _check_version(self, row: Row) -> None:
-        expected = self._versions.get(row.stream, 0) + 1
+        expected = self.versions.get(row.stream, 0) + 1
         if row.version != expected:
             what = f"S1: {row.stream} goes on with version {row.version} instead of {expected}"
             self._report(what, row.pos)
-        self._versions[row.stream] = row.version
+        self.versions[row.stream] = row.version
 
     def _check_command(self, row: Row) -> None:
-        if row.command_id == self._command:
-            if row.idx != self._idx + 1:
+        if row.command_id == self.command:
+            if row.idx != self.idx + 1:
                 what = f"S1: event {row.idx} of command {row.command_id} is out of order"
                 self._report(what, row.pos)
         else:
             key = hash(row.command_id)
-            if row.idx != 0 or key in self._commands:
+            if row.idx != 0 or key in self.commands:
                 self._report(f"S1: command {row.command_id} is not in one piece", row.pos)
-            self._commands.add(key)
-        self._command, self._idx = row.command_id, row.idx
+            self.commands.add(key)
+        self.command, self.idx = row.command_id, row.idx
 
     def _check_times(self, row: Row) -> None:
-        if row.recorded_us < self._recorded_us:
+        if row.recorded_us < self.recorded_us:
             self._report("S1: the writer's time goes back", row.pos)
-        self._recorded_us = row.recorded_us
+        self.recorded_us = row.recorded_us
         if row.cause is not None and not 0 < row.cause < row.pos:
             self._report(f"S1: the cause {row.cause} is no earlier position", row.pos)
 

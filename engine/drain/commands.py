@@ -5,33 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import msgspec
-from msgspec.structs import replace
 
-from engine.detect.diagnosis import Diagnosis
 from engine.drain.diagnose import Diagnosed
 from engine.errors import AppendRefused
 from engine.events import (
     AnyEvent,
     AttemptAdopted,
-    AttemptDeferred,
-    AttemptFinished,
     AttemptSpawned,
     AttemptStarted,
     PolicyAdopted,
-    RunCooledDown,
-    RunJudged,
-    RunStopped,
     SessionEnd,
-    SessionEnded,
     SessionResumed,
     SessionStarted,
 )
 from engine.executors.port import Spawned
 from engine.store.command import Command, Draft, Moment, just
 from engine.triage.breaker import carried
-from engine.triage.decide import Facts, decisions, seen_of
-from engine.triage.eligible import phase_hindrance
-from engine.triage.picking import Picker, active_ms, draining, picks
+from engine.triage.decide import following
+from engine.triage.ending import ended
+from engine.triage.picking import Picker, draining, picks
 from engine.triage.reasons import Ground
 from engine.triage.scope import Scope
 from engine.triage.select import Queue
@@ -84,7 +76,7 @@ def pick(
         picker = Picker(board, queue, scope, moment.now_us, new_attempt_id)
         for event in picks(picker, capacity):
             yield Draft(event)
-            touch(queue, event)
+            queue.heed(event)
 
     request = f"pick {capacity}".encode()
     return Command(command_id, stream_of(scope.session_id), request, decide, actor=PICKER)
@@ -148,43 +140,21 @@ def finish(diagnosed: Diagnosed, scope: Scope, queue: Queue | None) -> Command:
             yield Draft(usage)
         pos = moment.next_pos + len(diagnosed.usage)
         ground = Ground(scope, pos - 1, moment.now_us)
-        following = list(consequences(board, finished, diagnosed.diagnosis, ground))
+        events = list(following(board, diagnosed.facts, ground))
         yield Draft(finished)
-        touch(queue, finished)
-        for event in following:
+        _heed(queue, finished)
+        for event in events:
             yield Draft(event, cause=pos)
-            touch(queue, event)
+            _heed(queue, event)
 
     request = msgspec.json.encode([diagnosed.usage, finished])
     command_id = f"{finished.attempt_id}.finished"
     return Command(command_id, stream_of(finished.session_id), request, decide, actor="worker")
 
 
-def consequences(
-    board: Board, finished: AttemptFinished, diagnosis: Diagnosis, ground: Ground
-) -> Iterator[AnyEvent]:
-    """What is recorded behind an end: its diagnosis, then what triage decides.
-
-    ``board`` stands before the end; ``ground.basis`` is the position before it.
-    """
-    facts = Facts(finished, diagnosis.fingerprinted, diagnosis.boundaries)
-    if diagnosis.fingerprinted is not None:
-        seen = seen_of(board, facts)
-        yield replace(diagnosis.fingerprinted, seen_before=seen.count if seen else 0)
-    yield from diagnosis.boundaries
-    if diagnosis.zero_yield is not None:
-        yield diagnosis.zero_yield
-    yield from decisions(board, facts, ground)
-
-
-def touch(queue: Queue | None, event: AnyEvent) -> None:
-    """Tell the queue what an event, folded already, may have changed."""
-    if queue is None:
-        return
-    if isinstance(event, AttemptStarted | AttemptFinished | AttemptDeferred):
-        queue.touch(event.run_id, event.phase_id)
-    elif isinstance(event, RunJudged | RunStopped | RunCooledDown):
-        queue.touch(event.run_id, None)
+def _heed(queue: Queue | None, event: AnyEvent) -> None:
+    if queue is not None:
+        queue.heed(event)
 
 
 def end(command_id: str, scope: Scope, because: SessionEnd) -> Command:
@@ -194,28 +164,3 @@ def end(command_id: str, scope: Scope, because: SessionEnd) -> Command:
         yield Draft(ended(board, scope, because, moment.now_us))
 
     return Command(command_id, stream_of(scope.session_id), because.encode(), decide)
-
-
-def ended(board: Board, scope: Scope, because: SessionEnd, now_us: int) -> SessionEnded:
-    """The last event of a session, or of this part of it."""
-    session = board.sessions.states[scope.session_id]
-    return SessionEnded(
-        session_id=scope.session_id,
-        because=session.because or because,
-        active_ms=active_ms(session, now_us),
-        attempts=session.attempts,
-        work_left=work_left(board, scope),
-    )
-
-
-def work_left(board: Board, scope: Scope) -> int:
-    """Phases of the session's filter that are still backlog and not used up."""
-    limits = scope.limits
-    return sum(
-        1
-        for phase in board.backlog.values()
-        if limits.run_id in (None, phase.run_id)
-        and limits.phase_id in (None, phase.phase_id)
-        and not phase.run_id.startswith(limits.skip_run_prefixes or "\0")
-        and phase_hindrance(phase, scope) is None
-    )

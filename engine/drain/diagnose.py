@@ -25,6 +25,7 @@ from engine.events import (
 )
 from engine.executors.port import Assignment, Output, Report
 from engine.store.blobs import Blobs
+from engine.triage.decide import Facts
 from engine.triage.policy import Policy
 
 EXCERPT_CHARS = 500
@@ -40,6 +41,12 @@ class Diagnosed(NamedTuple):
     usage: Sequence[UsageRecorded | UsageRejected]
     finished: AttemptFinished
     diagnosis: Diagnosis
+
+    @property
+    def facts(self) -> Facts:
+        """What triage reads."""
+        found = self.diagnosis
+        return Facts(self.finished, found.fingerprinted, found.boundaries, found.zero_yield)
 
 
 def diagnose(

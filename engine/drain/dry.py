@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from engine.drain.commands import touch
 from engine.events import (
     AnyEvent,
     AttemptFinished,
@@ -45,7 +44,7 @@ def planned(board: Board, scope: Scope, executor: str, now_us: int) -> Iterator[
     picker = Picker(board, queue, scope, now_us, lambda: f"att_dry_{next(numbers)}")
     while (event := next_event(picker)) is not None and not isinstance(event, SessionDraining):
         _feed(board, now_us, event)
-        touch(queue, event)
+        queue.heed(event)
         if isinstance(event, AttemptStarted):
             yield _step(event, board)
             _succeed(picker, event)
@@ -91,4 +90,4 @@ def _succeed(picker: Picker, started: AttemptStarted) -> None:
     for event in [finished, *decisions(board, Facts(finished), picker.ground())]:
         if not isinstance(event, SessionDraining):  # a success without usage would be no news
             _feed(board, picker.now_us, event)
-            touch(picker.queue, event)
+            picker.queue.heed(event)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, assert_never
 
+from msgspec.structs import replace
+
 from engine.events import (
     AnyEvent,
     AttemptFinished,
@@ -18,6 +20,7 @@ from engine.events import (
     RunStopCause,
     RunStopped,
     SessionDraining,
+    ZeroYieldExplained,
 )
 from engine.triage import breaker, budgets, provider
 from engine.triage.reasons import Ground
@@ -42,11 +45,15 @@ STOP_RULE = "stops"
 
 
 class Facts(NamedTuple):
-    """What is known of an attempt when it has ended, before triage says anything."""
+    """What is known of an attempt when it has ended, before triage says anything.
+
+    ``fingerprinted`` may not know yet how often its failure was seen before.
+    """
 
     finished: AttemptFinished
     fingerprinted: FailureFingerprinted | None = None
     boundaries: Sequence[BoundaryDetected] = ()
+    zero_yield: ZeroYieldExplained | None = None
 
     @property
     def fingerprint(self) -> str | None:
@@ -78,6 +85,27 @@ def situation_of(board: Board, facts: Facts) -> Situation:
         fingerprint_stopped=seen is not None and seen.stopped_pos is not None,
         session_stopping=session.status != "running",
     )
+
+
+def following(board: Board, facts: Facts, ground: Ground) -> Iterator[AnyEvent]:
+    """What is recorded behind an end: its diagnosis, then what triage decides.
+
+    ``board`` stands before the end; ``ground.basis`` is the position before it.
+    """
+    if facts.fingerprinted is not None:
+        yield counted(board, facts, facts.fingerprinted)
+    yield from facts.boundaries
+    if facts.zero_yield is not None:
+        yield facts.zero_yield
+    yield from decisions(board, facts, ground)
+
+
+def counted(
+    board: Board, facts: Facts, fingerprinted: FailureFingerprinted
+) -> FailureFingerprinted:
+    """``fingerprinted`` with the number of times that the session had seen its failure before."""
+    seen = seen_of(board, facts)
+    return replace(fingerprinted, seen_before=seen.count if seen else 0)
 
 
 def decisions(board: Board, facts: Facts, ground: Ground) -> Iterator[AnyEvent]:

@@ -12,7 +12,19 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from engine.events import Group
+from engine.events import (
+    AnyEvent,
+    AttemptDeferred,
+    AttemptFinished,
+    AttemptStarted,
+    Group,
+    PhaseRegistered,
+    PhaseRequeued,
+    RunCooledDown,
+    RunJudged,
+    RunReinstated,
+    RunStopped,
+)
 from engine.triage.breaker import Gate, sampling_gate
 from engine.triage.cooling import cools_us, is_cool, may_touch
 from engine.triage.eligible import SortKey, phase_hindrance, run_hindrance, sort_key
@@ -23,6 +35,15 @@ from projections.board import Board
 from projections.fold import join
 from projections.run_triage import RunStanding, Standing
 from projections.sessions import SessionStanding
+
+_OF_A_PHASE = (
+    PhaseRegistered,
+    PhaseRequeued,
+    AttemptStarted,
+    AttemptFinished,
+    AttemptDeferred,
+)
+_OF_A_RUN = (RunJudged, RunStopped, RunCooledDown, RunReinstated)
 
 GROUPS: tuple[Group, ...] = ("unsampled", "promising", "others")
 
@@ -126,6 +147,13 @@ class Queue:
                 self._update(phase)
         if run_id in self._orders:
             self._offer(run_id)
+
+    def heed(self, event: AnyEvent) -> None:
+        """Take notice of what an event, folded already, may have changed."""
+        if isinstance(event, _OF_A_PHASE):
+            self.touch(event.run_id, event.phase_id)
+        elif isinstance(event, _OF_A_RUN):
+            self.touch(event.run_id, None)
 
     def pick(self, now_us: int) -> Choice | None:
         """The next choice at ``now_us``; the same again until the board changes or time matters."""
