@@ -18,6 +18,7 @@ from engine.errors import RunoffError
 from engine.events import AnyEvent, Budget, Limits, Order, PhaseRegistered, RunRegistered
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
+from engine.store.blobs import BlobStore
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.recorder import Writer, recording
@@ -119,9 +120,10 @@ def budgets(random_: random.Random) -> tuple[Budget, ...]:
 class Simulation:
     """One seed's world: a log, a script, limits and a policy."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, blobs: BlobStore | None = None) -> None:
         self.random = random.Random(seed)
         self.store = MemoryStore()
+        self.blobs = blobs
         self.clock = VirtualClock(START_US)
         self.ids = IdMaker(self.clock.now_us, lambda: self.random.getrandbits(80))
         self.rules = rules(self.random)
@@ -164,7 +166,7 @@ class Simulation:
                 scope=self.scope,
                 clock=self.clock,
                 ids=self.ids,
-                blobs=None,
+                blobs=self.blobs,
                 tell=lambda _records: None,
                 in_threads=False,
             )

@@ -24,7 +24,7 @@ from engine.events import (
     UsageRejected,
 )
 from engine.executors.port import Assignment, Output, Report
-from engine.store.blobs import Blobs
+from engine.store.blobs import BlobStore
 from engine.triage.decide import Facts
 from engine.triage.policy import Policy
 
@@ -54,7 +54,7 @@ def diagnose(
     assignment: Assignment,
     policy: Policy,
     detectors: Detectors,
-    blobs: Blobs | None,
+    blobs: BlobStore | None,
     *,
     adopted: bool,
 ) -> Diagnosed:
@@ -118,7 +118,7 @@ def _final_state(report: Report, ending: Ending, initial: PhaseState) -> PhaseSt
     return "FAILED"
 
 
-def _stored(output: Output, data: bytes, blobs: Blobs | None) -> Stream:
+def _stored(output: Output, data: bytes, blobs: BlobStore | None) -> Stream:
     digest = blobs.put(data) if blobs and data else None
     head = min(output.head_bytes, len(data))
     return Stream(

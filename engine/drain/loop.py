@@ -25,7 +25,7 @@ from engine.errors import RunoffError
 from engine.events import AttemptStarted, Record, SessionEnd
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.ids import IdMaker
-from engine.store.blobs import Blobs
+from engine.store.blobs import BlobStore
 from engine.store.command import Command
 from engine.store.recorder import Recorder
 from engine.triage.picking import active_ms
@@ -74,7 +74,7 @@ class Drain:
     scope: Scope
     clock: Clock
     ids: IdMaker
-    blobs: Blobs | None
+    blobs: BlobStore | None
     tell: Callable[[tuple[Record, ...]], None]
     stopping: Stopping = field(default_factory=Stopping)
     in_threads: bool = True
@@ -124,6 +124,11 @@ class Drain:
     def _session(self) -> SessionStanding:
         return self.recorder.board.sessions.states[self.scope.session_id]
 
+    def _out_of_work(self) -> SessionEnd:
+        assert self._queue is not None
+        held_back = self._queue.is_held_back(self.clock.now_us())
+        return "held_back" if held_back else "nothing_eligible"
+
     def _pause_left_s(self) -> float | None:
         """How long to wait for a paused account, if it alone keeps the session from going on."""
         board, now_us = self.recorder.board, self.clock.now_us()
@@ -152,7 +157,7 @@ class Drain:
                 started = await self._pick(group, room)
             pause_left_s = self._pause_left_s()
             if not self._attended and not started and pause_left_s is None:
-                return "nothing_eligible"
+                return self._out_of_work()
             if not started or len(self._running) >= self.scope.limits.workers:
                 with anyio.move_on_after(pause_left_s):
                     await self._changed.wait()

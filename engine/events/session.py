@@ -84,6 +84,7 @@ class SessionResumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
 
 SessionEnd = Literal[
     "nothing_eligible",
+    "held_back",
     "batch_size",
     "total_time",
     "zero_yield_streak",

@@ -3,7 +3,8 @@
 ``Queue`` is an index over the board: per run a heap of its phases, and per group a heap of runs
 by their best phase.  Entries are never removed in place; a stale one is recognised when it comes
 to the top.  ``pick_by_scan`` says the same by looking at everything, and is what the index is
-held against in the tests.
+held against in the tests.  A probe of an open breaker is drawn from the far end of the unsampled
+runs: neighbours tend to fail alike, and a probe shall tell whether others would.
 """
 
 from __future__ import annotations
@@ -102,15 +103,24 @@ def pick_by_scan(board: Board, scope: Scope, now_us: int) -> Choice | None:
                 for phase in phases
                 if _ready(phase, phases, scope)
             ]
+    unsampled = _best_of_each_run(c for c in candidates if c.group == "unsampled")
+    if gate.probe_of is not None and unsampled:
+        return max(unsampled, key=lambda c: c.key)._replace(probe_of=gate.probe_of)
     order = {group: number for number, group in enumerate(GROUPS)}
-    best = min(candidates, key=lambda c: (order[c.group], c.key), default=None)
-    return _as_probe(best, gate)
+    return min(candidates, key=lambda c: (order[c.group], c.key), default=None)
 
 
-def _as_probe(choice: Choice | None, gate: Gate) -> Choice | None:
-    if choice is None or choice.group != "unsampled":
-        return choice
-    return choice._replace(probe_of=gate.probe_of)
+def _best_of_each_run(choices: Iterable[Choice]) -> list[Choice]:
+    best: dict[str, Choice] = {}
+    for choice in choices:
+        known = best.get(choice.run.run_id)
+        if known is None or choice.key < known.key:
+            best[choice.run.run_id] = choice
+    return list(best.values())
+
+
+def _reversed(key: SortKey) -> SortKey:
+    return SortKey(*(-part for part in key))
 
 
 def _ready(phase: PhaseStanding, siblings: list[PhaseStanding], scope: Scope) -> bool:
@@ -134,6 +144,7 @@ class Queue:
         self._runs: dict[Group, list[tuple[SortKey, int, str]]] = {g: [] for g in GROUPS}
         self._stamps: dict[str, int] = {}
         self._cooling: list[tuple[int, str]] = []
+        self._last: list[tuple[SortKey, int, str]] = []
         for phase in board.backlog.values():
             self._update(phase)
         for run_id in self._orders:
@@ -164,8 +175,16 @@ class Queue:
     def next_ready(self, now_us: int) -> Choice | None:
         """The next choice, were no account paused."""
         gate = gate_of(self._board, self._scope, now_us)
-        groups = GROUPS if gate.hindrance is None else GROUPS[1:]
-        return _as_probe(self._best(groups), gate)
+        if gate.probe_of is not None:
+            probe = self._farthest()
+            if probe is not None:
+                return probe._replace(probe_of=gate.probe_of)
+        return self._best(GROUPS if gate.hindrance is None else GROUPS[1:])
+
+    def is_held_back(self, now_us: int) -> bool:
+        """Whether unsampled runs wait for an open breaker, and for nothing else."""
+        gate = gate_of(self._board, self._scope, now_us)
+        return gate.hindrance == "breaker_open" and self._best(GROUPS[:1]) is not None
 
     def cool(self, now_us: int) -> RunStanding | None:
         """A deprioritized run that may be sampled again, the one that waited longest."""
@@ -185,6 +204,15 @@ class Queue:
                 if self._stamps[run_id] == stamp:
                     return self._choice(run_id, group)
                 heappop(heap)
+        return None
+
+    def _farthest(self) -> Choice | None:
+        """The unsampled run that would come last."""
+        while self._last:
+            _, stamp, run_id = self._last[0]
+            if self._stamps[run_id] == stamp:
+                return self._choice(run_id, "unsampled")
+            heappop(self._last)
         return None
 
     def _choice(self, run_id: str, group: Group) -> Choice:
@@ -227,5 +255,7 @@ class Queue:
             current = sort_key(order.phases[phase_id], self._scope.policy)
             if current == key and self._eligible(order, phase_id):
                 heappush(self._runs[group_of(run.standing)], (key, stamp, run_id))
+                if run.standing == "unsampled" and self._scope.policy.breaker_runs:
+                    heappush(self._last, (_reversed(key), stamp, run_id))
                 return
             heappop(heap)

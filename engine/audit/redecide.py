@@ -1,0 +1,314 @@
+"""Re-decide: every decision of a log taken again from its prefix, and held against the record.
+
+Pure but for what it is given to read output with.  The board is built from nothing, event by event,
+exactly as the writer built it; at each decision the rules of its recorded version are asked again,
+and what they say is compared with the stored bytes.  A decision is judged by the record before it,
+not by what should have stood there, so one wrong decision is one difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from engine.audit.compared import Difference, Expected, compared
+from engine.detect import DETECTORS
+from engine.detect.diagnosis import NOTHING_KEPT, Diagnosis, Kept, Streams, diagnosis_of
+from engine.events import (
+    AnyEvent,
+    AttemptFinished,
+    AttemptStarted,
+    BoundaryDetected,
+    BudgetReached,
+    FailureFingerprinted,
+    PolicyAdopted,
+    Reason,
+    RunCooledDown,
+    Seen,
+    SessionDraining,
+    SessionEnded,
+    SessionResumed,
+    SessionStarted,
+    Stream,
+    ZeroYieldExplained,
+    event_type,
+)
+from engine.triage.breaker import carried
+from engine.triage.decide import Facts, counted, decisions
+from engine.triage.ending import ended
+from engine.triage.picking import Picker, draining, picks
+from engine.triage.policy import policy_from_json
+from engine.triage.reasons import Ground, is_known
+from engine.triage.rules import VERDICT_RULES
+from engine.triage.scope import Scope
+from engine.triage.select import Queue
+from projections.board import Board
+
+OPERATOR_STOPS = ("interrupted", "storage")
+_DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
+ReadOutput = Callable[[str], bytes | None]
+"""Reads a blob by its digest; None when it is gone or is not what its name says."""
+
+
+class Line(NamedTuple):
+    """What is read of a row of the log."""
+
+    pos: int
+    recorded_us: int
+    command_id: str
+    cause: int | None
+    data: str
+    event: AnyEvent
+
+
+class Unverifiable(NamedTuple):
+    """A decision that cannot be taken again here, and why."""
+
+    pos: int
+    what: str
+    why: str
+
+
+class Redecision:
+    """Feed it a log, command by command; then read what it found.
+
+    ``decided`` counts what was taken again, by kind.  ``board`` stands at the last command.
+    """
+
+    def __init__(self, read_output: ReadOutput) -> None:
+        self.board = Board()
+        self.differences: list[Difference] = []
+        self.unverifiable: list[Unverifiable] = []
+        self.decided: dict[str, int] = {}
+        self._read_output = read_output
+        self._scopes: dict[str, Scope | None] = {}
+        self._queue: tuple[str, Queue] | None = None
+
+    def take(self, lines: Sequence[Line]) -> None:
+        """One command's events, or those of them that folds and rules can see."""
+        kinds = {type(line.event) for line in lines}
+        if AttemptFinished in kinds:
+            self._end_of_attempt(lines)
+        elif SessionStarted in kinds or SessionResumed in kinds:
+            self._begin(lines)
+        elif kinds & {AttemptStarted, RunCooledDown, BudgetReached} or self._is_limit(lines):
+            self._picks(lines)
+        elif SessionEnded in kinds or SessionDraining in kinds:
+            self._session_stops(lines)
+        else:
+            for line in lines:
+                if getattr(line.event, "reason", None) is not None:
+                    self._differs(Expected(None, None), line)
+                self._feed(line)
+
+    def _is_limit(self, lines: Sequence[Line]) -> bool:
+        event = lines[0].event
+        return isinstance(event, SessionDraining) and event.because not in OPERATOR_STOPS
+
+    def _feed(self, line: Line) -> None:
+        self.board.head = self.board.head._replace(pos=line.pos)
+        self.board.feed(Seen(line.pos, line.recorded_us, line.event))
+        if self._queue is not None:
+            self._queue[1].heed(line.event)
+
+    def _scope(self, session_id: str) -> Scope | None:
+        """The scope of a session as last begun; None when its policy cannot be read here."""
+        if session_id not in self._scopes:
+            session = self.board.sessions.get(session_id)
+            found: Scope | None = None
+            if session is not None and session.limits is not None:
+                try:
+                    policy = policy_from_json(session.policy_json)
+                    if policy.verdict_rule in VERDICT_RULES and policy.detectors in DETECTORS:
+                        found = Scope(session_id, policy, session.limits)
+                except msgspec.MsgspecError:
+                    pass
+            self._scopes[session_id] = found
+        return self._scopes[session_id]
+
+    def _queue_of(self, scope: Scope) -> Queue:
+        if self._queue is None or self._queue[0] != scope.session_id:
+            self._queue = (scope.session_id, Queue(self.board, scope))
+        return self._queue[1]
+
+    def _begin(self, lines: Sequence[Line]) -> None:
+        facts = [e for e in lines if isinstance(e.event, PolicyAdopted | SessionStarted)]
+        facts += [line for line in lines if isinstance(line.event, SessionResumed)]
+        for line in facts:
+            self._feed(line)
+        begun = facts[-1].event
+        assert isinstance(begun, SessionStarted | SessionResumed | PolicyAdopted)
+        self._scopes.pop(begun.session_id, None)
+        self._queue = None
+        scope = self._scope(begun.session_id)
+        rest = [line for line in lines if line not in facts]
+        if scope is None:
+            self._skip(rest, "its policy or rules are unknown here")
+            return
+        ground = Ground(scope, facts[-1].pos, facts[-1].recorded_us)
+        expected = [
+            Expected(event, None) for event in carried(self.board.breakers.values(), ground)
+        ]
+        self._compare(expected, rest, facts[-1].pos)
+        for line in rest:
+            self._feed(line)
+
+    def _picks(self, lines: Sequence[Line]) -> None:
+        """Starts in turn, each compared before it is folded, as the writer chose them."""
+        session_id = str(getattr(lines[0].event, "session_id", ""))
+        scope = self._scope(session_id)
+        if scope is None or session_id not in self.board.sessions.states:
+            self._skip(lines, "its session, policy or rules are unknown here")
+            return
+        recorded: list[Line] = []
+        picker = Picker(
+            self.board,
+            self._queue_of(scope),
+            scope,
+            lines[0].recorded_us,
+            lambda: str(getattr(recorded[-1].event, "attempt_id", "")),
+        )
+        following = picks(picker, len(lines) + 1)
+        for line in lines:
+            recorded.append(line)
+            event = next(following, None)
+            self._compare([Expected(event, None)] if event else [], [line], line.pos)
+            self._feed(line)
+        due = next(following, None) if isinstance(lines[-1].event, AttemptStarted) else None
+        if isinstance(due, BudgetReached):
+            self._compare([Expected(due, None)], [], lines[-1].pos)
+
+    def _session_stops(self, lines: Sequence[Line]) -> None:
+        """The end of a session, or a person's word that it start nothing more."""
+        for line in lines:
+            event = line.event
+            expected: AnyEvent | None = None
+            scope = self._scope(str(getattr(event, "session_id", "")))
+            if scope is None:
+                self._skip([line], "its session, policy or rules are unknown here")
+                continue
+            ground = Ground(scope, line.pos - 1, line.recorded_us)
+            if isinstance(event, SessionEnded):
+                expected = ended(self.board, scope, event.because, line.recorded_us)
+            elif isinstance(event, SessionDraining):
+                expected = draining(event.because, event.reason.sentence, {}, ground)
+            self._compare([Expected(expected, None)] if expected else [], [line], line.pos)
+            self._feed(line)
+
+    def _end_of_attempt(self, lines: Sequence[Line]) -> None:
+        at = next(n for n, line in enumerate(lines) if isinstance(line.event, AttemptFinished))
+        end, rest = lines[at], lines[at + 1 :]
+        for line in lines[:at]:
+            self._feed(line)
+        finished = end.event
+        assert isinstance(finished, AttemptFinished)
+        scope = self._scope(finished.session_id)
+        if scope is None or finished.run_id not in self.board.runs.states:
+            self._skip([end, *rest], "its session, policy or rules are unknown here")
+            return
+        diagnoses = [line for line in rest if isinstance(line.event, _DIAGNOSES)]
+        self._diagnosis(end, finished, diagnoses, scope)
+        ground = Ground(scope, end.pos - 1, end.recorded_us)
+        expected = decisions(self.board, _facts(finished, diagnoses), ground)
+        others = [line for line in rest if not isinstance(line.event, _DIAGNOSES)]
+        self._compare([Expected(event, end.pos) for event in expected], others, end.pos)
+        for line in [end, *rest]:
+            self._feed(line)
+
+    def _diagnosis(
+        self, end: Line, finished: AttemptFinished, lines: Sequence[Line], scope: Scope
+    ) -> None:
+        found = self._diagnosed(finished, scope)
+        if isinstance(found, str):
+            for line in lines or [end]:
+                self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), found))
+            return
+        if found.error != finished.error:
+            told = msgspec.structs.replace(finished, error=found.error)
+            self._differs(Expected(told, end.cause), end)
+        events: list[AnyEvent] = []
+        if found.fingerprinted is not None:
+            facts = Facts(finished, found.fingerprinted)
+            events.append(counted(self.board, facts, found.fingerprinted))
+        events += [*found.boundaries, *([found.zero_yield] if found.zero_yield else [])]
+        self._compare([Expected(event, end.pos) for event in events], lines, end.pos)
+
+    def _diagnosed(self, finished: AttemptFinished, scope: Scope) -> Diagnosis | str:
+        """What the detectors say today, or why they cannot be asked."""
+        if finished.told is None:
+            return "the log does not hold what the detectors read"
+        stdout, stderr = self._kept(finished.stdout), self._kept(finished.stderr)
+        if stdout is None or stderr is None:
+            return "the output that the detectors read is gone"
+        detectors = DETECTORS[scope.policy.detectors]
+        policy = scope.policy
+        return diagnosis_of(
+            finished, Streams(stdout, stderr), detectors, policy.timeout_fingerprints
+        )
+
+    def _kept(self, stream: Stream) -> Kept | None:
+        size = stream.head_bytes + stream.tail_bytes
+        if size == 0:
+            return NOTHING_KEPT
+        data = self._read_output(stream.digest) if stream.digest else None
+        return Kept.of(data) if data is not None and len(data) == size else None
+
+    def _compare(self, expected: Sequence[Expected], lines: Sequence[Line], pos: int) -> None:
+        known = [line for line in lines if self._can_be_taken_again(line)]
+        plain = len(expected) == len(known) and all(
+            want.is_stored_as(line.event, line.data, line.cause)
+            for want, line in zip(expected, known, strict=True)
+        )
+        for line in known:
+            kind = _kind(line.event)
+            self.decided[kind] = self.decided.get(kind, 0) + 1
+        if not plain and len(known) == len(lines):
+            recorded = [(line.pos, Expected(line.event, line.cause)) for line in known]
+            self.differences += compared(expected, recorded, pos)
+
+    def _can_be_taken_again(self, line: Line) -> bool:
+        why: Any = getattr(line.event, "reason", None)
+        if not isinstance(why, Reason) or is_known(why):
+            return True
+        what = f"rule {why.rule} version {why.version} is unknown here"
+        self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), what))
+        return False
+
+    def _differs(self, expected: Expected, line: Line) -> None:
+        wanted = [] if expected.event is None else [expected]
+        recorded = [(line.pos, Expected(line.event, line.cause))]
+        self.differences += compared(wanted, recorded, line.pos)
+
+    def _skip(self, lines: Sequence[Line], why: str) -> None:
+        for line in lines:
+            self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), why))
+            self._feed(line)
+
+
+def _facts(finished: AttemptFinished, lines: Sequence[Line]) -> Facts:
+    """What triage read of an end, as it was recorded."""
+    events = [line.event for line in lines]
+    return Facts(
+        finished,
+        next((e for e in events if isinstance(e, FailureFingerprinted)), None),
+        tuple(e for e in events if isinstance(e, BoundaryDetected)),
+        next((e for e in events if isinstance(e, ZeroYieldExplained)), None),
+    )
+
+
+def _kind(event: AnyEvent) -> str:
+    return event_type(type(event))
+
+
+def commands(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    """Lines in groups of one command each."""
+    group: list[Line] = []
+    for line in lines:
+        if group and group[0].command_id != line.command_id:
+            yield group
+            group = []
+        group.append(line)
+    if group:
+        yield group
