@@ -1,0 +1,143 @@
+"""What a session is given: a backlog, a policy, limits, and what goes wrong, all from its seed."""
+
+from __future__ import annotations
+
+import random
+
+from msgspec.structs import replace
+
+from engine.events import AnyEvent, Limits, Order, PhaseRegistered, PhaseState, RunRegistered
+from engine.triage.policy import Policy, policy_named
+from tests.sim.faults import Fault
+
+TIMEOUT_S = 4
+MIXED = False
+"""Whether sessions may touch the same run by turns: an older one is resumed when a younger one has
+been at work, or a new one adopts what an older one left alive.  Off, because the engine then loses
+what it counts of a run within a session (S20), and takes time for active that is not (S32)."""
+CRASHES = (0.45, 0.82, 0.95)
+"""How likely at most 0, 1 and 2 engines die in a session; otherwise 3 do."""
+
+BASES = (Policy(name="default"), policy_named("classic"))
+_STATES: tuple[PhaseState, ...] = ("QUEUED", "FAILED", "COMPLETE", "EXECUTING", "SKIPPED")
+_ORDERS: tuple[tuple[Order, ...], ...] = (("strict",), ("free",), ("strict", "free"))
+_REASONS = (None, "import error", "deliverable missing", "patch failed", "timed out", "odd")
+
+
+class Plan:
+    """A session's random choices.
+
+    ``size`` is 0 for small, 1 for middling, 2 for big ones.  ``crashes``: how many engines die.
+    ``has_rivals``: one engine is fenced by another.  ``guarded``: attempts outlive their engine.
+    ``repeats``: commands are submitted again.  ``delay_s`` passes after each commit.
+    """
+
+    def __init__(self, random_: random.Random) -> None:
+        self.random = random_
+        lot = random_.random()
+        self.size = 0 if lot < 0.93 else 1 if lot < 0.998 else 2
+        lot = random_.random()
+        self.crashes = next((n for n, share in enumerate(CRASHES) if lot < share), len(CRASHES))
+        self.delay_s = random_.choice((1, 3, 8)) / 64 if random_.random() < 0.15 else 0.0
+        self.repeats = random_.random() < 0.1
+        self.has_rivals = self.crashes > 0 and random_.random() < 0.15
+        self.guarded = self.has_rivals or random_.random() < 0.6
+
+    def backlog(self) -> list[AnyEvent]:
+        """Runs with their phases, in the order in which they are registered."""
+        random_ = self.random
+        runs, phases = ((4, 4), (8, 5), (40, 6))[self.size]
+        events: list[AnyEvent] = []
+        order_of: tuple[Order, ...] = random_.choice(_ORDERS)
+        for run in range(random_.randint(runs // 4, runs)):
+            run_id = f"{'ab'[run % 2]}-{run}"
+            events.append(RunRegistered(run_id=run_id, origin="sim", state="NEW"))
+            order: Order = random_.choice(order_of)
+            tiers = random_.choice((1, 1, 2, 3))
+            events += [
+                self._phase(run_id, number, number * tiers // phases, order)
+                for number in range(random_.randint(1, phases))
+            ]
+        return events
+
+    def _phase(self, run_id: str, number: int, tier: int, order: Order) -> PhaseRegistered:
+        random_ = self.random
+        state = random_.choices(_STATES, (40, 40, 12, 2, 6))[0]
+        reason = random_.choice(_REASONS) if state == "FAILED" else None
+        after = (f"p{number - 1}",) if number and random_.random() < 0.2 else ()
+        return PhaseRegistered(
+            run_id=run_id,
+            phase_id=f"p{number}",
+            tier_id=f"T{tier}",
+            tier_index=tier,
+            phase_index=number if random_.random() < 0.9 else 0,
+            name="",
+            state=state,
+            order=order,
+            after=after,
+            last_failure_reason=reason,
+        )
+
+    def policy(self) -> Policy:
+        """A built-in one, mostly with other thresholds."""
+        random_ = self.random
+        base = random_.choice(BASES)
+        if random_.random() < 0.3:
+            return base
+        choice = random_.choice
+        return replace(
+            base,
+            attempts_per_phase_max=choice((None, 1, 2, 3)) if base.order_tiers else None,
+            orphans_per_phase_max=choice((None, 1, 2)),
+            timeouts_per_run_max=choice((None, 1, 2, 3)),
+            fingerprint_repeats_max=choice((None, 1, 2, 3)),
+            consecutive_zero_yield_max=choice((None, None, 2, 4)),
+            order_phases=choice((True, True, False)) if base.order_tiers else False,
+        )
+
+    def limits(self, phases: list[PhaseRegistered]) -> Limits:
+        """Of a new session; ``phases`` are those that there are."""
+        random_ = self.random
+        workers = (random_.randint(1, 5), random_.randint(2, 9), 64)[self.size]
+        named = random_.random() < 0.04
+        chosen = random_.choice(phases)
+        of_run = named or random_.random() < 0.05
+        batch = random_.choice((3, 8, 25, 60)) if self.size < 2 else 200
+        return Limits(
+            batch_size=batch,
+            workers=workers,
+            per_run_max=random_.randint(1, 3),
+            phase_timeout_ms=TIMEOUT_S * 1000,
+            grace_ms=100,
+            total_ms_max=random_.choice((None, None, None, 2_000, 9_000)),
+            run_id=chosen.run_id if of_run else None,
+            phase_id=chosen.phase_id if named else None,
+            skip_run_prefixes=("b-",) if random_.random() < 0.06 else (),
+        )
+
+    def resumed(self, limits: Limits) -> Limits:
+        """The limits that a session is resumed with."""
+        if self.random.random() < 0.5:
+            return limits
+        more = self.random.choice((0, 5, 20))
+        return replace(
+            limits,
+            workers=self.random.randint(1, 5),
+            batch_size=limits.batch_size + more,
+            per_run_max=self.random.randint(1, 3),
+        )
+
+    def fault(self) -> Fault | None:
+        """What happens to an engine's appends; None when it dies, if at all, at a moment."""
+        if self.random.random() < 0.15:
+            return None
+        at = min(1 + int(self.random.expovariate(1 / 9)), 80)
+        return Fault(self.random.choice(("before", "after", "refused")), at)
+
+    def moment_s(self) -> float:
+        """Some time while a session lasts."""
+        return self.random.randint(1, 10 * 64) / 64
+
+    def chance(self, share: float) -> bool:
+        """Whether something that happens in ``share`` of all cases does."""
+        return self.random.random() < share
