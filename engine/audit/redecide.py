@@ -14,8 +14,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.audit.compared import Difference, Expected, compared
-from engine.detect import DETECTORS
-from engine.detect.diagnosis import NOTHING_KEPT, Diagnosis, Kept, Streams, diagnosis_of
+from engine.detect import DETECTORS, Boundary, Detectors, Outcome
+from engine.detect.diagnosis import (
+    NOTHING_KEPT,
+    Diagnosis,
+    Kept,
+    Streams,
+    diagnosis_of,
+    outcome_of,
+)
 from engine.events import (
     AnyEvent,
     AttemptFinished,
@@ -45,6 +52,10 @@ from engine.triage.rules import VERDICT_RULES
 from engine.triage.scope import Scope
 from engine.triage.select import Queue
 from projections.board import Board
+
+REMEMBERED_MAX = 1000
+REMEMBERED_BYTES = 4096
+"""How many short outputs, and what was found in them, are remembered: children repeat."""
 
 OPERATOR_STOPS = ("interrupted", "storage")
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
@@ -83,6 +94,8 @@ class Redecision:
         self.unverifiable: list[Unverifiable] = []
         self.decided: dict[str, int] = {}
         self._read_output = read_output
+        self._outputs: dict[str, Kept] = {}
+        self._seen_limits: dict[tuple[str, Outcome], tuple[Boundary, ...]] = {}
         self._scopes: dict[str, Scope | None] = {}
         self._queue: tuple[str, Queue] | None = None
 
@@ -242,18 +255,43 @@ class Redecision:
         stdout, stderr = self._kept(finished.stdout), self._kept(finished.stderr)
         if stdout is None or stderr is None:
             return "the output that the detectors read is gone"
-        detectors = DETECTORS[scope.policy.detectors]
-        policy = scope.policy
-        return diagnosis_of(
-            finished, Streams(stdout, stderr), detectors, policy.timeout_fingerprints
+        detectors, timeouts = DETECTORS[scope.policy.detectors], scope.policy.timeout_fingerprints
+        streams = Streams(stdout, stderr)
+        known = self._limits(finished, streams, detectors)
+        return diagnosis_of(finished, streams, detectors, timeouts, known)
+
+    def _limits(
+        self, finished: AttemptFinished, streams: Streams, detectors: Detectors
+    ) -> tuple[Boundary, ...]:
+        """The limits in an outcome; children that said the very same are looked at once."""
+        said = msgspec.structs.replace(
+            finished, session_id="", run_id="", phase_id="", attempt_id=""
         )
+        outcome = outcome_of(said, streams)
+        key = (detectors.name, outcome)
+        if key not in self._seen_limits:
+            if len(self._seen_limits) >= REMEMBERED_MAX:
+                self._seen_limits.clear()
+            self._seen_limits[key] = detectors.boundary(outcome)
+        return self._seen_limits[key]
 
     def _kept(self, stream: Stream) -> Kept | None:
         size = stream.head_bytes + stream.tail_bytes
         if size == 0:
             return NOTHING_KEPT
-        data = self._read_output(stream.digest) if stream.digest else None
-        return Kept.of(data) if data is not None and len(data) == size else None
+        if stream.digest is None:
+            return None
+        kept = self._outputs.get(stream.digest)
+        if kept is None:
+            data = self._read_output(stream.digest)
+            if data is None:
+                return None
+            kept = Kept.of(data)
+            if size <= REMEMBERED_BYTES:
+                if len(self._outputs) >= REMEMBERED_MAX:
+                    self._outputs.clear()
+                self._outputs[stream.digest] = kept
+        return kept if len(kept.data) == size else None
 
     def _compare(self, expected: Sequence[Expected], lines: Sequence[Line], pos: int) -> None:
         known = [line for line in lines if self._can_be_taken_again(line)]

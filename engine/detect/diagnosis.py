@@ -91,13 +91,15 @@ def diagnosis_of(
     streams: Streams,
     detectors: Detectors,
     timeout_fingerprints: TimeoutFingerprints,
+    known: tuple[Boundary, ...] | None = None,
 ) -> Diagnosis:
     """What ``detectors`` make of an end.
 
     ``timeout_fingerprints``: whether timeouts are told apart as detected, by run, or not at all.
+    ``known``: the limits that the same detectors found in the same output before; None looks.
     """
     outcome = outcome_of(finished, streams)
-    found = detectors.boundary(outcome)
+    found = detectors.boundary(outcome) if known is None else known
     # One limit an attempt, the strongest: several patterns may see the same one.
     strongest = tuple(_boundary(finished, detectors, b, streams) for b in found[:1])
     return Diagnosis(
