@@ -21,9 +21,10 @@ import msgspec
 
 from engine.audit.compared import Difference
 from engine.audit.connection import connect
-from engine.audit.redecide import Line, Redecision, Unverifiable, commands
+from engine.audit.lines import Line, commands, read_lines
+from engine.audit.redecide import Redecision, Unverifiable
 from engine.errors import LogUnreadable
-from engine.events import AttemptFinished, decode_page
+from engine.events import AttemptFinished
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from projections.board import FOLDS
@@ -31,23 +32,6 @@ from projections.fold import row_digest
 
 Level = Literal["structure", "chain", "decisions", "projections"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-PAGE_ROWS = 2000
-_UNSEEN = (
-    "usage.recorded",
-    "usage.rejected",
-    "usage.estimate_imported",
-    "attempt.spawned",
-    "attempt.adopted",
-    "engine.started",
-    "backlog.tier_registered",
-    "backlog.import_finished",
-)
-"""Types that no rule and no fold reads; their rows are followed by the other process."""
-
-_LINES = (
-    "SELECT pos, recorded_us, type, schema, data, command_id, cause FROM events"
-    f" WHERE type NOT IN ({', '.join('?' * len(_UNSEEN))}) ORDER BY pos"  # noqa: S608  fixed
-)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,13 +189,11 @@ class _Follower:
         return True
 
     def _lines(self) -> Iterator[Line]:
-        cursor = self._connection.execute(_LINES, _UNSEEN)
-        while rows := cursor.fetchmany(PAGE_ROWS):
-            events = decode_page([row[:5] for row in rows])
-            for row, event in zip(rows, events, strict=True):
-                if type(event) is AttemptFinished:
-                    self._yields[event.attempt_id] = (row[0], event.yield_events)
-                yield Line(row[0], row[1], row[5], row[6], row[4], event)
+        for line in read_lines(self._connection):
+            event = line.event
+            if type(event) is AttemptFinished:
+                self._yields[event.attempt_id] = (line.pos, event.yield_events)
+            yield line
 
     def usage_findings(self, usage: dict[str, int]) -> Iterator[Finding]:
         """Attempts whose yield is not the number of their usage records (S21)."""

@@ -8,12 +8,13 @@ not by what should have stood there, so one wrong decision is one difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from engine.audit.compared import Difference, Expected, compared
+from engine.audit.lines import Line
 from engine.detect import DETECTORS, Boundary, Detectors, Outcome
 from engine.detect.diagnosis import (
     NOTHING_KEPT,
@@ -61,17 +62,6 @@ OPERATOR_STOPS = ("interrupted", "storage")
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 ReadOutput = Callable[[str], bytes | None]
 """Reads a blob by its digest; None when it is gone or is not what its name says."""
-
-
-class Line(NamedTuple):
-    """What is read of a row of the log."""
-
-    pos: int
-    recorded_us: int
-    command_id: str
-    cause: int | None
-    data: str
-    event: AnyEvent
 
 
 class Unverifiable(NamedTuple):
@@ -338,15 +328,3 @@ def _facts(finished: AttemptFinished, lines: Sequence[Line]) -> Facts:
 
 def _kind(event: AnyEvent) -> str:
     return event_type(type(event))
-
-
-def commands(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """Lines in groups of one command each."""
-    group: list[Line] = []
-    for line in lines:
-        if group and group[0].command_id != line.command_id:
-            yield group
-            group = []
-        group.append(line)
-    if group:
-        yield group

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from engine.audit.redecide import Line, Redecision, commands
+from engine.audit.lines import Line, commands
+from engine.audit.redecide import Redecision
 from engine.drain.sheets import event_of
 from engine.store.blobs import MemoryBlobs
 from engine.store.protocol import Query

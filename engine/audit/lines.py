@@ -1,0 +1,63 @@
+"""Lines: what rules and folds can see of a log, command by command."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from engine.events import AnyEvent, decode_page
+
+PAGE_ROWS = 2000
+UNSEEN = (
+    "usage.recorded",
+    "usage.rejected",
+    "usage.estimate_imported",
+    "attempt.spawned",
+    "attempt.adopted",
+    "engine.started",
+    "backlog.tier_registered",
+    "backlog.import_finished",
+)
+"""Types that no rule and no fold reads."""
+
+_PLACES = ", ".join("?" * len(UNSEEN))
+_LINES = f"""
+SELECT pos, recorded_us, type, schema, data, command_id, cause
+  FROM events WHERE type NOT IN ({_PLACES}) AND pos <= ? ORDER BY pos"""  # noqa: S608  fixed
+_END = 2**63 - 1
+
+
+class Line(NamedTuple):
+    """What is read of a row of the log."""
+
+    pos: int
+    recorded_us: int
+    command_id: str
+    cause: int | None
+    data: str
+    event: AnyEvent
+
+
+def read_lines(connection: sqlite3.Connection, until: int | None = None) -> Iterator[Line]:
+    """The lines of a log up to position ``until``.
+
+    Raises UnknownEvent at what this program does not know.
+    """
+    cursor = connection.execute(_LINES, (*UNSEEN, _END if until is None else until))
+    while rows := cursor.fetchmany(PAGE_ROWS):
+        events = decode_page([row[:5] for row in rows])
+        for row, event in zip(rows, events, strict=True):
+            yield Line(row[0], row[1], row[5], row[6], row[4], event)
+
+
+def commands(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    """Lines in groups of one command each."""
+    group: list[Line] = []
+    for line in lines:
+        if group and group[0].command_id != line.command_id:
+            yield group
+            group = []
+        group.append(line)
+    if group:
+        yield group

@@ -1,0 +1,504 @@
+"""What if: another policy over the recorded outcomes, as far as the record can tell.
+
+The log is walked once, on a board of its own.  An attempt that the other policy would not have
+made is left out, with all that followed from it; every other one is taken to end as it did, and the
+other policy decides from there.  What it would have attempted beyond the record has no outcome:
+there the horizon of that run lies, and it is named instead of guessed.
+
+Two things are assumed and said: an attempt ends the same whenever it is made, and a delay (a slow
+start, a pause, a full run) changes only when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from engine.audit.lines import Line
+from engine.detect import DETECTORS
+from engine.detect.diagnosis import NOTHING_KEPT, Kept, Streams, diagnosis_of
+from engine.events import (
+    AccountPaused,
+    AccountResumed,
+    AnyEvent,
+    AttemptDeferred,
+    AttemptFinished,
+    AttemptStarted,
+    BoundaryDetected,
+    BreakerProbed,
+    BreakerReset,
+    BudgetReached,
+    FailureFingerprinted,
+    PhaseRequeued,
+    PolicyAdopted,
+    RunCooledDown,
+    RunJudged,
+    RunReinstated,
+    RunStopped,
+    Seen,
+    SessionDraining,
+    SessionEnded,
+    SessionResumed,
+    SessionStarted,
+    ZeroYieldExplained,
+    event_type,
+)
+from engine.triage.breaker import carried
+from engine.triage.cooling import cooled_down, is_cool
+from engine.triage.decide import Facts, counted, decisions
+from engine.triage.eligible import phase_hindrance, run_hindrance
+from engine.triage.ordering import RunOrder
+from engine.triage.policy import Policy, policy_from_json
+from engine.triage.reasons import Ground
+from engine.triage.scope import Scope
+from engine.triage.select import gate_of
+from projections.board import Board
+from projections.fold import join
+
+DELAYS = ("sample_in_flight", "run_is_full")
+"""Hindrances that change only when an attempt is made."""
+
+_DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
+
+
+class NotMade(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded attempt that the other policy would not have made, and what it came to."""
+
+    pos: int
+    attempt_id: str
+    run_id: str
+    phase_id: str
+    because: str
+    ending: str | None
+    yield_events: int
+    tokens: int
+    duration_ms: int
+
+
+class Differing(msgspec.Struct, frozen=True, kw_only=True):
+    """Decisions about one recorded fact that would have been others."""
+
+    pos: int
+    attempt_id: str
+    run_id: str
+    recorded: tuple[str, ...]
+    instead: tuple[str, ...]
+
+
+class Horizon(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the record of a run ends to tell: its first divergence, and what is unknown after."""
+
+    run_id: str
+    pos: int
+    unknown: str
+
+
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """What another policy would have come to, as far as the record can tell.
+
+    ``attempts_unknown`` lie beyond the horizon of their run: not made when they were, and perhaps
+    at another time.  What was saved and lost leaves them out.
+    """
+
+    policy: str
+    policy_sha256: str
+    attempts: int
+    attempts_made: int
+    attempts_saved: int
+    attempts_unknown: int
+    tokens_saved: int
+    minutes_saved: float
+    successes_lost: int
+    usage_lost: int
+    differing: tuple[Differing, ...]
+    not_made: tuple[NotMade, ...]
+    horizons: tuple[Horizon, ...]
+    notes: tuple[str, ...]
+
+
+class Walk:
+    """One walk over a log under another policy."""
+
+    def __init__(self, policy: Policy, read_output: Callable[[str], bytes | None]) -> None:
+        self._policy = policy
+        self._read_output = read_output
+        self._board = Board()
+        self._pos = 0
+        self._orders: dict[str, RunOrder] = {}
+        self._recorded_policies: dict[str, Policy] = {}
+        self._scopes: dict[str, Scope] = {}
+        self._left_out: dict[str, NotMade] = {}
+        self._not_made: list[NotMade] = []
+        self._differing: list[Differing] = []
+        self._horizons: dict[str, Horizon] = {}
+        self._notes: set[str] = set()
+        self._attempts = 0
+        self._by_kind: dict[type[Any], Callable[[Line], None]] = {
+            AttemptStarted: self._started,
+            SessionStarted: self._begun,
+            SessionResumed: self._begun,
+            PolicyAdopted: self._adopted,
+            SessionDraining: self._draining,
+            SessionEnded: self._ended,
+            RunReinstated: self._reinstated,
+            BreakerReset: self._reset,
+            AccountResumed: self._feed_line,
+            PhaseRequeued: self._requeued,
+        }
+
+    def take(self, lines: Sequence[Line]) -> None:
+        """One command's events; decisions among them are taken anew, not believed."""
+        for number, line in enumerate(lines):
+            kind = type(line.event)
+            if kind is AttemptFinished:
+                self._finished(line, lines[number + 1 :])
+                return
+            if kind in self._by_kind:
+                self._by_kind[kind](line)
+            elif getattr(line.event, "reason", None) is None:
+                self._feed(line.event, line)
+
+    def result(self) -> WhatIf:
+        """What it came to."""
+        not_made = [*self._not_made, *self._left_out.values()]
+        saved = [each for each in not_made if not self._is_beyond(each)]
+        return WhatIf(
+            policy=self._policy.label,
+            policy_sha256=self._policy.sha256,
+            attempts=self._attempts,
+            attempts_made=self._attempts - len(not_made),
+            attempts_saved=len(saved),
+            attempts_unknown=len(not_made) - len(saved),
+            tokens_saved=sum(each.tokens for each in saved),
+            minutes_saved=sum(each.duration_ms for each in saved) / 60_000,
+            successes_lost=sum(each.ending == "succeeded" for each in saved),
+            usage_lost=sum(each.yield_events for each in saved),
+            differing=tuple(self._differing),
+            not_made=tuple(not_made),
+            horizons=tuple(sorted(self._horizons.values(), key=lambda h: (h.pos, h.run_id))),
+            notes=tuple(sorted(self._notes)),
+        )
+
+    def _is_beyond(self, each: NotMade) -> bool:
+        horizon = self._horizons.get(each.run_id)
+        return horizon is not None and horizon.pos <= each.pos
+
+    def _feed(self, event: AnyEvent, line: Line) -> None:
+        self._pos += 1
+        board = self._board
+        board.head = board.head._replace(pos=self._pos)
+        board.feed(Seen(self._pos, line.recorded_us, event))
+        phase_id, run_id = getattr(event, "phase_id", None), getattr(event, "run_id", None)
+        if phase_id is None or run_id is None:
+            return
+        phase = board.backlog.get(join(run_id, phase_id))
+        if phase is not None:
+            self._orders.setdefault(run_id, RunOrder(self._policy)).update(phase)
+
+    def _feed_line(self, line: Line) -> None:
+        self._feed(line.event, line)
+
+    def _ground(self, scope: Scope, line: Line) -> Ground:
+        return Ground(scope, self._pos, line.recorded_us)
+
+    def _adopted(self, line: Line) -> None:
+        event = line.event
+        assert isinstance(event, PolicyAdopted)
+        try:
+            self._recorded_policies[event.session_id] = policy_from_json(event.policy_json)
+        except msgspec.MsgspecError:
+            self._notes.add(f"the policy of {event.session_id} cannot be read here")
+        policy = self._policy
+        other = replace(
+            event,
+            policy=policy.label,
+            policy_sha256=policy.sha256,
+            policy_json=policy.json,
+        )
+        self._feed(other, line)
+
+    def _begun(self, line: Line) -> None:
+        event = line.event
+        assert isinstance(event, SessionStarted | SessionResumed)
+        scope = self._scopes[event.session_id] = Scope(event.session_id, self._policy, event.limits)
+        self._feed(event, line)
+        for opened in list(carried(self._board.breakers.values(), self._ground(scope, line))):
+            self._feed(opened, line)
+
+    def _draining(self, line: Line) -> None:
+        """What came from outside still came; what the other policy decides is its own."""
+        event = line.event
+        assert isinstance(event, SessionDraining)
+        session = self._board.sessions.states[event.session_id]
+        if session.status != "running":
+            return
+        scope = self._scopes[event.session_id]
+        if event.because in ("interrupted", "storage", "total_time", "day_budget"):
+            self._feed(event, line)
+        elif event.because == "batch_size":
+            if session.attempts >= scope.limits.batch_size:
+                self._feed(event, line)
+            else:
+                room = scope.limits.batch_size - session.attempts
+                self._goes_on(scope, line, f"the session would have had {room} attempts more")
+
+    def _ended(self, line: Line) -> None:
+        event = line.event
+        assert isinstance(event, SessionEnded)
+        scope = self._scopes[event.session_id]
+        if self._board.sessions.states[event.session_id].status == "running":
+            self._goes_on(scope, line, "its next phase would have been attempted")
+        self._feed(event, line)
+
+    def _goes_on(self, scope: Scope, line: Line, why: str) -> None:
+        """Name the runs that the other policy would have gone on with here."""
+        if scope.is_named_phase:
+            return
+        gate = gate_of(self._board, scope, line.recorded_us)
+        for run in self._board.runs.values():
+            if run.run_id in self._horizons or run_hindrance(run, scope) is not None:
+                continue
+            if run.standing == "unsampled" and gate.hindrance == "breaker_open":
+                continue
+            if self._has_ready(run.run_id, scope):
+                self._horizon(run.run_id, line.pos, why)
+
+    def _has_ready(self, run_id: str, scope: Scope) -> bool:
+        order = self._orders.get(run_id)
+        return order is not None and any(
+            phase_hindrance(phase, scope) is None and not order.waits(phase_id)
+            for phase_id, phase in order.phases.items()
+        )
+
+    def _horizon(self, run_id: str, pos: int, unknown: str) -> None:
+        self._horizons.setdefault(run_id, Horizon(run_id=run_id, pos=pos, unknown=unknown))
+
+    def _reinstated(self, line: Line) -> None:
+        event = line.event
+        assert isinstance(event, RunReinstated)
+        run = self._board.runs.states[event.run_id]
+        if run.standing != "unsampled":
+            self._feed(replace(event, generation=run.generation + 1), line)
+
+    def _reset(self, line: Line) -> None:
+        event = line.event
+        assert isinstance(event, BreakerReset)
+        breaker = self._board.breakers.get(event.fingerprint)
+        if breaker is not None and breaker.opened_pos is not None:
+            self._feed(replace(event, session_id=breaker.session_id), line)
+
+    def _requeued(self, line: Line) -> None:
+        event = line.event
+        assert isinstance(event, PhaseRequeued)
+        if self._board.backlog.states[join(event.run_id, event.phase_id)].open_attempt is None:
+            self._feed(event, line)
+
+    def _started(self, line: Line) -> None:
+        started = line.event
+        assert isinstance(started, AttemptStarted)
+        self._attempts += 1
+        scope = self._scopes[started.session_id]
+        run = self._board.runs.states[started.run_id]
+        if is_cool(run, scope, line.recorded_us):
+            self._feed(cooled_down(run, self._ground(scope, line)), line)
+        because = self._hindrance(started, scope, line)
+        if because is not None:
+            self._leave_out(line, started, because)
+            return
+        run = self._board.runs.states[started.run_id]
+        phase = self._board.backlog.states[join(started.run_id, started.phase_id)]
+        group = started.group
+        probe_of = None
+        if group != "named":
+            sampling = run.standing == "unsampled"
+            group = "unsampled" if sampling else _group(run.standing)
+            probe_of = gate_of(self._board, scope, line.recorded_us).probe_of if sampling else None
+        made = replace(
+            started,
+            number=phase.number + 1,
+            initial_state=phase.state,
+            group=group,
+            probe_of=probe_of,
+        )
+        self._feed(made, line)
+
+    def _hindrance(self, started: AttemptStarted, scope: Scope, line: Line) -> str | None:
+        """What would have kept the other policy from this attempt, None for nothing."""
+        board = self._board
+        session = board.sessions.states[started.session_id]
+        if session.status != "running":
+            return f"the session had stopped ({session.because})"
+        if session.attempts >= scope.limits.batch_size:
+            return "the session had made its attempts"
+        phase = board.backlog.states[join(started.run_id, started.phase_id)]
+        hindrance = phase_hindrance(phase, scope)
+        if hindrance is not None:
+            return hindrance
+        if scope.is_named_phase:
+            return None
+        run = board.runs.states[started.run_id]
+        of_run = run_hindrance(run, scope)
+        if of_run is not None and of_run not in DELAYS:
+            return of_run
+        if self._orders[started.run_id].waits(started.phase_id):
+            return "waits for an earlier phase"
+        if run.standing == "unsampled":
+            gate = gate_of(board, scope, line.recorded_us)
+            return gate.hindrance if gate.hindrance == "breaker_open" else None
+        return None
+
+    def _leave_out(self, line: Line, started: AttemptStarted, because: str) -> None:
+        self._left_out[started.attempt_id] = NotMade(
+            pos=line.pos,
+            attempt_id=started.attempt_id,
+            run_id=started.run_id,
+            phase_id=started.phase_id,
+            because=because,
+            ending=None,
+            yield_events=0,
+            tokens=0,
+            duration_ms=0,
+        )
+        if because == "breaker_open":
+            self._horizon(started.run_id, line.pos, "when its sample would have been made")
+
+    def _finished(self, line: Line, rest: Sequence[Line]) -> None:
+        finished = line.event
+        assert isinstance(finished, AttemptFinished)
+        left_out = self._left_out.pop(finished.attempt_id, None)
+        recorded = [_said(each.event) for each in rest if _is_decision(each.event)]
+        if left_out is not None:
+            self._not_made.append(
+                replace(
+                    left_out,
+                    ending=finished.ending,
+                    yield_events=finished.yield_events,
+                    tokens=finished.tokens,
+                    duration_ms=finished.duration_ms,
+                )
+            )
+            return
+        scope = self._scopes[finished.session_id]
+        facts = self._facts(finished, [each.event for each in rest], scope)
+        decided = list(decisions(self._board, facts, self._ground(scope, line)))
+        instead = [_said(event) for event in decided]
+        if recorded != instead:
+            self._differing.append(
+                Differing(
+                    pos=line.pos,
+                    attempt_id=finished.attempt_id,
+                    run_id=finished.run_id,
+                    recorded=tuple(recorded),
+                    instead=tuple(instead),
+                )
+            )
+        self._feed(facts.finished, line)
+        if facts.fingerprinted is not None:
+            self._feed(facts.fingerprinted, line)
+        for event in [
+            *facts.boundaries,
+            *([facts.zero_yield] if facts.zero_yield else []),
+            *decided,
+        ]:
+            self._feed(event, line)
+
+    def _facts(self, finished: AttemptFinished, events: list[AnyEvent], scope: Scope) -> Facts:
+        """What the other policy would have read of an end: the recorded diagnosis, or its own."""
+        recorded = self._recorded_policies.get(finished.session_id)
+        finished = self._as_ended(finished)
+        if recorded is not None and _same_eyes(recorded, scope.policy):
+            found = [e for e in events if isinstance(e, _DIAGNOSES)]
+            facts = _facts_of(finished, found)
+        else:
+            facts = self._seen_anew(finished, events, scope)
+        if facts.fingerprinted is None:
+            return facts
+        return facts._replace(fingerprinted=counted(self._board, facts, facts.fingerprinted))
+
+    def _as_ended(self, finished: AttemptFinished) -> AttemptFinished:
+        """The end as the other policy names it: exit codes may count as timeouts or not."""
+        told = finished.told
+        if told is None or told.ended != "exited" or finished.ending not in ("failed", "timed_out"):
+            return finished
+        code = finished.exit_code if finished.signal is None else -finished.signal
+        ending = "timed_out" if code in self._policy.timeout_exit_codes else "failed"
+        return replace(finished, ending=ending)
+
+    def _seen_anew(self, finished: AttemptFinished, events: list[AnyEvent], scope: Scope) -> Facts:
+        stdout, stderr = self._kept(finished, "stdout"), self._kept(finished, "stderr")
+        if finished.told is None or stdout is None or stderr is None:
+            self._notes.add("some output is gone: there the recorded diagnosis was taken")
+            return _facts_of(finished, [e for e in events if isinstance(e, _DIAGNOSES)])
+        detectors = DETECTORS[scope.policy.detectors]
+        timeouts = scope.policy.timeout_fingerprints
+        found = diagnosis_of(finished, Streams(stdout, stderr), detectors, timeouts)
+        return Facts(finished, found.fingerprinted, found.boundaries, found.zero_yield)
+
+    def _kept(self, finished: AttemptFinished, name: str) -> Kept | None:
+        stream = finished.stdout if name == "stdout" else finished.stderr
+        if stream.head_bytes + stream.tail_bytes == 0:
+            return NOTHING_KEPT
+        data = self._read_output(stream.digest) if stream.digest else None
+        return None if data is None else Kept.of(data)
+
+
+def walked(
+    commands: Iterable[Sequence[Line]],
+    policy: Policy,
+    read_output: Callable[[str], bytes | None],
+) -> WhatIf:
+    """What ``policy`` would have come to over a recorded log."""
+    walk = Walk(policy, read_output)
+    for lines in commands:
+        walk.take(lines)
+    return walk.result()
+
+
+def _same_eyes(one: Policy, other: Policy) -> bool:
+    names = ("detectors", "timeout_fingerprints", "timeout_exit_codes")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def _facts_of(finished: AttemptFinished, found: Sequence[AnyEvent]) -> Facts:
+    return Facts(
+        finished,
+        next((e for e in found if isinstance(e, FailureFingerprinted)), None),
+        tuple(e for e in found if isinstance(e, BoundaryDetected)),
+        next((e for e in found if isinstance(e, ZeroYieldExplained)), None),
+    )
+
+
+def _group(standing: str) -> Any:
+    return "promising" if standing == "promising" else "others"
+
+
+def _is_decision(event: AnyEvent) -> bool:
+    return getattr(event, "reason", None) is not None and not isinstance(event, _DIAGNOSES)
+
+
+def _said(event: AnyEvent) -> str:
+    """A decision in short, without the numbers that depend on where it stands."""
+    match event:
+        case RunJudged():
+            return f"{event.run_id} is {event.verdict} ({event.because})"
+        case RunStopped():
+            return f"{event.run_id} is stopped ({event.because})"
+        case SessionDraining():
+            return f"the session stops ({event.because})"
+        case BreakerProbed():
+            return f"{event.fingerprint} was probed ({event.outcome})"
+        case AccountPaused():
+            return f"{event.account} pauses ({event.kind})"
+        case AttemptDeferred():
+            return f"{event.attempt_id} does not count ({event.kind})"
+        case BudgetReached():
+            about = event.phase_id or event.run_id
+            return f"{about} has used its budget of {event.measure}"
+        case RunCooledDown():
+            return f"{event.run_id} has cooled down"
+        case _:
+            kind = event_type(type(event)).partition(".")[2].replace("_", " ")
+            return f"{kind}: {getattr(event, 'fingerprint', getattr(event, 'account', ''))}"

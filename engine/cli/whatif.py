@@ -1,0 +1,210 @@
+"""``runoff whatif``: what another policy would have come to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.audit.connection import connect
+from engine.audit.lines import Line, commands, read_lines
+from engine.audit.whatif import WhatIf, walked
+from engine.cli.context import database_option, json_option, run_async
+from engine.cli.policies import policy_of, with_settings
+from engine.cli.render import aligned, clean, print_json
+from engine.drain.rerun import Rerun, recorded, rerun
+from engine.errors import UsageProblem
+from engine.events import PolicyAdopted
+from engine.executors.scripted import ScriptedExecutor, load_script
+from engine.store.blobs import Blobs
+from engine.store.database import check_file
+from engine.store.location import Location, locate
+from engine.triage.policy import Policy, policy_from_json
+
+SHOWN_MAX = 40
+SWEEP_MAX = 200
+BAR_CHARS = 40
+_RANGE = re.compile(r"(-?\d{1,12})\.\.(-?\d{1,12})(?::(\d{1,12}))?")
+
+
+@click.command()
+@click.option("--policy", "policy_name", metavar="NAME|FILE", help="[default: the recorded one]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
+@click.option("--sweep", metavar="KEY=A..B|A,B,C", help="A line for each value, and a chart.")
+@click.option("--simulate", is_flag=True, help="Go on beyond the record, on virtual time.")
+@click.option("--script", type=click.Path(path_type=Path), help="Outcomes beyond the record.")
+@database_option
+@json_option
+@click.option("--allow-empty-db", is_flag=True, hidden=True)
+def whatif(database: str | None, *, as_json: bool, **options: Any) -> None:
+    """Hold another policy against the recorded outcomes: what differs, is saved, is lost.
+
+    Whatever the record cannot tell is named, not guessed: after the first divergence of a run its
+    horizon. --simulate goes on behind it with recorded and borrowed outcomes, and says so.
+
+    \b
+    Examples:
+      runoff whatif --policy classic
+      runoff whatif --set fingerprint_repeats_max=2 --set breaker_runs=none
+      runoff whatif --sweep fingerprint_repeats_max=1..6
+      runoff whatif --policy mine.toml --simulate
+    """  # noqa: D301
+    location = locate(database)
+    check_file(location)
+    with closing(connect(location.path)) as connection:
+        lines = list(read_lines(connection))
+    base = _base(options["policy_name"], lines)
+    policy = with_settings(base, options["settings"]) if options["settings"] else base
+    blobs = Blobs(location.beside("files") / "blobs")
+    click.echo(f"database  {location.url}", err=True)
+    if options["sweep"]:
+        _sweep(options["sweep"], policy, lines, blobs, as_json=as_json)
+        return
+    found = walked(commands(lines), policy, blobs.get)
+    simulated = _simulated(lines, policy, blobs, options) if options["simulate"] else None
+    if as_json:
+        print_json({"whatif": found, "simulated": simulated})
+    else:
+        click.echo(_in_words(found, simulated, location))
+
+
+def _base(name: str | None, lines: Sequence[Line]) -> Policy:
+    """The policy asked for; without a name the newest one in the log."""
+    if name is not None:
+        return policy_of(name)
+    for line in reversed(lines):
+        if isinstance(line.event, PolicyAdopted):
+            return policy_from_json(line.event.policy_json)
+    raise UsageProblem(
+        "the log holds no drain, so there is nothing to hold a policy against.",
+        remedy="run `runoff drain` first, or name another database.",
+    )
+
+
+def _simulated(
+    lines: Sequence[Line], policy: Policy, blobs: Blobs, options: dict[str, Any]
+) -> Rerun:
+    script = None
+    if options["script"] is not None:
+        script = ScriptedExecutor(load_script(options["script"]))
+    found = recorded([line.event for line in lines], blobs)
+    return run_async(lambda: rerun(found, policy, script), virtual=True)
+
+
+def _in_words(found: WhatIf, simulated: Rerun | None, location: Location) -> str:
+    policy = f"{clean(found.policy)} ({found.policy_sha256[:12]})"
+    made = f"{found.attempts_made} of {found.attempts}"
+    lines = [
+        f"Under {policy}, as far as {location.path.name} can tell:",
+        f"  attempts made {made}; {found.attempts_saved} saved, {found.attempts_unknown} unknown",
+        f"  saved {found.tokens_saved} tokens, {found.minutes_saved:.1f} minutes of work",
+        f"  lost {found.successes_lost} successes, {found.usage_lost} usage records",
+        f"  decisions that differ: at {len(found.differing)} ends of attempts",
+    ]
+    lines += [
+        f"    @{each.pos} {clean(each.run_id)}: instead of {_told(each.recorded)}:"
+        f" {_told(each.instead)}"
+        for each in found.differing[:SHOWN_MAX]
+    ]
+    lines += [
+        f"    @{each.pos} {clean(each.run_id)}/{clean(each.phase_id)} not attempted:"
+        f" {each.because} (it {each.ending or 'is still open'})"
+        for each in found.not_made[:SHOWN_MAX]
+    ]
+    lines.append(f"  horizon: {len(found.horizons)} runs go on where the record has no outcome")
+    lines += [
+        f"    {clean(each.run_id)} from @{each.pos}: {each.unknown}"
+        for each in found.horizons[:SHOWN_MAX]
+    ]
+    longest = max(len(found.differing), len(found.not_made), len(found.horizons))
+    if longest > SHOWN_MAX:
+        lines.append(f"  (at most {SHOWN_MAX} of each are shown; --json has all)")
+    lines += [f"  note: {note}" for note in found.notes]
+    return "\n".join([*lines, *_simulated_words(simulated)])
+
+
+def _told(decisions: Sequence[str]) -> str:
+    return clean("; ".join(decisions)) or "nothing"
+
+
+def _simulated_words(found: Rerun | None) -> list[str]:
+    if found is None:
+        return []
+    sources = ", ".join(f"{count} by {name}" for name, count in sorted(found.sources.items()))
+    ends = f"{found.succeeded} succeeded, {found.failed} failed, {found.timed_out} timed out"
+    return [
+        "Simulated from the start, beyond the horizon (not known, only likely):",
+        f"  {found.attempts} attempts: {ends}",
+        f"  {found.tokens} tokens, {found.busy_minutes:.1f} minutes of work",
+        f"  {found.usage_events} usage records, {found.runs_deprioritized} runs deprioritized",
+        f"  outcomes: {sources or 'none'}",
+    ]
+
+
+def _sweep(text: str, base: Policy, lines: Sequence[Line], blobs: Blobs, *, as_json: bool) -> None:
+    key, values = _values(text)
+    policies = [(value, with_settings(base, [f"{key}={value}"])) for value in values]
+    groups = list(commands(lines))
+    found = [(value, walked(groups, policy, blobs.get)) for value, policy in policies]
+    if as_json:
+        print_json({"key": key, "values": [{"value": v, "whatif": w} for v, w in found]})
+        return
+    columns = ("made", "saved", "unknown", "tokens saved", "successes lost", "differing", "runs")
+    rows = [
+        (
+            value,
+            *(
+                str(cell)
+                for cell in (
+                    each.attempts_made,
+                    each.attempts_saved,
+                    each.attempts_unknown,
+                    each.tokens_saved,
+                    each.successes_lost,
+                    len(each.differing),
+                    len(each.horizons),
+                )
+            ),
+        )
+        for value, each in found
+    ]
+    click.echo(aligned([(key, *columns), *rows]))
+    click.echo("\nAttempts made (#), successes lost (x):")
+    click.echo(_chart(found))
+
+
+def _values(text: str) -> tuple[str, list[str]]:
+    """A parameter and the values of it, from ``key=1..6``, ``key=0..60:10`` or ``key=a,b``."""
+    key, equals, values = text.partition("=")
+    match = _RANGE.fullmatch(values)
+    if match:
+        first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
+        found = [str(n) for n in range(first, last + 1, step)] if step else []
+    else:
+        found = [value.strip() for value in values.split(",") if value.strip()]
+    if not equals or not found or len(found) > SWEEP_MAX:
+        raise UsageProblem(
+            f"--sweep {text[:80]!a} names no values.",
+            remedy="write KEY=FIRST..LAST, KEY=FIRST..LAST:STEP or KEY=A,B,C;"
+            f" {SWEEP_MAX} values at most.",
+        )
+    return key, found
+
+
+def _chart(found: Sequence[tuple[str, WhatIf]]) -> str:
+    """A bar a value: attempts made, and of those saved the successes that were lost."""
+    width = max(len(value) for value, _ in found)
+    most = max((each.attempts for _, each in found), default=1) or 1
+    return "\n".join(
+        f"{value:>{width}} |{'#' * _bar(each.attempts_made, most)}"
+        f"{'x' * _bar(each.successes_lost, most)} {each.attempts_made}"
+        for value, each in found
+    )
+
+
+def _bar(count: int, most: int) -> int:
+    return 0 if count == 0 else max(1, round(count * BAR_CHARS / most))
