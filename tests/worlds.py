@@ -31,9 +31,9 @@ NAMED_SHARE = 0.15
 START_US = 1_767_225_600_000_000
 
 
-def backlog(random_: random.Random) -> list[AnyEvent]:
+def backlog(random_: random.Random, runs: int) -> list[AnyEvent]:
     events: list[AnyEvent] = []
-    for run in range(random_.randint(1, 6)):
+    for run in range(runs):
         run_id = f"run-{run}"
         events.append(RunRegistered(run_id=run_id, origin="sim", state="NEW"))
         order: Order = random_.choice(["strict", "free"])
@@ -54,7 +54,7 @@ def backlog(random_: random.Random) -> list[AnyEvent]:
     return events
 
 
-def rules(random_: random.Random) -> list[Rule]:
+def rules(random_: random.Random, runs: int) -> list[Rule]:
     kinds = [
         Rule(state="COMPLETE", rc=0, events=2),
         Rule(state="COMPLETE", rc=0),
@@ -68,7 +68,7 @@ def rules(random_: random.Random) -> list[Rule]:
     ]
     chosen = [
         Rule(
-            run=f"run-{random_.randint(0, 5)}",
+            run=f"run-{random_.randint(0, runs - 1)}",
             phase=f"p{random_.randint(0, 5)}",
             state=kind.state,
             rc=kind.rc,
@@ -77,7 +77,7 @@ def rules(random_: random.Random) -> list[Rule]:
             stderr=kind.stderr,
             sleep=kind.sleep or random_.random() * TIMEOUT_S * 0.9,
         )
-        for kind in random_.choices(kinds, k=25)
+        for kind in random_.choices(kinds, k=4 * runs + 1)
     ]
     return [*chosen, Rule(state="COMPLETE", rc=0, events=1, sleep=random_.random())]
 
@@ -118,20 +118,21 @@ def budgets(random_: random.Random) -> tuple[Budget, ...]:
 
 
 class Simulation:
-    """One seed's world: a log, a script, limits and a policy."""
+    """One seed's world: a log, a script, limits and a policy; ``crowded``: 64 workers."""
 
-    def __init__(self, seed: int, blobs: BlobStore | None = None) -> None:
+    def __init__(self, seed: int, blobs: BlobStore | None = None, *, crowded: bool = False) -> None:
         self.random = random.Random(seed)
         self.store = MemoryStore()
         self.blobs = blobs
         self.clock = VirtualClock(START_US)
         self.ids = IdMaker(self.clock.now_us, lambda: self.random.getrandbits(80))
-        self.rules = rules(self.random)
+        self.runs = self.random.randint(40, 70) if crowded else self.random.randint(1, 6)
+        self.rules = rules(self.random, self.runs)
         policy = policies(self.random)
-        named = self.random.random() < NAMED_SHARE
+        named = not crowded and self.random.random() < NAMED_SHARE
         limits = Limits(
-            batch_size=self.random.randint(3, 60),
-            workers=self.random.randint(1, 8),
+            batch_size=400 if crowded else self.random.randint(3, 60),
+            workers=64 if crowded else self.random.randint(1, 8),
             per_run_max=self.random.randint(1, 3),
             phase_timeout_ms=TIMEOUT_S * 1000,
             grace_ms=100,
@@ -144,7 +145,7 @@ class Simulation:
 
     async def register(self) -> None:
         async with recording(self.store, self.clock, WRITER) as recorder:
-            events = backlog(self.random)
+            events = backlog(self.random, self.runs)
             await recorder.submit(Command("backlog", "backlog", b"", just(*events)))
 
     async def crash(self, *, resume: bool) -> None:

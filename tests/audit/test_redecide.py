@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 
 import pytest
+from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
 from engine.drain.sheets import event_of
+from engine.events import FingerprintStopped, RunStopped
 from engine.store.blobs import MemoryBlobs
 from engine.store.protocol import Query
+from engine.triage import rules
+from engine.triage.policy import Policy
+from engine.triage.rules import Situation
 from tests.worlds import Simulation
 
 BLOBS = MemoryBlobs()
+REPEATS_TOO_OFTEN = rules._repeats_too_often
 SEEDS = range(int(os.environ.get("RUNOFF_SIM_SEEDS", "40")))
+
+CROWDED = range(max(6, len(SEEDS) // 8))
 
 
 async def lines_of(world: Simulation) -> list[Line]:
@@ -24,8 +32,8 @@ async def lines_of(world: Simulation) -> list[Line]:
     ]
 
 
-async def drained(seed: int) -> Simulation:
-    world = Simulation(seed, BLOBS)
+async def drained(seed: int, *, crowded: bool = False) -> Simulation:
+    world = Simulation(seed, BLOBS, crowded=crowded)
     await world.register()
     lives = world.random.randint(0, 3)
     for life in range(lives):
@@ -34,12 +42,52 @@ async def drained(seed: int) -> Simulation:
     return world
 
 
+async def redecided(world: Simulation) -> Redecision:
+    found = Redecision(BLOBS.get)
+    for group in commands(await lines_of(world)):
+        found.take(group)
+    return found
+
+
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
 async def test_a_drain_is_decided_again_to_the_last_byte(seed: int) -> None:
-    world = await drained(seed)
-    found = Redecision(BLOBS.get)
-    for group in commands(iter(await lines_of(world))):
-        found.take(group)
+    found = await redecided(await drained(seed))
     assert [difference.sentence for difference in found.differences] == []
     assert found.unverifiable == []
     assert found.decided["session.ended"] > 0
+
+
+@pytest.mark.parametrize("seed", CROWDED, ids=lambda seed: f"seed-{seed}")
+async def test_sixty_four_workers_in_any_order_are_decided_again(seed: int) -> None:
+    found = await redecided(await drained(seed, crowded=True))
+    assert [difference.sentence for difference in found.differences] == []
+    assert found.unverifiable == []
+
+
+async def test_one_changed_constant_gives_the_exact_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops one repeat later: what was due just at the limit is unexpected, and nothing else."""
+    total = 0
+    for seed in CROWDED:
+        world = await drained(seed, crowded=True)
+        lines = await lines_of(world)
+        limit = world.scope.policy.fingerprint_repeats_max
+        expected = {
+            line.pos
+            for line in lines
+            if isinstance(line.event, FingerprintStopped | RunStopped)
+            and {i.name: i.value for i in line.event.reason.inputs}["seen_before"]
+            == (limit or 0) - 1
+            and not (isinstance(line.event, RunStopped) and line.event.because == "timeouts")
+        }
+        with monkeypatch.context() as patched:
+            patched.setattr(rules, "_repeats_too_often", one_later)
+            found = await redecided(world)
+        unexpected = {d.pos for d in found.differences if d.what == "unexpected"}
+        assert unexpected == expected
+        total += len(expected)
+    assert total > 5
+
+
+def one_later(situation: Situation, policy: Policy) -> bool:
+    later = replace(policy, fingerprint_repeats_max=(policy.fingerprint_repeats_max or 0) + 1)
+    return REPEATS_TOO_OFTEN(situation, later if policy.fingerprint_repeats_max else policy)

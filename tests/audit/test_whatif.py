@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.whatif import walked
