@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
 from engine.errors import LogUnreadable
-from engine.events import GENESIS, Head, Seen, decode_page, refuse_unknown
+from engine.events import GENESIS, Head, Seen, decode_page, event_type, refuse_unknown
 from engine.store.protocol import FoldRow, LogReader
-from projections.board import FOLDS, Board
-from projections.fold import Checkpoint, row_digest
+from projections.board import FOLDS, Board, StoredRows
+from projections.fold import Checkpoint, Fold, Keyed, row_digest
 
 
 def seen_page(rows: list[FoldRow]) -> list[Seen]:
@@ -31,12 +32,42 @@ async def load_board(reader: LogReader, until: int | None = None) -> Board:
     """
     head = await reader.head()
     end = head.pos if until is None else min(until, head.pos)
-    for shape in sorted(await reader.shapes(), key=lambda shape: shape.first_pos):
-        if shape.first_pos <= end:
-            refuse_unknown(*shape)
+    await refuse_unreadable(reader, end)
     board = await _stored_board(reader, end)
     await catch_up(board, reader, end)
     return board
+
+
+async def refuse_unreadable(reader: LogReader, end: int) -> None:
+    """Raise UnknownEvent if the log up to ``end`` holds what this program does not know."""
+    for shape in sorted(await reader.shapes(), key=lambda shape: shape.first_pos):
+        if shape.first_pos <= end:
+            refuse_unknown(*shape)
+
+
+async def load_folds(
+    reader: LogReader, folds: Iterable[Fold[Any]], end: int
+) -> Mapping[str, Keyed[Any]]:
+    """Some projections at position ``end``, by name, without the rest of the board.
+
+    Stored rows are trusted as far as ``load_board`` trusts them; without, all of the log's events
+    that these folds handle are read.
+    """
+    wanted = {fold.name: fold for fold in folds}
+    stored = await _stored(reader, wanted, end)
+    try:
+        found = {name: Keyed(wanted[name], rows) for name, (_, rows) in stored.items()}
+        pos = max((point.pos for point, _ in stored.values()), default=0)
+    except msgspec.MsgspecError:
+        found, pos = {}, 0
+    found = found or {name: Keyed(fold) for name, fold in wanted.items()}
+    types = frozenset(event_type(kind) for fold in wanted.values() for kind in fold.handles)
+    while rows := await reader.fold_rows(pos, end, types):
+        for seen in seen_page(rows):
+            for keyed in found.values():
+                keyed.feed(seen)
+        pos = rows[-1][0]
+    return found
 
 
 async def catch_up(board: Board, reader: LogReader, end: int) -> None:
@@ -53,18 +84,26 @@ async def catch_up(board: Board, reader: LogReader, end: int) -> None:
 
 
 async def _stored_board(reader: LogReader, end: int) -> Board:
-    current = {(fold.name, fold.version) for fold in FOLDS.values()}
-    stored = {p.name: p.checkpoint for p in await reader.projections() if p[:2] in current}
-    if len(stored) < len(FOLDS) or not await _usable(stored.values(), reader, end):
-        return Board()
     try:
-        rows = {name: await reader.projection_rows(name, FOLDS[name].version) for name in stored}
-        if any(_digest(rows[name]) != point.digest for name, point in stored.items()):
-            return Board()
-        return Board({name: (point, rows[name]) for name, point in stored.items()})
-    except (LogUnreadable, msgspec.MsgspecError):
-        # A damaged row or a missing table: the log has everything that they had.
+        return Board(await _stored(reader, FOLDS, end))
+    except msgspec.MsgspecError:
         return Board()
+
+
+async def _stored(reader: LogReader, folds: Mapping[str, Fold[Any]], end: int) -> StoredRows:
+    """The stored rows of ``folds``, all at one position up to ``end``; else nothing at all."""
+    current = {(fold.name, fold.version) for fold in folds.values()}
+    stored = {p.name: p.checkpoint for p in await reader.projections() if p[:2] in current}
+    if len(stored) < len(folds) or not await _usable(stored.values(), reader, end):
+        return {}
+    try:
+        rows = {name: await reader.projection_rows(name, folds[name].version) for name in stored}
+    except LogUnreadable:
+        # A missing table: the log has everything that it had.
+        return {}
+    if any(_digest(rows[name]) != point.digest for name, point in stored.items()):
+        return {}
+    return {name: (point, rows[name]) for name, point in stored.items()}
 
 
 def _digest(rows: Iterable[tuple[str, str]]) -> bytes:

@@ -26,7 +26,7 @@ _WRITER_PRAGMAS = (
     "PRAGMA cache_size = -16384",
     "PRAGMA temp_store = MEMORY",
 )
-_READER_PRAGMAS = (f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}", "PRAGMA query_only = 1")
+READER_PRAGMAS = (f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}", "PRAGMA query_only = 1")
 
 
 def check_file(location: Location) -> None:
@@ -74,13 +74,13 @@ async def open_reader(location: Location) -> SqliteStore:
     check_file(location)
     uri = f"file:{quote(str(location.path))}?mode=ro"
     try:
-        return await _open(uri, _READER_PRAGMAS)
+        return await _open(uri, READER_PRAGMAS)
     except StorageFailed:
         # A log on read-only media cannot have its shared-memory file made; without a WAL there
         # is nothing in flight, so reading it as immutable is exact.
         if location.path.with_name(location.path.name + "-wal").exists():
             raise
-        return await _open(f"{uri}&immutable=1", _READER_PRAGMAS)
+        return await _open(f"{uri}&immutable=1", READER_PRAGMAS)
 
 
 async def open_writer(location: Location, *, create: bool) -> SqliteStore:

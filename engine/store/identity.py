@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.events import Head
 from engine.store.location import Location
 from projections.board import Board
 from projections.zero_yield import TOTAL, YieldCounts
@@ -57,6 +58,16 @@ def identify(location: Location, board: Board) -> Identity:
         events=board.head.pos,
         head=board.head.pos,
         digest=board.head.hash.hex(),
+    )
+
+
+def short_banner(location: Location, head: Head) -> str:
+    """The lines that name a database, without what takes reading all of its backlog."""
+    path = location.path
+    return (
+        f"database  {location.url}\n"
+        f"file      {path.resolve()} (modified {_modified(path)})\n"
+        f"log       {head.pos} events, head {head.pos} {head.hash.hex()[:16]}"
     )
 
 

@@ -7,6 +7,7 @@ because each SQLAlchemy statement costs four thread hops where one is enough (do
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -49,19 +50,16 @@ _PRIOR = "SELECT command_id, min(request), min(pos), max(pos) FROM events WHERE 
 _VERSIONS = "SELECT stream, max(version) FROM events WHERE stream"
 
 
-class SqliteStore:
-    """An event store in one SQLite file; made by ``engine.store.database``."""
+class SqliteReader(ABC):
+    """Reading a log in one SQLite file, whatever runs the statements."""
 
-    def __init__(self, engine: AsyncEngine, connection: AsyncConnection, driver: Any) -> None:
-        self._engine = engine
-        self._connection = connection
-        self._driver = cast("HopConnection", driver)
-        self._tables: set[str] = set()
-
+    @abstractmethod
     async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
-        """Run one statement in one thread hop; its rows."""
-        with translated():
-            return list(await self._driver.execute_fetchall(sql, parameters))
+        """Run one statement; its rows."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of the file."""
 
     async def head(self) -> Head:
         """The end of the log."""
@@ -121,6 +119,21 @@ class SqliteStore:
         table = _table(name, version)
         rows = await self.execute(f"SELECT key, data FROM {table} ORDER BY key")  # noqa: S608
         return [(key, data) for key, data in rows]
+
+
+class SqliteStore(SqliteReader):
+    """An event store in one SQLite file; made by ``engine.store.database``."""
+
+    def __init__(self, engine: AsyncEngine, connection: AsyncConnection, driver: Any) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._driver = cast("HopConnection", driver)
+        self._tables: set[str] = set()
+
+    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
+        """Run one statement in one thread hop; its rows."""
+        with translated():
+            return list(await self._driver.execute_fetchall(sql, parameters))
 
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""

@@ -33,12 +33,14 @@ def of_run(run: RunStanding, measure: Measure) -> int:
     return spent[measure]
 
 
-def _of_session(session: SessionStanding, measure: Measure) -> int:
+def of_session(session: SessionStanding, measure: Measure) -> int:
+    """What a session took, over all its parts."""
     spent = {"tokens": session.tokens, "ms": session.busy_ms, "attempts": session.attempts}
     return spent[measure]
 
 
-def _of_day(day: Day, measure: Measure) -> int:
+def of_day(day: Day, measure: Measure) -> int:
+    """What a day took."""
     return {"tokens": day.tokens, "ms": day.busy_ms, "attempts": day.attempts}[measure]
 
 
@@ -68,17 +70,19 @@ def run_is_over(run: RunStanding, scope: Scope) -> bool:
 def session_reached(board: Board, scope: Scope, now_us: int) -> tuple[Budget, int] | None:
     """The first budget of the session or the day that is used up, with what was spent."""
     session = board.sessions.states[scope.session_id]
+    spends = session_spends(session, board.days.get(day_key(now_us)), scope)
+    return next(((b, spent) for b, spent in spends if spent >= b.limit), None)
+
+
+def session_spends(
+    session: SessionStanding, day: Day | None, scope: Scope
+) -> Iterator[tuple[Budget, int]]:
+    """The budgets of the session and of ``day``, each with what was spent."""
     for budget in scope.limits.budgets:
         if budget.scope == "session":
-            spent = _of_session(session, budget.measure)
+            yield budget, of_session(session, budget.measure)
         elif budget.scope == "day":
-            day = board.days.get(day_key(now_us))
-            spent = _of_day(day, budget.measure) if day else 0
-        else:
-            continue
-        if spent >= budget.limit:
-            return budget, spent
-    return None
+            yield budget, of_day(day, budget.measure) if day else 0
 
 
 def reached_by_start(

@@ -1,0 +1,118 @@
+"""A case: all that bears on whether a run may go on, at one moment.
+
+What ``runoff why`` looks at.  It holds one run instead of the whole board, so that it can be loaded
+without the rest of the backlog.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from engine.events import Limits
+from engine.triage.policy import Policy, policy_from_json, policy_named
+from engine.triage.scope import Scope
+from projections.accounts import AccountStanding
+from projections.backlog import PhaseStanding
+from projections.breakers import BreakerStanding
+from projections.days import Day
+from projections.run_triage import RunStanding
+from projections.sessions import SessionStanding
+
+NEW_SESSION = "new"
+"""Stands for the id of a session that has not begun; ids that the log holds are longer."""
+
+EXECUTOR = "command"
+"""What a drain executes by unless told otherwise."""
+
+LIMITS = Limits(batch_size=10, workers=4, per_run_max=2, phase_timeout_ms=900_000, grace_ms=5000)
+"""Of a drain that was told nothing."""
+
+
+class Case(NamedTuple):
+    """One run, and what decides about it, seen from one session.
+
+    ``phases``: all of the run.  ``account``: the session's, None when nothing was ever said of it.
+    ``day``: what was spent on the day of ``now_us`` (Unix).
+    """
+
+    scope: Scope
+    session: SessionStanding
+    run: RunStanding
+    phases: tuple[PhaseStanding, ...]
+    breakers: tuple[BreakerStanding, ...]
+    account: AccountStanding | None
+    day: Day | None
+    now_us: int
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the session has not begun."""
+        return self.scope.session_id == NEW_SESSION
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session starts nothing any more, or has not begun."""
+        return self.is_new or self.session.status == "ended"
+
+    def anew(self) -> Case:
+        """The same for a session that begins now: same policy, same limits, but for all runs."""
+        if self.is_new:
+            return self
+        scope, session = beginning(self.session, self.scope.policy, self.now_us)
+        found = (carried_over(breaker) for breaker in self.breakers)
+        return self._replace(scope=scope, session=session, breakers=tuple(found))
+
+
+def newest_session(known: tuple[SessionStanding, ...]) -> SessionStanding | None:
+    """The session that began or went on last; None when none has."""
+    begun = [session for session in known if session.limits is not None]
+    return max(begun, key=lambda s: (s.part_started_us, s.session_id), default=None)
+
+
+def scope_of(session: SessionStanding) -> Scope:
+    """The scope of a session that has begun."""
+    assert session.limits is not None
+    return Scope(session.session_id, policy_from_json(session.policy_json), session.limits)
+
+
+def seen_from(newest: SessionStanding | None, now_us: int) -> tuple[Scope, SessionStanding]:
+    """The session to look from: the newest; one to come, under the default policy, without any."""
+    if newest is None:
+        return beginning(None, policy_named("default"), now_us)
+    return scope_of(newest), newest
+
+
+def account_named(newest: SessionStanding | None) -> str:
+    """Whose provider limits pause the session."""
+    if newest is None or newest.limits is None:
+        return EXECUTOR
+    return newest.limits.account or newest.executor
+
+
+def beginning(
+    before: SessionStanding | None, policy: Policy, now_us: int
+) -> tuple[Scope, SessionStanding]:
+    """A session that begins now, like the one ``before`` but without its filters."""
+    limits = LIMITS if before is None or before.limits is None else before.limits
+    limits = replace(
+        limits, run_id=None, phase_id=None, skip_run_prefixes=(), account=account_named(before)
+    )
+    session = SessionStanding(
+        session_id=NEW_SESSION,
+        executor=before.executor if before is not None else EXECUTOR,
+        limits=limits,
+        policy=policy.label,
+        policy_json=policy.json,
+        started_us=now_us,
+        part_started_us=now_us,
+    )
+    return Scope(NEW_SESSION, policy, limits), session
+
+
+def carried_over(breaker: BreakerStanding) -> BreakerStanding:
+    """A breaker as the next session takes it over."""
+    if breaker.opened_pos is None:
+        return breaker
+    return replace(breaker, session_id=NEW_SESSION)
