@@ -82,8 +82,10 @@ async def test_one_changed_constant_gives_the_exact_list(monkeypatch: pytest.Mon
         with monkeypatch.context() as patched:
             patched.setattr(rules, "_repeats_too_often", one_later)
             found = await redecided(world)
-        unexpected = {d.pos for d in found.differences if d.what == "unexpected"}
-        assert unexpected == expected
+        # A run that its last repeat stopped may have been stopped for its timeouts instead.
+        stops = ("triage.fingerprint_stopped", "triage.run_stopped")
+        otherwise = {d.pos for d in found.differences if d.type in stops and d.what != "missing"}
+        assert otherwise == expected
         total += len(expected)
     assert total > 5
 

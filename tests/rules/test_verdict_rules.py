@@ -138,7 +138,7 @@ def test_a_timeout_never_condemns_a_run(situation: Situation) -> None:
     [
         (None, 1),
         ("", 1),
-        ("  ", 1),
+        ("  ", 5),  # blank, but there: as the original had it
         ("Collection error in tests", 2),
         ("ImportError: x", 2),
         ("DELIVERABLES_VALIDATION_FAILED", 3),
