@@ -316,6 +316,8 @@ class Walk:
             sampling = run.standing == "unsampled"
             group = "unsampled" if sampling else _group(run.standing)
             probe_of = gate_of(self._board, scope, line.recorded_us).probe_of if sampling else None
+            if probe_of != started.probe_of and probe_of is not None:
+                self._notes.add("probes: the next recorded sample is taken for each of them")
         made = replace(
             started,
             number=phase.number + 1,

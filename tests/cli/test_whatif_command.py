@@ -1,0 +1,169 @@
+"""``runoff whatif`` on small logs whose answers are known by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.program import runoff
+
+PLAN = """
+run_id = "r1"
+[[tiers]]
+tier_id = "T"
+name = "t"
+order = "free"
+[[phases]]
+phase_id = "a"
+name = "a"
+goal = "a"
+tier = "T"
+category = "tests"
+complexity = "low"
+deliverables = [{ path = "a.py" }]
+[[phases]]
+phase_id = "b"
+name = "b"
+goal = "b"
+tier = "T"
+category = "tests"
+complexity = "low"
+deliverables = [{ path = "b.py" }]
+"""
+RULES = [
+    {"run": "r[1-4]", "rc": 1, "state": "FAILED", "reason": "KeyError: x", "sleep": 60},
+    {"state": "COMPLETE", "rc": 0, "usage": [{"output_tokens": 100}], "sleep": 60},
+]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six runs of two phases, no breaker: r1 to r4 fail alike, r5 and r6 do well."""
+    folder = tmp_path_factory.mktemp("whatif")
+    (folder / "script.json").write_text(json.dumps(RULES))
+    (folder / "open.toml").write_text(
+        'name = "open"\nversion = 1\nbreaker_runs = 0\nsamples_at_first = 0\n'
+    )
+    (folder / "plan.toml").write_text(PLAN)
+    for number in range(1, 7):
+        seeded = runoff(folder, "seed", "--plan", "plan.toml", "--run-id", f"r{number}")
+        assert seeded.returncode == 0, seeded.stderr
+    done = runoff(
+        folder,
+        *("drain", "--policy", "open.toml", "--script", "script.json", "--virtual-time"),
+        *("--workers", "1", "--batch-size", "50"),
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def asked(folder: Path, *arguments: str) -> dict[str, Any]:
+    done = runoff(folder, "whatif", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_the_recorded_policy_changes_nothing_and_no_byte(log: Path) -> None:
+    before = hashlib.sha256((log / "b.db").read_bytes()).hexdigest()
+    found = asked(log)["whatif"]
+    # r1 is tried twice (its second phase fails, too, as the third of its kind), r2 to r4 once.
+    assert (found["attempts"], found["attempts_made"]) == (9, 9)
+    assert (found["differing"], found["not_made"], found["horizons"]) == ([], [], [])
+    assert hashlib.sha256((log / "b.db").read_bytes()).hexdigest() == before
+
+
+def places(folder: Path, found: dict[str, Any]) -> list[str]:
+    """The phases whose ends would have been decided otherwise, in order."""
+    decided = runoff(folder, "session", "decisions", "--json").stdout.splitlines()
+    named = {
+        each["positions"]["finished"]: f"{each['run']}/{each['phase']}"
+        for each in map(json.loads, decided)
+    }
+    return [named[each["pos"]] for each in found["differing"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "differing", "not_made", "horizons"),
+    [
+        (["fingerprint_repeats_max=2"], ["r2/a", "r3/a"], [], []),
+        (["fingerprint_repeats_max=1"], ["r1/a", "r2/a", "r3/a"], ["r1/b"], []),
+        (["fingerprint_repeats_max=none"], ["r3/a", "r4/a", "r1/b"], [], ["r1"]),
+        (["verdict_rule=classic-1"], ["r1/a"], [], []),
+        (["breaker_runs=3"], ["r3/a", "r4/a", "r5/a"], [], []),
+        (["breaker_runs=3", "breaker_probes_max=0"], ["r3/a"], ["r4/a", "r5/a", "r6/a"], []),
+        (["drains=['FAILED']"], [], ["r1/a", "r2/a", "r3/a", "r4/a", "r5/a", "r6/a"], []),
+    ],
+)
+def test_what_differs_is_exactly_what_must(
+    log: Path,
+    settings: list[str],
+    differing: list[str],
+    not_made: list[str],
+    horizons: list[str],
+) -> None:
+    changes = [part for setting in settings for part in ("--set", setting)]
+    found = asked(log, *changes)["whatif"]
+    assert places(log, found) == differing
+    left_out = [f"{each['run_id']}/{each['phase_id']}" for each in found["not_made"]]
+    assert left_out[: len(not_made)] == not_made
+    assert {each["run_id"] for each in found["horizons"]} >= set(horizons)
+    assert found["attempts_made"] == 9 - len(left_out)
+    assert found["attempts_saved"] + found["attempts_unknown"] == len(left_out)
+
+
+def test_what_is_saved_and_lost_adds_up(log: Path) -> None:
+    found = asked(log, "--set", "drains=['FAILED']")["whatif"]
+    assert (found["attempts_made"], found["attempts_saved"]) == (0, 9)
+    assert (found["successes_lost"], found["usage_lost"], found["tokens_saved"]) == (4, 4, 400)
+    assert found["minutes_saved"] == pytest.approx(9.0, abs=0.1)
+
+
+def test_beyond_the_horizon_is_unknown_and_counted_apart(log: Path) -> None:
+    found = asked(log, "--set", "breaker_runs=3", "--set", "breaker_probes_max=0")["whatif"]
+    held = {each["run_id"] for each in found["horizons"]}
+    assert {"r4", "r5", "r6"} <= held
+    assert (found["attempts_saved"], found["successes_lost"]) == (0, 0)
+    assert found["attempts_unknown"] == 5
+
+
+def test_simulating_goes_on_and_says_where_its_outcomes_come_from(log: Path) -> None:
+    found = asked(log, "--set", "fingerprint_repeats_max=none", "--simulate")["simulated"]
+    assert found["attempts"] > 9
+    assert sum(found["sources"].values()) == found["attempts"]
+    told = runoff(log, "whatif", "--set", "fingerprint_repeats_max=none", "--simulate").stdout
+    assert "not known, only likely" in told
+
+
+def test_a_sweep_gives_a_line_a_value_and_a_chart(log: Path) -> None:
+    done = runoff(log, "whatif", "--sweep", "fingerprint_repeats_max=1..4")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:5]] == [
+        ["1", "8"],
+        ["2", "9"],
+        ["3", "9"],
+        ["4", "9"],
+    ]
+    assert sum("|#" in line for line in lines) == 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--set", "no_such_key=1"],
+        ["--set", "fingerprint_repeats_max=many"],
+        ["--sweep", "fingerprint_repeats_max"],
+        ["--sweep", "fingerprint_repeats_max=9..1"],
+        ["--policy", "nobody"],
+        ["--policy", "./nowhere.toml"],
+    ],
+)
+def test_what_cannot_be_meant_is_one_clear_line(log: Path, arguments: list[str]) -> None:
+    done = runoff(log, "whatif", *arguments)
+    assert done.returncode == 2
+    assert "try:" in done.stderr
+    assert "Traceback" not in done.stderr
