@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never, get_args
+from typing import assert_never, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -71,14 +71,12 @@ Handled = PhaseRegistered | PhaseRequeued | AttemptStarted | AttemptFinished | A
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     return (join(event.run_id, event.phase_id),)
 
 
 def _apply(state: PhaseStanding | None, seen: Seen) -> PhaseStanding:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     if isinstance(event, PhaseRegistered):
         return _registered(event, seen.pos)
     assert state is not None, f"{event.run_id}/{event.phase_id} was never registered"

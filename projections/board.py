@@ -82,7 +82,7 @@ class Board:
     def feed(self, seen: Seen) -> None:
         """Fold one event into every projection it touches."""
         for keyed in self._takers.get(type(seen.event), ()):
-            keyed.feed(seen)
+            keyed.fold_in(seen)
 
 
 def _keyed(fold: Fold[Any], stored: StoredRows) -> Keyed[Any]:

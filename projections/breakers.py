@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never, get_args
+from typing import assert_never, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -42,16 +42,14 @@ Handled = BreakerOpened | BreakerProbed | BreakerClosed | BreakerReset | Attempt
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     if isinstance(event, AttemptStarted):
         return () if event.probe_of is None else (event.probe_of,)
     return (event.fingerprint,)
 
 
 def _apply(state: BreakerStanding | None, seen: Seen) -> BreakerStanding:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     if isinstance(event, BreakerOpened):
         return _opened(state, event, seen)
     assert state is not None, "a breaker opens before anything else happens to it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never, get_args
+from typing import assert_never, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -37,8 +37,7 @@ def _keys(seen: Seen) -> tuple[str, ...]:
 
 
 def _apply(state: Day | None, seen: Seen) -> Day:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     state = state or Day(day=seen.recorded_us // DAY_US)
     match event:
         case AttemptStarted():

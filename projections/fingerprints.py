@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never, get_args
+from typing import assert_never, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -53,15 +53,13 @@ Handled = (
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     fingerprint = event.barren if isinstance(event, RunJudged) else event.fingerprint
     return () if fingerprint is None else (join(event.session_id, fingerprint),)
 
 
 def _apply(state: FingerprintCount | None, seen: Seen) -> FingerprintCount:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     if state is None:
         state = _unseen(event)
     match event:

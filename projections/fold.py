@@ -72,6 +72,7 @@ class Keyed(Generic[S]):
     ) -> None:
         decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(fold.state)
         self.fold = fold
+        self._keys, self._apply = fold.keys, fold.apply
         self._states: dict[str, S] = {key: decoder.decode(data) for key, data in rows}
         self._before: dict[str, S | None] = {}
         self._digest = digest
@@ -100,18 +101,19 @@ class Keyed(Generic[S]):
         """A read-only look at all states."""
         return self._states
 
-    def feed(self, seen: Seen) -> tuple[str, ...]:
-        """Fold one event; the keys it touched."""
-        fold = self.fold
-        if type(seen.event) not in fold.handles:
-            return ()
-        keys = fold.keys(seen)
-        states = self._states
-        for key in keys:
+    def feed(self, seen: Seen) -> None:
+        """Fold one event, if it is one that this projection handles."""
+        if type(seen.event) in self.fold.handles:
+            self.fold_in(seen)
+
+    def fold_in(self, seen: Seen) -> None:
+        """Fold one event that this projection handles; the caller has made sure of that."""
+        states, apply = self._states, self._apply
+        for key in self._keys(seen):
             state = states.get(key)
-            self._before.setdefault(key, state)
-            states[key] = fold.apply(state, seen)
-        return keys
+            if key not in self._before:
+                self._before[key] = state
+            states[key] = apply(state, seen)
 
     def take_changes(self) -> list[Change]:
         """The rows changed since the last call, encoded; the digest moves along with them."""

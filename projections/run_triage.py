@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, assert_never, get_args
+from typing import Literal, assert_never, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -83,14 +83,12 @@ Handled = (
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     return (event.run_id,)
 
 
 def _apply(state: RunStanding | None, seen: Seen) -> RunStanding:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     if state is None:
         state = RunStanding(run_id=event.run_id)
     match event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -81,14 +81,12 @@ Handled = (
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     return (event.session_id,)
 
 
 def _apply(state: SessionStanding | None, seen: Seen) -> SessionStanding:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     state = state or SessionStanding(session_id=event.session_id)
     # These two begin a part; the last word of the part before them is still wanted.
     match event:

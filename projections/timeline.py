@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never, get_args
+from typing import assert_never, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -43,8 +43,7 @@ def _keys(seen: Seen) -> tuple[str, ...]:
 
 
 def _apply(state: Minute | None, seen: Seen) -> Minute:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     state = state or Minute(minute_us=seen.recorded_us // MINUTE_US * MINUTE_US)
     match event:
         case AttemptStarted():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never, get_args
+from typing import assert_never, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -50,16 +50,14 @@ def run_key(run_id: str) -> str:
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     if isinstance(event, UsageImported):
         return (TOTAL,) if event.run_id is None else (TOTAL, run_key(event.run_id))
     return (TOTAL, session_key(event.session_id), run_key(event.run_id))
 
 
 def _apply(state: YieldCounts | None, seen: Seen) -> YieldCounts:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     state = state or YieldCounts()
     match event:
         case AttemptFinished():

@@ -85,12 +85,14 @@ def limit_reached(board: Board, ground: Ground) -> SessionDraining | None:
     """The event by which a session starts nothing more, if one of its limits is reached."""
     limits, session = ground.scope.limits, board.sessions.states[ground.scope.session_id]
     elapsed_ms = active_ms(session, ground.now_us)
-    facts: Facts = {"attempts": session.attempts, "elapsed_ms": elapsed_ms}
+    facts: Facts
     if session.attempts >= limits.batch_size:
         sentence = f"The session has made {session.attempts} attempts, its limit."
+        facts = {"attempts": session.attempts, "elapsed_ms": elapsed_ms}
         return draining("batch_size", sentence, facts, ground)
     if limits.total_ms_max and elapsed_ms >= limits.total_ms_max:
         sentence = f"The session has run for {elapsed_ms / 60000:.1f} minutes, its limit."
+        facts = {"attempts": session.attempts, "elapsed_ms": elapsed_ms}
         return draining("total_time", sentence, facts, ground)
     reached = budgets.session_reached(board, ground.scope, ground.now_us)
     if reached is None:

@@ -141,6 +141,7 @@ class Queue:
         self._scope = scope
         self._orders: dict[str, RunOrder] = {}
         self._phases: dict[str, list[tuple[SortKey, str]]] = {}
+        self._ready: dict[str, dict[str, SortKey]] = {}
         self._runs: dict[Group, list[tuple[SortKey, int, str]]] = {g: [] for g in GROUPS}
         self._stamps: dict[str, int] = {}
         self._cooling: list[tuple[int, str]] = []
@@ -222,17 +223,17 @@ class Queue:
 
     def _update(self, phase: PhaseStanding) -> None:
         run_id = phase.run_id
-        if run_id not in self._orders:
-            self._orders[run_id] = RunOrder(self._scope.policy)
-            self._phases[run_id] = []
-        self._push(run_id, self._orders[run_id].update(phase))
-
-    def _push(self, run_id: str, phase_ids: Iterable[str]) -> None:
-        order = self._orders[run_id]
-        for phase_id in phase_ids:
+        order = self._orders.get(run_id)
+        if order is None:
+            order = self._orders[run_id] = RunOrder(self._scope.policy)
+            self._phases[run_id], self._ready[run_id] = [], {}
+        heap, ready, policy = self._phases[run_id], self._ready[run_id], self._scope.policy
+        for phase_id in order.update(phase):
             if self._eligible(order, phase_id):
-                key = sort_key(order.phases[phase_id], self._scope.policy)
-                heappush(self._phases[run_id], (key, phase_id))
+                key = ready[phase_id] = sort_key(order.phases[phase_id], policy)
+                heappush(heap, (key, phase_id))
+            else:
+                ready.pop(phase_id, None)
 
     def _eligible(self, order: RunOrder, phase_id: str) -> bool:
         phase = order.phases[phase_id]
@@ -244,18 +245,22 @@ class Queue:
         """Put the run into its group's heap by its best phase, if it has one and may go."""
         stamp = self._stamps[run_id] = self._stamps.get(run_id, 0) + 1
         run = self._board.runs.states[run_id]
-        due_us = cools_us(run, self._scope.policy)
-        if due_us is not None and may_touch(run, self._scope):
-            heappush(self._cooling, (due_us, run_id))
+        if run.standing == "deprioritized":
+            self._await_cooling(run)
         if run_hindrance(run, self._scope) is not None:
             return
-        heap, order = self._phases[run_id], self._orders[run_id]
+        heap, ready, order = self._phases[run_id], self._ready[run_id], self._orders[run_id]
         while heap:
             key, phase_id = heap[0]
-            current = sort_key(order.phases[phase_id], self._scope.policy)
-            if current == key and self._eligible(order, phase_id):
+            # A phase that came back makes others wait of which nothing was said.
+            if ready.get(phase_id) == key and self._eligible(order, phase_id):
                 heappush(self._runs[group_of(run.standing)], (key, stamp, run_id))
                 if run.standing == "unsampled" and self._scope.policy.breaker_runs:
                     heappush(self._last, (_reversed(key), stamp, run_id))
                 return
             heappop(heap)
+
+    def _await_cooling(self, run: RunStanding) -> None:
+        due_us = cools_us(run, self._scope.policy)
+        if due_us is not None and may_touch(run, self._scope):
+            heappush(self._cooling, (due_us, run.run_id))
