@@ -8,41 +8,19 @@ Source of the invariants: docs/reference/invariants.md.
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, cast
-from urllib.parse import quote
 
-from engine.audit.anchored import Anchors, AnchorsState
-from engine.audit.chain import Chain, Row
+from engine.audit.anchored import AnchorsState
 from engine.audit.histories import Histories
-from engine.errors import LogUnreadable
+from engine.audit.parts import Tags
+from engine.audit.rows import follow
 from engine.store.location import Location
 
 VIOLATIONS_MAX = 1000
 WHAT_CHARS_MAX = 500
-_SQL = f"SELECT {', '.join(Row._fields)} FROM events NOT INDEXED ORDER BY pos"  # noqa: S608  fixed
-_TAGS = (
-    ("session", "session_id"),
-    ("run", "run_id"),
-    ("phase", "phase_id"),
-    ("attempt", "attempt_id"),
-)
-_NULLABLE = ("cause", "session", "run", "phase", "attempt")
-_BYTES = ("request", "hash")
-_INTEGERS = (
-    "pos",
-    "version",
-    "idx",
-    "schema",
-    "occurred_us",
-    "recorded_us",
-    "cause",
-    "epoch",
-)
+_TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
 KNOWN_SCHEMAS: Mapping[str, int] = {
     "attempt.adopted": 1,
     "attempt.finished": 2,
@@ -127,102 +105,37 @@ def verify(location: Location) -> Verification:
     version that this program does not know.
     """
     result = Verification()
-    # Before the log, so that what is anchored while the log is read does not seem to be missing.
-    anchors = Anchors(location.beside("anchors"), result.report)
-    try:
-        with closing(_connect(location.path)) as connection:
-            connection.execute("BEGIN")
-            _follow(connection, anchors, location.beside("files") / "blobs", result)
-    except sqlite3.Error as error:
-        raise LogUnreadable(
-            f"the log cannot be read beyond position {result.events}: {error}.",
-            remedy="restore the database from a backup; up to there it was read.",
-        ) from error
+    histories = Histories(result.report, location.beside("files") / "blobs")
+
+    def each(pos: int, cause: int | None, kind: str, tags: Tags, data: str) -> None:
+        event = _parsed(pos, kind, tags, data, result)
+        if event is not None:
+            histories.take(pos, cause, event)
+
+    followed = follow(location, KNOWN_SCHEMAS, result.report, each)
+    histories.close()
+    result.events, result.open_attempts = followed.events, histories.open_attempts
+    result.head, result.epoch = followed.hash.hex(), followed.epoch
+    result.anchors = followed.anchors
     result.violations.sort(key=lambda violation: violation.pos or 0)
     return result
 
 
-def _follow(
-    connection: sqlite3.Connection, anchors: Anchors, blobs: Path, result: Verification
-) -> None:
-    chain = Chain(result.report)
-    histories = Histories(result.report, blobs)
-    for row in _rows(connection):
-        event = _parsed(row, result)
-        chain.take(row, event)
-        anchors.take(row.pos, row.hash.hex())
-        if event is not None:
-            histories.take(row.pos, row.cause, event)
-        result.events += 1
-    histories.close()
-    result.open_attempts = histories.open_attempts
-    result.head, result.epoch = chain.hash.hex(), chain.epoch
-
-    def hash_at(pos: int) -> str | None:
-        found = connection.execute("SELECT hash FROM events WHERE pos = ?", (pos,)).fetchone()
-        return None if found is None else found[0].hex()
-
-    result.anchors = anchors.close(chain.pos, hash_at)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    uri = f"file:{quote(str(path))}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-    try:
-        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        # On read-only media the shared-memory file cannot be made; without a WAL there is nothing
-        # in flight, so reading the file as immutable is exact.
-        if path.with_name(f"{path.name}-wal").exists():
-            raise
-        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
-    return connection
-
-
-def _rows(connection: sqlite3.Connection) -> Iterator[Row]:
-    """Rows one by one, each with columns of the right kind."""
-    known: set[tuple[type, ...]] = set()
-    last = 0
-    for values in connection.execute(_SQL):
-        kinds = tuple(map(type, values))
-        if kinds not in known:
-            _check_kinds(kinds, last)
-            known.add(kinds)
-        row = Row._make(values)
-        last = row.pos
-        yield row
-
-
-def _check_kinds(kinds: tuple[type, ...], last: int) -> None:
-    for name, kind in zip(Row._fields, kinds, strict=True):
-        expected = bytes if name in _BYTES else int if name in _INTEGERS else str
-        if kind is not expected and not (kind is type(None) and name in _NULLABLE):
-            raise LogUnreadable(
-                f"the event behind position {last} has a {kind.__name__} for {name}.",
-                remedy="restore the database from a backup; up to there it was read.",
-            )
-
-
-def _parsed(row: Row, result: Verification) -> dict[str, Any] | None:
+def _parsed(
+    pos: int, kind: str, tags: Tags, data: str, result: Verification
+) -> dict[str, Any] | None:
     """The data of a row, None (and a report) when it is no JSON object."""
-    if not 1 <= row.schema <= KNOWN_SCHEMAS.get(row.type, 0):
-        raise LogUnreadable(
-            f"the event at position {row.pos} is of type {row.type[:100]!a} version {row.schema},"
-            " which this program does not know.",
-            remedy="upgrade runoff to the version that wrote this log.",
-        )
     try:
-        loaded = json.loads(row.data)
+        loaded = json.loads(data)
     except (ValueError, RecursionError):
         loaded = None
     if not isinstance(loaded, dict):
-        result.report("S3: the data is not a JSON object", row.pos)
+        result.report("S3: the data is not a JSON object", pos)
         return None
     event = cast("dict[str, Any]", loaded)
-    if event.get("type") != row.type:
-        result.report("S3: the type of the data is not that of the row", row.pos)
-    for column, name in _TAGS:
-        if getattr(row, column) != event.get(name):
-            result.report(f"S6: the tag {column} is not that of the data", row.pos)
+    if event.get("type") != kind:
+        result.report("S3: the type of the data is not that of the row", pos)
+    for column, name, tag in zip(Tags._fields, _TAGS, tags, strict=True):
+        if tag != event.get(name):
+            result.report(f"S6: the tag {column} is not that of the data", pos)
     return event
