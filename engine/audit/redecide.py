@@ -25,12 +25,14 @@ from engine.detect.diagnosis import (
     outcome_of,
 )
 from engine.events import (
+    GENESIS,
     AnyEvent,
     AttemptFinished,
     AttemptStarted,
     BoundaryDetected,
     BudgetReached,
     FailureFingerprinted,
+    Head,
     PolicyAdopted,
     Reason,
     RunCooledDown,
@@ -57,6 +59,8 @@ from projections.board import Board
 REMEMBERED_MAX = 1000
 REMEMBERED_BYTES = 4096
 """How many short outputs, and what was found in them, are remembered: children repeat."""
+
+NOTHING_TO_SAY = Diagnosis(None, None, (), None)
 
 OPERATOR_STOPS = ("interrupted", "storage")
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
@@ -85,6 +89,7 @@ class Redecision:
         self.decided: dict[str, int] = {}
         self._read_output = read_output
         self._outputs: dict[str, Kept] = {}
+        self._uneventful: set[tuple[object, ...]] = set()
         self._seen_limits: dict[tuple[str, Outcome], tuple[Boundary, ...]] = {}
         self._scopes: dict[str, Scope | None] = {}
         self._queue: tuple[str, Queue] | None = None
@@ -111,7 +116,7 @@ class Redecision:
         return isinstance(event, SessionDraining) and event.because not in OPERATOR_STOPS
 
     def _feed(self, line: Line) -> None:
-        self.board.head = self.board.head._replace(pos=line.pos)
+        self.board.head = Head(line.pos, GENESIS)
         self.board.feed(Seen(line.pos, line.recorded_us, line.event))
         if self._queue is not None:
             self._queue[1].heed(line.event)
@@ -242,13 +247,19 @@ class Redecision:
         """What the detectors say today, or why they cannot be asked."""
         if finished.told is None:
             return "the log does not hold what the detectors read"
+        said = _said(finished, scope)
+        if said in self._uneventful:
+            return NOTHING_TO_SAY
         stdout, stderr = self._kept(finished.stdout), self._kept(finished.stderr)
         if stdout is None or stderr is None:
             return "the output that the detectors read is gone"
         detectors, timeouts = DETECTORS[scope.policy.detectors], scope.policy.timeout_fingerprints
         streams = Streams(stdout, stderr)
         known = self._limits(finished, streams, detectors)
-        return diagnosis_of(finished, streams, detectors, timeouts, known)
+        found = diagnosis_of(finished, streams, detectors, timeouts, known)
+        if found == NOTHING_TO_SAY and len(self._uneventful) < REMEMBERED_MAX:
+            self._uneventful.add(said)
+        return found
 
     def _limits(
         self, finished: AttemptFinished, streams: Streams, detectors: Detectors
@@ -284,6 +295,8 @@ class Redecision:
         return kept if len(kept.data) == size else None
 
     def _compare(self, expected: Sequence[Expected], lines: Sequence[Line], pos: int) -> None:
+        if not expected and not lines:
+            return
         known = [line for line in lines if self._can_be_taken_again(line)]
         plain = len(expected) == len(known) and all(
             want.is_stored_as(line.event, line.data, line.cause)
@@ -313,6 +326,22 @@ class Redecision:
         for line in lines:
             self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), why))
             self._feed(line)
+
+
+def _said(finished: AttemptFinished, scope: Scope) -> tuple[object, ...]:
+    """All that a diagnosis with nothing to say rests on; ids are no part of it."""
+    return (
+        scope.policy.detectors,
+        finished.ending,
+        finished.final_state,
+        finished.exit_code,
+        finished.signal,
+        finished.told,
+        finished.yield_events > 0,
+        finished.lines_rejected,
+        finished.stdout,
+        finished.stderr,
+    )
 
 
 def _facts(finished: AttemptFinished, lines: Sequence[Line]) -> Facts:

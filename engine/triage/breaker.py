@@ -161,7 +161,7 @@ def settled(
     got through.
     """
     found = [b for b in breakers if b.opened_pos is not None]
-    probed = next((b for b in found if b.probe == finished.attempt_id), None)
+    probed = next((b for b in found if b.probe == finished.attempt_id), None) if found else None
     if probed is None:
         return
     outcome = probe_outcome(probed, finished, fingerprint, deferred=deferred)

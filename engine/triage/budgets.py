@@ -89,6 +89,8 @@ def reached_by_start(
     board: Board, started: AttemptStarted, ground: Ground
 ) -> Iterator[BudgetReached]:
     """The budgets of attempts that this start, folded already, uses up."""
+    if not ground.scope.limits.budgets:
+        return
     spend = _Spend(_phase_of(board, started), board.runs.states[started.run_id], counted=True)
     yield from _crossed(spend, {"attempts": 1}, ground)
 
@@ -97,7 +99,10 @@ def reached_by_end(
     board: Board, finished: AttemptFinished, ground: Ground
 ) -> Iterator[BudgetReached]:
     """The budgets of tokens and time that this end, not folded yet, uses up."""
-    spend = _Spend(_phase_of(board, finished), board.runs.states[finished.run_id], counted=False)
+    phase = _phase_of(board, finished)
+    if not ground.scope.limits.budgets and not phase.incident_token_cap:
+        return
+    spend = _Spend(phase, board.runs.states[finished.run_id], counted=False)
     yield from _crossed(spend, {"tokens": finished.tokens, "ms": finished.duration_ms}, ground)
 
 
