@@ -1,244 +1,248 @@
-"""Why: the sentence for a run or a phase, with rule, facts and positions, from the log alone."""
+"""Why a run or a phase stands where it stands: the sentence first, then all that it rests on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from engine.audit.answers import hindrances_of, of_phase, of_run, phase_counts
+from engine.audit.casefile import Around, CaseFile, case_file
+from engine.audit.facts import (
+    DECIDED,
+    Evidence,
+    Fact,
+    Rule,
+    Sighting,
+    evidence,
+    fact,
+    sightings,
+)
+from engine.audit.session_view import SessionView, session_view
 from engine.errors import UsageProblem
 from engine.events import (
-    AnyEvent,
     AttemptFinished,
     AttemptStarted,
-    BoundaryDetected,
     FailureFingerprinted,
-    Limits,
-    PhaseRequeued,
-    Record,
+    PhaseRegistered,
     RunJudged,
-    RunReinstated,
     RunStopped,
-    ZeroYieldExplained,
-    decode,
-    event_type,
+    Seen,
 )
-from engine.store.protocol import LogReader, Query
-from engine.triage.eligible import phase_hindrance, run_hindrance
-from engine.triage.ordering import waits_for
-from engine.triage.policy import policy_from_json, policy_named
-from engine.triage.scope import Scope
+from engine.store.protocol import LogReader
+from engine.triage.case import Case
+from engine.triage.hindrances import Hindrance
 from projections.backlog import PhaseStanding
-from projections.board import Board
-from projections.fold import join
-from projections.run_triage import RunStanding
 
-EVIDENCE_MAX = 12
-RECORDS_MAX = 4 * EVIDENCE_MAX
-_OF_RUN = tuple(event_type(kind) for kind in (RunJudged, RunStopped, RunReinstated))
-_OWN = tuple(
-    event_type(kind)
-    for kind in (
-        AttemptStarted,
-        AttemptFinished,
-        FailureFingerprinted,
-        BoundaryDetected,
-        ZeroYieldExplained,
-        PhaseRequeued,
-    )
-)
-
-HINDRANCES = {
-    "done": "it is finished",
-    "not_drained": "its state is not one that the policy drains",
-    "open": "an attempt of it is running",
-    "exhausted": "it has used up its attempts",
-    "lost_too_often": "its attempts were lost with their engine too often",
-    "tried_this_session": "the policy tries a phase once in a session",
-    "deprioritized": "its run is deprioritized",
-    "stopped": "its run is stopped for the rest of the session",
-    "sample_in_flight": "the sample of its run is running and the verdict is not in yet",
-    "run_is_full": "its run has as many attempts running as it may",
-    "filtered": "the session is for another run",
-    "prefix_skipped": "the session skips its run by prefix",
-}
-
-REMEDIES = {
-    "done": "`runoff phase requeue` would have it done again.",
-    "not_drained": "`runoff phase requeue` would queue it.",
-    "open": "The end of that attempt.",
-    "exhausted": "`runoff phase requeue` gives it new attempts.",
-    "lost_too_often": "`runoff phase requeue` gives it new attempts.",
-    "tried_this_session": "A new session may try it again.",
-    "deprioritized": "`runoff run reinstate` has it sampled again.",
-    "stopped": "A new session may try it again.",
-    "sample_in_flight": "The end of the sample brings the verdict.",
-    "run_is_full": "The end of one of its attempts.",
-    "filtered": "A session without --run-id, or with this one.",
-    "prefix_skipped": "A session without that --skip-run-prefix.",
-}
+FACTS_MAX = 20
+"""So many of what happened, and so many of what was decided; the newest of each."""
 
 
-class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """Something the log says, and where."""
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision: where it stands, about which attempt, its sentence and its rule."""
 
     pos: int
-    text: str
+    attempt_id: str
+    sentence: str
+    rule: Rule
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a run or phase stands where it stands: the sentence first, the evidence after it.
+    """Why a run, or one of its phases, stands where it stands, as of ``position``.
 
-    ``change`` says what would make a difference; None when nothing needs to.
+    ``now_us`` (Unix) is what statements about time go by.  ``change``: what would make a
+    difference, None when nothing needs to.  ``ran``: why it was attempted last (for a run: why its
+    sample was); ``judged``: the verdict of its present generation.  ``hindrances``: all that keep
+    it from being attempted in ``session``; ``new_session``: those that a session begun now would
+    meet.  ``phases`` counts the run's phases by their first hindrance of their own, ``ready``
+    without one.  ``evidence`` and ``seen`` are about its newest end (for a run: its sample's).
     """
 
     run_id: str
     phase_id: str | None
+    position: int
+    now_us: int
     sentence: str
     change: str | None
-    rule: str | None
+    standing: str
+    state: str | None
+    ran: Said | None
+    judged: Said | None
+    rule: Rule | None
+    session: SessionView | None
+    hindrances: tuple[Hindrance, ...]
+    new_session: tuple[Hindrance, ...]
+    phases: dict[str, int]
     facts: tuple[Fact, ...]
-
-
-class _Answer(NamedTuple):
-    sentence: str
-    change: str | None
+    facts_left_out: int
+    fingerprint: str | None
+    seen: tuple[Sighting, ...]
+    evidence: tuple[Evidence, ...]
 
 
 async def explanation(
-    reader: LogReader, board: Board, run_id: str, phase_id: str | None
+    reader: LogReader, run_id: str, phase_id: str | None, *, end: int, now_us: int
 ) -> Explanation:
-    """Explain a run, or one of its phases, as of ``board``'s position.
+    """Explain a run, or one of its phases, as of position ``end``.
 
+    ``run_id`` may be ``RUN/PHASE`` when no run has that id and no phase is given.
     Raises UsageProblem for an id that the log does not hold.
     """
-    run = board.runs.get(run_id)
-    if run is None:
+    around = await Around.load(reader, end)
+    found, phase_id = await _found(reader, around, run_id, phase_id, (end, now_us))
+    phase = None if phase_id is None else _phase(found.case, phase_id)
+    about = _about(found, phase)
+    session = await session_view(reader, around.newest(), end)
+    failure = next((s for s in about.failure if isinstance(s.event, FailureFingerprinted)), None)
+    seen: Sequence[Sighting] = ()
+    if failure is not None and isinstance(failure.event, FailureFingerprinted):
+        seen = await sightings(reader, failure.event, failure.pos)
+    return _explanation(found, phase, about, session, tuple(seen))
+
+
+async def _found(
+    reader: LogReader,
+    around: Around,
+    run_id: str,
+    phase_id: str | None,
+    as_of: tuple[int, int],
+) -> tuple[CaseFile, str | None]:
+    found = await case_file(reader, around, run_id, *as_of)
+    if found is None and phase_id is None and "/" in run_id:
+        run, _, phase = run_id.rpartition("/")
+        found, phase_id = await case_file(reader, around, run, *as_of), phase
+    if found is None:
         raise UsageProblem(
             f"there is no run {run_id[:80]!a}.", remedy="`runoff run list` names the runs."
         )
-    if phase_id is None:
-        answer = _of_run(run, board)
-    else:
-        phase = board.backlog.get(join(run_id, phase_id))
-        if phase is None:
-            raise UsageProblem(
-                f"the run has no phase {phase_id[:80]!a}.",
-                remedy="`runoff run show RUN` names its phases.",
-            )
-        answer = _of_phase(phase, run, board)
-    events = await _evidence(reader, board, run_id, phase_id)
-    facts = [Fact(pos=pos, text=text) for pos, event in events if (text := _text(event))]
-    rules = [event.reason for _, event in events if isinstance(event, RunJudged | RunStopped)]
-    rule = f"{rules[-1].rule} version {rules[-1].version} ({rules[-1].policy})" if rules else None
+    return found, phase_id
+
+
+def _phase(case: Case, phase_id: str) -> PhaseStanding:
+    for phase in case.phases:
+        if phase.phase_id == phase_id:
+            return phase
+    raise UsageProblem(
+        f"the run has no phase {phase_id[:80]!a}.", remedy="`runoff run show RUN` names its phases."
+    )
+
+
+class _About(NamedTuple):
+    """The events that an answer rests on.
+
+    ``own``: of the phase, or of all; ``attempt_id``: the attempt whose end is the evidence;
+    ``failure``: its fingerprint, if it has one.
+    """
+
+    own: tuple[Seen, ...]
+    attempt_id: str | None
+    failure: tuple[Seen, ...]
+
+
+def _about(found: CaseFile, phase: PhaseStanding | None) -> _About:
+    own = found.events
+    if phase is not None:
+        own = tuple(
+            seen for seen in own if getattr(seen.event, "phase_id", None) in (None, phase.phase_id)
+        )
+    attempt_id = None if phase is not None else found.case.run.sample
+    if attempt_id is None:
+        ends = (seen.event for seen in reversed(own) if isinstance(seen.event, AttemptFinished))
+        attempt_id = next((end.attempt_id for end in ends), None)
+    failure = tuple(
+        seen
+        for seen in own
+        if isinstance(seen.event, FailureFingerprinted) and seen.event.attempt_id == attempt_id
+    )
+    return _About(own, attempt_id, failure)
+
+
+def _explanation(
+    found: CaseFile,
+    phase: PhaseStanding | None,
+    about: _About,
+    session: SessionView | None,
+    seen: tuple[Sighting, ...],
+) -> Explanation:
+    case = found.case
+    held, later = hindrances_of(case, phase), hindrances_of(case.anew(), phase)
+    answer = of_run(case, held, later) if phase is None else of_phase(case, phase, held, later)
+    facts, left_out = _facts(about.own, None if phase is not None else about.attempt_id)
+    judged = _judged(found)
+    failure = about.failure[0].event if about.failure else None
     return Explanation(
-        run_id=run_id,
-        phase_id=phase_id,
+        run_id=case.run.run_id,
+        phase_id=phase.phase_id if phase is not None else None,
+        position=found.position,
+        now_us=case.now_us,
         sentence=answer.sentence,
         change=answer.change,
-        rule=rule,
-        facts=tuple(facts[-EVIDENCE_MAX:]),
+        standing=case.run.standing,
+        state=phase.state if phase is not None else None,
+        ran=_ran(about, for_run=phase is None),
+        judged=judged,
+        rule=_rule(about.own) or (judged.rule if judged else None),
+        session=session,
+        hindrances=tuple(held),
+        new_session=tuple(later),
+        phases=dict(sorted(phase_counts(case if not case.is_over else case.anew()).items())),
+        facts=facts,
+        facts_left_out=left_out,
+        fingerprint=failure.fingerprint if isinstance(failure, FailureFingerprinted) else None,
+        seen=seen,
+        evidence=evidence(about.own, about.attempt_id) if about.attempt_id else (),
     )
 
 
-async def _evidence(
-    reader: LogReader, board: Board, run_id: str, phase_id: str | None
-) -> list[tuple[int, AnyEvent]]:
-    """The newest events that matter, in order; a phase's are joined by what its run met."""
-    until = board.head.pos
-    own = Query(run=run_id, phase=phase_id, until=until, types=_OWN, newest_first=True)
-    of_run = Query(run=run_id, until=until, types=_OF_RUN, newest_first=True)
-    records = await reader.records(own, limit=RECORDS_MAX)
-    records += await reader.records(of_run, limit=EVIDENCE_MAX)
-    unique = {record.pos: record for record in records}
-    return [(pos, _event(unique[pos])) for pos in sorted(unique)]
+def _ran(about: _About, *, for_run: bool) -> Said | None:
+    """Why it was attempted: a phase the last time, a run for its sample."""
+    started = [seen for seen in about.own if isinstance(seen.event, AttemptStarted)]
+    if for_run and about.attempt_id is not None:
+        started = [s for s in started if getattr(s.event, "attempt_id", None) == about.attempt_id]
+    return _said(started[-1]) if started else None
 
 
-async def explain(reader: LogReader, board: Board, run_id: str, phase_id: str | None) -> str:
-    """The explanation in words; ids and facts in it are as the log has them, not yet escaped."""
-    found = await explanation(reader, board, run_id, phase_id)
-    lines = [f"Why {run_id}{'/' + phase_id if phase_id else ''}?", f"  {found.sentence}"]
-    if found.change:
-        lines.append(f"  what would change it: {found.change}")
-    if found.rule:
-        lines.append(f"  rule: {found.rule}")
-    lines += [f"  @{fact.pos}  {fact.text}" for fact in found.facts]
-    return "\n".join(lines)
+def _judged(found: CaseFile) -> Said | None:
+    pos = found.case.run.verdict_pos
+    return next((_said(seen) for seen in found.events if seen.pos == pos), None)
 
 
-def _event(record: Record) -> AnyEvent:
-    return decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
-
-
-def _scope(run: RunStanding, board: Board) -> Scope:
-    """The scope of the last session that touched the run, or of a new one under the default."""
-    session = board.sessions.get(run.session_id) if run.session_id else None
-    if session is None or session.limits is None:
-        limits = Limits(
-            batch_size=10, workers=1, per_run_max=1, phase_timeout_ms=900_000, grace_ms=5000
-        )
-        return Scope("none", policy_named("default"), limits)
-    return Scope(session.session_id, policy_from_json(session.policy_json), session.limits)
-
-
-def _of_run(run: RunStanding, board: Board) -> _Answer:
-    scope = _scope(run, board)
-    phases = [phase for phase in board.backlog.values() if phase.run_id == run.run_id]
-    left = [phase for phase in phases if phase_hindrance(phase, scope) is None]
-    base = (
-        f"The run is {run.standing}"
-        + (f" ({run.because}, decided at position {run.verdict_pos})" if run.because else "")
-        + f"; {len(left)} of its {len(phases)} phases could still be attempted"
-    )
-    hindrance = run_hindrance(run, scope)
-    if hindrance is None:
-        return _Answer(f"{base}, and nothing holds it back.", None)
-    where = f" (at position {run.stopped_pos}, {run.stopped})" if hindrance == "stopped" else ""
-    return _Answer(f"{base}, but {HINDRANCES[hindrance]}{where}.", REMEDIES[hindrance])
-
-
-def _of_phase(phase: PhaseStanding, run: RunStanding, board: Board) -> _Answer:
-    scope = _scope(run, board)
-    base = f"The phase is {phase.state} after {phase.attempts_total} attempts"
-    hindrance = phase_hindrance(phase, scope)
-    if hindrance is not None:
-        because = f"{base}; it is not attempted because {HINDRANCES[hindrance]}."
-        return _Answer(because, REMEDIES[hindrance])
-    siblings = [other for other in board.backlog.values() if other.run_id == phase.run_id]
-    blockers = waits_for(phase, siblings, scope.policy)
-    if blockers:
-        names = ", ".join(f"{b.phase_id} ({b.state})" for b in blockers[:3])
-        return _Answer(
-            f"{base}; it waits for {len(blockers)} earlier phases: {names}.",
-            "These phases being finished.",
-        )
-    of_run = run_hindrance(run, scope)
-    if of_run is not None:
-        because = f"{base}; it is not attempted because {HINDRANCES[of_run]}."
-        return _Answer(because, REMEDIES[of_run])
-    return _Answer(
-        f"{base}; nothing holds it back, the next session with room will attempt it.", None
+def _said(seen: Seen) -> Said:
+    event = seen.event
+    assert isinstance(event, AttemptStarted | RunJudged)
+    return Said(
+        pos=seen.pos,
+        attempt_id=event.attempt_id,
+        sentence=event.reason.sentence,
+        rule=Rule.of(event.reason),
     )
 
 
-def _text(event: AnyEvent) -> str | None:
-    match event:
-        case AttemptStarted():
-            return f"attempt {event.number} of {event.phase_id} started: {event.reason.sentence}"
-        case AttemptFinished():
-            error = f": {event.error[:160]}" if event.error else ""
-            return f"attempt {event.number} of {event.phase_id} {event.ending}{error}"
-        case FailureFingerprinted():
-            return f"fingerprint {event.fingerprint}, seen {event.seen_before} times before"
-        case BoundaryDetected():
-            return f"limit {event.kind} ({event.disposition}) by {event.pattern}"
-        case ZeroYieldExplained():
-            return f"no usage: {event.reason} ({event.evidence})"
-        case RunJudged() | RunStopped():
-            return event.reason.sentence
-        case PhaseRequeued():
-            return f"{event.phase_id} requeued by {event.by}: {event.why}"
-        case RunReinstated():
-            return f"reinstated by {event.by}: {event.why}"
-        case _:
-            return None
+def _rule(own: Iterable[Seen]) -> Rule | None:
+    """The rule of the newest verdict or stop."""
+    found = [s.event.reason for s in own if isinstance(s.event, RunJudged | RunStopped)]
+    return Rule.of(found[-1]) if found else None
+
+
+def _facts(own: Sequence[Seen], sample: str | None) -> tuple[tuple[Fact, ...], int]:
+    """The newest of what was decided and of what happened; how many more there are.
+
+    All of the ``sample`` is among them, if one is given.
+    """
+    told = [
+        (seen, found)
+        for seen in own
+        if not (isinstance(seen.event, PhaseRegistered) and sample is not None)
+        and (found := fact(seen)) is not None
+    ]
+    decided = [f for seen, f in told if isinstance(seen.event, DECIDED)]
+    happened = [f for seen, f in told if not isinstance(seen.event, DECIDED)]
+    of_sample = [f for seen, f in told if sample and _attempt(seen) == sample]
+    chosen = {f.pos: f for f in (*decided[-FACTS_MAX:], *happened[-FACTS_MAX:], *of_sample)}
+    return tuple(chosen[pos] for pos in sorted(chosen)), len(told) - len(chosen)
+
+
+def _attempt(seen: Seen) -> str | None:
+    found: str | None = getattr(seen.event, "attempt_id", None)
+    return found

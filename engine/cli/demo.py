@@ -11,12 +11,13 @@ from pathlib import Path
 
 import click
 
-from engine.audit.why import explain
+from engine.audit.why import explanation
 from engine.backlog.legacy import read_legacy
 from engine.backlog.sample import SAMPLE_PARTS, write_sample
 from engine.cli.backlog import known_to, register
 from engine.cli.context import ids, run_async, show_identity, writing
 from engine.cli.live import Live, summary_words
+from engine.cli.why_words import explanation_lines
 from engine.clock import SystemClock
 from engine.drain.loop import Drain
 from engine.drain.summary import Summary, summarise
@@ -103,7 +104,9 @@ async def _run(url: str, source: Path, agent: Path) -> tuple[Summary, str]:
         summary = await summarise(recorder.store, recorder.board, scope)
         lost = next((run.run_id for run in summary.runs if run.standing == "deprioritized"), None)
         run_id = lost or summary.runs[0].run_id
-        return summary, await explain(recorder.store, recorder.board, run_id, None)
+        end, now_us = recorder.head.pos, clock.now_us()
+        told = await explanation(recorder.store, run_id, None, end=end, now_us=now_us)
+        return summary, "\n".join(explanation_lines(told))
 
 
 def _limits() -> Limits:

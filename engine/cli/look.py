@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
@@ -14,22 +13,18 @@ from engine.cli.attempts import attempt
 from engine.cli.context import (
     allow_empty_option,
     database_option,
-    ids,
     json_option,
     reading,
-    refuse_empty,
     run_async,
-    show_identity,
-    writing,
 )
 from engine.cli.decisions import decisions
 from engine.cli.groups import DefaultGroup
 from engine.cli.log import record_words
 from engine.cli.moment import at_option
-from engine.cli.render import asked, clean, fields, print_json, table
+from engine.cli.operating import say, why_options
+from engine.cli.render import clean, fields, print_json, table
 from engine.errors import UsageProblem
 from engine.events import AnyEvent, PhaseRequeued, RunReinstated
-from engine.store.command import Command, just
 from engine.store.location import Location
 from engine.store.protocol import LogReader, Query
 from engine.store.sqlite import SqliteStore
@@ -60,12 +55,6 @@ def _common(function: F) -> F:
 
 def _looking(function: F) -> F:
     return _common(at_option(function))
-
-
-def _why_options(function: F) -> F:
-    by = click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
-    why = click.option("--why", required=True, metavar="TEXT", help="Your reason, for the log.")
-    return why(by(function))
 
 
 def _opened(
@@ -173,12 +162,12 @@ async def _sentence(store: LogReader, pos: int | None) -> str | None:
 
 @run.command()
 @click.argument("run_id", metavar="RUN")
-@_why_options
+@why_options
 @_common
 def reinstate(run_id: str, why: str, by: str, **options: Any) -> None:
     """Set a run's verdict aside, so that it is sampled again."""
 
-    def decided(board: Board) -> AnyEvent:
+    def decided(board: Board, _now_us: int) -> AnyEvent:
         state = _known(board.runs.get(run_id), "run", run_id)
         if state.standing == "unsampled":
             raise UsageProblem(
@@ -187,7 +176,7 @@ def reinstate(run_id: str, why: str, by: str, **options: Any) -> None:
             )
         return RunReinstated(run_id=run_id, generation=state.generation + 1, by=by, why=why)
 
-    _say(run_id, (why, by), decided, options)
+    say(run_id, (why, by), decided, options)
     if not options["as_json"]:
         click.echo(f"Reinstated {clean(run_id)}. Next: runoff drain")
 
@@ -226,12 +215,12 @@ def phase_show(run_id: str, phase_id: str, **options: Any) -> None:
 @phase.command()
 @click.argument("run_id", metavar="RUN")
 @click.argument("phase_id", metavar="PHASE")
-@_why_options
+@why_options
 @_common
 def requeue(run_id: str, phase_id: str, why: str, by: str, **options: Any) -> None:
     """Put a phase back; its attempts count from one again."""
 
-    def decided(board: Board) -> AnyEvent:
+    def decided(board: Board, _now_us: int) -> AnyEvent:
         state = _known(board.backlog.get(join(run_id, phase_id)), "phase", phase_id)
         if state.open_attempt is not None:
             raise UsageProblem(
@@ -240,34 +229,9 @@ def requeue(run_id: str, phase_id: str, why: str, by: str, **options: Any) -> No
             )
         return PhaseRequeued(run_id=run_id, phase_id=phase_id, by=by, why=why)
 
-    _say(run_id, (why, by), decided, options)
+    say(run_id, (why, by), decided, options)
     if not options["as_json"]:
         click.echo(f"Requeued {clean(run_id)}/{clean(phase_id)}. Next: runoff drain")
-
-
-def _say(
-    run_id: str,
-    texts: tuple[str, str],
-    decided: Callable[[Board], AnyEvent],
-    options: dict[str, Any],
-) -> None:
-    """Record what an operator decided; ``texts`` are why, and by whom."""
-    for text, name in zip(texts, ("--why", "--by"), strict=True):
-        if not asked(text, name).strip():
-            raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
-
-    async def work() -> AnyEvent:
-        async with writing(options["database"], "operator") as (location, recorder):
-            identity = show_identity(location, recorder.board)
-            refuse_empty(identity, allow_empty=options["allow_empty_db"])
-            event = decided(recorder.board)
-            request, stream = msgspec.json.encode(event), f"operator/{run_id}"
-            await recorder.submit(Command(ids()("cmd"), stream, request, just(event)))
-            return event
-
-    event = run_async(work)
-    if options["as_json"]:
-        print_json(event)
 
 
 @click.group(cls=DefaultGroup)

@@ -1,25 +1,32 @@
-"""``runoff why``: say why a run or phase stands where it stands."""
+"""``runoff why``: say why a run, a phase or an attempt stands where it stands."""
 
 from __future__ import annotations
 
 import click
-import msgspec
 
-from engine.audit.why import explain, explanation
-from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
+from engine.audit.overview import Overview
+from engine.audit.survey import survey
+from engine.audit.why import Explanation, explanation
+from engine.audit.why_attempt import PREFIX, AttemptExplanation, attempt_explanation
+from engine.cli.context import allow_empty_option, database_option, json_option, run_async
 from engine.cli.moment import Moment, at_option
-from engine.cli.render import asked, clean
+from engine.cli.peeking import Peek, peeking
+from engine.cli.render import asked, print_json
+from engine.cli.why_words import attempt_lines, explanation_lines, overview_lines
+from engine.errors import UsageProblem
+from engine.store.boards import load_board
+from engine.store.lock import holder_of
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN")
+@click.argument("what", metavar="[RUN|ATTEMPT]", required=False)
 @click.argument("phase_id", metavar="[PHASE]", required=False)
 @at_option
 @database_option
 @allow_empty_option
 @json_option
 def why(
-    run_id: str,
+    what: str | None,
     phase_id: str | None,
     database: str | None,
     *,
@@ -27,27 +34,55 @@ def why(
     allow_empty_db: bool,
     as_json: bool,
 ) -> None:
-    """Say why RUN, or one PHASE of it, was attempted, is not, or was set aside.
+    """Say why a run, a phase or an attempt ran, did not, or was set aside; or why nothing runs.
 
     \b
     Examples:
+      runoff why
       runoff why RUN
       runoff why RUN PHASE
       runoff why RUN/PHASE
+      runoff why ATTEMPT
       runoff why RUN --at 2026-11-26T03:00:00Z
     """  # noqa: D301
-    asked(run_id, "RUN")
+    asked(what or "", "RUN")
     asked(phase_id or "", "PHASE")
 
-    async def work() -> str:
-        async with reading(database, allow_empty=allow_empty_db, at=at) as (_, store, board):
-            run, phase = run_id, phase_id
-            if phase is None and board.runs.get(run) is None and "/" in run:
-                run, _, phase = run.rpartition("/")
-            if as_json:
-                found = await explanation(store, board, run, phase)
-                return msgspec.json.encode(found).decode()
-            return await explain(store, board, run, phase)
+    async def work() -> Explanation | AttemptExplanation | Overview:
+        async with peeking(database, allow_empty=allow_empty_db, at=at) as peek:
+            if what is None:
+                return await _all(peek, is_now=at is None)
+            return await _one(peek, what, phase_id)
 
-    text = run_async(work)
-    click.echo(text if as_json else "\n".join(clean(line) for line in text.split("\n")))
+    found = run_async(work)
+    if as_json:
+        print_json(found)
+    elif isinstance(found, Explanation):
+        click.echo("\n".join(explanation_lines(found)))
+    elif isinstance(found, Overview):
+        click.echo("\n".join(overview_lines(found)))
+    else:
+        click.echo("\n".join(attempt_lines(found)))
+
+
+async def _all(peek: Peek, *, is_now: bool) -> Overview:
+    board = await load_board(peek.reader, peek.end)
+    holder = holder_of(peek.location.beside("lock")) if is_now else None
+    return await survey(peek.reader, board, peek.now_us, holder)
+
+
+async def _one(peek: Peek, what: str, phase_id: str | None) -> Explanation | AttemptExplanation:
+    """A run or a phase; an attempt when no run has that id."""
+    reader, end, now_us = peek.reader, peek.end, peek.now_us
+    try:
+        return await explanation(reader, what, phase_id, end=end, now_us=now_us)
+    except UsageProblem:
+        if phase_id is not None or not what.startswith(PREFIX):
+            raise
+    found = await attempt_explanation(reader, what, end=end, now_us=now_us)
+    if found is None:
+        raise UsageProblem(
+            f"there is no run and no attempt {what[:80]!a}.",
+            remedy="`runoff attempt list` names the newest attempts.",
+        )
+    return found

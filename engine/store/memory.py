@@ -86,6 +86,11 @@ class MemoryStore:
         """All rows of a stored projection, in key order."""
         return sorted(self._projections[name, version][1].items())
 
+    async def projection_row(self, name: str, version: int, key: str) -> str | None:
+        """One row of a stored projection, or None."""
+        stored = self._projections.get((name, version))
+        return None if stored is None else stored[1].get(key)
+
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection."""
         self._projections.pop((name, version), None)

@@ -130,6 +130,10 @@ class LogReader(Protocol):
         """All rows of a stored projection, in key order."""
         ...
 
+    async def projection_row(self, name: str, version: int, key: str) -> str | None:
+        """One row of a stored projection; None when it, or the projection, is not stored."""
+        ...
+
     async def close(self) -> None:
         """Let go of files and threads."""
         ...

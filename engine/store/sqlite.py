@@ -120,6 +120,15 @@ class SqliteReader(ABC):
         rows = await self.execute(f"SELECT key, data FROM {table} ORDER BY key")  # noqa: S608
         return [(key, data) for key, data in rows]
 
+    async def projection_row(self, name: str, version: int, key: str) -> str | None:
+        """One row of a stored projection, or None."""
+        table = _table(name, version)
+        if not await self.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)):
+            return None
+        sql = f"SELECT data FROM {table} WHERE key = ?"  # noqa: S608
+        rows = await self.execute(sql, (key,))
+        return rows[0][0] if rows else None
+
 
 class SqliteStore(SqliteReader):
     """An event store in one SQLite file; made by ``engine.store.database``."""

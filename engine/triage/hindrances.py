@@ -144,15 +144,18 @@ def _of_state(phase: PhaseStanding, scope: Scope) -> Iterator[Hindrance]:
     if not is_unfinished(phase):
         past = phase.state in ("GATE", "CI_RUNNING")
         said = "it is past execution" if past else "it is finished"
-        yield _requeueable("done", f"{said} ({phase.state})", pos=phase.last_pos)
+        yield _requeueable(phase, "done", f"{said} ({phase.state})", pos=phase.last_pos)
     elif not scope.is_named_phase:
         states = ", ".join(scope.policy.drains)
         text = f"its state is {phase.state}, and the policy drains {states}"
-        yield _requeueable("not_drained", text, pos=phase.last_pos)
+        yield _requeueable(phase, "not_drained", text, pos=phase.last_pos)
 
 
-def _requeueable(kind: Kind, text: str, *, pos: int | None = None) -> Hindrance:
-    change = "`runoff phase requeue` puts it back, with its counts at nothing."
+def _requeueable(
+    phase: PhaseStanding, kind: Kind, text: str, *, pos: int | None = None
+) -> Hindrance:
+    command = quoted("phase", "requeue", phase.run_id, phase.phase_id)
+    change = f"`{command} --why TEXT` puts it back, with its counts at nothing."
     return Hindrance(kind=kind, of="phase", text=text, change=change, pos=pos)
 
 
@@ -184,30 +187,32 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     policy = case.scope.policy
     most, lost = policy.attempts_per_phase_max, policy.orphans_per_phase_max
     if most and phase.attempts >= most:
-        yield _requeueable("exhausted", f"it has used up its attempts ({phase.attempts} of {most})")
+        yield _requeueable(
+            phase, "exhausted", f"it has used up its attempts ({phase.attempts} of {most})"
+        )
     if lost and phase.orphans >= lost:
         text = (
             f"its attempts were lost with their engine {phase.orphans} times, the limit is {lost}"
         )
-        yield _requeueable("lost_too_often", text)
+        yield _requeueable(phase, "lost_too_often", text)
     for budget in budgets.phase_budgets(phase, case.scope):
         spent = budgets.of_phase(phase, budget.measure)
         if spent >= budget.limit:
-            yield _requeueable("over_budget", _spent("it", budget, spent))
+            yield _requeueable(phase, "over_budget", _spent("it", budget, spent))
 
 
 def _waits(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     blockers = waits_for(phase, case.phases, case.scope.policy)
     if not blockers:
         return
+    command = quoted("why", case.run.run_id, blockers[0].phase_id)
     names = ", ".join(_blocker(case, blocker) for blocker in blockers[:NAMES_SHOWN])
     more = f" and {len(blockers) - NAMES_SHOWN} more" if len(blockers) > NAMES_SHOWN else ""
     yield Hindrance(
         kind="waits",
         of="phase",
         text=f"it waits for {names}{more}",
-        change=f"The end of these; `{quoted('why', case.run.run_id, blockers[0].phase_id)}` says what"
-        " the first of them waits for.",
+        change=f"The end of these; `{command}` says what the first of them waits for.",
         id=blockers[0].phase_id,
     )
 
@@ -251,7 +256,7 @@ def _verdict(case: Case) -> Iterator[Hindrance]:
             kind="deprioritized",
             of="run",
             text=f"its run is deprioritized ({run.because}){_cooling(due_us, case.now_us)}",
-            change="`runoff run reinstate` has it sampled again"
+            change=f"`{quoted('run', 'reinstate', run.run_id)} --why TEXT` has it sampled again"
             + (" at once." if due_us is not None else "; nothing else does."),
             pos=run.verdict_pos,
             until_us=due_us,
@@ -316,7 +321,8 @@ def _breaker(case: Case, breaker: BreakerStanding) -> Hindrance:
         f"the breaker of {breaker.fingerprint} is open: it failed the samples of"
         f" {breaker.runs} runs, {breaker.probes} probes failed since, {_probe(case, breaker)}"
     )
-    change = "A probe that does well, or `runoff breaker reset` once the cause is gone."
+    command = quoted("breaker", "reset", breaker.fingerprint)
+    change = f"A probe that does well, or `{command} --why TEXT` once the cause is gone."
     return Hindrance(
         kind="breaker_open",
         of="samples",
@@ -351,7 +357,8 @@ def of_account(case: Case) -> Iterator[Hindrance]:
             of="account",
             text=f"the account {account.account} met its {account.kind} and is paused until"
             f" {moment(account.until_us, case.now_us)}, {said}",
-            change="The end of the pause, or `runoff account resume`.",
+            change="The end of the pause, or"
+            f" `{quoted('account', 'resume', account.account)} --why TEXT`.",
             id=account.account,
             pos=account.pos,
             until_us=account.until_us,

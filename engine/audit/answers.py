@@ -1,0 +1,104 @@
+"""Answers: the sentence about a run or a phase, and what would make a difference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from engine.triage.case import Case
+from engine.triage.eligible import is_unfinished, phase_hindrance
+from engine.triage.hindrances import Hindrance, of_phase_and_all, of_run_and_all, quoted
+from engine.triage.ordering import RunOrder
+from projections.backlog import PhaseStanding
+
+TEXTS_SHOWN = 4
+READY = "ready"
+
+
+class Answer(NamedTuple):
+    """The sentence, and what would make a difference."""
+
+    sentence: str
+    change: str | None
+
+
+def hindrances_of(case: Case, phase: PhaseStanding | None) -> list[Hindrance]:
+    """All that keep a phase, or without one the run as a whole, from being attempted."""
+    return of_run_and_all(case) if phase is None else of_phase_and_all(case, phase)
+
+
+def phase_counts(case: Case) -> Counter[str]:
+    """How many phases have which first hindrance of their own; ``ready`` for none."""
+    order = RunOrder(case.scope.policy)
+    for phase in case.phases:
+        order.update(phase)
+    return Counter(_first(case, phase, order) for phase in case.phases)
+
+
+def _first(case: Case, phase: PhaseStanding, order: RunOrder) -> str:
+    scope = case.scope
+    if scope.limits.phase_id not in (None, phase.phase_id):
+        return "filtered"
+    found = phase_hindrance(phase, scope)
+    if found is not None or scope.is_named_phase:
+        return found or READY
+    return "waits" if order.waits(phase.phase_id) else READY
+
+
+def of_run(case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
+    """What is said of a run; the hindrances are those in its session and in a new one."""
+    run = case.run
+    because = f" ({run.because}, decided at position {run.verdict_pos})" if run.because else ""
+    left = sum(1 for phase in case.phases if is_unfinished(phase))
+    base = f"The run is {run.standing}{because}"
+    if not left:
+        return Answer(f"{base}; all of its {len(case.phases)} phases are finished.", None)
+    counts = phase_counts(case if not case.is_over else case.anew())
+    ready = counts.pop(READY, 0)
+    base = f"{base}; {left} of its {len(case.phases)} phases are unfinished"
+    if not ready and not run.open:
+        counts.pop("done", None)
+        told = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+        first = next(phase for phase in case.phases if is_unfinished(phase))
+        change = f"`{quoted('why', run.run_id, first.phase_id)}` says more of the first of them."
+        return Answer(f"{base}, and none of them can go on ({told}).", change)
+    return _held(f"{base}, {ready} of them ready", case, held, later)
+
+
+def of_phase(
+    case: Case, phase: PhaseStanding, held: list[Hindrance], later: list[Hindrance]
+) -> Answer:
+    """What is said of a phase; the hindrances are those in its session and in a new one."""
+    if phase.open_attempt is not None:
+        running = f"The phase is running: its attempt {phase.open_attempt}, number {phase.number},"
+        return Answer(f"{running} began at position {phase.last_pos}.", "The end of that attempt.")
+    times = "1 attempt" if phase.attempts_total == 1 else f"{phase.attempts_total} attempts"
+    tried = f"after {times}" if phase.attempts_total else "and was never attempted"
+    base = f"The phase is {phase.state} {tried}"
+    if not is_unfinished(phase):
+        done = next((h for h in later if h.kind == "done"), None)
+        return Answer(f"{base}; nothing is left to do.", done.change if done else None)
+    return _held(base, case, held, later)
+
+
+def _held(base: str, case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
+    if not case.is_over:
+        if not held:
+            return Answer(f"{base}; nothing holds it back: it goes when its turn comes.", None)
+        return Answer(f"{base}; it is not attempted because {_listed(held)}.", _changes(held))
+    over = "no session has begun yet" if case.is_new else "the session has ended"
+    if later:
+        would = f"{base}; {over}, and a new one would not attempt it because {_listed(later)}."
+        return Answer(would, _changes(later))
+    only = f"{base}; nothing holds it back but that {over}."
+    return Answer(only, "`runoff drain` attempts it when its turn comes.")
+
+
+def _listed(found: list[Hindrance]) -> str:
+    texts = [hindrance.text for hindrance in found[:TEXTS_SHOWN]]
+    more = [f"{len(found) - TEXTS_SHOWN} more"] if len(found) > TEXTS_SHOWN else []
+    return ", and because ".join([*texts, *more])
+
+
+def _changes(found: list[Hindrance]) -> str:
+    return " Then: ".join(dict.fromkeys(hindrance.change for hindrance in found[:TEXTS_SHOWN]))

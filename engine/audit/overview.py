@@ -1,0 +1,155 @@
+"""An overview: why nothing is running, or what is and what would be next, in a sentence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from engine.audit.answers import READY, Answer
+from engine.audit.facts import Rule
+from engine.audit.session_view import SessionView
+from engine.triage.hindrances import ENDS, Hindrance, quoted
+
+__all__ = ["READY", "Example", "Next", "OpenAttempt", "Overview", "answer_of"]
+
+
+class OpenAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that has not ended, ``age_us`` old; its deadline is ``timeout_ms`` after start."""
+
+    attempt_id: str
+    session_id: str
+    run_id: str
+    phase_id: str
+    number: int
+    started_pos: int
+    started_us: int
+    age_us: int
+    timeout_ms: int
+
+
+class Next(msgspec.Struct, frozen=True, kw_only=True):
+    """What would be recorded next.
+
+    An ``attempt``; a run that is sampled again (``cool_down``); or a ``limit`` at which the session
+    would start nothing.
+    """
+
+    what: Literal["attempt", "cool_down", "limit"]
+    run_id: str | None
+    phase_id: str | None
+    group: str | None
+    sentence: str
+    rule: Rule
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """One phase of those that a count stands for."""
+
+    run_id: str
+    phase_id: str
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """Why nothing is running, or what is, as of ``position`` at ``now_us`` (Unix).
+
+    ``holder``: which process holds the log; empty for none, None when that cannot be told.
+    ``seen_from`` says whether ``phases``, ``gates`` and ``next`` are about the newest ``session``,
+    which runs, or about one that would begin now.  ``phases`` counts by first hindrance, ``ready``
+    without any but the ``gates``, which hold for all; ``examples`` names one phase for each.
+    """
+
+    position: int
+    now_us: int
+    sentence: str
+    change: str | None
+    session: SessionView | None
+    holder: str | None
+    open: int
+    open_attempts: tuple[OpenAttempt, ...]
+    seen_from: Literal["session", "new_session"]
+    phases: dict[str, int]
+    unfinished: int
+    examples: dict[str, Example]
+    gates: tuple[Hindrance, ...]
+    next: Next | None
+
+
+DRAIN = "`runoff drain -- PROGRAM` begins one."
+RESUME = "`runoff drain --resume -- PROGRAM` goes on with it."
+_LEFT_OVER = frozenset({"batch_size", "total_time", "interrupted", "storage", "zero_yield_streak"})
+"""Ends after which the same session can go on."""
+
+
+def answer_of(found: Overview) -> Answer:
+    """The sentence, and the most useful next command."""
+    session = found.session
+    if not found.unfinished:
+        total = sum(found.phases.values())
+        done = f"Nothing is left to run: all {total} phases are finished."
+        return Answer(done if total else "The log holds no phases.", None)
+    if session is None:
+        return Answer(f"No drain has begun yet; {_left(found)}.", _way(found, DRAIN))
+    name = f"Session {session.session_id}"
+    if session.status != "ended":
+        return _of_living(name, session, found)
+    because = ENDS[session.because] if session.because else "it was told to"
+    ended = f"Nothing is running: {name[0].lower()}{name[1:]} has ended because {because}"
+    goes_on = session.because in _LEFT_OVER
+    return Answer(f"{ended}; {_left(found)}.", _way(found, RESUME if goes_on else DRAIN))
+
+
+def _of_living(name: str, session: SessionView, found: Overview) -> Answer:
+    """A session that has not ended: at work, at its end, or left behind by its engine."""
+    if found.holder == "":
+        gone = f"Nothing is running: {name[0].lower()}{name[1:]} was left by an engine that is gone"
+        looks = f"{gone}, with {found.open} attempts open; {_left(found)}."
+        return Answer(looks, "`runoff drain --resume -- PROGRAM` takes over what it left.")
+    if session.status == "draining":
+        because = ENDS[session.because] if session.because else "it was told to"
+        sentence = f"{name} starts nothing more because {because}; {found.open} attempts are open."
+        return Answer(sentence, "The end of these; then `runoff drain --resume -- PROGRAM`.")
+    running = f"{name} is running with {found.open} attempts open; {_left(found)}"
+    return Answer(f"{running}.", _way(found, "The end of an attempt."))
+
+
+def _left(found: Overview) -> str:
+    """How much could go, and what holds back the rest."""
+    ready = found.phases.get(READY, 0)
+    held = {kind: n for kind, n in found.phases.items() if kind not in (READY, "done")}
+    why = ", ".join(f"{count} {kind}" for kind, count in list(held.items())[:5])
+    rest = f" (and {why})" if held and ready else f" ({why})" if held else ""
+    gates = "; but " + ", and ".join(gate.text for gate in found.gates) if found.gates else ""
+    if not ready:
+        return f"of {found.unfinished} unfinished phases none is ready{rest}{gates}"
+    return f"{ready} of {found.unfinished} unfinished phases are ready{rest}{gates}"
+
+
+def _way(found: Overview, otherwise: str) -> str:
+    """What would get things going."""
+    gate = next((gate for gate in found.gates if gate.kind != "workers_full"), None)
+    if gate is not None and gate.of != "samples":
+        return gate.change
+    if found.phases.get(READY, 0) or (found.next is not None and found.next.what != "limit"):
+        return otherwise
+    if gate is not None:
+        return gate.change
+    for kind in found.phases:
+        if kind in _WAYS:
+            example = found.examples[kind]
+            named = (example.run_id, example.phase_id)[: _WAYS[kind][1]]
+            return f"`{quoted(*_WAYS[kind][0], *named)}{_WAYS[kind][2]}` {_WAYS[kind][3]}"
+    return otherwise
+
+
+_WHY = " --why TEXT"
+_WAYS: dict[str, tuple[tuple[str, ...], int, str, str]] = {
+    "exhausted": (("phase", "requeue"), 2, _WHY, "gives one of them new attempts."),
+    "lost_too_often": (("phase", "requeue"), 2, _WHY, "gives one of them new attempts."),
+    "not_drained": (("phase", "requeue"), 2, _WHY, "queues one of them."),
+    "over_budget": (("budget",), 0, "", "shows what was spent; a higher budget lets them go."),
+    "deprioritized": (("run", "reinstate"), 1, _WHY, "has one of these runs sampled again."),
+    "waits": (("why",), 2, "", "says what one of them waits for."),
+    "open": (("attempt", "list"), 0, "", "shows the open attempts."),
+}
+"""By hindrance: the command, how many ids it takes, what follows them, and what it does."""
