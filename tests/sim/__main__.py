@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--mixed", action="store_true", help="see MIXED in tests/sim/plan.py")
+    parser.add_argument("--all", action="store_true", help="also what plan.AVOIDED leaves out")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     parser.add_argument("--planted", action="store_true", help="prove that planted bugs are found")
     parser.add_argument("--plant", metavar="NAME", help="simulate with one planted bug")
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 def _simulate(options: argparse.Namespace) -> int:
     seeds = range(options.seed, options.seed + options.sessions)
     began_s, tally, told_s = time.monotonic(), Tally(), 0.0
-    for part in tallies(Job(seeds, options.mixed, options.plant), options.workers):
+    for part in tallies(Job(seeds, options.all, options.plant), options.workers):
         tally.merge(part)
         now_s = time.monotonic()
         if now_s - told_s > PROGRESS_EVERY_S:
@@ -77,7 +77,7 @@ def _cpu_s() -> float:
 
 def _repeat(seed: int, options: argparse.Namespace) -> str:
     command = f"python -m tests.sim --sessions 1 --seed {seed}"
-    command += " --mixed" if options.mixed else ""
+    command += " --all" if options.all else ""
     return command + (f' --plant "{options.plant}"' if options.plant else "")
 
 

@@ -15,25 +15,19 @@ from typing import Any, ClassVar, Protocol
 
 from engine.events import Record
 from engine.executors.port import Report
+from tests.sim.brakes import Decision, crossed
 from tests.sim.judgement import (
+    BY_SITUATION,
     Ended,
     decisions,
     ending_of,
     final_state_of,
     inputs_of,
-    note,
 )
-from tests.sim.model import (
-    GROUPS,
-    Attempt,
-    Event,
-    Model,
-    Phase,
-    Session,
-)
+from tests.sim.model import Model
 from tests.sim.processes import Delivered
+from tests.sim.standings import GROUPS, Attempt, Event, Phase, Session
 
-DECIDED = ("triage.run_judged", "triage.fingerprint_stopped", "triage.run_stopped")
 _CLASS_NAMES = ("", "unknown", "collection", "deliverable", "patch", "other", "timeout")
 SLACK_MS = 2
 
@@ -59,10 +53,12 @@ class _Due:
 
     command_id: str
     pos: int
+    now_us: int
     event: Event
     attempt: Attempt
     was_running: bool
     fingerprint: str | None = None
+    boundary: Event | None = None
     explained: bool = False
     decided: list[tuple[Record, Event]] = field(default_factory=list[tuple[Record, Event]])
 
@@ -84,6 +80,7 @@ class Checker:
         self._truth = truth
         self._last: Record | None = None
         self._due: _Due | None = None
+        self._owed: list[Decision] = []
 
     def take(self, record: Record, event: Event) -> None:
         """Check one event, and go on from it."""
@@ -91,8 +88,11 @@ class Checker:
         if self._due is not None and record.command_id != self._due.command_id:
             self._settle()
         in_one_life = last is not None and record.epoch == last.epoch
+        if self._owed and (last is None or record.command_id != last.command_id):
+            self._say(f"S17: {self._owed[0][0]} had to follow, and did not", record.pos)
+            self._owed.clear()
         if last and in_one_life and record.recorded_us > last.recorded_us + self._truth.slack_us:
-            self._check_nothing_was_left(record)
+            self._check_nothing_was_left(last, record)
         follow = self._FOLLOW.get(record.type)
         if follow is not None:
             try:
@@ -116,34 +116,42 @@ class Checker:
                 self._say(f"L1: {attempt.name} is open after the last life")
         session = self.model.sessions.get(session_ended or "")
         if session is not None:
-            self._check_left(session, None)
+            self._check_left(session, self._last.recorded_us if self._last else 0, None)
 
     def _say(self, what: str, pos: int | None = None) -> None:
         self._report(what, pos)
 
     # What must be going on while time passes
 
-    def _check_nothing_was_left(self, record: Record) -> None:
+    def _check_nothing_was_left(self, last: Record, record: Record) -> None:
         """L3: while time passed, nothing could have been started."""
-        for session in self.model.sessions.values():
+        model = self.model
+        for session in model.sessions.values():
             if session.epoch != record.epoch or session.status != "running":
                 continue
-            best = self.model.best(session)
-            if best is not None and self.model.open < session.limits["workers"]:
+            is_free = model.open < session.limits["workers"]
+            best = model.best(session, last.recorded_us)
+            if best is not None and is_free:
                 self._say(f"L3: a worker was free and {best} was not started", record.pos)
+            until_us = model.brakes.paused_until_us(session, last.recorded_us)
+            late_us = record.recorded_us - self._truth.slack_us - SLACK_MS * 1000
+            if is_free and until_us is not None and until_us < late_us:
+                best = model.best(session, until_us)
+                if best is not None:
+                    self._say(f"L3: the pause was over, and {best} was not started", record.pos)
             if self._closely:
-                self._count_hindrances(session)
+                self._count_hindrances(session, last.recorded_us)
 
-    def _count_hindrances(self, session: Session) -> None:
+    def _count_hindrances(self, session: Session, now_us: int) -> None:
         for run in self.model.runs.values():
             for phase in run.phases.values():
-                self.hindrances[self.model.hindrance(phase, session) or "none"] += 1
+                self.hindrances[self.model.hindrance(phase, session, now_us) or "none"] += 1
 
-    def _check_left(self, session: Session, pos: int | None) -> None:
+    def _check_left(self, session: Session, now_us: int, pos: int | None) -> None:
         """L4: every phase that is left is left for a stated reason."""
         for run in self.model.runs.values():
             for phase in run.phases.values():
-                found = self.model.hindrance(phase, session)
+                found = self.model.hindrance(phase, session, now_us)
                 self.hindrances[found or "none"] += 1
                 if found is None and session.because == "nothing_eligible":
                     what = f"L4: {phase.run}/{phase.name} is left, and nothing hinders it"
@@ -163,7 +171,10 @@ class Checker:
         self.model.requeue(event)
 
     def _reinstated(self, _record: Record, event: Event) -> None:
-        self.model.reinstate(event)
+        self.model.begin_anew(event)
+
+    def _operated(self, record: Record, event: Event) -> None:
+        self.model.decide(event, record.pos, record.recorded_us)
 
     # Sessions
 
@@ -176,6 +187,7 @@ class Checker:
         if resumed != bool(known.epoch):
             self._say("S32: a session starts once, and only a known one is resumed", record.pos)
         self.model.begin(event, record.recorded_us, record.epoch)
+        self._owed += self.model.brakes.carried(known)
 
     def _draining(self, record: Record, event: Event) -> None:
         session = self.model.session(event)
@@ -190,6 +202,10 @@ class Checker:
             self._say("S20: the session stops before its time", record.pos)
         if because == "interrupted" and session.name not in self._truth.asked_to_stop:
             self._say("S20: nobody asked the session to stop", record.pos)
+        if because in ("session_budget", "day_budget"):
+            scope = because.partition("_")[0]
+            if scope not in self.model.brakes.session_budgets(session, record.recorded_us):
+                self._say(f"S20: the budget of the {scope} is not used up", record.pos)
         if because == "zero_yield_streak":
             self._decided(record, event)
         session.status, session.because = "draining", because
@@ -198,15 +214,39 @@ class Checker:
         session = self.model.session(event)
         if self.model.open:
             self._say(f"S11: the session ends with {self.model.open} open attempts", record.pos)
-        if event["because"] != (session.because or "nothing_eligible"):
-            self._say(f"S20: the session ends because of {event['because']}", record.pos)
+        held = self.model.is_held_back(session, record.recorded_us)
+        because = session.because or ("held_back" if held else "nothing_eligible")
+        if event["because"] != because:
+            what = f"S20: the session ends because of {event['because']}, not {because}"
+            self._say(what, record.pos)
         elapsed_ms = session.elapsed_ms(record.recorded_us)
         slack_ms = SLACK_MS + self._truth.slack_us // 1000
         if abs(event["active_ms"] - elapsed_ms) > slack_ms:
             what = f"S32: the session counts {event['active_ms']} ms, it took {elapsed_ms}"
             self._say(what, record.pos)
         self.model.end(event)
-        self._check_left(session, record.pos)
+        self._check_left(session, record.recorded_us, record.pos)
+
+    def _cooled_down(self, record: Record, event: Event) -> None:
+        session = self.model.session(event)
+        coolest = self.model.coolest(session, record.recorded_us)
+        run = self.model.runs[event["run_id"]]
+        if coolest is not run:
+            self._say(f"S19: {run.name} is said to have cooled down before its time", record.pos)
+        if event["generation"] != run.generation + 1:
+            self._say("S16: cooling down skips a generation", record.pos)
+        self.model.begin_anew(event)
+
+    def _followed(self, record: Record, event: Event) -> None:
+        """A decision that belongs to the end of an attempt, or to the event before it."""
+        if self._due is not None:
+            self._decided(record, event)
+            return
+        kind, fields = self._owed.pop(0) if self._owed else ("nothing", {})
+        if kind != record.type:
+            self._say(f"S17: {kind} had to follow, {record.type} does", record.pos)
+        self._compare(f"S17: of {record.type} the", fields, event, record.pos)
+        self.model.decide(event, record.pos, record.recorded_us)
 
     # Attempts
 
@@ -215,11 +255,16 @@ class Checker:
         run = self.model.runs[phase.run]
         group = 2 if run.standing not in GROUPS else GROUPS.index(run.standing)
         place = self.model.place(phase, session, group)
-        best = self.model.best(session)
-        if place != best:
-            hindrance = self.model.hindrance(phase, session)
+        now_us = record.recorded_us
+        best = self.model.best(session, now_us)
+        if best is None or (place, event.get("probe_of")) != best:
+            hindrance = self.model.hindrance(phase, session, now_us)
             what = f"S19: {place} was picked ({hindrance}), and {best} comes first"
             self._say(what, record.pos)
+        if self.model.coolest(session, now_us) is not None:
+            self._say("S19: a run that has cooled down comes first", record.pos)
+        for scope in self.model.brakes.session_budgets(session, now_us):
+            self._say(f"S10: an attempt starts beyond the budget of the {scope}", record.pos)
         if session.attempts >= session.limits["batch_size"]:
             self._say("S10: more attempts than the session may make", record.pos)
         total_ms_max = session.limits.get("total_ms_max")
@@ -227,7 +272,8 @@ class Checker:
         if total_ms_max and elapsed_ms - SLACK_MS > total_ms_max:
             self._say("S10: an attempt starts after the session's time", record.pos)
         self._check_told(record, event, session, phase)
-        self.model.start(event, record.epoch)
+        self._owed += crossed(phase, run, session, {"attempts": 1})
+        self.model.start(event, record.epoch, now_us)
 
     def _check_told(self, record: Record, event: Event, session: Session, phase: Phase) -> None:
         """S19: what an attempt says of itself and of its reason."""
@@ -280,7 +326,7 @@ class Checker:
         self._settle()
         self._check_facts(record, event, attempt)
         running = attempt.session.status == "running"
-        self._due = _Due(record.command_id, record.pos, event, attempt, running)
+        self._due = _Due(record.command_id, record.pos, record.recorded_us, event, attempt, running)
 
     def _check_facts(self, record: Record, event: Event, attempt: Attempt) -> None:
         """S13, S21: what is recorded is what the executor told of this very attempt."""
@@ -341,6 +387,16 @@ class Checker:
             what = f"S20: seen {seen} times before, and {event.get('seen_before', 0)} recorded"
             self._say(what, record.pos)
         due.fingerprint = event["fingerprint"]
+        told_apart = due.attempt.session.policy["timeout_fingerprints"]
+        if due.event["ending"] == "timed_out" and told_apart != "detected":
+            name = f"{event['detector']}:timeout"
+            name += f":{event['run_id']}" if told_apart == "run" else ""
+            self._compare("S20: the timeout's", {"fingerprint": name}, event, record.pos)
+
+    def _boundary(self, record: Record, event: Event) -> None:
+        due = self._due_of(record, event)
+        if due is not None:
+            due.boundary = event
 
     def _due_of(self, record: Record, event: Event) -> _Due | None:
         due = self._due
@@ -367,8 +423,15 @@ class Checker:
             self._say(f"S20: {ending}, with the fingerprint {due.fingerprint}", pos)
         if bool(due.event.get("yield_events")) == due.explained:
             self._say("S22: usage or a reason for none, never both or neither", pos)
-        yield_events = due.event.get("yield_events", 0)
-        ended = Ended(due.attempt, ending, yield_events, due.fingerprint, due.was_running)
+        ended = Ended(
+            due.attempt,
+            due.event,
+            due.now_us,
+            due.fingerprint,
+            due.boundary,
+            due.was_running,
+            self.model.brakes,
+        )
         expected = decisions(ended)
         found = [self._as_decided(due, *one) for one in due.decided]
         if [kind for kind, _ in found] != [kind for kind, _ in expected]:
@@ -378,8 +441,8 @@ class Checker:
             expected, found, due.decided, strict=False
         ):
             self._compare(f"S17: of {kind} the", fields, event, record.pos)
-            who = f"S20: {kind}"
-            self._check_reason(who, event, inputs_of(ended), pos - 1, record.pos)
+            inputs = inputs_of(ended) if kind in BY_SITUATION else {}
+            self._check_reason(f"S20: {kind}", event, inputs, pos - 1, record.pos)
         self._go_on(due)
 
     def _as_decided(self, due: _Due, record: Record, event: Event) -> tuple[str, Event]:
@@ -391,11 +454,10 @@ class Checker:
         session = due.attempt.session
         if due.fingerprint is not None:
             session.seen[due.fingerprint] += 1
+        self.model.finish(due.pos, due.event, due.now_us)
         for record, event in due.decided:
-            if record.type == "triage.run_judged":
-                self.model.runs[event["run_id"]].standing = event["verdict"]
-            note(event, session)
-        self.model.finish(due.pos, due.event)
+            if record.type != "session.draining":
+                self.model.decide(event, record.pos, due.now_us)
 
     _FOLLOW: ClassVar[dict[str, Callable[[Checker, Record, Event], None]]] = {
         "backlog.run_registered": _run_registered,
@@ -413,7 +475,18 @@ class Checker:
         "usage.recorded": _used,
         "diagnosis.fingerprinted": _fingerprinted,
         "diagnosis.zero_yield_explained": _explained,
+        "diagnosis.boundary_detected": _boundary,
         "triage.run_judged": _decided,
         "triage.fingerprint_stopped": _decided,
         "triage.run_stopped": _decided,
+        "triage.attempt_deferred": _decided,
+        "triage.account_paused": _decided,
+        "triage.account_recovered": _decided,
+        "triage.breaker_probed": _decided,
+        "triage.breaker_closed": _decided,
+        "triage.breaker_opened": _followed,
+        "triage.budget_reached": _followed,
+        "triage.run_cooled_down": _cooled_down,
+        "operator.breaker_reset": _operated,
+        "operator.account_resumed": _operated,
     }

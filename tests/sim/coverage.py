@@ -9,6 +9,7 @@ from typing import get_args
 from engine.events import (
     Ending,
     Group,
+    Measure,
     Record,
     SessionEnd,
     Verdict,
@@ -19,8 +20,8 @@ from engine.events.codec import EVENT_CLASSES
 from engine.events.triage import RunStopCause
 from engine.triage.eligible import PhaseHindrance, RunHindrance
 from tests.sim.fates import FATES
-from tests.sim.model import Event
 from tests.sim.plan import BASES
+from tests.sim.standings import Event
 
 _VERDICTS = (
     ("promising", "success"),
@@ -29,6 +30,7 @@ _VERDICTS = (
     ("promising", "new_failure"),
     ("inconclusive", "new_failure"),
     ("inconclusive", "repeated_timeout"),
+    ("inconclusive", "stopped"),
     ("deprioritized", "repeated_failure"),
 )
 FAULTS = ("before", "after", "refused", "killed", "fenced", "rebooted", "stopped", "abandoned")
@@ -53,6 +55,8 @@ _NAMES: Mapping[str, str] = {
     "diagnosis.zero_yield_explained": "no usage: {reason}",
     "diagnosis.boundary_detected": "limit {kind} {disposition}",
     "session.policy_adopted": "policy {policy}",
+    "triage.breaker_probed": "probe {outcome}",
+    "triage.budget_reached": "budget of the {scope} in {measure}",
 }
 """What an event of each type is an instance of, made from its fields."""
 
@@ -69,8 +73,12 @@ def everything() -> list[str]:
         *(f"group {group}" for group in get_args(Group)),
         *(f"no usage: {reason}" for reason in get_args(ZeroYieldReason)),
         *(f"hindrance {name}" for name in get_args(PhaseHindrance)),
-        *(f"hindrance {name}" for name in get_args(RunHindrance)),
+        *(f"hindrance {name}" for name in get_args(RunHindrance) if name != "over_budget"),
+        "hindrance breaker_open",
+        "hindrance slow_start",
         *(f"policy {policy.label}" for policy in BASES),
+        *(f"probe {outcome}" for outcome in ("failed_alike", "failed_otherwise", "unproved")),
+        *(f"budget of the {s} in {m}" for s in ("phase", "run") for m in get_args(Measure)),
         *(f"fault {name}" for name in FAULTS),
         *(f"fate {name}" for name in FATES),
     ]

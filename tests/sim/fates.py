@@ -77,6 +77,10 @@ FATES: Mapping[str, Fate] = {
     "declared a rate limit": Fate(
         _failed(75, declared=Declared(kind="rate_limit", how="exit code"), reason="429")
     ),
+    "rate limited": Fate(
+        _failed(stderr=Output.of(b"429 rate limit exceeded. Please try again in 2s."))
+    ),
+    "overloaded": Fate(_failed(stderr=Output.of(b"Error: 529 overloaded_error: Overloaded"))),
     "stumbled": Fate(_failed(reason="lines were odd", telemetry=_STUMBLED)),
     "too late": Fate(late=True),
     "too late, having worked": Fate(late=True, usage=2),
@@ -85,7 +89,14 @@ FATES: Mapping[str, Fate] = {
     "executor broke at once": Fate(breaks=True, spawned=False),
 }
 _NAMES = tuple(FATES)
-_REPEATING = ("database is down", "network is down", "failed in silence", "too late")
+_REPEATING = (
+    "database is down",
+    "network is down",
+    "failed in silence",
+    "too late",
+    "rate limited",
+    "overloaded",
+)
 
 
 class Mood:

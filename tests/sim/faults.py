@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set as AbstractSet
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, cast
 
 import anyio
 
 from engine.errors import StorageFailed
 from engine.events import Record
 from engine.store.memory import MemoryStore, MemoryTransaction
-from engine.store.protocol import Found, Kept
+from engine.store.protocol import EventStore, Found, Kept
 
 When = Literal["before", "after", "refused"]
 
@@ -60,15 +60,15 @@ class Handle:
         self.killed_at_s: float | None = None
         self.appends = 0
         self._fault = fault
-        self.head = disk.head
-        self.last_epoch = disk.last_epoch
-        self.records = disk.records
-        self.fold_rows = disk.fold_rows
-        self.hash_at = disk.hash_at
-        self.shapes = disk.shapes
-        self.projections = disk.projections
-        self.projection_rows = disk.projection_rows
-        self.close = disk.close
+
+    @property
+    def store(self) -> EventStore:
+        """Itself, as engines see it."""
+        return cast("EventStore", self)
+
+    def __getattr__(self, name: str) -> object:
+        # Whatever reads goes straight to the log.
+        return getattr(self.disk, name)
 
     async def drop_projection(self, name: str, version: int) -> None:
         self.refuse_if_gone()

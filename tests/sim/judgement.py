@@ -5,23 +5,45 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from engine.executors.port import Report
-from tests.sim.model import PROVED, Attempt, Event, Session
+from tests.sim.brakes import PROVIDER_LIMITS, Brakes, Decision, crossed
 from tests.sim.processes import Delivered
+from tests.sim.standings import PROVED, Attempt, Event, Session
 
-Decision = tuple[str, dict[str, Any]]
-"""The type of an event, and those of its fields that the rules determine."""
+BY_SITUATION = frozenset(
+    {
+        "triage.run_judged",
+        "triage.fingerprint_stopped",
+        "triage.run_stopped",
+        "session.draining",
+    }
+)
+"""Decisions that say of themselves what ``inputs_of`` says."""
 
 GOOD_STATES = (None, "COMPLETE", "GATE", "CI_RUNNING", "SKIPPED")
 
 
 class Ended(NamedTuple):
-    """An attempt as it ended, with what its session had seen of the like *before* it."""
+    """An attempt as it ended at ``now_us``, with what its session knew *before* it."""
 
     attempt: Attempt
-    ending: str
-    yield_events: int
+    event: Event
+    now_us: int
     fingerprint: str | None
+    boundary: Event | None
     was_running: bool
+    brakes: Brakes
+
+    @property
+    def ending(self) -> str:
+        return str(self.event["ending"])
+
+    @property
+    def yield_events(self) -> int:
+        return int(self.event.get("yield_events", 0))
+
+    @property
+    def went_well(self) -> bool:
+        return self.ending == "succeeded" or self.yield_events > 0
 
     @property
     def seen_before(self) -> int:
@@ -62,26 +84,79 @@ def final_state_of(report: Report | Exception, ending: str, initial: str) -> str
 
 
 def decisions(ended: Ended) -> list[Decision]:
-    """The verdict and the stops, in the order in which they must stand in the log."""
-    if ended.attempt.session.is_named_phase or ended.ending not in PROVED:
-        return []
-    return [*_verdict(ended), *_stops(ended)]
+    """Everything that must stand behind the end of an attempt, in that order."""
+    attempt, brakes = ended.attempt, ended.brakes
+    session, phase = attempt.session, attempt.phase
+    met = _limit_met(ended)
+    deferrals_max = session.policy["deferrals_per_phase_max"]
+    deferred = met is not None and (deferrals_max is None or phase.deferrals < deferrals_max)
+    found: list[Decision] = []
+    if met is not None and deferred:
+        found.append(_deferral(ended, met))
+    elif not session.is_named_phase and ended.ending in PROVED:
+        found += _judgement(ended)
+    name = brakes.account_of(session)
+    consecutive = brakes.accounts[name].consecutive
+    if met is not None:
+        found += brakes.paused(session, met, ended.now_us)
+    if consecutive and ended.went_well and session.policy["provider_pause_ms"] is not None:
+        found.append(("triage.account_recovered", {"account": name}))
+    found += brakes.probed(
+        attempt.name,
+        ended.ending,
+        ended.fingerprint,
+        well=ended.went_well,
+        deferred=deferred,
+    )
+    took = {"tokens": ended.event.get("tokens", 0), "ms": ended.event["duration_ms"]}
+    return found + crossed(phase, attempt.run, session, took)
 
 
-def _verdict(ended: Ended) -> list[Decision]:
+def _limit_met(ended: Ended) -> Event | None:
+    """The provider's limit that ended a failed attempt."""
+    boundary, pauses = ended.boundary, ended.attempt.session.policy["provider_pause_ms"]
+    if pauses is None or ended.ending != "failed" or boundary is None:
+        return None
+    met = boundary["disposition"] == "stopped_by" and boundary["kind"] in PROVIDER_LIMITS
+    return boundary if met else None
+
+
+def _deferral(ended: Ended, met: Event) -> Decision:
+    fields = {
+        "attempt_id": ended.attempt.name,
+        "run_id": ended.attempt.run.name,
+        "phase_id": ended.attempt.phase.name,
+        "state": ended.attempt.initial_state,
+        "kind": met["kind"],
+        "fingerprint": ended.fingerprint,
+        "no_yield": False if ended.yield_events else None,
+    }
+    return "triage.attempt_deferred", fields
+
+
+def _judgement(ended: Ended) -> list[Decision]:
+    """The verdict, the stops, and a breaker that opens with them."""
     run, attempt = ended.attempt.run, ended.attempt
+    policy = attempt.session.policy
+    stops = _stops(ended)
     if run.standing != "unsampled":
-        return []
-    rule = _three_way if attempt.session.policy["verdict_rule"] == "three-way-1" else _classic
+        return stops
+    rule = _three_way if policy["verdict_rule"] == "three-way-1" else _classic
     verdict, because = rule(ended)
+    is_stopped = any(kind == "triage.run_stopped" for kind, _ in stops)
+    if policy["stop_outranks_verdict"] and is_stopped and verdict == "promising":
+        verdict, because = "inconclusive", "stopped"
+    barren = None if ended.went_well else ended.fingerprint
     fields = {
         "run_id": run.name,
         "attempt_id": attempt.name,
         "generation": run.generation,
         "verdict": verdict,
         "because": because,
+        "barren": barren,
     }
-    return [("triage.run_judged", fields)]
+    opened = [] if barren is None else ended.brakes.opens(attempt.session, run.name, barren)
+    return [("triage.run_judged", fields), *stops, *opened]
 
 
 def _three_way(ended: Ended) -> tuple[str, str]:
@@ -116,6 +191,9 @@ def _stops(ended: Ended) -> list[Decision]:
     found: list[Decision] = []
     times, repeats_max = ended.seen_before + 1, policy["fingerprint_repeats_max"]
     repeats = bool(repeats_max) and ended.fingerprint is not None and times >= repeats_max
+    if policy["stops_spare_yield"] and ended.yield_events:
+        repeats = False
+    demoted = policy["stop_outranks_verdict"] and ended.attempt.run.standing == "promising"
     if repeats and ended.fingerprint not in session.stopped_fingerprints:
         fields: dict[str, Any] = {"fingerprint": ended.fingerprint, "repeats": times}
         found.append(("triage.fingerprint_stopped", fields))
@@ -123,10 +201,11 @@ def _stops(ended: Ended) -> list[Decision]:
         return found
     timeouts_max = policy["timeouts_per_run_max"]
     if repeats:
-        fields = {"run_id": run, "because": "fingerprint_repeats"}
+        fields = {"run_id": run, "because": "fingerprint_repeats", "demoted": demoted or None}
         found.append(("triage.run_stopped", fields))
     elif timeouts_max and ended.ending == "timed_out" and session.timeouts[run] + 1 >= timeouts_max:
-        found.append(("triage.run_stopped", {"run_id": run, "because": "timeouts"}))
+        fields = {"run_id": run, "because": "timeouts", "demoted": demoted or None}
+        found.append(("triage.run_stopped", fields))
     return found
 
 
@@ -144,12 +223,3 @@ def inputs_of(ended: Ended) -> dict[str, Any]:
         "run_stopped": attempt.run.name in session.stopped_runs,
         "fingerprint_stopped": ended.fingerprint in session.stopped_fingerprints,
     }
-
-
-def note(event: Event, session: Session) -> None:
-    """What a stop changes for the session."""
-    kind = event["type"]
-    if kind == "triage.fingerprint_stopped":
-        session.stopped_fingerprints.add(event["fingerprint"])
-    elif kind == "triage.run_stopped":
-        session.stopped_runs[event["run_id"]] = event["because"]

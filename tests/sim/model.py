@@ -8,108 +8,11 @@ stand in the log (JSON objects with defaults left out).
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-Event = Mapping[str, Any]
-UNFINISHED = frozenset({"QUEUED", "EXECUTING", "FAILED"})
-PROVED = frozenset({"succeeded", "failed", "timed_out", "broke"})
-GROUPS = ("unsampled", "promising", "others")
-_CLASSES = (
-    (2, ("collection", "import")),
-    (3, ("deliverable", "missing")),
-    (4, ("patch", "no-op", "manifest")),
-    (6, ("timeout", "timed out")),
-)
-
-
-@dataclass(slots=True)
-class Phase:
-    """A phase; what it counts starts anew when it is requeued."""
-
-    run: str
-    name: str
-    tier: int
-    index: int
-    pos: int
-    is_strict: bool
-    after: tuple[str, ...]
-    state: str
-    reason: str | None
-    number: int = 0
-    attempts: int = 0
-    orphans: int = 0
-    open: str | None = None
-    tried_in: str | None = None
-
-    @property
-    def place(self) -> tuple[int, int, int]:
-        return (self.tier, self.index, self.pos)
-
-    def reason_class(self) -> int:
-        text = (self.reason or "").lower()
-        if not text:
-            return 1
-        return next((n for n, words in _CLASSES if any(w in text for w in words)), 5)
-
-
-@dataclass(slots=True)
-class Run:
-    """A run in its current generation."""
-
-    name: str
-    standing: str = "unsampled"
-    generation: int = 1
-    open: int = 0
-    phases: dict[str, Phase] = field(default_factory=dict[str, Phase])
-
-
-@dataclass(slots=True)
-class Session:
-    """A session over all its parts; ``active_ms`` is that of the parts that are over."""
-
-    name: str
-    limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    policy: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    status: str = "running"
-    because: str | None = None
-    epoch: int = 0
-    attempts: int = 0
-    open: int = 0
-    zero_streak: int = 0
-    active_ms: int = 0
-    part_us: int = 0
-    last_us: int = 0
-    seen: Counter[str] = field(default_factory=Counter[str])
-    timeouts: Counter[str] = field(default_factory=Counter[str])
-    stopped_fingerprints: set[str] = field(default_factory=set[str])
-    stopped_runs: dict[str, str] = field(default_factory=dict[str, str])
-
-    @property
-    def is_named_phase(self) -> bool:
-        return self.limits.get("phase_id") is not None
-
-    def elapsed_ms(self, now_us: int) -> int:
-        return self.active_ms + (now_us - self.part_us) // 1000
-
-
-@dataclass(slots=True)
-class Attempt:
-    """An attempt; ``initial_state`` is where its phase stood before."""
-
-    name: str
-    session: Session
-    run: Run
-    phase: Phase
-    number: int
-    timeout_ms: int
-    initial_state: str
-    epoch: int
-    spawned: bool = False
-    finish_pos: int = 0
-    usage: list[Event] = field(default_factory=list[Event])
+from tests.sim.brakes import Brakes, cools_us, is_over
+from tests.sim.standings import GROUPS, PROVED, UNFINISHED, Attempt, Event, Phase, Run, Session
 
 
 class Pick(NamedTuple):
@@ -122,6 +25,13 @@ class Pick(NamedTuple):
     pos: int
 
 
+class Best(NamedTuple):
+    """The next pick; ``probe_of``: the breaker that it probes."""
+
+    place: Pick
+    probe_of: str | None = None
+
+
 class Model:
     """Everything at one position."""
 
@@ -129,6 +39,7 @@ class Model:
         self.runs: dict[str, Run] = {}
         self.sessions: dict[str, Session] = {}
         self.attempts: dict[str, Attempt] = {}
+        self.brakes = Brakes()
         self.open = 0
 
     def phase(self, event: Event) -> Phase:
@@ -152,16 +63,20 @@ class Model:
             after=tuple(event.get("after", ())),
             state=event["state"],
             reason=event.get("last_failure_reason"),
+            tokens_cap=event.get("incident_token_cap"),
         )
 
     def requeue(self, event: Event) -> None:
         phase = self.phase(event)
         phase.state, phase.reason = "QUEUED", None
-        phase.number = phase.attempts = phase.orphans = 0
+        phase.number = phase.attempts = phase.orphans = phase.deferrals = 0
+        phase.spent.clear()
 
-    def reinstate(self, event: Event) -> None:
+    def begin_anew(self, event: Event) -> None:
+        """A run is to be sampled again, because a person says so or because it has cooled down."""
         run = self.runs[event["run_id"]]
         run.standing, run.generation = "unsampled", event["generation"]
+        run.spent.clear()
         for session in self.sessions.values():
             session.stopped_runs.pop(run.name, None)
 
@@ -176,6 +91,7 @@ class Model:
             # An engine died in the part before; nobody knows more of it than its last event.
             session.active_ms += (session.last_us - session.part_us) // 1000
         session.limits, session.epoch = event["limits"], epoch
+        session.executor = event["executor"]
         session.status, session.because = "running", None
         session.part_us = session.last_us = now_us
 
@@ -184,7 +100,7 @@ class Model:
         session.status, session.because = "ended", event["because"]
         session.active_ms = event["active_ms"]
 
-    def start(self, event: Event, epoch: int) -> None:
+    def start(self, event: Event, epoch: int, now_us: int) -> None:
         phase, session = self.phase(event), self.session(event)
         run = self.runs[phase.run]
         name = event["attempt_id"]
@@ -195,11 +111,18 @@ class Model:
         phase.attempts += 1
         phase.tried_in = None
         session.attempts += 1
+        for spent in (session.spent, run.spent, phase.spent):
+            spent["attempts"] += 1
+        self.brakes.spend({"attempts": 1}, now_us)
+        if event["group"] == "unsampled":
+            session.samples.add(name)
+        if event.get("probe_of") is not None:
+            self.brakes.breakers[event["probe_of"]].probe = name
         session.open += 1
         run.open += 1
         self.open += 1
 
-    def finish(self, pos: int, event: Event) -> None:
+    def finish(self, pos: int, event: Event, now_us: int) -> None:
         attempt = self.attempts[event["attempt_id"]]
         session, phase, ending = attempt.session, attempt.phase, event["ending"]
         proved = ending in PROVED
@@ -212,6 +135,11 @@ class Model:
         else:
             phase.attempts -= 1
             phase.orphans += ending == "orphaned"
+        took = {"tokens": event.get("tokens", 0), "ms": event["duration_ms"]}
+        for spent in (session.spent, attempt.run.spent, phase.spent):
+            spent.update(took)
+        self.brakes.spend(took, now_us)
+        session.samples.discard(attempt.name)
         session.open -= 1
         attempt.run.open -= 1
         self.open -= 1
@@ -221,28 +149,93 @@ class Model:
         elif proved:
             session.zero_streak += 1
 
-    def hindrance(self, phase: Phase, session: Session) -> str | None:
+    def decide(self, event: Event, pos: int, now_us: int) -> None:
+        """Go on from a decision that stands behind the end of an attempt, or by itself."""
+        kind = event["type"]
+        if kind == "triage.run_judged":
+            self._judged(event, now_us)
+        elif kind == "triage.attempt_deferred":
+            self._deferred(event)
+        elif kind == "triage.fingerprint_stopped":
+            self.session(event).stopped_fingerprints.add(event["fingerprint"])
+        elif kind == "triage.run_stopped":
+            self.session(event).stopped_runs[event["run_id"]] = event["because"]
+            if event.get("demoted"):
+                self.runs[event["run_id"]].standing = "inconclusive"
+        else:
+            self.brakes.follow(event, pos, now_us)
+        if kind in ("triage.breaker_closed", "operator.breaker_reset"):
+            self.session(event).barren.pop(event["fingerprint"], None)
+
+    def _judged(self, event: Event, now_us: int) -> None:
+        run, session = self.runs[event["run_id"]], self.session(event)
+        run.standing, run.verdict_us = event["verdict"], now_us
+        session.telling += event["because"] != "repeated_failure"
+        barren = event.get("barren")
+        if barren is not None and run.name not in session.barren[barren]:
+            session.barren[barren].append(run.name)
+
+    def _deferred(self, event: Event) -> None:
+        """The attempt is as if it had not been made."""
+        phase, session = self.phase(event), self.session(event)
+        phase.state = event["state"]
+        phase.attempts -= 1
+        phase.deferrals += 1
+        if event.get("no_yield", True):
+            session.zero_streak = max(0, session.zero_streak - 1)
+        if event.get("fingerprint") is not None:
+            session.seen[event["fingerprint"]] -= 1
+
+    def hindrance(self, phase: Phase, session: Session, now_us: int) -> str | None:
         """What keeps a phase from being attempted now; None when nothing does."""
-        return (
-            run_hindrance(self.runs[phase.run], session)
+        run = self.runs[phase.run]
+        found = (
+            run_hindrance(run, session)
             or _not_asked_for(phase, session)
             or phase_hindrance(phase, session)
             or ("waits" if self._waits(phase, session) else None)
         )
+        if found is None and run.standing == "unsampled":
+            return self.brakes.gate(session, now_us).hindrance
+        return found
 
-    def best(self, session: Session) -> Pick | None:
-        """The place of the phase that is next, by looking at all of them."""
-        found: Pick | None = None
+    def best(self, session: Session, now_us: int, *, paused: bool = False) -> Best | None:
+        """What is next at ``now_us``, by looking at everything; ``paused``: even during a pause."""
+        if not paused and self.brakes.paused_until_us(session, now_us) is not None:
+            return None
+        gate = self.brakes.gate(session, now_us)
+        if gate.probe_of is not None:
+            # A probe is drawn from as far away as possible.
+            places = [place for place in self._each(session) if place.group == 0]
+            if places:
+                return Best(max(places), gate.probe_of)
+        held = gate.hindrance is not None
+        found = min((p for p in self._each(session) if p.group or not held), default=None)
+        return found and Best(found)
+
+    def is_held_back(self, session: Session, now_us: int) -> bool:
+        """Whether an open breaker is all that keeps a run from being sampled."""
+        held = self.brakes.gate(session, now_us).hindrance == "breaker_open"
+        return held and any(place.group == 0 for place in self._each(session))
+
+    def coolest(self, session: Session, now_us: int) -> Run | None:
+        """The run that is to be sampled again before anything else is picked."""
+        found = [(cools_us(run, session), run.name) for run in self.runs.values()]
+        due = [(at_us, name) for at_us, name in found if at_us is not None and at_us <= now_us]
+        return self.runs[min(due)[1]] if due else None
+
+    def _each(self, session: Session) -> Iterator[Pick]:
+        """The best place of every run that has one."""
         for run in self.runs.values():
             if run_hindrance(run, session) is not None:
                 continue
             group = 2 if run.standing not in GROUPS else GROUPS.index(run.standing)
-            if found is not None and group > found.group:
-                continue
+            found: Pick | None = None
             for phase in run.phases.values():
                 if phase.state != "COMPLETE" and phase.open is None:
                     found = self._better(phase, session, group, found)
-        return found
+            if found is not None:
+                yield found
 
     def _better(
         self, phase: Phase, session: Session, group: int, found: Pick | None
@@ -296,6 +289,9 @@ def run_hindrance(run: Run, session: Session) -> str | None:
         return "deprioritized"
     if run.name in session.stopped_runs:
         return "stopped"
+    any_phase = next(iter(run.phases.values()), None)
+    if any_phase is not None and is_over(run.spent, "run", any_phase, session):
+        return "over_budget"
     if run.standing == "unsampled" and run.open:
         return "sample_in_flight"
     return "run_is_full" if run.open >= limits["per_run_max"] else None
@@ -316,4 +312,6 @@ def phase_hindrance(phase: Phase, session: Session) -> str | None:
         return "exhausted"
     if policy["orphans_per_phase_max"] and phase.orphans >= policy["orphans_per_phase_max"]:
         return "lost_too_often"
-    return "tried_this_session" if policy["once_per_session"] and tried else None
+    if policy["once_per_session"] and tried:
+        return "tried_this_session"
+    return "over_budget" if is_over(phase.spent, "phase", phase, session) else None

@@ -1,9 +1,12 @@
-"""Projections rebuilt from the stored log beside those that the engines kept (S28, S29)."""
+"""What the log alone gives: projections rebuilt (S28, S29), decisions taken again (S16, S17)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from engine.audit.lines import Line, commands
+from engine.audit.redecide import Redecision
+from engine.drain.sheets import event_of
 from engine.events import Record, Seen, decode_page
 from engine.store.memory import MemoryStore
 from projections.board import FOLDS, Board
@@ -62,3 +65,22 @@ class Rebuilt:
         for kept, rebuilt in zip(board.all, self._board.all, strict=True):
             if kept.states != rebuilt.states:
                 self._report(f"S28: the engine's {kept.fold.name} is not the log's", self._pos)
+
+
+class Redecided:
+    """Every decision taken again by the audit's code, from the stored log."""
+
+    def __init__(self, report: Callable[[str, int | None], None]) -> None:
+        self._redecision = Redecision(lambda _digest: None)
+        self._report = report
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Decide again what stands in these records, which are whole commands."""
+        lines = (
+            Line(r.pos, r.recorded_us, r.command_id, r.cause, r.data, event_of(r)) for r in records
+        )
+        for command in commands(lines):
+            self._redecision.take(command)
+        for difference in self._redecision.differences:
+            self._report(f"S17: {difference.sentence}", difference.pos)
+        self._redecision.differences.clear()

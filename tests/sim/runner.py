@@ -15,7 +15,6 @@ from typing import NamedTuple
 from tests.sim import planted
 from tests.sim.edges import MACHINE, installed
 from tests.sim.loop import SimulationLoop, Stuck
-from tests.sim.plan import MIXED
 from tests.sim.session import Outcome, Session, Violation
 
 COLLECTED_EVERY = 300
@@ -55,14 +54,14 @@ class Tally:
         self.failed = [*self.failed, *other.failed][:100]
 
 
-def simulate(seeds: Iterable[int], *, mixed: bool = MIXED) -> Iterator[Outcome]:
+def simulate(seeds: Iterable[int], *, everything: bool = False) -> Iterator[Outcome]:
     """Each seed's session in turn."""
     loop = SimulationLoop()
     try:
         with installed(), _collected_by_hand():
             for number, seed in enumerate(seeds, start=1):
                 loop.begin()
-                session = Session(seed, mixed=mixed)
+                session = Session(seed, everything=everything)
                 try:
                     outcome = loop.run_until_complete(_run(session))
                 except Stuck as stuck:
@@ -117,7 +116,7 @@ class Job(NamedTuple):
     """Some sessions for one process; ``plant`` names a planted bug."""
 
     seeds: range
-    mixed: bool = MIXED
+    everything: bool = False
     plant: str | None = None
 
     def done(self) -> Tally:
@@ -126,7 +125,7 @@ class Job(NamedTuple):
             if self.plant is not None:
                 stack.enter_context(planted.named(self.plant).planted())
             tally = Tally()
-            for outcome in simulate(self.seeds, mixed=self.mixed):
+            for outcome in simulate(self.seeds, everything=self.everything):
                 tally.add(outcome)
             return tally
 

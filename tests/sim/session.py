@@ -20,7 +20,15 @@ from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
 from engine.drain.virtual import VirtualClock
 from engine.errors import AppendRefused, Fenced, RunoffError
-from engine.events import PhaseRegistered, PhaseRequeued, Record, RunReinstated
+from engine.events import (
+    AccountResumed,
+    AnyEvent,
+    BreakerReset,
+    PhaseRegistered,
+    PhaseRequeued,
+    Record,
+    RunReinstated,
+)
 from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.protocol import Query
@@ -34,9 +42,9 @@ from tests.sim.checker import Checker
 from tests.sim.coverage import note
 from tests.sim.edges import Violated
 from tests.sim.faults import Disk, Handle
-from tests.sim.plan import MIXED, Plan
+from tests.sim.plan import Plan
 from tests.sim.processes import Delivered, Machine, SimulatedExecutor
-from tests.sim.rebuilt import Rebuilt
+from tests.sim.rebuilt import Rebuilt, Redecided
 from tests.sim.retries import Retries
 
 START_US = 1_767_225_600_000_000
@@ -44,6 +52,9 @@ WRITER = Writer("simulated", "boot", 1, "sim", "0")
 EVENTS_MAX = 100_000
 THOROUGH_EVERY = 3
 """Sessions: of these the chain is hashed again and every projection rebuilt."""
+ELSEWHERE = frozenset({"waits", "not_asked_for", "breaker_open", "slow_start"})
+"""Hindrances that the engine looks for in other places."""
+
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 
@@ -97,11 +108,10 @@ class _Life:
 class Session:
     """Everything that one seed makes."""
 
-    def __init__(self, seed: int, *, mixed: bool = MIXED) -> None:
+    def __init__(self, seed: int, *, everything: bool = False) -> None:
         self.seed = seed
-        self._mixed = mixed
         self.random = random.Random(seed)
-        self.plan = Plan(self.random)
+        self.plan = Plan(self.random, everything=everything)
         self.disk = Disk()
         self.violations: list[Violation] = []
         self.machine = Machine(self.random, self.report, guarded=self.plan.guarded)
@@ -114,6 +124,7 @@ class Session:
         self._is_thorough = seed % THOROUGH_EVERY == 0
         self._checker = Checker(self.report, self, closely=self._is_thorough)
         self._rebuilt = Rebuilt(self.report)
+        self._redecided = Redecided(self.report)
         self._checked = 0
         self._backlog = self.plan.backlog()
         self._phases = [each for each in self._backlog if isinstance(each, PhaseRegistered)]
@@ -222,7 +233,7 @@ class Session:
         """One engine from its first look at the log to its end."""
         try:
             with life.scope, self._killing(life):
-                async with recording(life.handle, self.clock, WRITER) as recorder:
+                async with recording(life.handle.store, self.clock, WRITER) as recorder:
                     if not recorder.head.pos:
                         await self._register(recorder)
                     if life.retries is not None:
@@ -256,7 +267,7 @@ class Session:
             tell=self._acknowledged.extend,
             in_threads=False,
         )
-        end = self.plan.chance(0.2) or (session is None and not self._mixed)
+        end = self.plan.chance(0.2) or (session is None and not self.plan.everything)
         adopt = await open_attempts(recorder, self.clock, end=end)
         with self._person(drain):
             await drain.run(resume=session is not None, adopt=adopt)
@@ -302,7 +313,7 @@ class Session:
 
     def _resumable(self, board: Board) -> SessionStanding | None:
         """As ``runoff drain --resume`` finds it, and now and then an older one."""
-        if not self._mixed:
+        if not self.plan.everything:
             newest = next(reversed(list(board.sessions.values())), None)
             has_ended = newest is None or newest.because == "nothing_eligible"
             return None if has_ended else newest
@@ -322,15 +333,15 @@ class Session:
         await recorder.submit(Command("backlog", "backlog", b"", just(*self._backlog)))
 
     async def _operate(self) -> None:
-        """Reinstate judged runs and requeue phases that have no open attempt."""
-        async with recording(Handle(self.disk), self.clock, WRITER) as recorder:
+        """Reinstate runs, requeue phases, reset breakers and resume accounts, some time later."""
+        await anyio.sleep(self.plan.moment_s() / 2)
+        async with recording(Handle(self.disk).store, self.clock, WRITER) as recorder:
             for event in self._acts(recorder.board):
-                stream = f"operator/{event.run_id}"
-                await recorder.submit(Command(self.ids("cmd"), stream, b"", just(event)))
+                await recorder.submit(Command(self.ids("cmd"), "operator", b"", just(event)))
         await self._check(None)
 
-    def _acts(self, board: Board) -> list[RunReinstated | PhaseRequeued]:
-        acts: list[RunReinstated | PhaseRequeued] = [
+    def _acts(self, board: Board) -> list[AnyEvent]:
+        acts: list[AnyEvent] = [
             RunReinstated(run_id=run.run_id, generation=run.generation + 1, by="sim", why="try")
             for run in board.runs.values()
             if run.standing != "unsampled" and self.plan.chance(0.4)
@@ -339,6 +350,16 @@ class Session:
             PhaseRequeued(run_id=phase.run_id, phase_id=phase.phase_id, by="sim", why="try")
             for phase in board.backlog.values()
             if phase.open_attempt is None and self.plan.chance(0.2)
+        ]
+        acts += [
+            BreakerReset(session_id=b.session_id, fingerprint=b.fingerprint, by="sim", why="try")
+            for b in board.breakers.values()
+            if b.opened_pos is not None and self.plan.chance(0.3)
+        ]
+        acts += [
+            AccountResumed(account=account.account, by="sim", why="try")
+            for account in board.accounts.values()
+            if self.plan.chance(0.3)
         ]
         return acts
 
@@ -357,6 +378,7 @@ class Session:
         self._checker.life_over()
         if self._is_thorough:
             await self._rebuilt.take(self.disk, records)
+            self._redecided.take(records)
         self._check_acknowledged()
         if life is not None:
             if life.retries is not None:
@@ -406,9 +428,9 @@ class Session:
         for phase in board.backlog.values():
             run = board.runs.states[phase.run_id]
             told = run_hindrance(run, scope) or phase_hindrance(phase, scope)
-            found = model.hindrance(model.runs[phase.run_id].phases[phase.phase_id], session)
-            # The engine asks what a phase waits for, and whether it was named, in other places.
-            if told != found and found not in {"waits", "not_asked_for"}:
+            known = model.runs[phase.run_id].phases[phase.phase_id]
+            found = model.hindrance(known, session, self.clock.now_us())
+            if told != found and found not in ELSEWHERE:
                 self.report(f"L4: {phase.phase_id} is said to be {told}, and is {found}", None)
 
 
