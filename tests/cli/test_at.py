@@ -105,11 +105,11 @@ def test_as_of_every_position_it_shows_what_it_showed_when_the_log_ended_there(
     whole = drained / "b.db"
     for record in anyio.run(prefixes, drained, cut):
         anyio.run(put, cut, record)
-        then = ("--at", str(record.pos))
+        then: tuple[str, ...] = ("--at", str(record.pos))
         assert told(whole, "run", "list", *then) == told(cut, "run", "list")
-        noun = OTHER_NOUNS[record.pos % len(OTHER_NOUNS)]
-        now = then if noun in BY_THE_CLOCK else ()
-        assert same_log(told(whole, *noun, *then)) == same_log(told(cut, *noun, *now)), noun
+        noun: tuple[str, ...] = OTHER_NOUNS[record.pos % len(OTHER_NOUNS)]
+        also = then if noun in BY_THE_CLOCK else ()
+        assert same_log(told(whole, *noun, *then)) == same_log(told(cut, *noun, *also)), noun
     for noun in set(OTHER_NOUNS) - BY_THE_CLOCK:
         assert same_log(told(whole, *noun)) == same_log(told(cut, *noun))
 
