@@ -190,7 +190,7 @@ def summary_words(summary: Summary) -> str:
     minutes = summary.active_ms / 60000
     endings = (
         f"{summary.succeeded} succeeded, {summary.failed} failed, {summary.timed_out} timed out,"
-        f" {summary.abandoned} abandoned, {summary.orphaned} orphaned"
+        f" {summary.abandoned} abandoned, {summary.orphaned} orphaned, {summary.deferred} deferred"
     )
     lines = [
         f"Session {summary.session_id} ended: {summary.because} after {minutes:.1f} minutes.",

@@ -36,6 +36,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: int
     abandoned: int
     orphaned: int
+    deferred: int
     yield_events: int
     tokens: int
     boundary_hits: int
@@ -61,6 +62,7 @@ async def summarise(reader: LogReader, board: Board, scope: Scope) -> Summary:
         timed_out=session.timed_out,
         abandoned=session.abandoned,
         orphaned=session.orphaned,
+        deferred=session.deferred,
         yield_events=session.yield_events,
         tokens=session.tokens,
         boundary_hits=session.boundary_hits,
