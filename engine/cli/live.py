@@ -210,8 +210,8 @@ def summary_words(summary: Summary) -> str:
     lines += [f"  stop: {clean(text)}" for text in summary.stops[:20]]
     if summary.work_left and summary.because == "held_back":
         lines.append(
-            f"  {summary.work_left} phases are left; an open circuit breaker holds back runs that were"
-            " never sampled. `runoff why` says by what, `runoff breaker reset` lets them go."
+            f"  {summary.work_left} phases are left; an open circuit breaker holds back runs that"
+            " were never sampled. `runoff why` says by what, `runoff breaker reset` lets them go."
         )
     elif summary.work_left and summary.because == "nothing_eligible":
         lines.append(f"  {summary.work_left} phases are held back; `runoff why RUN` says why.")
