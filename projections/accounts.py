@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never, get_args
+from typing import assert_never, cast, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -37,14 +37,12 @@ Handled = AccountPaused | AccountRecovered | AccountResumed
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     return (event.account,)
 
 
 def _apply(state: AccountStanding | None, seen: Seen) -> AccountStanding:
-    event = seen.event
-    assert isinstance(event, Handled)
+    event = cast("Handled", seen.event)
     state = state or AccountStanding(account=event.account)
     match event:
         case AccountPaused():
