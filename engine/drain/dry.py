@@ -15,8 +15,10 @@ from engine.events import (
     SessionDraining,
     SessionStarted,
 )
+from engine.triage.breaker import carried
 from engine.triage.decide import Facts, decisions
 from engine.triage.picking import Picker, next_event
+from engine.triage.reasons import Ground
 from engine.triage.scope import Scope
 from engine.triage.select import Queue
 from projections.board import Board
@@ -38,7 +40,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 def planned(board: Board, scope: Scope, executor: str, now_us: int) -> Iterator[Step]:
     """The attempts in order, one at a time, if each succeeded; ``board`` is used up by it."""
     if board.sessions.get(scope.session_id) is None:
-        _feed(board, now_us, _session(scope, executor))
+        _begin(board, scope, executor, now_us)
     queue = Queue(board, scope)
     numbers = itertools.count()
     picker = Picker(board, queue, scope, now_us, lambda: f"att_dry_{next(numbers)}")
@@ -50,8 +52,13 @@ def planned(board: Board, scope: Scope, executor: str, now_us: int) -> Iterator[
             _succeed(picker, event)
 
 
-def _session(scope: Scope, executor: str) -> SessionStarted:
-    return SessionStarted(session_id=scope.session_id, executor=executor, limits=scope.limits)
+def _begin(board: Board, scope: Scope, executor: str, now_us: int) -> None:
+    """What a drain records first; open breakers go on holding runs back."""
+    begun = SessionStarted(session_id=scope.session_id, executor=executor, limits=scope.limits)
+    _feed(board, now_us, begun)
+    ground = Ground(scope, board.head.pos, now_us)
+    for event in list(carried(board.breakers.values(), ground)):
+        _feed(board, now_us, event)
 
 
 def _step(started: AttemptStarted, board: Board) -> Step:

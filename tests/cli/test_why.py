@@ -1,0 +1,284 @@
+"""``runoff why``: a run, a phase, an attempt, or why nothing runs, as a person asks it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from engine.cli.main import runoff as tree
+from engine.errors import UsageProblem
+from engine.store.database import open_reader, open_writer
+from engine.store.location import locate
+from engine.store.protocol import Query
+from tests.program import runoff
+
+RUN = "telemetry-collection-v4"
+PHASE = "telemetry-p1-string-util"
+KEY = "\x1b[31mError: invalid api key\u202e"
+
+
+def asked(database: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(tree, ["why", *arguments, "--database", f"sqlite:///{database}"])
+
+
+def told(database: Path, *arguments: str) -> Any:
+    found = asked(database, *arguments, "--json")
+    assert found.exit_code == 0, (found.output, found.exception)
+    return json.loads(found.stdout)
+
+
+def rows(database: Path, sql: str) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(database)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def drained(folder: Path, rules: list[dict[str, object]], *more: str, runs: int = 8) -> Path:
+    (folder / "script.json").write_text(json.dumps(rules))
+    assert runoff(folder, "seed", "--repeat", str(runs)).returncode == 0
+    drain = ("drain", "--script", "script.json", "--virtual-time", *more)
+    ended = runoff(folder, *drain)
+    assert ended.returncode in (0, 4), ended.stderr
+    return folder / "b.db"
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key that does not work fails sample after sample, until a breaker opens."""
+    folder = tmp_path_factory.mktemp("broken")
+    rules: list[dict[str, object]] = [{"state": "FAILED", "rc": 1, "stderr": KEY, "sleep": 3}]
+    return drained(folder, rules, "--workers", "1", "--batch-size", "99")
+
+
+def kinds(hindrances: list[dict[str, Any]]) -> set[str]:
+    return {hindrance["kind"] for hindrance in hindrances}
+
+
+def test_a_run_that_was_set_aside_says_why_by_which_rule_and_what_would_change_it(
+    broken: Path,
+) -> None:
+    found = told(broken, f"{RUN}-r2")
+    assert found["judged"]["rule"] == {
+        "rule": "verdict/three-way-1",
+        "version": 1,
+        "policy": "default@1",
+    }
+    assert found["judged"]["sentence"].startswith("The run is deprioritized because")
+    assert found["ran"]["sentence"].startswith("Its run is unsampled")
+    assert kinds(found["hindrances"]) >= {"deprioritized", "session_ended"}
+    assert kinds(found["new_session"]) == {"deprioritized"}
+    (aside,) = found["new_session"]
+    assert aside["pos"] == found["judged"]["pos"]
+    assert aside["until_us"] > found["now_us"]
+    assert f"runoff run reinstate {RUN}-r2" in found["change"]
+
+
+def test_what_would_change_it_changes_it(broken: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "b.db"
+    copy.write_bytes(broken.read_bytes())
+    assert runoff(tmp_path, "run", "reinstate", f"{RUN}-r2", "--why", "new key").returncode == 0
+    found = told(copy, f"{RUN}-r2", PHASE)
+    assert kinds(found["new_session"]) == {"breaker_open"}
+    assert any("reinstated by" in fact["text"] for fact in found["facts"])
+    (held,) = found["new_session"]
+    reset = ("breaker", "reset", held["id"], "--why", "the key works again")
+    assert runoff(tmp_path, *reset).returncode == 0
+    found = told(copy, f"{RUN}-r2/{PHASE}")
+    assert found["new_session"] == []
+    assert "`runoff drain`" in found["change"]
+
+
+def test_the_evidence_is_the_template_and_the_very_bytes(broken: Path) -> None:
+    found = told(broken, f"{RUN}-r3/{PHASE}")
+    failure, zero = (
+        next(each for each in found["evidence"] if each["kind"] == kind)
+        for kind in ("failure", "zero_yield")
+    )
+    assert failure["name"] == found["fingerprint"]
+    assert failure["text"].startswith("invalid api key")
+    digest = failure["digest"]
+    blob = (Path(f"{broken}-files") / "blobs" / digest[:2] / digest).read_bytes()
+    assert hashlib.sha256(blob).hexdigest() == digest
+    assert blob[failure["byte_start"] : failure["byte_end"]].decode() == failure["excerpt"] == KEY
+    assert (zero["name"], zero["text"]) == ("execution_error", "exit code 1")
+
+
+def test_it_names_where_the_failure_was_seen_before(broken: Path) -> None:
+    last = told(broken, f"{RUN}")
+    sql = "SELECT pos, run, phase, attempt FROM events WHERE type = 'diagnosis.fingerprinted'"
+    places = rows(broken, f"{sql} ORDER BY pos")
+    assert len(places) > 5
+    assert last["seen"] == []
+    phase = told(broken, *places[-1][1:3])
+    assert [seen["pos"] for seen in phase["seen"]] == [place[0] for place in places[:5]]
+    assert [seen["run_id"] for seen in phase["seen"]] == [place[1] for place in places[:5]]
+
+
+def test_without_its_stored_row_the_sightings_are_the_same(broken: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "b.db"
+    copy.write_bytes(broken.read_bytes())
+    connection = sqlite3.connect(copy)
+    connection.execute("UPDATE projection_fingerprints_v2 SET data = '{}'")
+    connection.execute("UPDATE projection_sessions_v2 SET data = replace(data, 'held', 'hold')")
+    connection.commit()
+    connection.close()
+    for what in (f"{RUN}-r7", f"{RUN}/{PHASE}"):
+        then, now = told(broken, what, "--at", "130"), told(copy, what, "--at", "130")
+        assert now == then
+        assert told(copy, what)["session"]["because"] == "held_back"
+
+
+def test_an_attempt_says_why_it_started_how_it_ended_and_what_followed(broken: Path) -> None:
+    ((attempt_id, pos),) = rows(
+        broken,
+        "SELECT attempt, pos FROM events WHERE type = 'triage.run_judged'"
+        " AND json_extract(data, '$.verdict') = 'deprioritized' ORDER BY pos LIMIT 1",
+    )
+    found = told(broken, attempt_id)
+    assert found["rule"]["rule"] == "pick"
+    assert found["ending"] == "failed"
+    assert found["open_us"] is None
+    assert [fact["pos"] for fact in found["decided"]][:1] == [pos]
+    assert "It failed after 3.0 s. The run is deprioritized because" in found["sentence"]
+    before = told(broken, attempt_id, "--at", str(found["started"]["pos"] + 1))
+    assert before["ended"] is None or before["ended"]["pos"] <= before["position"]
+    open_then = told(broken, attempt_id, "--at", str(found["started"]["pos"]))
+    assert (open_then["ended"], open_then["decided"], open_then["open_us"]) == (None, [], 0)
+
+
+def test_nothing_runs_because_a_breaker_holds_the_rest(broken: Path) -> None:
+    found = told(broken)
+    assert found["seen_from"] == "new_session"
+    assert found["holder"] == ""
+    assert "an open breaker held back all that was left" in found["sentence"]
+    assert "breaker_open" in found["phases"]
+    assert sum(found["phases"].values()) == 80
+    assert kinds(found["gates"]) == {"breaker_open"}
+    assert found["next"]["what"] == "attempt"
+    words = asked(broken).stdout
+    assert words.startswith("Nothing is running: session ses_")
+    assert "next in a session begun now: attempt" in words
+
+
+def test_what_it_says_comes_next_is_what_a_dry_run_plans(broken: Path) -> None:
+    plan = runoff(broken.parent, "drain", "--dry-run", "--json", "--batch-size", "1").stdout
+    (step,) = json.loads(plan)
+    found = told(broken)["next"]
+    assert (found["run_id"], found["phase_id"]) == (step["run_id"], step["phase_id"])
+
+
+def test_before_any_drain_it_says_that_none_has_begun(tmp_path: Path) -> None:
+    assert runoff(tmp_path, "seed").returncode == 0
+    found = told(tmp_path / "b.db")
+    assert found["session"] is None
+    assert found["sentence"].startswith("No drain has begun yet")
+    assert found["phases"]["ready"] > 0
+    phase = told(tmp_path / "b.db", f"{RUN}/telemetry-p6-string-tests")
+    assert kinds(phase["new_session"]) == kinds(phase["hindrances"]) == {"waits"}
+
+
+def test_all_done_leaves_nothing_to_run(tmp_path: Path) -> None:
+    database = drained(tmp_path, [{"events": 1}], "--batch-size", "99", runs=1)
+    found = told(database)
+    assert "all 10 phases are finished" in found["sentence"]
+    assert (found["change"], found["unfinished"], found["next"]) == (None, 0, None)
+    assert "all of its 10 phases are finished" in told(database, RUN)["sentence"]
+    assert "nothing is left to do" in told(database, RUN, PHASE)["sentence"]
+
+
+async def cut(source: Path, target: Path, kind: str) -> int:
+    """A log that ends with the first event of a type, as a dead engine leaves it."""
+    reader = await open_reader(locate(f"sqlite:///{source}"))
+    records = await reader.records(Query())
+    await reader.close()
+    pos = next(record.pos for record in records if record.type == kind)
+    store = await open_writer(locate(f"sqlite:///{target}"), create=True)
+    async with store.transaction() as transaction:
+        await transaction.append(records[:pos])
+    await store.close()
+    return pos
+
+
+def test_what_a_dead_engine_left_is_said_and_how_to_go_on(broken: Path, tmp_path: Path) -> None:
+    import anyio  # noqa: PLC0415  commands start event loops of their own
+
+    pos = anyio.run(cut, broken, tmp_path / "b.db", "attempt.started")
+    found = told(tmp_path / "b.db")
+    assert "was left by an engine that is gone, with 1 attempts open" in found["sentence"]
+    assert "--resume" in found["change"]
+    (attempt,) = found["open_attempts"]
+    assert (attempt["started_pos"], attempt["run_id"]) == (pos, RUN)
+    assert attempt["age_us"] >= 0
+    then = told(tmp_path / "b.db", "--at", str(pos))
+    assert (then["seen_from"], then["holder"]) == ("session", None)
+    assert "is running with 1 attempts open" in then["sentence"]
+    assert kinds(then["gates"]) == {"workers_full"}
+    phase = told(tmp_path / "b.db", RUN, PHASE)
+    assert phase["sentence"].startswith("The phase is running")
+    assert kinds(phase["hindrances"]) == {"open", "sample_in_flight", "workers_full"}
+    sibling = told(tmp_path / "b.db", RUN, "telemetry-p2-number-util")
+    assert kinds(sibling["hindrances"]) == {"sample_in_flight", "workers_full"}
+
+
+def test_time_goes_by_the_last_event_with_at_and_by_the_clock_without(broken: Path) -> None:
+    (last,) = rows(broken, "SELECT pos, recorded_us FROM events ORDER BY pos DESC LIMIT 1")
+    assert told(broken, RUN, "--at", str(last[0]))["now_us"] == last[1]
+    assert told(broken, RUN)["now_us"] >= last[1]
+
+
+@pytest.mark.parametrize("what", [(), (RUN,), (f"{RUN}-r2", PHASE), ("attempt",)])
+def test_words_never_carry_what_drives_a_terminal(broken: Path, what: tuple[str, ...]) -> None:
+    if what == ("attempt",):
+        sql = "SELECT attempt FROM events WHERE type = 'diagnosis.fingerprinted' LIMIT 1"
+        what = tuple(rows(broken, sql)[0])
+    shown = asked(broken, *what)
+    assert shown.exit_code == 0
+    assert shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert "\u202e" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        (("nope",), "there is no run 'nope'"),
+        (("att_nope",), "there is no run and no attempt"),
+        ((RUN, "nope"), "the run has no phase 'nope'"),
+        ((f"{RUN}/nope",), "the run has no phase 'nope'"),
+        (("x" * 3000,), "RUN has 3000 characters"),
+        ((RUN, "--at", "99999"), "there is no position 99999"),
+        ((RUN, "--at", "0"), "there is no run"),
+    ],
+)
+def test_what_is_not_there_is_refused_in_one_line(
+    broken: Path, what: tuple[str, ...], text: str
+) -> None:
+    refused = asked(broken, *what)
+    assert isinstance(refused.exception, UsageProblem)
+    assert text in refused.exception.problem
+    assert refused.stdout == ""
+
+
+def test_one_run_is_explained_without_reading_the_backlog(
+    broken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.store import sqlite  # noqa: PLC0415
+
+    read: list[str] = []
+    real = sqlite.SqliteReader.projection_rows
+
+    async def counted(self: Any, name: str, version: int) -> list[tuple[str, str]]:
+        read.append(name)
+        return await real(self, name, version)
+
+    monkeypatch.setattr(sqlite.SqliteReader, "projection_rows", counted)
+    told(broken, RUN)
+    assert set(read) == {"sessions", "breakers", "accounts", "days"}
