@@ -22,6 +22,11 @@ class Answer(NamedTuple):
     change: str | None
 
 
+def in_words(kind: str) -> str:
+    """A kind of hindrance behind a count."""
+    return "waiting" if kind == "waits" else kind.replace("_", " ")
+
+
 def hindrances_of(case: Case, phase: PhaseStanding | None) -> list[Hindrance]:
     """All that keep a phase, or without one the run as a whole, from being attempted."""
     return of_run_and_all(case) if phase is None else of_phase_and_all(case, phase)
@@ -58,7 +63,7 @@ def of_run(case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
     base = f"{base}; {left} of its {len(case.phases)} phases are unfinished"
     if not ready and not run.open:
         counts.pop("done", None)
-        told = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+        told = ", ".join(f"{count} {in_words(kind)}" for kind, count in counts.most_common())
         first = next(phase for phase in case.phases if is_unfinished(phase))
         change = f"`{quoted('why', run.run_id, first.phase_id)}` says more of the first of them."
         return Answer(f"{base}, and none of them can go on ({told}).", change)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.audit.answers import READY, Answer
+from engine.audit.answers import READY, Answer, in_words
 from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
 from engine.triage.hindrances import ENDS, Hindrance, quoted
@@ -75,6 +75,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     next: Next | None
 
 
+KINDS_SHOWN = 5
 DRAIN = "`runoff drain -- PROGRAM` begins one."
 RESUME = "`runoff drain --resume -- PROGRAM` goes on with it."
 _LEFT_OVER = frozenset({"batch_size", "total_time", "interrupted", "storage", "zero_yield_streak"})
@@ -103,26 +104,30 @@ def _of_living(name: str, session: SessionView, found: Overview) -> Answer:
     """A session that has not ended: at work, at its end, or left behind by its engine."""
     if found.holder == "":
         gone = f"Nothing is running: {name[0].lower()}{name[1:]} was left by an engine that is gone"
-        looks = f"{gone}, with {found.open} attempts open; {_left(found)}."
+        looks = f"{gone}, with {_open(found)}; {_left(found)}."
         return Answer(looks, "`runoff drain --resume -- PROGRAM` takes over what it left.")
     if session.status == "draining":
         because = ENDS[session.because] if session.because else "it was told to"
-        sentence = f"{name} starts nothing more because {because}; {found.open} attempts are open."
+        sentence = f"{name} starts nothing more because {because}, with {_open(found)}."
         return Answer(sentence, "The end of these; then `runoff drain --resume -- PROGRAM`.")
-    running = f"{name} is running with {found.open} attempts open; {_left(found)}"
+    running = f"{name} is running with {_open(found)}; {_left(found)}"
     return Answer(f"{running}.", _way(found, "The end of an attempt."))
 
 
 def _left(found: Overview) -> str:
     """How much could go, and what holds back the rest."""
     ready = found.phases.get(READY, 0)
-    held = {kind: n for kind, n in found.phases.items() if kind not in (READY, "done")}
-    why = ", ".join(f"{count} {kind}" for kind, count in list(held.items())[:5])
-    rest = f" (and {why})" if held and ready else f" ({why})" if held else ""
+    held = [(kind, n) for kind, n in found.phases.items() if kind not in (READY, "done")]
+    why = ", ".join(f"{count} {in_words(kind)}" for kind, count in held[:KINDS_SHOWN])
+    rest = f" ({'the others: ' if ready else ''}{why})" if held else ""
     gates = "; but " + ", and ".join(gate.text for gate in found.gates) if found.gates else ""
     if not ready:
         return f"of {found.unfinished} unfinished phases none is ready{rest}{gates}"
     return f"{ready} of {found.unfinished} unfinished phases are ready{rest}{gates}"
+
+
+def _open(found: Overview) -> str:
+    return f"{found.open} {'attempt' if found.open == 1 else 'attempts'} open"
 
 
 def _way(found: Overview, otherwise: str) -> str:

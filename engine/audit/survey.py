@@ -17,7 +17,7 @@ from engine.store.protocol import LogReader, Query
 from engine.triage.breaker import carried, sampling_gate
 from engine.triage.case import NEW_SESSION, Case
 from engine.triage.eligible import is_unfinished, phase_hindrance, run_hindrance
-from engine.triage.hindrances import of_account, of_samples, of_session
+from engine.triage.hindrances import Hindrance, of_account, of_samples, of_session
 from engine.triage.ordering import RunOrder
 from engine.triage.picking import Picker, next_event
 from engine.triage.reasons import Ground
@@ -62,11 +62,16 @@ async def survey(
         phases=dict(counted.phases.most_common()),
         unfinished=counted.unfinished,
         examples=counted.examples,
-        gates=(*of_samples(case), *of_account(case), *of_session(case)),
+        gates=(*_samples(case, counted), *of_account(case), *of_session(case)),
         next=_next(board, case),
     )
     answer = answer_of(found)
     return msgspec.structs.replace(found, sentence=answer.sentence, change=answer.change)
+
+
+def _samples(case: Case, counted: _Counted) -> Iterable[Hindrance]:
+    """What holds back runs without a verdict, if there are any that could go otherwise."""
+    return (gate for gate in of_samples(case) if gate.kind in counted.phases)
 
 
 def _newest(phases: Iterable[PhaseStanding]) -> list[PhaseStanding]:

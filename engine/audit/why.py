@@ -168,7 +168,7 @@ def _explanation(
     case = found.case
     held, later = hindrances_of(case, phase), hindrances_of(case.anew(), phase)
     answer = of_run(case, held, later) if phase is None else of_phase(case, phase, held, later)
-    facts, left_out = _facts(about.own, None if phase is not None else about.attempt_id)
+    facts, left_out = _facts(about, for_run=phase is None)
     judged = _judged(found)
     failure = about.failure[0].event if about.failure else None
     return Explanation(
@@ -225,15 +225,16 @@ def _rule(own: Iterable[Seen]) -> Rule | None:
     return Rule.of(found[-1]) if found else None
 
 
-def _facts(own: Sequence[Seen], sample: str | None) -> tuple[tuple[Fact, ...], int]:
+def _facts(about: _About, *, for_run: bool) -> tuple[tuple[Fact, ...], int]:
     """The newest of what was decided and of what happened; how many more there are.
 
-    All of the ``sample`` is among them, if one is given.
+    Of a run all of its sample is among them, and no registration.
     """
+    sample = about.attempt_id if for_run else None
     told = [
         (seen, found)
-        for seen in own
-        if not (isinstance(seen.event, PhaseRegistered) and sample is not None)
+        for seen in about.own
+        if not (for_run and isinstance(seen.event, PhaseRegistered))
         and (found := fact(seen)) is not None
     ]
     decided = [f for seen, f in told if isinstance(seen.event, DECIDED)]

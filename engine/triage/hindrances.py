@@ -135,9 +135,14 @@ def of_phase(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     elif scope.is_named_phase or phase.state not in scope.policy.drains:
         yield from _of_state(phase, scope)
     yield from _tried(case, phase)
-    if not scope.is_named_phase:
+    if not scope.is_named_phase and not _is_over(phase, scope):
         yield from _used_up(case, phase)
         yield from _waits(case, phase)
+
+
+def _is_over(phase: PhaseStanding, scope: Scope) -> bool:
+    """Whether nothing is left to do, so that what was used up makes no difference."""
+    return phase.state not in scope.policy.drains and not is_unfinished(phase)
 
 
 def _of_state(phase: PhaseStanding, scope: Scope) -> Iterator[Hindrance]:

@@ -212,14 +212,14 @@ def test_what_a_dead_engine_left_is_said_and_how_to_go_on(broken: Path, tmp_path
 
     pos = anyio.run(cut, broken, tmp_path / "b.db", "attempt.started")
     found = told(tmp_path / "b.db")
-    assert "was left by an engine that is gone, with 1 attempts open" in found["sentence"]
+    assert "was left by an engine that is gone, with 1 attempt open" in found["sentence"]
     assert "--resume" in found["change"]
     (attempt,) = found["open_attempts"]
     assert (attempt["started_pos"], attempt["run_id"]) == (pos, RUN)
     assert attempt["age_us"] >= 0
     then = told(tmp_path / "b.db", "--at", str(pos))
     assert (then["seen_from"], then["holder"]) == ("session", None)
-    assert "is running with 1 attempts open" in then["sentence"]
+    assert "is running with 1 attempt open" in then["sentence"]
     assert kinds(then["gates"]) == {"workers_full"}
     phase = told(tmp_path / "b.db", RUN, PHASE)
     assert phase["sentence"].startswith("The phase is running")
