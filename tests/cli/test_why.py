@@ -16,6 +16,7 @@ from engine.errors import UsageProblem
 from engine.store.database import open_reader, open_writer
 from engine.store.location import locate
 from engine.store.protocol import Query
+from projections.board import FOLDS
 from tests.program import runoff
 
 RUN = "telemetry-collection-v4"
@@ -126,8 +127,9 @@ def test_without_its_stored_row_the_sightings_are_the_same(broken: Path, tmp_pat
     copy = tmp_path / "b.db"
     copy.write_bytes(broken.read_bytes())
     connection = sqlite3.connect(copy)
-    connection.execute("UPDATE projection_fingerprints_v2 SET data = '{}'")
-    connection.execute("UPDATE projection_sessions_v2 SET data = replace(data, 'held', 'hold')")
+    fingerprints, sessions = FOLDS["fingerprints"].table, FOLDS["sessions"].table
+    connection.execute(f"UPDATE {fingerprints} SET data = '{{}}'")
+    connection.execute(f"UPDATE {sessions} SET data = replace(data, 'held', 'hold')")
     connection.commit()
     connection.close()
     for what in (f"{RUN}-r7", f"{RUN}/{PHASE}"):

@@ -30,7 +30,7 @@ from engine.store.boards import load_board
 from engine.store.command import Command, just
 from engine.store.database import open_reader, open_writer
 from engine.store.location import Location, locate
-from engine.store.lock import WriterLock
+from engine.store.lock import WriterLock, holder_of
 from engine.store.migrate import APPLICATION_ID, migrations, statements
 from engine.store.protocol import Query
 from engine.store.recorder import Writer, recording
@@ -343,8 +343,12 @@ def test_a_log_held_by_another_process_names_it_until_it_dies(tmp_path: Path) ->
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(LogHeld, match=f"runoff drain, pid {holder.pid} on ") as held:
             WriterLock(path, "runoff seed")
+        named = holder_of(path)
+        assert named is None if sys.platform != "linux" else str(holder.pid) in (named or "")
         assert held.value.exit_code == 75
         holder.kill()
+    assert holder_of(path) in {"", None}
+    assert holder_of(path.with_name("nothing")) in {"", None}
     WriterLock(path, "runoff seed").close()
     assert path.read_text(encoding="utf-8").startswith("runoff seed, pid ")
 

@@ -145,6 +145,9 @@ async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> N
         async with store.transaction() as transaction:
             await transaction.append([], [kept])
     assert await store.projection_rows("backlog", 1) == [("k", "2")]
+    assert await store.projection_row("backlog", 1, "k") == "2"
+    assert await store.projection_row("backlog", 1, "other") is None
+    assert await store.projection_row("backlog", 2, "k") is None
     await store.drop_projection("backlog", 1)
     assert await store.projections() == []
 
