@@ -22,6 +22,8 @@ from engine.triage.hindrances import span
 
 PREFIX = "att_"
 DECISIONS_MAX = 100
+TYPES = ("attempt.*", "diagnosis.*", "triage.*")
+"""All but usage, of which an attempt may have any number of records."""
 
 
 class AttemptExplanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +60,7 @@ async def attempt_explanation(
     reader: LogReader, attempt_id: str, *, end: int, now_us: int
 ) -> AttemptExplanation | None:
     """Explain an attempt as of position ``end``; None when the log holds no such attempt."""
-    records = await reader.records(Query(attempt=attempt_id, until=end))
+    records = await reader.records(Query(attempt=attempt_id, until=end, types=TYPES))
     if not records or records[0].type != "attempt.started":
         return None
     events = _decoded(records)

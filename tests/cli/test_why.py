@@ -156,6 +156,14 @@ def test_an_attempt_says_why_it_started_how_it_ended_and_what_followed(broken: P
     assert (open_then["ended"], open_then["decided"], open_then["open_us"]) == (None, [], 0)
 
 
+def test_an_attempt_with_usage_without_end_is_explained_to_its_end(tmp_path: Path) -> None:
+    database = drained(tmp_path, [{"events": 2500}], "--batch-size", "1", runs=1)
+    ((attempt_id,),) = rows(database, "SELECT attempt FROM events WHERE type = 'attempt.started'")
+    found = told(database, attempt_id)
+    assert found["ending"] == "succeeded"
+    assert "The run is promising" in found["sentence"]
+
+
 def test_nothing_runs_because_a_breaker_holds_the_rest(broken: Path) -> None:
     found = told(broken)
     assert found["seen_from"] == "new_session"
