@@ -13,7 +13,7 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Literal, get_args
 
@@ -85,7 +85,7 @@ def audit(location: Location, levels: Sequence[Level] = LEVELS) -> Audit:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def _without_collector() -> Generator[None, None, None]:
     """Nothing here makes cycles, and looking for some takes a fifth of the time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -97,7 +97,7 @@ def _without_collector() -> Iterator[None]:
 
 
 @contextmanager
-def _rows_of(location: Location, *, wanted: bool) -> Iterator[dict[str, Any]]:
+def _rows_of(location: Location, *, wanted: bool) -> Generator[dict[str, Any], None, None]:
     """What the process that follows the rows found, filled in when the block ends."""
     found: dict[str, Any] = {}
     if not wanted:

@@ -18,33 +18,26 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.audit.lines import Line
+from engine.audit.whatif_result import Differing, Horizon, NotMade, WhatIf, said
 from engine.detect import DETECTORS
 from engine.detect.diagnosis import NOTHING_KEPT, Kept, Streams, diagnosis_of
 from engine.events import (
-    AccountPaused,
     AccountResumed,
     AnyEvent,
-    AttemptDeferred,
     AttemptFinished,
     AttemptStarted,
     BoundaryDetected,
-    BreakerProbed,
     BreakerReset,
-    BudgetReached,
     FailureFingerprinted,
     PhaseRequeued,
     PolicyAdopted,
-    RunCooledDown,
-    RunJudged,
     RunReinstated,
-    RunStopped,
     Seen,
     SessionDraining,
     SessionEnded,
     SessionResumed,
     SessionStarted,
     ZeroYieldExplained,
-    event_type,
 )
 from engine.triage.breaker import carried
 from engine.triage.cooling import cooled_down, is_cool
@@ -62,61 +55,6 @@ DELAYS = ("sample_in_flight", "run_is_full")
 """Hindrances that change only when an attempt is made."""
 
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
-
-
-class NotMade(msgspec.Struct, frozen=True, kw_only=True):
-    """A recorded attempt that the other policy would not have made, and what it came to."""
-
-    pos: int
-    attempt_id: str
-    run_id: str
-    phase_id: str
-    because: str
-    ending: str | None
-    yield_events: int
-    tokens: int
-    duration_ms: int
-
-
-class Differing(msgspec.Struct, frozen=True, kw_only=True):
-    """Decisions about one recorded fact that would have been others."""
-
-    pos: int
-    attempt_id: str
-    run_id: str
-    recorded: tuple[str, ...]
-    instead: tuple[str, ...]
-
-
-class Horizon(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the record of a run ends to tell: its first divergence, and what is unknown after."""
-
-    run_id: str
-    pos: int
-    unknown: str
-
-
-class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
-    """What another policy would have come to, as far as the record can tell.
-
-    ``attempts_unknown`` lie beyond the horizon of their run: not made when they were, and perhaps
-    at another time.  What was saved and lost leaves them out.
-    """
-
-    policy: str
-    policy_sha256: str
-    attempts: int
-    attempts_made: int
-    attempts_saved: int
-    attempts_unknown: int
-    tokens_saved: int
-    minutes_saved: float
-    successes_lost: int
-    usage_lost: int
-    differing: tuple[Differing, ...]
-    not_made: tuple[NotMade, ...]
-    horizons: tuple[Horizon, ...]
-    notes: tuple[str, ...]
 
 
 class Walk:
@@ -371,7 +309,7 @@ class Walk:
         finished = line.event
         assert isinstance(finished, AttemptFinished)
         left_out = self._left_out.pop(finished.attempt_id, None)
-        recorded = [_said(each.event) for each in rest if _is_decision(each.event)]
+        recorded = [said(each.event) for each in rest if _is_decision(each.event)]
         if left_out is not None:
             self._not_made.append(
                 replace(
@@ -386,7 +324,7 @@ class Walk:
         scope = self._scopes[finished.session_id]
         facts = self._facts(finished, [each.event for each in rest], scope)
         decided = list(decisions(self._board, facts, self._ground(scope, line)))
-        instead = [_said(event) for event in decided]
+        instead = [said(event) for event in decided]
         if recorded != instead:
             self._differing.append(
                 Differing(
@@ -479,28 +417,3 @@ def _group(standing: str) -> Any:
 
 def _is_decision(event: AnyEvent) -> bool:
     return getattr(event, "reason", None) is not None and not isinstance(event, _DIAGNOSES)
-
-
-def _said(event: AnyEvent) -> str:
-    """A decision in short, without the numbers that depend on where it stands."""
-    match event:
-        case RunJudged():
-            return f"{event.run_id} is {event.verdict} ({event.because})"
-        case RunStopped():
-            return f"{event.run_id} is stopped ({event.because})"
-        case SessionDraining():
-            return f"the session stops ({event.because})"
-        case BreakerProbed():
-            return f"{event.fingerprint} was probed ({event.outcome})"
-        case AccountPaused():
-            return f"{event.account} pauses ({event.kind})"
-        case AttemptDeferred():
-            return f"{event.attempt_id} does not count ({event.kind})"
-        case BudgetReached():
-            about = event.phase_id or event.run_id
-            return f"{about} has used its budget of {event.measure}"
-        case RunCooledDown():
-            return f"{event.run_id} has cooled down"
-        case _:
-            kind = event_type(type(event)).partition(".")[2].replace("_", " ")
-            return f"{kind}: {getattr(event, 'fingerprint', getattr(event, 'account', ''))}"

@@ -12,7 +12,8 @@ import click
 
 from engine.audit.connection import connect
 from engine.audit.lines import Line, commands, read_lines
-from engine.audit.whatif import WhatIf, walked
+from engine.audit.whatif import walked
+from engine.audit.whatif_result import WhatIf
 from engine.cli.context import database_option, json_option, run_async
 from engine.cli.policies import policy_of, with_settings
 from engine.cli.render import aligned, clean, print_json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from engine.triage.rules import Situation
 from tests.worlds import Simulation
 
 BLOBS = MemoryBlobs()
-REPEATS_TOO_OFTEN = rules._repeats_too_often
+REPEATS_TOO_OFTEN: Callable[[Situation, Policy], bool] = vars(rules)["_repeats_too_often"]
 SEEDS = range(int(os.environ.get("RUNOFF_SIM_SEEDS", "40")))
 
 CROWDED = range(max(6, len(SEEDS) // 8))
