@@ -170,7 +170,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     ``runs``, ``phases`` and ``sessions`` are counts by standing, state and status; ``zero_yield``
     maps each reason to its attempts.  ``newest_sessions``: at most 10, newest first.
-    ``fingerprints``: the at most 10 most seen.
+    ``fingerprints``: the at most 10 most seen.  ``open_breakers`` are fingerprints; ``accounts``
+    maps those that met a limit to the end of their last pause (Unix microseconds).
     """
 
     position: int
@@ -182,6 +183,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     open_attempts: tuple[OpenAttempt, ...]
     zero_yield: dict[str, int]
     fingerprints: tuple[FingerprintSeen, ...]
+    open_breakers: tuple[str, ...]
+    accounts: dict[str, int]
 
 
 def overview(board: Board, recorded_us: int | None) -> Overview:
@@ -199,6 +202,10 @@ def overview(board: Board, recorded_us: int | None) -> Overview:
         open_attempts=tuple(_open_attempts(board)),
         zero_yield=dict(sorted(counts.zero_yield.items())),
         fingerprints=_most_seen(board.fingerprints.values()),
+        open_breakers=tuple(
+            b.fingerprint for b in board.breakers.values() if b.opened_pos is not None
+        ),
+        accounts={a.account: a.until_us for a in board.accounts.values()},
     )
 
 

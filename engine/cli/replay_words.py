@@ -11,6 +11,7 @@ from engine.audit.replay import FieldChange, Overview, ProjectionChange, RowChan
 from engine.cli.log import record_words, when
 from engine.cli.moment import iso
 from engine.cli.render import clean
+from projections.days import DAY_US, DAYS
 from projections.timeline import MINUTE_US, TIMELINE
 
 VALUE_CHARS = 60
@@ -46,6 +47,13 @@ def overview_words(found: Overview, place: str) -> str:
         f"    {seen.count:>6} in {seen.sessions} sessions  {clean(seen.fingerprint)}:"
         f" {_cut(clean(seen.template))}"
         for seen in found.fingerprints
+    ]
+    open_breakers = ", ".join(map(clean, found.open_breakers)) or "none open"
+    lines.append(f"  {'breakers':<12}  {open_breakers}")
+    lines += [
+        f"  {'account':<12}  {clean(name)}: last pause until {when(until_us)}"
+        for name, until_us in found.accounts.items()
+        if until_us
     ]
     return "\n".join(lines)
 
@@ -96,6 +104,8 @@ def _row(row: RowChange) -> str:
 def _name(row: RowChange) -> str:
     if row.projection == TIMELINE.name:
         return when(int(row.key[0]) * MINUTE_US)
+    if row.projection == DAYS.name:
+        return when(int(row.key[0]) * DAY_US)[:10]
     return clean("/".join(row.key))
 
 

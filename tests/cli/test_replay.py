@@ -59,7 +59,7 @@ def test_the_state_has_exactly_the_documented_keys_and_counts_what_there_is(drai
     (found,) = lines(replay(drained, "--json"))
     assert set(found) == {
         "position", "recorded_us", "runs", "phases", "sessions", "newest_sessions",
-        "open_attempts", "zero_yield", "fingerprints",
+        "open_attempts", "zero_yield", "fingerprints", "open_breakers", "accounts",
     }  # fmt: skip
     assert sum(found["runs"].values()) == 2
     assert sum(found["phases"].values()) == 20
