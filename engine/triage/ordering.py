@@ -46,7 +46,8 @@ class RunOrder:
     """Which phases of one run wait for nothing, in O(log n) per change.
 
     Keeps the unfinished phases of every tier in heaps that are cleaned lazily, and counts for
-    each phase how many of those it names in ``after`` are unfinished.
+    each phase how many of those it names in ``after`` are unfinished.  Phases that are drained
+    though nothing waits for them (``drains`` may name GATE) are few, and told of every change.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -56,6 +57,7 @@ class RunOrder:
         self._in_tier: dict[int, list[tuple[tuple[int, int, int], str]]] = {}
         self._blocked_by: dict[str, int] = {}
         self._dependents: dict[str, set[str]] = {}
+        self._beside: set[str] = set()
 
     @property
     def phases(self) -> Mapping[str, PhaseStanding]:
@@ -69,11 +71,14 @@ class RunOrder:
         if before is None:
             self._register(phase)
         was, now = before is not None and is_unfinished(before), is_unfinished(phase)
+        self._beside.discard(phase.phase_id)
+        if phase.state in self._policy.drains and not now:
+            self._beside.add(phase.phase_id)
         if was == now:
             return {phase.phase_id}
         if now:
             self._enter(phase)
-        touched = {phase.phase_id, *self._first_unfinished(phase.tier_index)}
+        touched = {phase.phase_id, *self._first_unfinished(phase.tier_index), *self._beside}
         for dependent in self._dependents.get(phase.phase_id, ()):
             self._blocked_by[dependent] += 1 if now else -1
             touched.add(dependent)
@@ -95,10 +100,10 @@ class RunOrder:
 
     def _register(self, phase: PhaseStanding) -> None:
         self._blocked_by.setdefault(phase.phase_id, 0)
-        for needed in phase.after:
+        for needed in {*phase.after} - {phase.phase_id}:
             self._dependents.setdefault(needed, set()).add(phase.phase_id)
             other = self._phases.get(needed)
-            if other is not None and needed != phase.phase_id and is_unfinished(other):
+            if other is not None and is_unfinished(other):
                 self._blocked_by[phase.phase_id] += 1
 
     def _enter(self, phase: PhaseStanding) -> None:

@@ -134,6 +134,8 @@ def recovered(
     account: AccountStanding | None, finished: AttemptFinished, ground: Ground
 ) -> Iterator[AnyEvent]:
     """An attempt that does well ends the row of pauses."""
+    if ground.policy.provider_pause_ms is None:
+        return
     well = finished.ending == "succeeded" or finished.yield_events > 0
     if account is None or account.consecutive == 0 or not well:
         return

@@ -1,0 +1,306 @@
+"""Provider limits, whole: what counts as one, what is deferred, and how long an account rests."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import get_args
+
+import pytest
+
+from engine.events import (
+    AccountPaused,
+    AccountRecovered,
+    AttemptDeferred,
+    BoundaryKind,
+    Disposition,
+    Ending,
+)
+from engine.triage.policy import POLICIES
+from engine.triage.provider import (
+    LIMITS,
+    STATED_MAX_MS,
+    deferral,
+    is_deferred,
+    limit_met,
+    pause_ms,
+    paused,
+    recovered,
+    stated_reset_us,
+)
+from tests.rules.standings import (
+    NOW_US,
+    account,
+    because,
+    boundary,
+    finished,
+    ground,
+    phase,
+    policy,
+)
+
+ON = policy(provider_pause_ms=60_000, provider_pause_max_ms=200_000)
+WEEK_US = 7 * 24 * 3600 * 1_000_000
+
+
+# What counts as a provider's limit.
+
+
+def test_a_failed_attempt_that_a_providers_limit_stopped_met_it() -> None:
+    lifted = {"rate_limit", "quota", "spend_limit", "overloaded"}
+    assert lifted == LIMITS
+    met = 0
+    for ending, kind, disposition, on in product(
+        get_args(Ending), get_args(BoundaryKind), get_args(Disposition), (ON, policy())
+    ):
+        limit = boundary(kind=kind, disposition=disposition)
+        found = limit_met(finished(ending=ending), [limit], on)
+        expected = (
+            on is ON and ending == "failed" and disposition == "stopped_by" and kind in lifted
+        )
+        assert (found is limit) == expected
+        assert found is limit or found is None
+        met += expected
+    assert met == 4
+
+
+def test_the_first_limit_that_counts_is_the_one_that_was_met() -> None:
+    suspected = boundary(disposition="suspected")
+    window = boundary(kind="context_window")
+    first, second = boundary(kind="quota"), boundary(kind="overloaded")
+    assert limit_met(finished(), [suspected, window, first, second], ON) is first
+    assert limit_met(finished(), [suspected, window], ON) is None
+    assert limit_met(finished(), [], ON) is None
+
+
+def test_a_pause_of_nothing_is_a_pause_all_the_same() -> None:
+    assert limit_met(finished(), [boundary()], policy(provider_pause_ms=0)) is not None
+
+
+# What is deferred.
+
+
+def test_a_phase_is_deferred_so_often_and_then_fails_like_any_other() -> None:
+    for limit, before in product((None, 0, 1, 2), (0, 1, 2, 3)):
+        expected = limit is None or before in range(limit)
+        found = is_deferred(phase(deferrals=before), policy(deferrals_per_phase_max=limit))
+        assert found == expected, (limit, before)
+
+
+@pytest.mark.parametrize(("usage", "no_yield"), [(0, True), (1, False), (2, False)])
+@pytest.mark.parametrize("fingerprint", [None, "f1"])
+def test_a_deferral_names_the_state_to_go_back_to_and_what_is_not_counted(
+    usage: int, *, no_yield: bool, fingerprint: str | None
+) -> None:
+    end = finished(session_id="s9", run_id="r9", phase_id="p9", attempt_id="a9", yield_events=usage)
+    standing = phase(state="EXECUTING", state_before="FAILED", deferrals=2)
+    limit = boundary(kind="quota")
+    assert deferral(end, limit, fingerprint, standing, ground(ON)) == AttemptDeferred(
+        session_id="s9",
+        run_id="r9",
+        phase_id="p9",
+        attempt_id="a9",
+        state="FAILED",
+        kind="quota",
+        fingerprint=fingerprint,
+        no_yield=no_yield,
+        reason=because(
+            "provider_pause",
+            "The provider's quota ended the attempt, which says nothing about the phase; it stands"
+            " as before.",
+            kind="quota",
+            deferrals_before=2,
+        ),
+    )
+
+
+# When a limit is lifted, as the provider says.
+
+
+@pytest.mark.parametrize(
+    ("at_us", "in_ms", "stated_us"),
+    [
+        (None, None, None),
+        (NOW_US - 1, None, None),  # in the past
+        (NOW_US, None, None),  # now is no use either
+        (NOW_US + 1, None, NOW_US + 1),
+        (None, -1, None),
+        (None, 0, None),
+        (None, 1, NOW_US + 1000),
+        (None, 20_000, NOW_US + 20_000_000),
+        (NOW_US + 5, 9, NOW_US + 5),  # a point in time is better than a span
+        (NOW_US - 5, 9, None),  # and is taken at its word
+        (NOW_US + WEEK_US - 1, None, NOW_US + WEEK_US - 1),
+        (NOW_US + WEEK_US, None, NOW_US + WEEK_US),
+        (NOW_US + WEEK_US + 1, None, NOW_US + WEEK_US),
+        (None, 7 * 24 * 3_600_000 + 1, NOW_US + WEEK_US),
+        (None, 7 * 24 * 3_600_000 - 1, NOW_US + WEEK_US - 1000),
+        (0, 9, None),
+    ],
+)
+def test_what_a_provider_states_is_used_when_it_lies_ahead_and_within_a_week(
+    at_us: int | None, in_ms: int | None, stated_us: int | None
+) -> None:
+    assert STATED_MAX_MS * 1000 == WEEK_US
+    limit = boundary(resets_at_us=at_us, resets_in_ms=in_ms)
+    assert stated_reset_us(limit, NOW_US) == stated_us
+
+
+# How long an account rests.
+
+
+@pytest.mark.parametrize(
+    ("consecutive", "expected"),
+    [(0, 60_000), (1, 120_000), (2, 200_000), (3, 200_000), (31, 200_000), (10**9, 200_000)],
+)
+def test_pauses_double_up_to_their_bound(consecutive: int, expected: int) -> None:
+    assert pause_ms(consecutive, ON) == expected
+
+
+def test_the_default_pauses_double_from_a_minute_to_an_hour() -> None:
+    minutes = [pause_ms(n, POLICIES["default"]) / 60_000 for n in range(9)]
+    assert minutes == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize(("consecutive", "expected"), [(29, 2**29), (30, 2**30), (31, 2**30)])
+def test_doubling_ends_before_it_costs_anything(consecutive: int, expected: int) -> None:
+    endless = policy(provider_pause_ms=1, provider_pause_max_ms=2**62)
+    assert pause_ms(consecutive, endless) == expected
+
+
+def pause(
+    until_us: int,
+    *,
+    stated: bool,
+    consecutive: int,
+    stated_us: int | None,
+    before: int,
+    seconds: int,
+) -> AccountPaused:
+    said = "the provider says so" if stated else "it named no time"
+    return AccountPaused(
+        session_id="s",
+        account="key",
+        kind="overloaded",
+        until_us=until_us,
+        stated=stated,
+        consecutive=consecutive,
+        reason=because(
+            "provider_pause",
+            f"The account key met its overloaded and rests for {seconds} s ({said}).",
+            kind="overloaded",
+            now_us=NOW_US,
+            stated_us=stated_us,
+            consecutive_before=before,
+        ),
+    )
+
+
+@pytest.mark.parametrize("until_us", [0, NOW_US - 1, NOW_US])
+@pytest.mark.parametrize(("before", "rest_s"), [(0, 60), (1, 120), (2, 200), (3, 200)])
+def test_an_account_that_is_awake_rests_longer_each_time(
+    until_us: int, before: int, rest_s: int
+) -> None:
+    known = account("key", until_us=until_us, consecutive=before)
+    found = list(paused(known, boundary(kind="overloaded"), ground(ON)))
+    assert found == [
+        pause(
+            NOW_US + rest_s * 1_000_000,
+            stated=False,
+            consecutive=before + 1,
+            stated_us=None,
+            before=before,
+            seconds=rest_s,
+        )
+    ]
+
+
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_a_stated_reset_wins_over_the_doubling(before: int) -> None:
+    known = account("key", consecutive=before)
+    for in_ms, seconds in ((1_000, 1), (500_000, 500)):
+        limit = boundary(kind="overloaded", resets_in_ms=in_ms)
+        until_us = NOW_US + in_ms * 1000
+        assert list(paused(known, limit, ground(ON))) == [
+            pause(
+                until_us,
+                stated=True,
+                consecutive=before + 1,
+                stated_us=until_us,
+                before=before,
+                seconds=seconds,
+            )
+        ]
+
+
+def test_a_stated_reset_in_the_past_is_no_stated_reset() -> None:
+    limit = boundary(kind="overloaded", resets_at_us=NOW_US)
+    assert list(paused(account("key"), limit, ground(ON))) == [
+        pause(
+            NOW_US + 60_000_000,
+            stated=False,
+            consecutive=1,
+            stated_us=None,
+            before=0,
+            seconds=60,
+        )
+    ]
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_while_it_rests_only_a_later_stated_time_lengthens_the_pause(before: int) -> None:
+    resting = account("key", until_us=NOW_US + 10_000, consecutive=before)
+    for at_us in (None, NOW_US + 1, NOW_US + 9_999, NOW_US + 10_000):
+        limit = boundary(kind="overloaded", resets_at_us=at_us)
+        assert list(paused(resting, limit, ground(ON))) == []
+    later = boundary(kind="overloaded", resets_at_us=NOW_US + 10_001)
+    assert list(paused(resting, later, ground(ON))) == [
+        pause(
+            NOW_US + 10_001,
+            stated=True,
+            consecutive=before,
+            stated_us=NOW_US + 10_001,
+            before=before,
+            seconds=0,
+        )
+    ]
+
+
+def test_the_last_microsecond_of_a_pause_still_belongs_to_it() -> None:
+    last = account("key", until_us=NOW_US + 1, consecutive=1)
+    assert list(paused(last, boundary(), ground(ON))) == []
+    over = account("key", until_us=NOW_US, consecutive=1)
+    assert [each.consecutive for each in paused(over, boundary(), ground(ON))] == [2]
+
+
+# How a row of pauses ends.
+
+
+def test_an_attempt_that_does_well_ends_the_row_once() -> None:
+    for ending, usage, consecutive in product(get_args(Ending), (0, 1), (0, 1, 2)):
+        end = finished(ending=ending, yield_events=usage, attempt_id="a9")
+        found = list(recovered(account("key", consecutive=consecutive), end, ground(ON)))
+        if consecutive == 0 or not (ending == "succeeded" or usage > 0):
+            assert found == []
+            continue
+        assert found == [
+            AccountRecovered(
+                session_id="s",
+                account="key",
+                attempt_id="a9",
+                reason=because(
+                    "provider_pause",
+                    "An attempt on the account key did well again.",
+                    ending=ending,
+                    consecutive_before=consecutive,
+                ),
+            )
+        ]
+
+
+def test_an_account_that_nobody_knows_does_not_recover() -> None:
+    assert list(recovered(None, finished(ending="succeeded"), ground(ON))) == []
+
+
+def test_a_policy_without_pauses_says_nothing_of_accounts() -> None:
+    known = account("key", consecutive=2)
+    assert list(recovered(known, finished(ending="succeeded"), ground(policy()))) == []
