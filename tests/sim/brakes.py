@@ -229,6 +229,8 @@ def budgets_of(phase: Phase, session: Session) -> list[tuple[str, str, int]]:
 
 def is_over(spent: Counter[str], scope: str, phase: Phase, session: Session) -> bool:
     """Whether a phase, or a run (by any of its phases), has used up a budget of its own."""
+    if not session.limits.get("budgets") and phase.tokens_cap is None:
+        return False
     return any(
         spent[measure] >= limit for of, measure, limit in budgets_of(phase, session) if of == scope
     )

@@ -226,14 +226,15 @@ class Model:
 
     def _each(self, session: Session) -> Iterator[Pick]:
         """The best place of every run that has one."""
+        states = UNFINISHED if session.is_named_phase else session.policy["drains"]
         for run in self.runs.values():
-            if run_hindrance(run, session) is not None:
+            phases = [p for p in run.phases.values() if p.open is None and p.state in states]
+            if not phases or run_hindrance(run, session) is not None:
                 continue
             group = 2 if run.standing not in GROUPS else GROUPS.index(run.standing)
             found: Pick | None = None
-            for phase in run.phases.values():
-                if phase.state != "COMPLETE" and phase.open is None:
-                    found = self._better(phase, session, group, found)
+            for phase in phases:
+                found = self._better(phase, session, group, found)
             if found is not None:
                 yield found
 

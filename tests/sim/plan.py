@@ -26,6 +26,9 @@ run within a session (S20), and takes time for active in which no engine lived (
 
 Commits that take time while an account is paused.  A pause that ends between a pick and its answer
 is noticed only when something else happens, or the session ends with work left (L3, L4).
+
+A limit of the session's time while an account is paused.  When the time is over and every worker is
+busy, the loop goes round without end until one is free (L5).
 """
 """What is not simulated unless asked for (``--all``), because the engine is known to fail there."""
 

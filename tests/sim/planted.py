@@ -303,7 +303,7 @@ BUGS: tuple[Bug, ...] = (
         f"{LOOP}:Drain._scope_of",
         "if started.session_id == self.scope.session_id",
         "if True",
-        near=22,
+        near=131,
     ),
     # The log
     Bug(
@@ -350,7 +350,7 @@ BUGS: tuple[Bug, ...] = (
         "engine.store.boards:catch_up",
         "pos = board.head.pos\n",
         "pos = max(0, board.head.pos - 1)\n",
-        near=71,
+        near=63,
     ),
 )
 

@@ -66,7 +66,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{RULES}:three_way",
         '"inconclusive", "repeated_timeout"',
         '"promising", "timeout"',
-        near=411,
+        near=115,
     ),
     bug(
         "a run is judged twice",
@@ -188,7 +188,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{DECIDE}:_breaker_opened",
         "facts.finished.run_id in before",
         "False",
-        near=169,
+        near=116,
     ),
     bug(
         "the slow start lets one more sample begin",
@@ -253,7 +253,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{PROVIDER}:pause_ms",
         "min(doubled, policy.provider_pause_max_ms)",
         "doubled",
-        near=286,
+        near=226,
     ),
     bug(
         "what the provider says about its limit is ignored",
@@ -319,6 +319,6 @@ RULE_BUGS: tuple[Bug, ...] = (
         "engine.triage.budgets:phase_budgets",
         "scope.policy.heed_incident_caps and",
         "False and",
-        near=99,
+        near=54,
     ),
 )

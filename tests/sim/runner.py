@@ -17,10 +17,10 @@ from tests.sim.edges import MACHINE, installed
 from tests.sim.loop import SimulationLoop, Stuck
 from tests.sim.session import Outcome, Session, Violation
 
-COLLECTED_EVERY = 300
+COLLECTED_EVERY = 500
 """Sessions: an event loop makes cycles all the time, and looking for them costs a tenth."""
 
-CHUNK = 250
+CHUNK = 500
 
 
 @dataclass
@@ -100,7 +100,6 @@ def _abandon(loop: SimulationLoop) -> None:
 @contextmanager
 def _collected_by_hand() -> Generator[None]:
     enabled = gc.isenabled()
-    gc.collect()
     gc.freeze()
     gc.disable()
     try:
@@ -109,7 +108,6 @@ def _collected_by_hand() -> Generator[None]:
         gc.unfreeze()
         if enabled:
             gc.enable()
-        gc.collect()
 
 
 class Job(NamedTuple):

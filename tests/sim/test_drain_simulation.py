@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,13 @@ def test_a_seed_gives_the_same_log_whatever_ran_before_it() -> None:
 @pytest.mark.parametrize("bug", planted.BUGS, ids=lambda bug: bug.name)
 def test_a_planted_bug_is_found(bug: planted.Bug) -> None:
     assert search(bug, range(bug.near, bug.near + SEARCHED)) is not None
+
+
+def test_the_checker_shares_no_code_with_what_it_checks() -> None:
+    decides = re.compile(r"^\s*(from|import) (engine\.(triage|drain)|projections)", re.MULTILINE)
+    for name in ("checker", "model", "brakes", "judgement", "standings", "processes", "fates"):
+        text = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+        assert not decides.search(text)
 
 
 def test_a_bug_whose_words_are_gone_is_refused() -> None:
