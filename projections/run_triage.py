@@ -24,13 +24,27 @@ from projections.fold import Fold
 Standing = Literal["unsampled", "promising", "inconclusive", "deprioritized"]
 
 
+SESSIONS_KEPT = 32
+"""Of how many other sessions a run remembers what they counted, for when one is resumed."""
+
+
+class InSession(msgspec.Struct, frozen=True, kw_only=True):
+    """What one session counted of a run, and why it stopped it."""
+
+    session_id: str
+    attempts: int = 0
+    timeouts: int = 0
+    stopped: str | None = None
+    stopped_pos: int | None = None
+
+
 class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One run as of one position.
 
     ``standing`` outlives sessions, until an operator reinstates the run or it has cooled down,
     which begins a new ``generation``; ``spent_*`` count within it.  What stops only one session
-    (``stopped``) and what is counted within one (``session_*``) belongs to ``session_id`` and
-    starts anew in the next.
+    (``stopped``) and what is counted within one (``session_*``) belongs to ``session_id``, starts
+    anew in the next, and is found again in ``others`` when that session goes on.
     """
 
     run_id: str
@@ -59,14 +73,32 @@ class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
     session_timeouts: int = 0
     stopped: str | None = None
     stopped_pos: int | None = None
+    others: tuple[InSession, ...] = ()
+
+    def in_session(self, session_id: str) -> InSession:
+        """What ``session_id`` counted of the run."""
+        if self.session_id == session_id:
+            return InSession(
+                session_id=session_id,
+                attempts=self.session_attempts,
+                timeouts=self.session_timeouts,
+                stopped=self.stopped,
+                stopped_pos=self.stopped_pos,
+            )
+        known = (other for other in self.others if other.session_id == session_id)
+        return next(known, InSession(session_id=session_id))
 
     def stopped_in(self, session_id: str) -> str | None:
         """Why the run is stopped within ``session_id``, or None."""
-        return self.stopped if self.session_id == session_id else None
+        if self.session_id == session_id:
+            return self.stopped
+        return self.in_session(session_id).stopped if self.others else None
 
     def timeouts_in(self, session_id: str) -> int:
         """Attempts of the run that timed out within ``session_id``."""
-        return self.session_timeouts if self.session_id == session_id else 0
+        if self.session_id == session_id:
+            return self.session_timeouts
+        return self.in_session(session_id).timeouts if self.others else 0
 
 
 Handled = (
@@ -127,16 +159,21 @@ def _apply(state: RunStanding | None, seen: Seen) -> RunStanding:
 
 
 def _in_session(state: RunStanding, session_id: str) -> RunStanding:
-    """Counts of an earlier session do not carry over."""
+    """Counts of another session do not carry over; those of this one are taken up again."""
     if state.session_id == session_id:
         return state
+    others = [other for other in state.others if other.session_id != session_id]
+    if state.session_id is not None:
+        others.append(state.in_session(state.session_id))
+    own = state.in_session(session_id)
     return replace(
         state,
         session_id=session_id,
-        session_attempts=0,
-        session_timeouts=0,
-        stopped=None,
-        stopped_pos=None,
+        session_attempts=own.attempts,
+        session_timeouts=own.timeouts,
+        stopped=own.stopped,
+        stopped_pos=own.stopped_pos,
+        others=tuple(others[-SESSIONS_KEPT:]),
     )
 
 
@@ -175,12 +212,13 @@ def _begun_anew(state: RunStanding, generation: int) -> RunStanding:
         spent_ms=0,
         stopped=None,
         stopped_pos=None,
+        others=tuple(replace(o, stopped=None, stopped_pos=None) for o in state.others),
     )
 
 
 RUN_TRIAGE: Fold[RunStanding] = Fold(
     name="run_triage",
-    version=2,
+    version=3,
     state=RunStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

@@ -151,16 +151,27 @@ class Drain:
     async def _feed(self, group: TaskGroup) -> SessionEnd:
         while True:
             self._changed = anyio.Event()
-            started = 0
+            started, asked_us = 0, self.clock.now_us()
             room = self.scope.limits.workers - len(self._running)
             if room > 0 and self._session().status == "running":
                 started = await self._pick(group, room)
+                if not started and self._pause_ended_since(asked_us):
+                    continue  # the pick met a pause that is over now
             pause_left_s = self._pause_left_s()
             if not self._attended and not started and pause_left_s is None:
                 return self._out_of_work()
-            if not started or len(self._running) >= self.scope.limits.workers:
-                with anyio.move_on_after(pause_left_s):
+            is_full = len(self._running) >= self.scope.limits.workers
+            if not started or is_full:
+                # While every worker is busy the end of a pause changes nothing.
+                with anyio.move_on_after(None if is_full else pause_left_s):
                     await self._changed.wait()
+
+    def _pause_ended_since(self, asked_us: int) -> bool:
+        """Whether a pause of the session's account was in force then, and is over now."""
+        board, now_us = self.recorder.board, self.clock.now_us()
+        if paused_until_us(board, self.scope, now_us) is not None:
+            return False
+        return paused_until_us(board, self.scope, asked_us) is not None
 
     async def _pick(self, group: TaskGroup, room: int) -> int:
         assert self._queue is not None

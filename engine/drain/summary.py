@@ -94,10 +94,10 @@ def _runs(board: Board, session_id: str) -> list[RunLine]:
             run_id=run.run_id,
             standing=run.standing,
             stopped=run.stopped_in(session_id),
-            attempts=run.session_attempts,
-            timeouts=run.session_timeouts,
+            attempts=run.in_session(session_id).attempts,
+            timeouts=run.timeouts_in(session_id),
             yield_events=run.yield_events,
         )
         for run in board.runs.values()
-        if run.session_id == session_id and run.session_attempts
+        if run.in_session(session_id).attempts
     ]

@@ -273,7 +273,7 @@ def _verdict(case: Case) -> Iterator[Hindrance]:
             of="run",
             text=f"its run is stopped for the rest of the session ({because})",
             change="A new session tries it again.",
-            pos=run.stopped_pos,
+            pos=run.in_session(scope.session_id).stopped_pos,
         )
 
 

@@ -150,7 +150,7 @@ def test_output_that_is_gone_leaves_its_diagnosis_unverifiable(log: Path) -> Non
 def test_a_damaged_projection_is_a_finding_of_its_level(log: Path) -> None:
     connection = sqlite3.connect(log / "b.db")
     connection.execute(
-        "UPDATE projection_run_triage_v2 SET data=replace(data,'promising','inconclusive')"
+        "UPDATE projection_run_triage_v3 SET data=replace(data,'promising','inconclusive')"
     )
     connection.commit()
     connection.close()

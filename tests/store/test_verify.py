@@ -196,9 +196,9 @@ def test_a_forged_chain_still_breaks_the_rules_of_the_game(
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE projection_run_triage_v2 SET data='garbage'",
-        "UPDATE projection_run_triage_v2 SET data=replace(data,'promising','deprioritized')",
-        "DROP TABLE projection_run_triage_v2",
+        "UPDATE projection_run_triage_v3 SET data='garbage'",
+        "UPDATE projection_run_triage_v3 SET data=replace(data,'promising','deprioritized')",
+        "DROP TABLE projection_run_triage_v3",
         "DELETE FROM projections",
     ],
 )
