@@ -16,7 +16,7 @@ _NUMBER = r"\d{1,9}(?:\.\d{1,6})?"
 _WORDS = r"ms|milliseconds?|d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?"
 _PART = rf"{_NUMBER}\s?(?:{_WORDS})(?![a-z])"
 _SPAN = re.compile(
-    r"(?:try again|retry|reset(?:s|ting)?|available|wait)[ \w\"':]{0,24}?"
+    r"(?:try again|retry(?:-after)?|reset(?:s|ting)?|available|wait)[ \w\"':]{0,24}?"
     rf"\b(?:in|after|for)?[ :\"']{{0,4}}((?:{_PART}[ ,]{{0,2}}(?:and )?){{1,4}})",
     re.IGNORECASE,
 )

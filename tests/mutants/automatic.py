@@ -158,15 +158,14 @@ def _within(source: _Source, node: ast.AST, place: str) -> Iterator[tuple[str, E
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
     """Without annotations, docstrings, imports and the names of types."""
-    for name, value in ast.iter_fields(node):
-        if name in {"annotation", "returns", "decorator_list", "bases"}:
-            continue
-        if isinstance(node, ast.ClassDef) and name == "keywords":
-            continue
-        children: list[Any] = value if isinstance(value, list) else [value]
-        for child in children:
-            if isinstance(child, ast.AST) and not _means_nothing(child):
-                yield child
+    alone: list[object] = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        alone += node.decorator_list
+    if isinstance(node, ast.ClassDef):
+        alone += [*node.bases, *node.keywords]
+    for child in ast.iter_child_nodes(node):
+        if child not in alone and not _means_nothing(child):
+            yield child
 
 
 def _means_nothing(node: ast.AST) -> bool:

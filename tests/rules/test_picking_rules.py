@@ -139,7 +139,9 @@ def test_a_session_makes_so_many_attempts(made: int, expected: str | None) -> No
     assert found == wanted
 
 
-@pytest.mark.parametrize(("earlier_ms", "said"), [(0, "2.0"), (30_000, "2.5")])
+@pytest.mark.parametrize(
+    ("earlier_ms", "said"), [(0, "2.0"), (30_000, "2.5"), (6_000_000_000, "100002.0")]
+)
 def test_a_session_runs_for_so_long_over_all_its_parts(earlier_ms: int, said: str) -> None:
     elapsed_ms = 120_000 + earlier_ms
     for limit in (None, 0, 1, elapsed_ms - 1, elapsed_ms, elapsed_ms + 1):
@@ -353,6 +355,14 @@ def test_runs_that_have_cooled_down_come_back_before_anything_starts() -> None:
     told = turn.take(9)
     assert kinds(told) == ["RunCooledDown", "RunCooledDown", "AttemptStarted", "AttemptStarted"]
     assert [event.run_id for event in told if isinstance(event, RunCooledDown)] == ["r2", "r1"]
+
+
+def test_a_run_that_comes_back_takes_up_no_room() -> None:
+    rows = board(
+        session(part_started_us=NOW_US), run(standing="deprioritized", verdict_us=0), phase()
+    )
+    turn = Turn(rows, scope(policy(cool_down_ms=5), budgets=(budget("run", "attempts", 9),)))
+    assert kinds(turn.take(1)) == ["RunCooledDown", "AttemptStarted"]
 
 
 def test_a_limit_goes_before_a_run_that_has_cooled_down() -> None:

@@ -1,0 +1,527 @@
+"""What follows an attempt's end, whole: what is read, what is recorded, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+from typing import Any, get_args
+
+import pytest
+from msgspec.structs import replace
+
+from engine.events import (
+    AnyEvent,
+    BreakerOpened,
+    Ending,
+    FailureFingerprinted,
+    FingerprintStopped,
+    Reason,
+    RunJudged,
+    RunStopped,
+    SessionDraining,
+    ZeroYieldExplained,
+)
+from engine.triage.breaker import opened, settled
+from engine.triage.budgets import reached_by_end
+from engine.triage.decide import Facts, counted, decisions, following, seen_of, situation_of
+from engine.triage.policy import POLICIES, Policy
+from engine.triage.provider import deferral, paused, recovered
+from engine.triage.rules import Situation
+from engine.triage.scope import Scope
+from projections.accounts import AccountStanding
+from projections.backlog import PhaseStanding
+from projections.board import Board
+from projections.breakers import BreakerStanding
+from projections.fingerprints import FingerprintCount
+from projections.run_triage import RunStanding, Standing
+from projections.sessions import SessionStanding
+from tests.rules.standings import (
+    account,
+    because,
+    board,
+    boundary,
+    breaker,
+    budget,
+    count_of,
+    fingerprinted,
+    finished,
+    ground,
+    named,
+    phase,
+    policy,
+    run,
+    scope,
+    session,
+)
+
+Row = (
+    PhaseStanding
+    | RunStanding
+    | SessionStanding
+    | FingerprintCount
+    | BreakerStanding
+    | AccountStanding
+)
+SILENT = ZeroYieldExplained(
+    session_id="s",
+    run_id="r",
+    phase_id="p",
+    attempt_id="a",
+    detector="d",
+    reason="unknown",
+    evidence="nothing",
+)
+
+
+def a_board(*rows: Row) -> Board:
+    """With a run, its phase and a session, unless ``rows`` has others."""
+    kinds = {type(row) for row in rows}
+    usual: list[Row] = [phase(state="EXECUTING"), run(open=1), session(open=1)]
+    return board(*rows, *[row for row in usual if type(row) not in kinds])
+
+
+def failed(fingerprint: str | None = "f", **fields: Any) -> Facts:
+    found = None if fingerprint is None else fingerprinted(fingerprint=fingerprint)
+    return Facts(finished(**fields), found)
+
+
+def of(events: Iterable[AnyEvent]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+# What the rules read.
+
+
+def test_a_fingerprint_is_known_exactly_when_a_failure_was_fingerprinted() -> None:
+    assert failed("f9").fingerprint == "f9"
+    assert failed(None).fingerprint is None
+    assert (failed().boundaries, failed().zero_yield) == ((), None)
+
+
+def test_what_was_seen_before_is_that_of_the_attempts_own_session() -> None:
+    mine, other = count_of("f", count=2), count_of("f", session_id="other", count=9)
+    rows = a_board(mine, other)
+    assert seen_of(rows, failed("f")) == mine
+    assert seen_of(rows, failed("f", session_id="other")) == other
+    assert seen_of(rows, failed("g")) is None
+    assert seen_of(rows, failed(None)) is None
+
+
+def test_a_situation_is_read_from_the_board_before_the_end() -> None:
+    rows = a_board(
+        run(standing="inconclusive", session_id="s", session_timeouts=3, timed_out=9, stopped="x"),
+        session(zero_streak=4, status="running"),
+        count_of("f", count=5, stopped_pos=7, deferred=8),
+    )
+    facts = failed("f", ending="timed_out", yield_events=2)
+    assert situation_of(rows, facts) == Situation(
+        ending="timed_out",
+        yield_events=2,
+        fingerprint="f",
+        standing="inconclusive",
+        seen_before=5,
+        timeouts_before=3,
+        zero_streak_before=4,
+        run_stopped=True,
+        fingerprint_stopped=True,
+        session_stopping=False,
+    )
+
+
+def test_what_another_session_counted_or_stopped_is_not_read() -> None:
+    rows = a_board(
+        run(session_id="other", session_timeouts=3, stopped="timeouts"),
+        count_of("f", session_id="other", count=5, stopped_pos=7),
+    )
+    found = situation_of(rows, failed("f"))
+    assert found == Situation("failed", 0, "f", "unsampled", 0)
+    unstopped = a_board(count_of("f", count=1, stopped_pos=None))
+    assert situation_of(unstopped, failed("f")).fingerprint_stopped is False
+    assert situation_of(unstopped, failed(None)) == Situation("failed", 0, None, "unsampled", 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "stopping"), [("running", False), ("draining", True), ("ended", True)]
+)
+def test_a_session_that_does_not_run_is_stopping(status: str, *, stopping: bool) -> None:
+    rows = a_board(session(status=status))
+    assert situation_of(rows, failed()).session_stopping == stopping
+
+
+# The diagnosis comes first.
+
+
+def test_a_failure_is_recorded_with_how_often_it_was_seen_before() -> None:
+    rows = a_board(count_of("f", count=4))
+    for name, before in (("f", 4), ("g", 0)):
+        found = fingerprinted(fingerprint=name, seen_before=77)
+        assert counted(rows, Facts(finished(), found), found) == replace(found, seen_before=before)
+
+
+def test_behind_an_end_come_fingerprint_limits_silence_and_then_what_is_decided() -> None:
+    limits = (boundary(kind="context_window"), boundary(disposition="suspected"))
+    facts = Facts(finished(), fingerprinted(), limits, SILENT)
+    rows = a_board(count_of("f", count=1))
+    told = list(following(rows, facts, ground(policy(breaker_runs=1))))
+    assert told[:4] == [fingerprinted(seen_before=1), *limits, SILENT]
+    assert told[4:] == list(decisions(rows, facts, ground(policy(breaker_runs=1))))
+    assert of(told[4:]) == ["RunJudged", "BreakerOpened"]
+    bare = Facts(finished(ending="succeeded"))
+    assert of(following(rows, bare, ground())) == ["RunJudged"]
+
+
+# The verdict.
+
+
+def reads(situation: Situation) -> dict[str, Any]:
+    return dict(situation._asdict())
+
+
+def judged(rows: Board, facts: Facts, of_: Policy | Scope | None = None) -> list[AnyEvent]:
+    return list(decisions(rows, facts, ground(of_)))
+
+
+NEW = "failed in a way not seen before in this session"
+VERDICTS = [
+    # outcome, seen before, verdict and cause, barren, what the sample did
+    (failed(None, ending="succeeded"), 0, "promising success", None, "succeeded"),
+    (failed("f", yield_events=3), 0, "promising telemetry", None, "yielded 3 usage records"),
+    (
+        failed("f", ending="timed_out"),
+        0,
+        "promising timeout",
+        "f",
+        "timed out, and that failure is new in this session",
+    ),
+    (
+        failed("f", ending="timed_out"),
+        1,
+        "inconclusive repeated_timeout",
+        "f",
+        "timed out as an earlier attempt of this session did",
+    ),
+    (failed("f"), 0, "inconclusive new_failure", "f", NEW),
+    (failed(None), 0, "inconclusive new_failure", None, NEW),
+    (
+        failed("f", ending="broke"),
+        1,
+        "deprioritized repeated_failure",
+        "f",
+        "failed without any usage, as 1 earlier attempts of this session did",
+    ),
+]
+
+
+@pytest.mark.parametrize(("facts", "seen", "ruling", "barren", "did"), VERDICTS)
+def test_a_verdict_names_its_sample_generation_cause_and_everything_it_read(
+    facts: Facts, seen: int, ruling: str, barren: str | None, did: str
+) -> None:
+    facts = facts._replace(finished=replace(facts.finished, attempt_id="a9"))
+    rows = a_board(run(generation=3, open=1), count_of("f", count=seen))
+    verdict, why = ruling.split()
+    sentence = f"The run is {verdict} because its sample {did}."
+    assert judged(rows, facts) == [
+        RunJudged(
+            session_id="s",
+            run_id="r",
+            attempt_id="a9",
+            generation=3,
+            verdict=verdict,  # type: ignore[arg-type]
+            because=why,  # type: ignore[arg-type]
+            reason=because("verdict/three-way-1", sentence, **reads(situation_of(rows, facts))),
+            barren=barren,
+        )
+    ]
+
+
+def test_a_verdict_is_the_rules_that_the_policy_names() -> None:
+    rows = a_board(count_of("f", count=0))
+    for name, verdict in (("three-way-1", "inconclusive"), ("classic-1", "promising")):
+        (event,) = judged(rows, failed("f"), policy(verdict_rule=name))
+        assert isinstance(event, RunJudged)
+        assert (event.verdict, event.reason.rule) == (verdict, f"verdict/{name}")
+
+
+def test_only_a_sample_is_judged_and_only_by_an_end_that_proves_something() -> None:
+    for standing, ending in product(get_args(Standing), get_args(Ending)):
+        rows = a_board(run(standing=standing, open=1))
+        told = judged(rows, failed("f", ending=ending))
+        proved = ending not in ("abandoned", "orphaned")
+        assert of(told) == (["RunJudged"] if standing == "unsampled" and proved else [])
+
+
+# The stops.
+
+
+def stop_reason(rows: Board, facts: Facts, sentence: str) -> Reason:
+    return because("stops", sentence, **reads(situation_of(rows, facts)))
+
+
+def test_a_stopped_fingerprint_says_how_often_it_was_seen_and_stops_its_carrier() -> None:
+    rows = a_board(run(standing="promising", open=1), count_of("f", count=2))
+    assert judged(rows, failed("f")) == [
+        FingerprintStopped(
+            session_id="s",
+            fingerprint="f",
+            repeats=3,
+            reason=stop_reason(rows, failed("f"), "f was seen 3 times in this session."),
+        ),
+        RunStopped(
+            session_id="s",
+            run_id="r",
+            because="fingerprint_repeats",
+            demoted=False,
+            reason=stop_reason(
+                rows, failed("f"), "The run carries f, seen 3 times in this session."
+            ),
+        ),
+    ]
+
+
+def test_a_run_that_times_out_too_often_is_stopped() -> None:
+    facts = failed("f", ending="timed_out")
+    rows = a_board(run(standing="promising", open=1, session_id="s", session_timeouts=1))
+    assert judged(rows, facts) == [
+        RunStopped(
+            session_id="s",
+            run_id="r",
+            because="timeouts",
+            demoted=False,
+            reason=stop_reason(
+                rows, facts, "2 attempts of the run timed out in this session, which is the limit."
+            ),
+        )
+    ]
+
+
+def test_a_streak_ends_the_session_behind_the_verdict() -> None:
+    rows = a_board(session(zero_streak=4))
+    told = judged(rows, failed("f"), policy(consecutive_zero_yield_max=5))
+    assert of(told) == ["RunJudged", "SessionDraining"]
+    assert told[1] == SessionDraining(
+        session_id="s",
+        because="zero_yield_streak",
+        reason=stop_reason(
+            rows, failed("f"), "5 attempts in a row yielded no usage, which is the limit."
+        ),
+    )
+
+
+@pytest.mark.parametrize("outranks", [False, True])
+@pytest.mark.parametrize("standing", get_args(Standing))
+def test_a_run_is_demoted_that_was_promising_where_a_stop_has_the_last_word(
+    standing: Standing,
+    outranks: bool,
+) -> None:
+    rows = a_board(run(standing=standing, open=1), count_of("f", count=2))
+    rules = policy(stop_outranks_verdict=outranks)
+    for facts in (failed("f"), failed("f", yield_events=1)):
+        told = judged(rows, facts, rules)
+        (stopped,) = [event for event in told if isinstance(event, RunStopped)]
+        assert stopped.demoted == (outranks and standing == "promising")
+        verdicts = [(e.verdict, e.because) for e in told if isinstance(e, RunJudged)]
+        if standing != "unsampled":
+            assert verdicts == []
+        elif not facts.finished.yield_events:
+            assert verdicts == [("deprioritized", "repeated_failure")]
+        elif outranks:
+            assert verdicts == [("inconclusive", "stopped")]
+            assert told[0].reason.sentence == (  # type: ignore[union-attr]
+                "The run is inconclusive because its sample met a stop condition, and what is"
+                " stopped is not promising."
+            )
+        else:
+            assert verdicts == [("promising", "telemetry")]
+
+
+# The breaker that opens.
+
+
+@pytest.mark.parametrize("bound", [None, 1, 2, 3])
+@pytest.mark.parametrize("before", [(), ("q",), ("q", "u"), ("q", "u", "v")])
+def test_a_breaker_opens_behind_the_sample_that_makes_its_cause_systemic(
+    before: tuple[str, ...], bound: int | None
+) -> None:
+    rules = policy(breaker_runs=bound)
+    rows = a_board(count_of("f", count=0, barren_runs=before))
+    told = [e for e in judged(rows, failed("f"), rules) if isinstance(e, BreakerOpened)]
+    opens = bound is not None and len(before) + 1 >= bound
+    assert told == ([opened(fingerprinted(), len(before), ground(rules))] if opens else [])
+
+
+def test_what_teaches_something_or_says_nothing_opens_no_breaker() -> None:
+    rules = policy(breaker_runs=1)
+    for facts in (
+        failed(None),  # a failure without a name
+        failed("f", ending="succeeded"),
+        failed("f", yield_events=1),
+        failed("f", ending="abandoned"),
+        failed("f", ending="orphaned"),
+    ):
+        assert not any(isinstance(e, BreakerOpened) for e in judged(a_board(), facts, rules))
+    for standing in ("promising", "inconclusive", "deprioritized"):
+        rows = a_board(run(standing=standing, open=1))  # no sample
+        assert judged(rows, failed("f"), rules) == []
+    assert of(judged(a_board(), failed("f", ending="timed_out"), rules)) == [
+        "RunJudged",
+        "BreakerOpened",
+    ]
+
+
+def test_a_breaker_that_is_open_or_has_counted_the_run_does_not_open_again() -> None:
+    rules = policy(breaker_runs=1)
+    for known, opens in (
+        (breaker("f", opened_pos=5), False),
+        (breaker("f", opened_pos=5, session_id="other"), False),
+        (breaker("f", opened_pos=None, closed_pos=9), True),
+        (breaker("g", opened_pos=5), True),
+    ):
+        told = of(judged(a_board(known), failed("f"), rules))
+        assert ("BreakerOpened" in told) == opens, known
+    counted_already = a_board(count_of("f", barren_runs=("r",)))
+    assert of(judged(counted_already, failed("f"), rules)) == ["RunJudged"]
+
+
+def test_a_new_run_counts_beside_those_that_are_counted() -> None:
+    rows = a_board(count_of("f", barren_runs=("q", "u")))
+    (_, event) = judged(rows, failed("f"), policy(breaker_runs=3))
+    assert isinstance(event, BreakerOpened)
+    assert event.runs == 3
+
+
+# A provider's limit.
+
+PAUSES = policy(provider_pause_ms=60_000, deferrals_per_phase_max=2, breaker_runs=1)
+
+
+def limited(**fields: Any) -> Facts:
+    return Facts(finished(**fields), fingerprinted(), (boundary(),), SILENT)
+
+
+def test_an_attempt_that_met_a_limit_is_deferred_and_its_account_rests() -> None:
+    rows = a_board(phase(state="EXECUTING", state_before="FAILED", deferrals=1))
+    at = ground(PAUSES)
+    standing = rows.backlog.states["r\np"]
+    assert judged(rows, limited(), PAUSES) == [
+        deferral(finished(), boundary(), "f", standing, at),
+        *paused(account("x"), boundary(), at),
+    ]
+
+
+def test_a_phase_that_was_deferred_too_often_fails_like_any_other_and_the_account_rests() -> None:
+    rows = a_board(phase(state="EXECUTING", deferrals=2))
+    assert of(judged(rows, limited(), PAUSES)) == ["RunJudged", "BreakerOpened", "AccountPaused"]
+
+
+def test_a_limit_that_is_not_heeded_is_a_failure_like_any_other() -> None:
+    assert of(judged(a_board(), limited(), policy())) == ["RunJudged"]
+    for facts in (limited(ending="timed_out"), limited()._replace(boundaries=())):
+        assert of(judged(a_board(), facts, PAUSES)) == ["RunJudged", "BreakerOpened"]
+
+
+@pytest.mark.parametrize("name", ["x", "key"])
+def test_the_account_that_rests_is_the_sessions_own_with_its_own_row(name: str) -> None:
+    limits = scope(PAUSES, account=None if name == "x" else name)
+    rows = a_board(account(name, consecutive=3), account("other", consecutive=9))
+    (_, event) = judged(rows, limited(), limits)
+    assert event == next(paused(account(name, consecutive=3), boundary(), ground(limits)))
+
+
+def test_an_attempt_that_does_well_ends_the_row_of_its_account_after_its_verdict() -> None:
+    row = account("x", consecutive=3)
+    end = finished(ending="succeeded")
+    told = judged(a_board(row), Facts(end), PAUSES)
+    assert of(told) == ["RunJudged", "AccountRecovered"]
+    assert told[1:] == list(recovered(row, end, ground(PAUSES)))
+
+
+def test_a_limit_with_usage_pauses_the_account_and_ends_the_row_that_was() -> None:
+    told = judged(a_board(account("x", consecutive=3)), limited(yield_events=1), PAUSES)
+    assert of(told) == ["AttemptDeferred", "AccountPaused", "AccountRecovered"]
+
+
+# A named phase.
+
+
+def test_what_a_person_asked_for_by_name_is_not_judged_and_stops_nothing() -> None:
+    rules = replace(PAUSES, fingerprint_repeats_max=1)
+    of_ = named(rules)
+    assert judged(a_board(), failed("f"), of_) == []
+    assert of(judged(a_board(), limited(), of_)) == ["AttemptDeferred", "AccountPaused"]
+    spent = named(rules, budgets=(budget("phase", "ms", 5),))
+    assert of(judged(a_board(), failed("f"), spent)) == ["BudgetReached"]
+
+
+# Everything at once, in its order.
+
+
+def test_all_that_can_follow_an_end_comes_in_one_order() -> None:
+    rules = replace(PAUSES, fingerprint_repeats_max=1, breaker_runs=1)
+    probe = breaker("g", opened_pos=5, probe="a")
+    bounds = (budget("run", "ms", 5), budget("phase", "ms", 6))
+    limits = scope(rules, budgets=bounds)
+    used_up = phase(state="EXECUTING", deferrals=2)
+    told = judged(a_board(used_up, probe), limited(), limits)
+    assert of(told) == [
+        "RunJudged",
+        "FingerprintStopped",
+        "RunStopped",
+        "BreakerOpened",
+        "AccountPaused",
+        "BreakerProbed",
+        "BudgetReached",
+        "BudgetReached",
+    ]
+    at, end = ground(limits), finished()
+    assert told[5:6] == list(settled([probe], end, "f", at, deferred=False))
+    assert told[6:] == list(reached_by_end(a_board(used_up), end, at))
+    deferred = judged(a_board(phase(state="EXECUTING"), probe), limited(), limits)
+    assert of(deferred) == [
+        "AttemptDeferred",
+        "AccountPaused",
+        "BreakerProbed",
+        "BudgetReached",
+        "BudgetReached",
+    ]
+    assert deferred[2:3] == list(settled([probe], end, "f", at, deferred=True))
+
+
+def test_a_probe_that_does_well_is_judged_before_its_breakers_close() -> None:
+    rows = a_board(breaker("f", opened_pos=5, probe="a"), account("x", consecutive=1))
+    told = judged(rows, Facts(finished(ending="succeeded")), PAUSES)
+    assert of(told) == ["RunJudged", "AccountRecovered", "BreakerClosed"]
+
+
+def test_a_probe_by_name_settles_its_breaker_too() -> None:
+    rows = a_board(breaker("f", opened_pos=5, probe="a"))
+    assert of(judged(rows, failed("f"), named(PAUSES))) == ["BreakerProbed"]
+
+
+OLD = {"RunJudged", "FingerprintStopped", "RunStopped", "SessionDraining"}
+
+
+def test_classic_decides_nothing_that_the_original_did_not_know() -> None:
+    rules = replace(POLICIES["classic"], consecutive_zero_yield_max=3)
+    met: set[str] = set()
+    for ending, known, standing, seen, streak, limits in product(
+        get_args(Ending),
+        (None, "f"),
+        get_args(Standing),
+        (0, 2, 9),
+        (0, 2),
+        ((), (boundary(),)),
+    ):
+        rows = a_board(
+            phase(incident_token_cap=1),
+            run(standing=standing, open=1, verdict_us=1),
+            session(zero_streak=streak),
+            count_of("f", count=seen, barren_runs=tuple("quvwxyz")),
+            account("x", consecutive=2),
+            breaker("g", opened_pos=3),
+        )
+        found: FailureFingerprinted | None = fingerprinted() if known else None
+        facts = Facts(finished(ending=ending, tokens=9), found, limits, SILENT)
+        told = judged(rows, facts, rules)
+        met |= set(of(told))
+        assert not any(e.demoted for e in told if isinstance(e, RunStopped))
+    assert met == OLD
