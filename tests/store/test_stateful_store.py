@@ -247,6 +247,13 @@ class StoreMachine(RuleBasedStateMachine):
             changes = {"command_id": taken.command_id, "idx": taken.idx}
         self.append([self.replaced(row, **changes)], [])
 
+    @rule(data=st.data(), run=st.sampled_from(RUNS), phase=st.sampled_from(PHASES))
+    def start_an_attempt(self, data: st.DataObject, run: str, phase: str) -> None:
+        """A new one, of a phase that may have an open one."""
+        (row,) = self.drafted(data, count=1, wrong={})
+        tags = {"run": run, "phase": phase, "attempt": f"new-{self.commands}"}
+        self.append([self.replaced(row, type=KINDS[0], **tags)], [])
+
     @precondition(lambda self: any(row.type == KINDS[0] for row in self.model.rows))
     @rule(data=st.data(), kind=st.sampled_from(KINDS[:2]), other=st.sampled_from(OTHERS))
     def go_on_with_an_attempt(self, data: st.DataObject, kind: str, other: dict[str, str]) -> None:
