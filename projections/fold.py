@@ -70,10 +70,9 @@ class Keyed(Generic[S]):
     def __init__(
         self, fold: Fold[S], rows: Iterable[tuple[str, str]] = (), digest: int = 0
     ) -> None:
-        decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(fold.state)
         self.fold = fold
         self._keys, self._apply = fold.keys, fold.apply
-        self._states: dict[str, S] = {key: decoder.decode(data) for key, data in rows}
+        self._states: dict[str, S] = _decoded(fold, rows)
         self._before: dict[str, S | None] = {}
         self._digest = digest
 
@@ -131,6 +130,14 @@ class Keyed(Generic[S]):
     def digest(self) -> bytes:
         """Over all rows taken so far with ``take_changes``."""
         return (self._digest % _DIGEST_MODULUS).to_bytes(32, "big")
+
+
+def _decoded(fold: Fold[S], rows: Iterable[tuple[str, str]]) -> dict[str, S]:
+    stored = list(rows)
+    if not stored:
+        return {}
+    decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(fold.state)
+    return {key: decoder.decode(data) for key, data in stored}
 
 
 def canonical(state: msgspec.Struct) -> str:

@@ -19,12 +19,17 @@ from engine.events import (
     SessionDraining,
     SessionEnd,
     SessionEnded,
+    SessionPartLost,
     SessionResumed,
     SessionStarted,
 )
 from projections.fold import Fold
 
-SessionStatus = Literal["running", "draining", "ended"]
+SessionStatus = Literal["running", "draining", "lost", "ended"]
+
+
+RESTING: frozenset[SessionStatus] = frozenset({"lost", "ended"})
+"""No engine is at such a session, so no time of it passes."""
 
 
 class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +75,7 @@ Handled = (
     PolicyAdopted
     | SessionStarted
     | SessionResumed
+    | SessionPartLost
     | SessionDraining
     | SessionEnded
     | AttemptStarted
@@ -100,7 +106,8 @@ def _apply(state: SessionStanding | None, seen: Seen) -> SessionStanding:
 
 def _within(
     state: SessionStanding,
-    event: SessionDraining
+    event: SessionPartLost
+    | SessionDraining
     | SessionEnded
     | AttemptStarted
     | AttemptFinished
@@ -110,6 +117,8 @@ def _within(
 ) -> SessionStanding:
     """What happens inside a part of the session."""
     match event:
+        case SessionPartLost():
+            return replace(state, status="lost", active_ms=event.active_ms)
         case SessionDraining():
             return replace(state, status="draining", because=event.because)
         case SessionEnded():
@@ -132,8 +141,7 @@ def _begun(
     state: SessionStanding, event: SessionStarted | SessionResumed, now_us: int
 ) -> SessionStanding:
     # A part that ended by a crash has no end event; its time runs to the last thing it recorded.
-    crashed_ms = max(0, state.last_us - state.part_started_us) // 1000
-    lost = crashed_ms if state.parts and state.status != "ended" else 0
+    lost = part_ms(state) if state.parts and state.status not in RESTING else 0
     return replace(
         state,
         status="running",
@@ -147,6 +155,11 @@ def _begun(
         parts=state.parts + 1,
         work_left=None,
     )
+
+
+def part_ms(state: SessionStanding) -> int:
+    """How long a part that crashed had been at it: to the last thing it recorded."""
+    return max(0, state.last_us - state.part_started_us) // 1000
 
 
 def _ended(state: SessionStanding, event: SessionEnded) -> SessionStanding:
@@ -201,7 +214,7 @@ def _without(samples: tuple[str, ...], attempt_id: str) -> tuple[str, ...]:
 
 SESSIONS: Fold[SessionStanding] = Fold(
     name="sessions",
-    version=2,
+    version=3,
     state=SessionStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

@@ -45,7 +45,7 @@ from engine.events import (
     ZeroYieldExplained,
     event_type,
 )
-from engine.triage.breaker import carried
+from engine.triage.beginning import taken_over
 from engine.triage.decide import Facts, counted, decisions
 from engine.triage.ending import ended
 from engine.triage.picking import Picker, draining, picks
@@ -156,9 +156,7 @@ class Redecision:
             self._skip(rest, "its policy or rules are unknown here")
             return
         ground = Ground(scope, facts[-1].pos, facts[-1].recorded_us)
-        expected = [
-            Expected(event, None) for event in carried(self.board.breakers.values(), ground)
-        ]
+        expected = [Expected(event, None) for event in taken_over(self.board, ground)]
         self._compare(expected, rest, facts[-1].pos)
         for line in rest:
             self._feed(line)

@@ -33,6 +33,7 @@ from engine.events import (
     RunStopped,
     SessionDraining,
     SessionEnded,
+    SessionPartLost,
     SessionResumed,
     SessionStarted,
     TierRegistered,
@@ -67,7 +68,9 @@ _Decided = (
 )
 _Rules = _Diagnosis | _Decided
 _Operator = PhaseRequeued | RunReinstated | BreakerReset | AccountResumed
-_Sessions = EngineStarted | PolicyAdopted | SessionStarted | SessionResumed | SessionEnded
+_Sessions = (
+    EngineStarted | PolicyAdopted | SessionStarted | SessionResumed | SessionPartLost | SessionEnded
+)
 _Backlog = (
     RunRegistered
     | TierRegistered
@@ -156,5 +159,9 @@ def _sessions(event: _Sessions) -> str:
         case SessionStarted() | SessionResumed():
             limits = event.limits
             return f"{event.executor}, {limits.workers} workers, batch of {limits.batch_size}"
+        case SessionPartLost():
+            return (
+                f"its engine had died; it had been at it for {event.active_ms / 60000:.1f} minutes"
+            )
         case SessionEnded():
             return f"{event.because}: {event.attempts} attempts, {event.work_left} phases left"

@@ -62,6 +62,8 @@ def _declared(outcome: Outcome) -> list[Boundary]:
 
 def _of_stream(stream: StreamName, text: str) -> Iterator[tuple[int, Boundary]]:
     """Every hit in one stream with its strength, in no order."""
+    if not text:
+        return
     base = max(0, len(text) - WINDOW_CHARS_MAX)
     folded = Folded(text[base:], base)
     told = records.read(folded)

@@ -20,7 +20,7 @@ from engine.events import (
 )
 from engine.executors.port import Spawned
 from engine.store.command import Command, Draft, Moment, just
-from engine.triage.breaker import carried
+from engine.triage.beginning import taken_over
 from engine.triage.decide import following
 from engine.triage.ending import ended
 from engine.triage.picking import Picker, draining, picks
@@ -55,7 +55,7 @@ def begin(command_id: str, scope: Scope, executor: str, *, resume: bool) -> Comm
         yield Draft(adopted)
         yield Draft(begun)
         ground = Ground(scope, moment.next_pos + 1, moment.now_us)
-        for event in list(carried(board.breakers.values(), ground)):
+        for event in list(taken_over(board, ground)):
             yield Draft(event)
 
     request = msgspec.json.encode([scope.session_id, executor, scope.limits, policy])

@@ -15,7 +15,7 @@ from engine.events import (
     SessionDraining,
     SessionStarted,
 )
-from engine.triage.breaker import carried
+from engine.triage.beginning import taken_over
 from engine.triage.decide import Facts, decisions
 from engine.triage.picking import Picker, next_event
 from engine.triage.reasons import Ground
@@ -57,7 +57,7 @@ def _begin(board: Board, scope: Scope, executor: str, now_us: int) -> None:
     begun = SessionStarted(session_id=scope.session_id, executor=executor, limits=scope.limits)
     _feed(board, now_us, begun)
     ground = Ground(scope, board.head.pos, now_us)
-    for event in list(carried(board.breakers.values(), ground)):
+    for event in list(taken_over(board, ground)):
         _feed(board, now_us, event)
 
 

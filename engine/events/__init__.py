@@ -51,6 +51,7 @@ from engine.events.session import (
     SessionDraining,
     SessionEnd,
     SessionEnded,
+    SessionPartLost,
     SessionResumed,
     SessionStarted,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "SessionDraining",
     "SessionEnd",
     "SessionEnded",
+    "SessionPartLost",
     "SessionResumed",
     "SessionStarted",
     "Stream",

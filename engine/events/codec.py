@@ -30,6 +30,7 @@ from engine.events.session import (
     PolicyAdopted,
     SessionDraining,
     SessionEnded,
+    SessionPartLost,
     SessionResumed,
     SessionStarted,
 )
@@ -60,6 +61,7 @@ AnyEvent = (
     | PolicyAdopted
     | SessionStarted
     | SessionResumed
+    | SessionPartLost
     | SessionDraining
     | SessionEnded
     | AttemptStarted

@@ -82,6 +82,16 @@ class SessionResumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
     limits: Limits
 
 
+class SessionPartLost(Event, frozen=True, kw_only=True, tag="session.part_lost"):
+    """The engine that ran a session had died when another session began.
+
+    ``active_ms``: how long the session had been at it, up to the last event of its own engine.
+    """
+
+    session_id: str
+    active_ms: int
+
+
 SessionEnd = Literal[
     "nothing_eligible",
     "held_back",

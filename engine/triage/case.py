@@ -18,7 +18,7 @@ from projections.backlog import PhaseStanding
 from projections.breakers import BreakerStanding
 from projections.days import Day
 from projections.run_triage import RunStanding
-from projections.sessions import SessionStanding
+from projections.sessions import RESTING, SessionStanding
 
 NEW_SESSION = "new"
 """Stands for the id of a session that has not begun; ids that the log holds are longer."""
@@ -54,7 +54,7 @@ class Case(NamedTuple):
     @property
     def is_over(self) -> bool:
         """Whether the session starts nothing any more, or has not begun."""
-        return self.is_new or self.session.status == "ended"
+        return self.is_new or self.session.status in RESTING
 
     def anew(self) -> Case:
         """The same for a session that begins now: same policy, same limits, but for all runs."""

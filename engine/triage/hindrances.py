@@ -376,6 +376,8 @@ def of_session(case: Case) -> Iterator[Hindrance]:
     because = ENDS[session.because] if session.because else "it was told to"
     if session.status == "ended":
         yield _of_session("session_ended", f"the session has ended, because {because}")
+    elif session.status == "lost":
+        yield _of_session("session_ended", "the engine of the session has died")
     elif session.status == "draining":
         yield _of_session("session_draining", f"the session starts nothing more, because {because}")
     else:

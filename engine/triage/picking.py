@@ -23,7 +23,7 @@ from engine.triage.rules import REASON_CLASS_NAMES
 from engine.triage.scope import Scope
 from engine.triage.select import Choice, Queue
 from projections.board import Board
-from projections.sessions import SessionStanding
+from projections.sessions import RESTING, SessionStanding
 
 PICK_RULE = "pick"
 LIMIT_RULE = "session_limits"
@@ -77,7 +77,7 @@ def next_event(picker: Picker) -> SessionDraining | RunCooledDown | AttemptStart
 
 def active_ms(session: SessionStanding, now_us: int) -> int:
     """How long the session has been at it, over all its parts, by the writer's clock."""
-    running = 0 if session.status == "ended" else now_us - session.part_started_us
+    running = 0 if session.status in RESTING else now_us - session.part_started_us
     return session.active_ms + max(0, running) // 1000
 
 

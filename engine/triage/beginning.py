@@ -1,0 +1,20 @@
+"""The beginning of a session: what it takes over from those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.events import AnyEvent, SessionPartLost
+from engine.triage.breaker import carried
+from engine.triage.reasons import Ground
+from projections.board import Board
+from projections.sessions import RESTING, part_ms
+
+
+def taken_over(board: Board, ground: Ground) -> Iterator[AnyEvent]:
+    """Other sessions whose engine has died, and breakers that were open."""
+    for session in board.sessions.values():
+        if session.session_id != ground.scope.session_id and session.status not in RESTING:
+            active_ms = session.active_ms + part_ms(session)
+            yield SessionPartLost(session_id=session.session_id, active_ms=active_ms)
+    yield from carried(board.breakers.values(), ground)
