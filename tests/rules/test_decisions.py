@@ -141,7 +141,8 @@ def test_what_another_session_counted_or_stopped_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "stopping"), [("running", False), ("draining", True), ("ended", True)]
+    ("status", "stopping"),
+    [("running", False), ("draining", True), ("ended", True), ("lost", True)],
 )
 def test_a_session_that_does_not_run_is_stopping(status: str, *, stopping: bool) -> None:
     rows = a_board(session(status=status))

@@ -23,6 +23,7 @@ from tests.rules.standings import NOW_US, board, budget, named, phase, policy, s
         ("running", 500, -5000, 500),  # a clock that went back adds nothing
         ("draining", 500, 2000, 502),
         ("ended", 500, 2000, 500),
+        ("lost", 500, 2000, 500),
     ],
 )
 def test_a_session_is_active_while_a_part_of_it_runs(

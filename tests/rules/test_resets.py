@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -83,6 +84,13 @@ def test_a_span_is_read_in_every_spelling_of_its_unit(unit: str) -> None:
         ("try again whenever you like in 5s", 5 * SECOND),
         ("available" + " " + "x" * 22 + " in 5s", 5 * SECOND),
         ("available" + " " + "x" * 27 + " in 5s", None),
+        ("resets" + " " + "x" * 22 + " in 5s", 5 * SECOND),
+        ("resetting" + " " + "x" * 22 + " in 5s", 5 * SECOND),
+        ("retry-after" + " " + "x" * 22 + " after 5s", 5 * SECOND),
+        ("try again" + " " + "x" * 22 + " for 5s", 5 * SECOND),
+        ("wait" + " " + "x" * 23 + " for 5s", None),
+        # and numbers among them are not the span's
+        ("retry 2 more times in 5s", 5 * SECOND),
         # but nothing else
         ("try again. In 5s", None),
         ("reset; in 5s", None),
@@ -194,6 +202,19 @@ POINT_US = round(datetime(2026, 11, 26, 3, 0, tzinfo=UTC).timestamp() * 1e6)
 )
 def test_a_point_in_time_is_utc_unless_it_says_otherwise(text: str, off_us: int) -> None:
     assert resets_at_us(text) == POINT_US + off_us
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
+def test_where_the_machine_stands_does_not_matter(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert resets_at_us("resets at 2026-11-26 03:00:00") == POINT_US
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(
