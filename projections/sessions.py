@@ -120,7 +120,8 @@ def _within(
         case SessionPartLost():
             return replace(state, status="lost", active_ms=event.active_ms)
         case SessionDraining():
-            return replace(state, status="draining", because=event.because)
+            status: SessionStatus = "lost" if state.status == "lost" else "draining"
+            return replace(state, status=status, because=event.because)
         case SessionEnded():
             return _ended(state, event)
         case AttemptStarted():

@@ -83,7 +83,7 @@ def situation_of(board: Board, facts: Facts) -> Situation:
         zero_streak_before=session.zero_streak,
         run_stopped=run.stopped_in(finished.session_id) is not None,
         fingerprint_stopped=seen is not None and seen.stopped_pos is not None,
-        session_stopping=session.status != "running",
+        session_stopping=session.because is not None,
     )
 
 

@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--all", action="store_true", help="also what plan.AVOIDED leaves out")
+    parser.add_argument("--all", action="store_true", help="also what plan.ON_DEMAND names")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     parser.add_argument("--planted", action="store_true", help="prove that planted bugs are found")
     parser.add_argument("--plant", metavar="NAME", help="simulate with one planted bug")

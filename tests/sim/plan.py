@@ -19,18 +19,13 @@ from engine.triage.policy import Policy, policy_named
 from tests.sim.faults import Fault
 
 TIMEOUT_S = 4
-AVOIDED = """
+ON_DEMAND = """
 Sessions that touch the same run by turns: an older one is resumed when a younger one has been at
-work, or a new one adopts what an older one left alive.  The engine then loses what it counts of a
-run within a session (S20), and takes time for active in which no engine lived (S32).
-
-Commits that take time while an account is paused.  A pause that ends between a pick and its answer
-is noticed only when something else happens, or the session ends with work left (L3, L4).
-
-A limit of the session's time while an account is paused.  When the time is over and every worker is
-busy, the loop goes round without end until one is free (L5).
+work, or a new one adopts what an older one left alive.  Commits that take time while an account is
+paused.  A limit of the session's time while an account is paused.
 """
-"""What is not simulated unless asked for (``--all``), because the engine is known to fail there."""
+"""What is simulated with ``--all`` and by the fresh share: four faults of the engine were found
+there, and the seeds of the planted bugs are those of sessions without it."""
 
 CRASHES = (0.45, 0.82, 0.95)
 """How likely at most 0, 1 and 2 engines die in a session; otherwise 3 do."""

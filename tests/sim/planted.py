@@ -195,8 +195,8 @@ BUGS: tuple[Bug, ...] = (
     bug(
         "a resumed session forgets what it has stopped",
         f"{RUNS}:RunStanding.stopped_in",
-        "self.stopped if",
-        "self.stopped if self.open and",
+        "return self.stopped",
+        "return self.stopped if self.open else None",
     ),
     # Attempts
     bug("the attempt number goes on after a requeue", f"{BACKLOG}:_apply", "number=0,", ""),

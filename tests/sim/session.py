@@ -303,7 +303,7 @@ class Session:
 
     def _new_scope(self) -> Scope:
         scope = Scope(self.ids("ses"), self.plan.policy(), self.plan.limits(self._phases))
-        return self._without_known_failures(scope)
+        return self._without_the_rest(scope)
 
     def _old_scope(self, session: SessionStanding) -> Scope:
         assert session.limits is not None
@@ -311,10 +311,10 @@ class Session:
         if self.plan.chance(0.1):
             policy = self.plan.policy()
         scope = Scope(session.session_id, policy, self.plan.resumed(session.limits))
-        return self._without_known_failures(scope)
+        return self._without_the_rest(scope)
 
-    def _without_known_failures(self, scope: Scope) -> Scope:
-        """See ``plan.AVOIDED``."""
+    def _without_the_rest(self, scope: Scope) -> Scope:
+        """See ``plan.ON_DEMAND``."""
         if self.plan.everything or scope.policy.provider_pause_ms is None:
             return scope
         return scope._replace(limits=msgspec.structs.replace(scope.limits, total_ms_max=None))
