@@ -31,6 +31,7 @@ from projections.board import FOLDS
 from projections.fold import row_digest
 
 Level = Literal["structure", "chain", "decisions", "projections"]
+_TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 
@@ -191,6 +192,10 @@ class _Follower:
     def _lines(self) -> Iterator[Line]:
         for line in read_lines(self._connection):
             event = line.event
+            told = tuple(getattr(event, name, None) for name in _TAGS)
+            if line.tags != told:
+                what = "S6: the tags of the row are not those of the data"
+                self.findings.append(Finding(level="structure", pos=line.pos, what=what))
             if type(event) is AttemptFinished:
                 self._yields[event.attempt_id] = (line.pos, event.yield_events)
             yield line

@@ -23,13 +23,13 @@ UNSEEN = (
 
 _PLACES = ", ".join("?" * len(UNSEEN))
 _LINES = f"""
-SELECT pos, recorded_us, type, schema, data, command_id, cause
+SELECT pos, recorded_us, type, schema, data, command_id, cause, session, run, phase, attempt
   FROM events WHERE type NOT IN ({_PLACES}) AND pos <= ? ORDER BY pos"""  # noqa: S608  fixed
 _END = 2**63 - 1
 
 
 class Line(NamedTuple):
-    """What is read of a row of the log."""
+    """What is read of a row of the log; ``tags``: its session, run, phase and attempt, if read."""
 
     pos: int
     recorded_us: int
@@ -37,6 +37,7 @@ class Line(NamedTuple):
     cause: int | None
     data: str
     event: AnyEvent
+    tags: tuple[str | None, ...] | None = None
 
 
 def read_lines(connection: sqlite3.Connection, until: int | None = None) -> Iterator[Line]:
@@ -48,7 +49,7 @@ def read_lines(connection: sqlite3.Connection, until: int | None = None) -> Iter
     while rows := cursor.fetchmany(PAGE_ROWS):
         events = decode_page([row[:5] for row in rows])
         for row, event in zip(rows, events, strict=True):
-            yield Line(row[0], row[1], row[5], row[6], row[4], event)
+            yield Line(row[0], row[1], row[5], row[6], row[4], event, row[7:])
 
 
 def commands(lines: Iterable[Line]) -> Iterator[list[Line]]:

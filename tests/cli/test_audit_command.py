@@ -167,3 +167,16 @@ def test_words_name_the_place_and_what_should_stand_there(log: Path) -> None:
     assert told.returncode == 6
     assert f"@{pos}  decision: triage.run_judged" in told.stdout
     assert "'new_failure', not 'repeated_failure'" in told.stdout
+
+
+def test_a_row_that_is_filed_under_another_run_is_a_finding(log: Path) -> None:
+    pos = first(log, "triage.run_judged")
+
+    def refile(row: dict[str, object]) -> None:
+        row["run"] = "another"
+
+    forge(log / "b.db", (pos, refile))
+    code, found = audited(log)
+    assert code == 6
+    assert [(each["level"], each["pos"]) for each in found["findings"]] == [("structure", pos)]
+    assert found["differences"] == []
