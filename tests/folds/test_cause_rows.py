@@ -86,6 +86,7 @@ def probed(outcome: Any) -> BreakerProbed:
 
 def test_a_fingerprint_is_touched_in_its_own_session_by_events_that_name_it() -> None:
     events = (fingerprinted(), STOPPED, deferred(), judged(), CLOSED, RESET)
+    assert FINGERPRINTS.name == "fingerprints"
     assert taken(FINGERPRINTS) == {type(event).__name__ for event in events}
     assert {keys(FINGERPRINTS, event) for event in events} == {("s\nf",)}
     assert keys(FINGERPRINTS, deferred(None)) == ()
@@ -182,6 +183,7 @@ BREAKER = breaker(
 
 def test_a_breaker_is_touched_by_what_names_its_cause_and_by_the_start_of_its_probe() -> None:
     events = (opened(), probed("unproved"), CLOSED, RESET, started(probe_of="f"))
+    assert BREAKERS.name == "breakers"
     assert taken(BREAKERS) == {type(event).__name__ for event in events}
     assert {keys(BREAKERS, event) for event in events} == {("f",)}
     assert keys(BREAKERS, started()) == ()

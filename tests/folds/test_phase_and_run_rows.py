@@ -77,6 +77,7 @@ REQUEUED = PhaseRequeued(run_id="r", phase_id="p", by="x", why="y")
 
 
 def test_a_phase_is_touched_by_what_happens_to_it() -> None:
+    assert BACKLOG.name == "backlog"
     assert taken(BACKLOG) == {
         "PhaseRegistered",
         "PhaseRequeued",
@@ -310,6 +311,7 @@ def test_a_run_is_touched_by_what_happens_to_it_or_its_phases() -> None:
         COOLED,
         REINSTATED,
     )
+    assert RUN_TRIAGE.name == "run_triage"
     assert taken(RUN_TRIAGE) == {type(event).__name__ for event in events}
     assert {keys(RUN_TRIAGE, event) for event in events} == {("r",)}
 

@@ -121,6 +121,7 @@ def test_a_session_is_touched_by_what_happens_in_it() -> None:
         judged("success"),
         boundary(),
     )
+    assert SESSIONS.name == "sessions"
     assert taken(SESSIONS) == {type(event).__name__ for event in events}
     assert {keys(SESSIONS, event) for event in events} == {("s",)}
 
@@ -207,6 +208,8 @@ def test_what_ends_a_session_is_kept_until_it_goes_on() -> None:
     assert within(draining("storage")) == {"because": "storage"}
     row = session(status="running")
     assert within(draining("batch_size"), row) == {"status": "draining", "because": "batch_size"}
+    # A part whose engine died is over, whatever is said of it behind.
+    assert within(draining("batch_size"), session(status="lost")) == {"because": "batch_size"}
     assert within(ENDED) == {
         "status": "ended",
         "because": "batch_size",
@@ -311,6 +314,7 @@ GOES_ON = AccountResumed(account="x", by="x", why="y")
 
 
 def test_an_account_is_touched_by_its_pauses() -> None:
+    assert ACCOUNTS.name == "accounts"
     assert taken(ACCOUNTS) == {"AccountPaused", "AccountRecovered", "AccountResumed"}
     assert {keys(ACCOUNTS, event) for event in (PAUSED, RECOVERED, GOES_ON)} == {("x",)}
 
@@ -345,6 +349,7 @@ def test_a_day_counts_what_began_and_ended_on_it() -> None:
         if ending == "succeeded":
             expected["succeeded"] = 3
         assert changes(DAYS, day, event) == expected
+    assert DAYS.name == "days"
     assert taken(DAYS) == {"AttemptStarted", "AttemptFinished"}
 
 

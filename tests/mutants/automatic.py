@@ -163,6 +163,8 @@ def _children(node: ast.AST) -> Iterator[ast.AST]:
         alone += node.decorator_list
     if isinstance(node, ast.ClassDef):
         alone += [*node.bases, *node.keywords]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "cast":
+        alone += node.args[:1]
     for child in ast.iter_child_nodes(node):
         if child not in alone and not _means_nothing(child):
             yield child

@@ -140,13 +140,11 @@ def test_what_another_session_counted_or_stopped_is_not_read() -> None:
     assert situation_of(unstopped, failed(None)) == Situation("failed", 0, None, "unsampled", 0)
 
 
-@pytest.mark.parametrize(
-    ("status", "stopping"),
-    [("running", False), ("draining", True), ("ended", True), ("lost", True)],
-)
-def test_a_session_that_does_not_run_is_stopping(status: str, *, stopping: bool) -> None:
-    rows = a_board(session(status=status))
-    assert situation_of(rows, failed()).session_stopping == stopping
+@pytest.mark.parametrize("status", ["running", "draining", "ended", "lost"])
+def test_a_session_is_stopping_when_something_has_ended_its_starts(status: str) -> None:
+    for said in (None, "interrupted", "zero_yield_streak"):
+        rows = a_board(session(status=status, because=said))
+        assert situation_of(rows, failed()).session_stopping == (said is not None)
 
 
 # The diagnosis comes first.
