@@ -299,7 +299,7 @@ def test_a_limit_counts_that_stopped_an_attempt(disposition: Disposition) -> Non
 
 # Accounts.
 
-ACCOUNT = account("x", kind="quota", until_us=1, stated=True, consecutive=2, pauses=3, pos=4)
+ACCOUNT = account("x", kind="quota", until_us=99, stated=True, consecutive=2, pauses=3, pos=4)
 PAUSED = AccountPaused(
     session_id="s",
     account="x",

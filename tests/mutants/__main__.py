@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Try them; 0 when all were killed, 1 when some survived, 2 when some do not apply."""
     options = _parser().parse_args(arguments)
     if options.auto:
-        mutants = automatic.mutants_of(
-            options.auto, tuple(options.tests) or modules_for(options.auto)
-        )
+        tests = tuple(options.tests) or modules_for(options.auto)
+        mutants = automatic.mutants_of(options.auto, tests)
+        _say(*[f"no longer made  {name}" for name in _gone(options.auto, mutants)])
     else:
         mutants = listed()
         wrong = stale(mutants)
@@ -64,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tests", nargs="*", default=[], help="with --auto: other test modules")
     parser.add_argument("--verbose", action="store_true", help="say what killed each, and when")
     return parser
+
+
+def _gone(path: str, mutants: Sequence[Mutant]) -> list[str]:
+    """What is called equivalent of a file that reads otherwise by now."""
+    known = {name for name in automatic.known_as_equivalent() if name.startswith(f"{path} ")}
+    return sorted(known - {mutant.name for mutant in mutants})
 
 
 def _try_all(mutants: Sequence[Mutant], jobs: int, *, verbose: bool) -> int:

@@ -334,6 +334,19 @@ def test_a_probe_that_does_well_closes_every_open_breaker_of_its_session(
     assert found == [closed_by(each, how, ending, usage) for each in ("early", "f", "late")]
 
 
+def test_what_a_probe_comes_to_is_said_in_the_session_that_holds_its_breaker() -> None:
+    """An attempt that outlived its engine may end when another session has taken over."""
+    taken_over = breaker("f", session_id="x", opened_pos=5, probe="a")
+    (failed,) = settled([taken_over], finished(), "f", ground(ON), deferred=False)
+    assert isinstance(failed, BreakerProbed)
+    assert failed.session_id == "x"
+    well = finished(ending="succeeded")
+    others = [breaker("g", session_id="s", opened_pos=4), taken_over]
+    (closed,) = settled(others, well, None, ground(ON), deferred=False)
+    assert isinstance(closed, BreakerClosed)
+    assert (closed.session_id, closed.fingerprint) == ("x", "f")
+
+
 @pytest.mark.parametrize("ending", get_args(Ending))
 def test_an_attempt_that_is_no_probe_does_nothing_to_breakers(ending: Ending) -> None:
     known = [

@@ -55,6 +55,7 @@ def test_a_run_that_never_cools_is_never_cool() -> None:
 def test_a_session_cools_only_runs_that_it_may_touch(of: Scope, *, touched: bool) -> None:
     judged = run(standing="deprioritized", verdict_us=0)
     assert may_touch(judged, of) == touched
+    assert may_touch(run(run_id="ar"), scope(DAY, skip_run_prefixes=("r",)))
     assert is_cool(judged, of, NOW_US) == touched
 
 

@@ -128,6 +128,18 @@ def test_a_situation_is_read_from_the_board_before_the_end() -> None:
     )
 
 
+def test_an_attempt_is_judged_in_its_own_session_whoever_closes_it() -> None:
+    rows = a_board(
+        session(),
+        session(session_id="other", zero_streak=4, because="interrupted"),
+        run(session_id="other", session_timeouts=3, stopped="timeouts"),
+        count_of("f", count=1),
+        count_of("f", session_id="other", count=5, stopped_pos=7),
+    )
+    found = situation_of(rows, failed("f", session_id="other"))
+    assert found == Situation("failed", 0, "f", "unsampled", 5, 3, 4, True, True, True)
+
+
 def test_what_another_session_counted_or_stopped_is_not_read() -> None:
     rows = a_board(
         run(session_id="other", session_timeouts=3, stopped="timeouts"),

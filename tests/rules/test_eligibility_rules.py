@@ -189,6 +189,8 @@ def test_a_run_without_a_verdict_has_one_attempt_in_flight_and_others_as_many_as
         ({"wanted": "R"}, "filtered"),
         ({"skipped": ("rr", "q")}, None),
         ({"skipped": ("r",)}, "prefix_skipped"),
+        ({"skipped": ("r",), "run_id": "ar"}, None),
+        ({"skipped": ("r",), "run_id": "ra"}, "prefix_skipped"),
         ({"skipped": ("",)}, "prefix_skipped"),
         ({"stopped": "timeouts", "session_id": "other"}, None),
         ({"stopped": None}, None),

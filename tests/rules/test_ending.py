@@ -107,5 +107,6 @@ def test_only_the_sessions_own_filter_counts() -> None:
     assert work_left(rows, scope(run_id="none")) == 0
     assert work_left(rows, scope(skip_run_prefixes=("r",))) == 2
     assert work_left(rows, scope(skip_run_prefixes=("rx", "none"))) == 4
+    assert work_left(rows, scope(skip_run_prefixes=("x",))) == 6
     assert work_left(rows, named()) == 1
     assert work_left(board(), scope()) == 0

@@ -1,0 +1,143 @@
+"""The built-in policies, value by value, and the reasons that decisions carry.
+
+A threshold that changes is another policy: it gets another version, and this table changes with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import asdict
+
+from engine.errors import UsageProblem
+from engine.events import Input, Reason
+from engine.triage.policy import POLICIES, Policy, policy_from_json, policy_named
+from engine.triage.reasons import RULES, Ground, is_known
+from tests.rules.standings import scope
+
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+
+BARE: dict[str, Any] = {
+    "name": "bare",
+    "version": 1,
+    "verdict_rule": "three-way-1",
+    "detectors": "plain-1",
+    "drains": ("QUEUED", "FAILED"),
+    "order_tiers": True,
+    "order_phases": True,
+    "order_deliverables": True,
+    "once_per_session": False,
+    "attempts_per_phase_max": 2,
+    "orphans_per_phase_max": 5,
+    "timeouts_per_run_max": 2,
+    "fingerprint_repeats_max": 3,
+    "consecutive_zero_yield_max": None,
+    "timeout_exit_codes": (),
+    "timeout_fingerprints": "detected",
+    "stops_spare_yield": False,
+    "stop_outranks_verdict": False,
+    "breaker_runs": None,
+    "breaker_probes_max": 2,
+    "breaker_cool_down_ms": None,
+    "samples_at_first": None,
+    "cool_down_ms": None,
+    "provider_pause_ms": None,
+    "provider_pause_max_ms": HOUR_MS,
+    "deferrals_per_phase_max": 5,
+    "heed_incident_caps": False,
+}
+DEFAULT = {
+    **BARE,
+    "name": "default",
+    "timeout_fingerprints": "run",
+    "stops_spare_yield": True,
+    "stop_outranks_verdict": True,
+    "breaker_runs": 3,
+    "breaker_cool_down_ms": 15 * MINUTE_MS,
+    "samples_at_first": 3,
+    "cool_down_ms": 24 * HOUR_MS,
+    "provider_pause_ms": MINUTE_MS,
+    "heed_incident_caps": True,
+}
+CLASSIC = {
+    **BARE,
+    "name": "classic",
+    "verdict_rule": "classic-1",
+    "detectors": "classic-1",
+    "drains": ("FAILED",),
+    "order_tiers": False,
+    "order_phases": False,
+    "order_deliverables": False,
+    "once_per_session": True,
+    "attempts_per_phase_max": None,
+    "orphans_per_phase_max": None,
+    "timeout_exit_codes": (-1, 143),
+}
+
+
+def test_a_policy_that_names_nothing_has_no_improvement_switched_on() -> None:
+    assert asdict(Policy(name="bare")) == BARE
+
+
+@pytest.mark.parametrize(("name", "values"), [("default", DEFAULT), ("classic", CLASSIC)])
+def test_a_built_in_policy_has_these_very_values(name: str, values: dict[str, Any]) -> None:
+    found = policy_named(name)
+    assert asdict(found) == values
+    assert POLICIES[name] is found
+    assert found.label == f"{name}@1"
+    assert policy_from_json(found.json) == found
+
+
+def test_there_are_two_built_in_policies_and_an_error_names_them() -> None:
+    assert list(POLICIES) == ["default", "classic"]
+    with pytest.raises(UsageProblem, match="no policy named 'other'") as caught:
+        policy_named("other")
+    assert "default, classic" in str(caught.value.remedy)
+
+
+def test_policies_that_differ_have_other_digests() -> None:
+    digests = {each.sha256 for each in (*POLICIES.values(), Policy(name="bare"))}
+    assert len(digests) == 3
+    assert {len(digest) for digest in digests} == {64}
+
+
+# Reasons.
+
+KNOWN = (
+    "pick",
+    "session_limits",
+    "verdict/three-way-1",
+    "verdict/classic-1",
+    "stops",
+    "breaker",
+    "cool_down",
+    "provider_pause",
+    "budget",
+)
+
+
+def test_every_rule_has_a_version() -> None:
+    assert set(KNOWN) <= set(RULES)
+    assert all(version >= 1 for version in RULES.values())
+
+
+@pytest.mark.parametrize("rule", KNOWN)
+def test_a_reason_cites_rule_version_policy_basis_and_what_was_read_in_order(rule: str) -> None:
+    of = scope(Policy(name="mine", version=4))
+    found = Ground(of, 41, 99).reason(rule, {"b": 2, "a": None}, "So it is.")
+    assert found == Reason(
+        rule=rule,
+        version=RULES[rule],
+        policy="mine@4",
+        basis=41,
+        inputs=(Input("b", 2), Input("a", None)),
+        sentence="So it is.",
+    )
+    assert Ground(of, 41, 99).policy is of.policy
+    assert is_known(found)
+
+
+@pytest.mark.parametrize(("rule", "version"), [("pick", 0), ("pick", 99), ("other", 1)])
+def test_a_rule_that_this_program_does_not_have_is_not_known(rule: str, version: int) -> None:
+    assert not is_known(Reason(rule=rule, version=version, policy="p@1", basis=0, sentence=""))
