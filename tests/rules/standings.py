@@ -24,7 +24,7 @@ from engine.events import (
     Reason,
 )
 from engine.triage.policy import Policy
-from engine.triage.reasons import Ground
+from engine.triage.reasons import RULES, Ground
 from engine.triage.scope import Scope
 from projections.accounts import AccountStanding
 from projections.backlog import PhaseStanding
@@ -140,7 +140,14 @@ def ground(of: Policy | Scope | None = None, now_us: int = NOW_US) -> Ground:
 def because(rule: str, sentence: str, **inputs: str | float | bool | None) -> Reason:
     """The reason that ``ground`` gives."""
     told = tuple(Input(name, value) for name, value in inputs.items())
-    return Reason(rule=rule, version=1, policy="t@7", basis=BASIS, inputs=told, sentence=sentence)
+    return Reason(
+        rule=rule,
+        version=RULES.get(rule, 1),
+        policy="t@7",
+        basis=BASIS,
+        inputs=told,
+        sentence=sentence,
+    )
 
 
 def phase(**fields: Any) -> PhaseStanding:

@@ -91,9 +91,10 @@ def test_a_built_in_policy_has_these_very_values(name: str, values: dict[str, An
 
 def test_there_are_two_built_in_policies_and_an_error_names_them() -> None:
     assert list(POLICIES) == ["default", "classic"]
-    with pytest.raises(UsageProblem, match="no policy named 'other'") as caught:
+    with pytest.raises(UsageProblem) as caught:
         policy_named("other")
-    assert "default, classic" in str(caught.value.remedy)
+    assert caught.value.problem == "there is no policy named 'other'."
+    assert caught.value.remedy == "use one of: default, classic."
 
 
 def test_policies_that_differ_have_other_digests() -> None:
@@ -104,31 +105,31 @@ def test_policies_that_differ_have_other_digests() -> None:
 
 # Reasons.
 
-KNOWN = (
-    "pick",
-    "session_limits",
-    "verdict/three-way-1",
-    "verdict/classic-1",
-    "stops",
-    "breaker",
-    "cool_down",
-    "provider_pause",
-    "budget",
-)
+VERSIONS = {
+    "pick": 1,
+    "session_limits": 1,
+    "verdict/three-way-1": 1,
+    "verdict/classic-1": 1,
+    "stops": 1,
+    "breaker": 1,
+    "cool_down": 1,
+    "provider_pause": 1,
+    "budget": 1,
+}
 
 
-def test_every_rule_has_a_version() -> None:
-    assert set(KNOWN) <= set(RULES)
-    assert all(version >= 1 for version in RULES.values())
+def test_every_rule_is_cited_by_its_version() -> None:
+    """A rule that means something else gets the next number, in the rules and here."""
+    assert dict(RULES) == VERSIONS
 
 
-@pytest.mark.parametrize("rule", KNOWN)
+@pytest.mark.parametrize("rule", VERSIONS)
 def test_a_reason_cites_rule_version_policy_basis_and_what_was_read_in_order(rule: str) -> None:
     of = scope(Policy(name="mine", version=4))
     found = Ground(of, 41, 99).reason(rule, {"b": 2, "a": None}, "So it is.")
     assert found == Reason(
         rule=rule,
-        version=RULES[rule],
+        version=VERSIONS[rule],
         policy="mine@4",
         basis=41,
         inputs=(Input("b", 2), Input("a", None)),
