@@ -179,6 +179,8 @@ class Redecision:
         following = picks(picker, len(lines) + 1)
         for line in lines:
             recorded.append(line)
+            # Rows that no rule reads may stand between what was folded last and this one.
+            self.board.head = Head(line.pos - 1, GENESIS)
             event = next(following, None)
             self._compare([Expected(event, None)] if event else [], [line], line.pos)
             self._feed(line)

@@ -34,7 +34,9 @@ def drain(folder: Path, name: str, *more: str) -> tuple[subprocess.Popen[bytes],
 
 
 def verified(folder: Path) -> bool:
-    return start(folder, "verify", output=folder / "verified").wait(60) == 0
+    """Whether the history keeps its invariants, and every decision is taken again alike."""
+    checks = ("verify", "audit")
+    return all(start(folder, name, output=folder / "verified").wait(60) == 0 for name in checks)
 
 
 def test_a_killed_drain_resumes_without_loss_or_double_execution(tmp_path: Path) -> None:
