@@ -1,4 +1,4 @@
-"""Measure the rules: pick, decide, audit and what-if, beside a bare loop of Python."""
+"""``python -m tests.benchmarks.triage [URL RUN]``: pick and decide, and commands on a log."""
 
 from __future__ import annotations
 
@@ -163,3 +163,15 @@ def _timed(argv: list[str]) -> tuple[float, str]:
 
 
 _HOME = Path(__file__).parents[2]
+
+
+def main(arguments: list[str]) -> None:
+    """Print the rules' figures, and with a log's URL and one of its runs those of commands."""
+    found: dict[str, Any] = {"rules": rules()}
+    if arguments:
+        found["commands"] = commands(*arguments)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
