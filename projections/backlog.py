@@ -32,10 +32,10 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
 
     Since the last requeue: ``number`` attempts were started, ``attempts`` of them proved something
     or are still open, ``orphans`` were lost with their engine, ``deferrals`` met a provider's
-    limit; ``spent_tokens`` and ``spent_ms`` are what they took.  ``state_before`` is the state that
-    the newest attempt began from.  ``registered_pos`` is where its whole description stands in the
-    log and the last tie-breaker of the queue.  ``reason`` is the newest failure's own text, never
-    an older one's.
+    limit; ``spent_tokens`` and ``spent_ms`` are what they took.  ``state_before`` and
+    ``reason_before`` are what the newest attempt began from.  ``registered_pos`` is where its
+    whole description stands in the log and the last tie-breaker of the queue.  ``reason`` is the
+    newest failure's own text, never an older one's.
     """
 
     run_id: str
@@ -50,6 +50,7 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
     category: str | None
     complexity: str | None
     reason: str | None
+    reason_before: str | None = None
     registered_pos: int
     incident_token_cap: int | None = None
     number: int = 0
@@ -99,6 +100,7 @@ def _apply(state: PhaseStanding | None, seen: Seen) -> PhaseStanding:
                 state,
                 state="EXECUTING",
                 state_before=event.initial_state,
+                reason_before=state.reason,
                 number=event.number,
                 attempts=state.attempts + 1,
                 attempts_total=state.attempts_total + 1,
@@ -112,6 +114,7 @@ def _apply(state: PhaseStanding | None, seen: Seen) -> PhaseStanding:
             return replace(
                 state,
                 state=event.state,
+                reason=state.reason_before,
                 attempts=max(0, state.attempts - 1),
                 deferrals=state.deferrals + 1,
                 last_pos=seen.pos,
@@ -159,7 +162,7 @@ def _finished(state: PhaseStanding, event: AttemptFinished, pos: int) -> PhaseSt
 
 BACKLOG: Fold[PhaseStanding] = Fold(
     name="backlog",
-    version=2,
+    version=3,
     state=PhaseStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

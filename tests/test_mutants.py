@@ -47,7 +47,7 @@ def test_a_change_that_nobody_can_see_survives() -> None:
     """The bench tells a survivor from a kill, and leaves nothing behind."""
     path = "engine/triage/scope.py"
     harmless = Mutant("harmless", path, "Scope(NamedTuple):", "Scope(NamedTuple): ", _tests(path))
-    broken = Mutant("broken", path, "is not None", "is None", _tests(path))
+    broken = Mutant("broken", path, "phase_id is not None", "phase_id is None", _tests(path))
     found = {result.mutant.name: result.killed for result in results([harmless, broken], 1)}
     assert found == {"harmless": False, "broken": True}
 

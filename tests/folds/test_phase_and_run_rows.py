@@ -31,6 +31,7 @@ PHASE = phase(
     state="EXECUTING",
     state_before="GATE",
     reason="older",
+    reason_before="oldest",
     incident_token_cap=3,
     number=4,
     attempts=5,
@@ -149,7 +150,14 @@ def test_a_requeued_phase_begins_anew_but_keeps_what_it_ever_took() -> None:
 
 
 def test_a_start_counts_and_remembers_where_it_began() -> None:
-    resting = phase(state="FAILED", attempts=5, attempts_total=10, number=4, last_ending="broke")
+    resting = phase(
+        state="FAILED",
+        reason="older",
+        attempts=5,
+        attempts_total=10,
+        number=4,
+        last_ending="broke",
+    )
     event = started(attempt_id="a9", session_id="s9", number=5, initial_state="FAILED")
     assert changes(BACKLOG, resting, event) == {
         "state": "EXECUTING",
@@ -157,6 +165,7 @@ def test_a_start_counts_and_remembers_where_it_began() -> None:
         "number": 5,
         "attempts": 6,
         "attempts_total": 11,
+        "reason_before": "older",
         "open_attempt": "a9",
         "last_session": "s9",
         "last_pos": POS,
@@ -210,6 +219,7 @@ def test_attempts_that_do_not_count_never_count_below_nothing(attempts: int, lef
 def test_a_deferred_attempt_leaves_the_phase_as_it_was_but_for_the_deferral() -> None:
     assert changes(BACKLOG, PHASE, DEFERRED) == {
         "state": "FAILED",
+        "reason": "oldest",
         "attempts": 4,
         "deferrals": 8,
         "last_pos": POS,
@@ -217,11 +227,12 @@ def test_a_deferred_attempt_leaves_the_phase_as_it_was_but_for_the_deferral() ->
 
 
 def test_start_end_and_deferral_together_count_no_attempt() -> None:
-    before = phase(state="FAILED", attempts=1, number=1)
+    before = phase(state="FAILED", reason="PATCH_FAILED", attempts=1, number=1)
     row = after(BACKLOG, before, started(number=2, initial_state="FAILED"))
     row = after(BACKLOG, row, finished(ending="failed", error="429"))
     row = after(BACKLOG, row, DEFERRED)
-    assert (row.state, row.attempts, row.number, row.deferrals) == ("FAILED", 1, 2, 1)
+    assert (row.state, row.reason, row.attempts) == ("FAILED", "PATCH_FAILED", 1)
+    assert (row.number, row.deferrals) == (2, 1)
 
 
 @pytest.mark.parametrize("state", get_args(PhaseState))

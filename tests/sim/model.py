@@ -130,7 +130,7 @@ class Model:
         phase.state, phase.open = event["final_state"], None
         if proved:
             error = event.get("error")
-            phase.reason = error[:200] if error else error
+            phase.reason_before, phase.reason = phase.reason, error
             phase.tried_in = session.name
         else:
             phase.attempts -= 1
@@ -178,7 +178,7 @@ class Model:
     def _deferred(self, event: Event) -> None:
         """The attempt is as if it had not been made."""
         phase, session = self.phase(event), self.session(event)
-        phase.state = event["state"]
+        phase.state, phase.reason = event["state"], phase.reason_before
         phase.attempts -= 1
         phase.deferrals += 1
         if event.get("no_yield", True):
