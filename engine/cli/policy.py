@@ -13,7 +13,7 @@ from engine.cli.groups import DefaultGroup
 from engine.cli.log import pages
 from engine.cli.policies import is_path, policy_in_file, policy_of
 from engine.cli.render import asked, clean, print_json, table
-from engine.errors import LogUnreadable, UsageProblem
+from engine.errors import UsageProblem
 from engine.events import PolicyAdopted, Record, decode
 from engine.store.database import is_missing
 from engine.store.location import locate
@@ -88,7 +88,7 @@ def _is_only_planned(ctx: click.Context, database: str) -> bool:
 def _add(found: dict[str, Listed], adopted: PolicyAdopted) -> None:
     sha256 = adopted.policy_sha256
     if sha256 not in found:
-        of_log = _recorded(adopted)
+        of_log = policy_from_json(adopted.policy_json)
         found[sha256] = Listed(
             name=of_log.name, version=of_log.version, sha256=sha256, built_in=False
         )
@@ -239,7 +239,7 @@ def _meant(ctx: click.Context, what: str, database: str | None) -> Policy:
     if database is None or _is_only_planned(ctx, database):
         hint = "for a session, name its log with --database"
     elif adopted := _adopted(database, what):
-        return _recorded(adopted[-1])
+        return policy_from_json(adopted[-1].policy_json)
     else:
         hint = "`runoff session list` names the sessions of the log"
     near = closest(what, POLICIES)
@@ -266,14 +266,3 @@ def _event(record: Record) -> PolicyAdopted:
     event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
     assert isinstance(event, PolicyAdopted)
     return event
-
-
-def _recorded(adopted: PolicyAdopted) -> Policy:
-    try:
-        return policy_from_json(adopted.policy_json)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise LogUnreadable(
-            f"the policy {clean(adopted.policy)} of session {clean(adopted.session_id)} cannot be"
-            f" read: {clean(str(error))}.",
-            remedy="use the version of Runoff that wrote it, or a newer one.",
-        ) from None

@@ -29,8 +29,7 @@ from engine.store.blobs import BlobStore
 from engine.store.command import Command
 from engine.store.recorder import Recorder
 from engine.triage.picking import active_ms
-from engine.triage.policy import policy_from_json
-from engine.triage.scope import Scope
+from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue, paused_until_us
 from projections.sessions import SessionStanding
 
@@ -276,9 +275,7 @@ class Drain:
         """An attempt is judged by the session that started it, also when another closes it."""
         if started.session_id == self.scope.session_id:
             return self.scope
-        session = self.recorder.board.sessions.states[started.session_id]
-        assert session.limits is not None
-        return Scope(started.session_id, policy_from_json(session.policy_json), session.limits)
+        return scope_of(self.recorder.board.sessions.states[started.session_id])
 
     async def _heed_stop(self) -> None:
         await self.stopping.asked.wait()

@@ -21,8 +21,7 @@ from engine.executors.adoption import guardian_lives, take_over
 from engine.executors.port import Assignment, Report, Spawned
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
-from engine.triage.policy import policy_from_json
-from engine.triage.scope import Scope
+from engine.triage.scope import scope_of
 
 
 async def open_attempts(recorder: Recorder, clock: Clock, *, end: bool) -> list[Adoption]:
@@ -47,9 +46,7 @@ async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: b
         elif isinstance(event, AttemptSpawned):
             process = event
     assert started is not None, "an open attempt has a start"
-    session = recorder.board.sessions.states[started.session_id]
-    assert session.limits is not None
-    scope = Scope(started.session_id, policy_from_json(session.policy_json), session.limits)
+    scope = scope_of(recorder.board.sessions.states[started.session_id])
     assignment = await assignment_for(recorder, started, scope, clock)
     if process is None:
         return Adoption(started, assignment, _never_spawned, lives=False)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from engine.events import Limits
-from engine.triage.policy import Policy, policy_from_json, policy_named
-from engine.triage.scope import Scope
+from engine.triage.policy import Policy, policy_named
+from engine.triage.scope import Scope, scope_of
 from projections.accounts import AccountStanding
 from projections.backlog import PhaseStanding
 from projections.breakers import BreakerStanding
@@ -69,12 +69,6 @@ def newest_session(known: tuple[SessionStanding, ...]) -> SessionStanding | None
     """The session that began or went on last; None when none has."""
     begun = [session for session in known if session.limits is not None]
     return max(begun, key=lambda s: (s.part_started_us, s.session_id), default=None)
-
-
-def scope_of(session: SessionStanding) -> Scope:
-    """The scope of a session that has begun."""
-    assert session.limits is not None
-    return Scope(session.session_id, policy_from_json(session.policy_json), session.limits)
 
 
 def seen_from(newest: SessionStanding | None, now_us: int) -> tuple[Scope, SessionStanding]:

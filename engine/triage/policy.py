@@ -12,11 +12,10 @@ from typing import Literal
 
 import msgspec
 
-from engine.errors import UsageProblem
-from engine.events import PhaseState
+from engine.errors import LogUnreadable, UsageProblem
+from engine.events import PhaseState, TimeoutFingerprints
 
 VerdictRule = Literal["three-way-1", "classic-1"]
-TimeoutFingerprints = Literal["detected", "run", "session"]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,5 +126,14 @@ def policy_named(name: str) -> Policy:
 
 
 def policy_from_json(text: str) -> Policy:
-    """A policy as recorded in the log."""
-    return msgspec.json.decode(text, type=Policy)
+    """A policy as recorded in the log.
+
+    Raises LogUnreadable for one that a newer program wrote, or that is no policy.
+    """
+    try:
+        return msgspec.json.decode(text, type=Policy)
+    except msgspec.MsgspecError as error:
+        raise LogUnreadable(
+            f"a recorded policy cannot be read: {error}.",
+            remedy="use the version of runoff that wrote it, or a newer one.",
+        ) from error

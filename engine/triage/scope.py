@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engine.events import Limits
-from engine.triage.policy import Policy
+from engine.triage.policy import Policy, policy_from_json
+from projections.sessions import SessionStanding
 
 
 class Scope(NamedTuple):
@@ -19,3 +20,12 @@ class Scope(NamedTuple):
     def is_named_phase(self) -> bool:
         """A person asked for one phase: verdicts, stops and order do not stand in the way."""
         return self.limits.phase_id is not None
+
+
+def scope_of(session: SessionStanding) -> Scope:
+    """The scope of a session that has begun, as its log has it.
+
+    Raises LogUnreadable when its policy cannot be read here.
+    """
+    assert session.limits is not None, "a session that has begun has limits"
+    return Scope(session.session_id, policy_from_json(session.policy_json), session.limits)
