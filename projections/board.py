@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine.events import GENESIS, Event, Head, Seen
+from engine.events import GENESIS, AnyEvent, Event, Head, Seen
 from projections.accounts import ACCOUNTS, AccountStanding
 from projections.backlog import BACKLOG, PhaseStanding
 from projections.breakers import BREAKERS, BreakerStanding
@@ -78,6 +78,16 @@ class Board:
         assert len(heads) <= 1, "projections of one board stand at one position"
         self.head = Head(*heads.pop()) if heads else Head(0, GENESIS)
         self.is_rebuilt = not stored
+
+    def fold_next(self, event: AnyEvent, now_us: int) -> None:
+        """Fold ``event`` as if it were recorded next, which nothing need have done.
+
+        For looking ahead, and for looking at what might have been: from here on the board is no
+        log's.
+        """
+        pos = self.head.pos + 1
+        self.head = Head(pos, GENESIS)
+        self.feed(Seen(pos, now_us, event))
 
     def feed(self, seen: Seen) -> None:
         """Fold one event into every projection it touches."""

@@ -8,22 +8,23 @@ not by what should have stood there, so one wrong decision is one difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
 
 from engine.audit.compared import Difference, Expected, compared
 from engine.audit.lines import Line
+from engine.audit.outputs import REMEMBERED_MAX, Outputs, ReadOutput
 from engine.detect import DETECTORS, Boundary, Detectors, Outcome
 from engine.detect.diagnosis import (
-    NOTHING_KEPT,
     Diagnosis,
-    Kept,
     Streams,
     diagnosis_of,
     outcome_of,
 )
+from engine.errors import LogUnreadable
 from engine.events import (
     GENESIS,
     AnyEvent,
@@ -41,7 +42,6 @@ from engine.events import (
     SessionEnded,
     SessionResumed,
     SessionStarted,
-    Stream,
     ZeroYieldExplained,
     event_type,
 )
@@ -49,23 +49,15 @@ from engine.triage.beginning import taken_over
 from engine.triage.decide import Facts, counted, decisions
 from engine.triage.ending import ended
 from engine.triage.picking import Picker, draining, picks
-from engine.triage.policy import policy_from_json
 from engine.triage.reasons import Ground, is_known
-from engine.triage.rules import VERDICT_RULES
-from engine.triage.scope import Scope
+from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue
 from projections.board import Board
-
-REMEMBERED_MAX = 1000
-REMEMBERED_BYTES = 4096
-"""How many short outputs, and what was found in them, are remembered: children repeat."""
 
 NOTHING_TO_SAY = Diagnosis(None, None, (), None)
 
 OPERATOR_STOPS = ("interrupted", "storage")
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
-ReadOutput = Callable[[str], bytes | None]
-"""Reads a blob by its digest; None when it is gone or is not what its name says."""
 
 
 class Unverifiable(NamedTuple):
@@ -87,8 +79,7 @@ class Redecision:
         self.differences: list[Difference] = []
         self.unverifiable: list[Unverifiable] = []
         self.decided: dict[str, int] = {}
-        self._read_output = read_output
-        self._outputs: dict[str, Kept] = {}
+        self._outputs = Outputs(read_output)
         self._uneventful: set[tuple[object, ...]] = set()
         self._seen_limits: dict[tuple[str, Outcome], tuple[Boundary, ...]] = {}
         self._scopes: dict[str, Scope | None] = {}
@@ -127,12 +118,10 @@ class Redecision:
             session = self.board.sessions.get(session_id)
             found: Scope | None = None
             if session is not None and session.limits is not None:
-                try:
-                    policy = policy_from_json(session.policy_json)
-                    if policy.verdict_rule in VERDICT_RULES and policy.detectors in DETECTORS:
-                        found = Scope(session_id, policy, session.limits)
-                except msgspec.MsgspecError:
-                    pass
+                with suppress(LogUnreadable):
+                    read = scope_of(session)
+                    if read.policy.detectors in DETECTORS:
+                        found = read
             self._scopes[session_id] = found
         return self._scopes[session_id]
 
@@ -219,7 +208,9 @@ class Redecision:
         diagnoses = [line for line in rest if isinstance(line.event, _DIAGNOSES)]
         self._diagnosis(end, finished, diagnoses, scope)
         ground = Ground(scope, end.pos - 1, end.recorded_us)
-        expected = decisions(self.board, _facts(finished, diagnoses), ground)
+        expected = decisions(
+            self.board, Facts.recorded(finished, [line.event for line in diagnoses]), ground
+        )
         others = [line for line in rest if not isinstance(line.event, _DIAGNOSES)]
         self._compare([Expected(event, end.pos) for event in expected], others, end.pos)
         for line in [end, *rest]:
@@ -250,11 +241,10 @@ class Redecision:
         said = _said(finished, scope)
         if said in self._uneventful:
             return NOTHING_TO_SAY
-        stdout, stderr = self._kept(finished.stdout), self._kept(finished.stderr)
-        if stdout is None or stderr is None:
+        streams = self._outputs.of(finished)
+        if streams is None:
             return "the output that the detectors read is gone"
         detectors, timeouts = DETECTORS[scope.policy.detectors], scope.policy.timeout_fingerprints
-        streams = Streams(stdout, stderr)
         known = self._limits(finished, streams, detectors)
         found = diagnosis_of(finished, streams, detectors, timeouts, known)
         if found == NOTHING_TO_SAY and len(self._uneventful) < REMEMBERED_MAX:
@@ -275,24 +265,6 @@ class Redecision:
                 self._seen_limits.clear()
             self._seen_limits[key] = detectors.boundary(outcome)
         return self._seen_limits[key]
-
-    def _kept(self, stream: Stream) -> Kept | None:
-        size = stream.head_bytes + stream.tail_bytes
-        if size == 0:
-            return NOTHING_KEPT
-        if stream.digest is None:
-            return None
-        kept = self._outputs.get(stream.digest)
-        if kept is None:
-            data = self._read_output(stream.digest)
-            if data is None:
-                return None
-            kept = Kept.of(data)
-            if size <= REMEMBERED_BYTES:
-                if len(self._outputs) >= REMEMBERED_MAX:
-                    self._outputs.clear()
-                self._outputs[stream.digest] = kept
-        return kept if len(kept.data) == size else None
 
     def _compare(self, expected: Sequence[Expected], lines: Sequence[Line], pos: int) -> None:
         if not expected and not lines:
@@ -341,17 +313,6 @@ def _said(finished: AttemptFinished, scope: Scope) -> tuple[object, ...]:
         finished.lines_rejected,
         finished.stdout,
         finished.stderr,
-    )
-
-
-def _facts(finished: AttemptFinished, lines: Sequence[Line]) -> Facts:
-    """What triage read of an end, as it was recorded."""
-    events = [line.event for line in lines]
-    return Facts(
-        finished,
-        next((e for e in events if isinstance(e, FailureFingerprinted)), None),
-        tuple(e for e in events if isinstance(e, BoundaryDetected)),
-        next((e for e in events if isinstance(e, ZeroYieldExplained)), None),
     )
 
 

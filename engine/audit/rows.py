@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
 
 from engine.audit.anchored import Anchors, AnchorsState
 from engine.audit.chain import Chain, Report, Row
+from engine.audit.connection import connect
 from engine.audit.parts import PAGE, Parts, Tags, checked
 from engine.errors import LogUnreadable
 from engine.store.location import Location
@@ -64,7 +63,7 @@ def follow(
     anchors = Anchors(location.beside("anchors"), report)
     followed = Followed()
     try:
-        with closing(_connect(location.path)) as connection:
+        with closing(connect(location.path)) as connection:
             connection.execute("BEGIN")
             follower = _Follower(
                 connection, followed, anchors, known=known, report=report, each=each
@@ -76,21 +75,6 @@ def follow(
             remedy="restore the database from a backup; up to there it was read.",
         ) from error
     return followed
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    uri = f"file:{quote(str(path))}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-    try:
-        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        # On read-only media the shared-memory file cannot be made; without a WAL there is nothing
-        # in flight, so reading the file as immutable is exact.
-        if path.with_name(f"{path.name}-wal").exists():
-            raise
-        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
-    return connection
 
 
 class _Follower:

@@ -12,9 +12,10 @@ from engine.audit.casefile import Around
 from engine.audit.facts import Rule
 from engine.audit.overview import READY, Example, Next, OpenAttempt, Overview, answer_of
 from engine.audit.session_view import session_view
-from engine.events import AnyEvent, AttemptStarted, RunCooledDown, Seen, SessionStarted, decode
+from engine.events import AttemptStarted, RunCooledDown, SessionStarted, decode
 from engine.store.protocol import LogReader, Query
-from engine.triage.breaker import carried, sampling_gate
+from engine.triage.beginning import taken_over
+from engine.triage.breaker import sampling_gate
 from engine.triage.case import NEW_SESSION, Case
 from engine.triage.eligible import is_unfinished, phase_hindrance, run_hindrance
 from engine.triage.hindrances import Hindrance, of_account, of_samples, of_session
@@ -153,12 +154,7 @@ def _begin(board: Board, case: Case) -> None:
     """Feed the board what a drain records first."""
     executor, limits = case.session.executor, case.scope.limits
     begun = SessionStarted(session_id=NEW_SESSION, executor=executor, limits=limits)
-    _feed(board, case, begun)
+    board.fold_next(begun, case.now_us)
     ground = Ground(case.scope, board.head.pos, case.now_us)
-    for event in list(carried(board.breakers.values(), ground)):
-        _feed(board, case, event)
-
-
-def _feed(board: Board, case: Case, event: AnyEvent) -> None:
-    board.head = board.head._replace(pos=board.head.pos + 1)
-    board.feed(Seen(board.head.pos, case.now_us, event))
+    for event in list(taken_over(board, ground)):
+        board.fold_next(event, case.now_us)

@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from engine.audit.lines import Line
+from engine.audit.outputs import Outputs, ReadOutput
 from engine.audit.whatif_result import Differing, Horizon, NotMade, WhatIf, said
 from engine.detect import DETECTORS
-from engine.detect.diagnosis import NOTHING_KEPT, Kept, Streams, diagnosis_of
+from engine.detect.diagnosis import diagnosis_of
+from engine.errors import LogUnreadable
 from engine.events import (
     AccountResumed,
     AnyEvent,
@@ -32,7 +33,6 @@ from engine.events import (
     PhaseRequeued,
     PolicyAdopted,
     RunReinstated,
-    Seen,
     SessionDraining,
     SessionEnded,
     SessionResumed,
@@ -47,7 +47,7 @@ from engine.triage.ordering import RunOrder
 from engine.triage.policy import Policy, policy_from_json
 from engine.triage.reasons import Ground
 from engine.triage.scope import Scope
-from engine.triage.select import gate_of
+from engine.triage.select import gate_of, group_of
 from projections.board import Board
 from projections.fold import join
 
@@ -60,11 +60,10 @@ _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 class Walk:
     """One walk over a log under another policy."""
 
-    def __init__(self, policy: Policy, read_output: Callable[[str], bytes | None]) -> None:
+    def __init__(self, policy: Policy, read_output: ReadOutput) -> None:
         self._policy = policy
-        self._read_output = read_output
+        self._outputs = Outputs(read_output)
         self._board = Board()
-        self._pos = 0
         self._orders: dict[str, RunOrder] = {}
         self._recorded_policies: dict[str, Policy] = {}
         self._scopes: dict[str, Scope] = {}
@@ -125,10 +124,8 @@ class Walk:
         return horizon is not None and horizon.pos <= each.pos
 
     def _feed(self, event: AnyEvent, line: Line) -> None:
-        self._pos += 1
         board = self._board
-        board.head = board.head._replace(pos=self._pos)
-        board.feed(Seen(self._pos, line.recorded_us, event))
+        board.fold_next(event, line.recorded_us)
         phase_id, run_id = getattr(event, "phase_id", None), getattr(event, "run_id", None)
         if phase_id is None or run_id is None:
             return
@@ -140,14 +137,14 @@ class Walk:
         self._feed(line.event, line)
 
     def _ground(self, scope: Scope, line: Line) -> Ground:
-        return Ground(scope, self._pos, line.recorded_us)
+        return Ground(scope, self._board.head.pos, line.recorded_us)
 
     def _adopted(self, line: Line) -> None:
         event = line.event
         assert isinstance(event, PolicyAdopted)
         try:
             self._recorded_policies[event.session_id] = policy_from_json(event.policy_json)
-        except msgspec.MsgspecError:
+        except LogUnreadable:
             self._notes.add(f"the policy of {event.session_id} cannot be read here")
         policy = self._policy
         other = replace(
@@ -252,7 +249,7 @@ class Walk:
         probe_of = None
         if group != "named":
             sampling = run.standing == "unsampled"
-            group = "unsampled" if sampling else _group(run.standing)
+            group = "unsampled" if sampling else group_of(run.standing)
             probe_of = gate_of(self._board, scope, line.recorded_us).probe_of if sampling else None
             if probe_of != started.probe_of and probe_of is not None:
                 self._notes.add("probes: the next recorded sample is taken for each of them")
@@ -350,8 +347,7 @@ class Walk:
         recorded = self._recorded_policies.get(finished.session_id)
         finished = self._as_ended(finished)
         if recorded is not None and _same_eyes(recorded, scope.policy):
-            found = [e for e in events if isinstance(e, _DIAGNOSES)]
-            facts = _facts_of(finished, found)
+            facts = Facts.recorded(finished, events)
         else:
             facts = self._seen_anew(finished, events, scope)
         if facts.fingerprinted is None:
@@ -368,27 +364,20 @@ class Walk:
         return replace(finished, ending=ending)
 
     def _seen_anew(self, finished: AttemptFinished, events: list[AnyEvent], scope: Scope) -> Facts:
-        stdout, stderr = self._kept(finished, "stdout"), self._kept(finished, "stderr")
-        if finished.told is None or stdout is None or stderr is None:
+        streams = self._outputs.of(finished)
+        if finished.told is None or streams is None:
             self._notes.add("some output is gone: there the recorded diagnosis was taken")
-            return _facts_of(finished, [e for e in events if isinstance(e, _DIAGNOSES)])
+            return Facts.recorded(finished, events)
         detectors = DETECTORS[scope.policy.detectors]
         timeouts = scope.policy.timeout_fingerprints
-        found = diagnosis_of(finished, Streams(stdout, stderr), detectors, timeouts)
+        found = diagnosis_of(finished, streams, detectors, timeouts)
         return Facts(finished, found.fingerprinted, found.boundaries, found.zero_yield)
-
-    def _kept(self, finished: AttemptFinished, name: str) -> Kept | None:
-        stream = finished.stdout if name == "stdout" else finished.stderr
-        if stream.head_bytes + stream.tail_bytes == 0:
-            return NOTHING_KEPT
-        data = self._read_output(stream.digest) if stream.digest else None
-        return None if data is None else Kept.of(data)
 
 
 def walked(
     commands: Iterable[Sequence[Line]],
     policy: Policy,
-    read_output: Callable[[str], bytes | None],
+    read_output: ReadOutput,
 ) -> WhatIf:
     """What ``policy`` would have come to over a recorded log."""
     walk = Walk(policy, read_output)
@@ -400,19 +389,6 @@ def walked(
 def _same_eyes(one: Policy, other: Policy) -> bool:
     names = ("detectors", "timeout_fingerprints", "timeout_exit_codes")
     return all(getattr(one, name) == getattr(other, name) for name in names)
-
-
-def _facts_of(finished: AttemptFinished, found: Sequence[AnyEvent]) -> Facts:
-    return Facts(
-        finished,
-        next((e for e in found if isinstance(e, FailureFingerprinted)), None),
-        tuple(e for e in found if isinstance(e, BoundaryDetected)),
-        next((e for e in found if isinstance(e, ZeroYieldExplained)), None),
-    )
-
-
-def _group(standing: str) -> Any:
-    return "promising" if standing == "promising" else "others"
 
 
 def _is_decision(event: AnyEvent) -> bool:

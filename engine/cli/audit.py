@@ -6,10 +6,9 @@ import click
 
 from engine.audit.audit import LEVELS, Audit, Level, audit as audit_log
 from engine.cli.context import database_option, json_option
+from engine.cli.peeking import announced
 from engine.cli.render import clean, print_json
 from engine.errors import AuditDifference
-from engine.store.database import check_file
-from engine.store.location import locate
 
 SHOWN_MAX = 200
 
@@ -44,10 +43,7 @@ def audit(
       runoff audit
       runoff audit --level decisions --json
     """  # noqa: D301
-    location = locate(database)
-    check_file(location)
-    click.echo(f"database  {location.url}", err=True)
-    found = audit_log(location, levels or LEVELS)
+    found = audit_log(announced(database, allow_empty=True), levels or LEVELS)
     if as_json:
         print_json(_as_json(found))
     else:

@@ -78,8 +78,7 @@ def breaker_list(**options: Any) -> None:
         async with reading(options["database"], allow_empty=allow, at=at) as (_, _store, board):
             return [view(each, board) for each in board.breakers.values()]
 
-    found = sorted(run_async(work), key=lambda each: (each.state, -(each.opened_pos or 0)))
-    found.sort(key=lambda each: each.state != "open")
+    found = sorted(run_async(work), key=lambda each: (-(each.opened_pos or 0), each.fingerprint))
     if options["as_json"]:
         print_json(found)
         return
@@ -110,13 +109,16 @@ def view(standing: BreakerStanding, board: Board) -> BreakerView:
         policy = policy_from_json(session.policy_json)
         may_at_once = standing.probes < policy.breaker_probes_max
         due_us = None if may_at_once else next_probe_us(standing, policy)
-    unsampled = sum(1 for run in board.runs.values() if run.standing == "unsampled")
     return BreakerView(
         **msgspec.structs.asdict(standing),
         state="open" if is_open else "closed",
         next_probe_us=due_us,
-        held_back=unsampled if is_open else 0,
+        held_back=_unsampled(board) if is_open else 0,
     )
+
+
+def _unsampled(board: Board) -> int:
+    return sum(run.standing == "unsampled" for run in board.runs.values())
 
 
 def _known(board: Board, fingerprint: str) -> BreakerStanding:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import click
 
+from engine.cli.context import run_async
 from engine.cli.moment import Moment, place_of
 from engine.clock import SystemClock
 from engine.errors import WrongDatabase
@@ -54,6 +55,19 @@ async def peeking(
         yield Peek(location, reader, end, await _now_us(reader, end, at))
     finally:
         await reader.close()
+
+
+def announced(url: str | None, *, allow_empty: bool) -> Location:
+    """Say which database it is, and hold it to the guardrail, for verbs that read it by themselves.
+
+    Raises as ``peeking`` does.
+    """
+
+    async def work() -> Location:
+        async with peeking(url, allow_empty=allow_empty, at=None) as peek:
+            return peek.location
+
+    return run_async(work)
 
 
 async def _now_us(reader: LogReader, end: int, at: Moment | None) -> int:

@@ -14,7 +14,8 @@ from engine.audit.connection import connect
 from engine.audit.lines import Line, commands, read_lines
 from engine.audit.whatif import walked
 from engine.audit.whatif_result import WhatIf
-from engine.cli.context import database_option, json_option, run_async
+from engine.cli.context import allow_empty_option, database_option, json_option, run_async
+from engine.cli.peeking import announced
 from engine.cli.policies import policy_of, with_settings
 from engine.cli.render import aligned, clean, print_json
 from engine.drain.rerun import Rerun, recorded, rerun
@@ -22,8 +23,7 @@ from engine.errors import UsageProblem
 from engine.events import PolicyAdopted
 from engine.executors.scripted import ScriptedExecutor, load_script
 from engine.store.blobs import Blobs
-from engine.store.database import check_file
-from engine.store.location import Location, locate
+from engine.store.location import Location
 from engine.triage.policy import Policy, policy_from_json
 
 SHOWN_MAX = 40
@@ -40,7 +40,7 @@ _RANGE = re.compile(r"(-?\d{1,12})\.\.(-?\d{1,12})(?::(\d{1,12}))?")
 @click.option("--script", type=click.Path(path_type=Path), help="Outcomes beyond the record.")
 @database_option
 @json_option
-@click.option("--allow-empty-db", is_flag=True, hidden=True)
+@allow_empty_option
 def whatif(database: str | None, *, as_json: bool, **options: Any) -> None:
     """Hold another policy against the recorded outcomes: what differs, is saved, is lost.
 
@@ -54,14 +54,12 @@ def whatif(database: str | None, *, as_json: bool, **options: Any) -> None:
       runoff whatif --sweep fingerprint_repeats_max=1..6
       runoff whatif --policy mine.toml --simulate
     """  # noqa: D301
-    location = locate(database)
-    check_file(location)
+    location = announced(database, allow_empty=options["allow_empty_db"])
     with closing(connect(location.path)) as connection:
         lines = list(read_lines(connection))
     base = _base(options["policy_name"], lines)
     policy = with_settings(base, options["settings"]) if options["settings"] else base
     blobs = Blobs(location.beside("files") / "blobs")
-    click.echo(f"database  {location.url}", err=True)
     if options["sweep"]:
         _sweep(options["sweep"], policy, lines, blobs, as_json=as_json)
         return

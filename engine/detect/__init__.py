@@ -3,7 +3,6 @@
 from engine.detect.port import (
     Boundary,
     Detectors,
-    Ended,
     Fingerprint,
     Outcome,
     StreamName,
@@ -15,7 +14,6 @@ __all__ = [
     "DETECTORS",
     "Boundary",
     "Detectors",
-    "Ended",
     "Fingerprint",
     "Outcome",
     "StreamName",

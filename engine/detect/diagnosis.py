@@ -5,9 +5,9 @@ Pure: the drain calls it when an attempt ends, and an audit calls it again on wh
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from engine.detect.port import WINDOW_CHARS_MAX, Boundary, Detectors, Outcome
+from engine.detect.port import ERROR_CHARS_MAX, WINDOW_CHARS_MAX, Boundary, Detectors, Outcome
 from engine.detect.resets import resets_at_us, resets_in_ms
 from engine.events import (
     AttemptFinished,
@@ -15,16 +15,14 @@ from engine.events import (
     Evidence,
     FailureFingerprinted,
     Stream,
+    TimeoutFingerprints,
     ZeroYieldExplained,
     ZeroYieldReason,
 )
 
 EVIDENCE_CHARS = 200
-ERROR_CHARS_MAX = 2000
 RESET_CHARS = 2000
 """How far behind the evidence of a limit its end is looked for, and a tenth of it before."""
-
-TimeoutFingerprints = Literal["detected", "run", "session"]
 
 
 class Kept(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from engine.events.attempts import Ended
 from engine.events.diagnosis import BoundaryKind, Disposition, ZeroYieldReason
 
 WINDOW_CHARS_MAX = 384 * 1024
@@ -19,9 +20,6 @@ WINDOW_CHARS_MAX = 384 * 1024
 TEMPLATE_CHARS_MAX = 500
 ERROR_CHARS_MAX = 2000
 BOUNDARIES_MAX = 8
-
-Ended = Literal["exited", "timed_out", "abandoned", "lost", "broke"]
-"""As executors report it, and ``broke`` when the executor itself raised."""
 
 StreamName = Literal["stdout", "stderr"]
 

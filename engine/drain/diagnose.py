@@ -13,6 +13,7 @@ import msgspec
 
 from engine.detect import Detectors
 from engine.detect.diagnosis import Diagnosis, Kept, Streams, clean, diagnosis_of
+from engine.detect.port import ERROR_CHARS_MAX
 from engine.events import (
     AttemptFinished,
     Ended,
@@ -29,7 +30,6 @@ from engine.triage.decide import Facts
 from engine.triage.policy import Policy
 
 EXCERPT_CHARS = 500
-ERROR_CHARS_MAX = 2000
 REASON_CHARS_MAX = 16_384
 STORED_CHARS_MAX = 1000
 _TAGS = ("session_id", "run_id", "phase_id", "attempt_id")

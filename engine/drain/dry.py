@@ -8,10 +8,8 @@ from collections.abc import Iterator
 import msgspec
 
 from engine.events import (
-    AnyEvent,
     AttemptFinished,
     AttemptStarted,
-    Seen,
     SessionDraining,
     SessionStarted,
 )
@@ -45,7 +43,7 @@ def planned(board: Board, scope: Scope, executor: str, now_us: int) -> Iterator[
     numbers = itertools.count()
     picker = Picker(board, queue, scope, now_us, lambda: f"att_dry_{next(numbers)}")
     while (event := next_event(picker)) is not None and not isinstance(event, SessionDraining):
-        _feed(board, now_us, event)
+        board.fold_next(event, now_us)
         queue.heed(event)
         if isinstance(event, AttemptStarted):
             yield _step(event, board)
@@ -55,10 +53,10 @@ def planned(board: Board, scope: Scope, executor: str, now_us: int) -> Iterator[
 def _begin(board: Board, scope: Scope, executor: str, now_us: int) -> None:
     """What a drain records first; open breakers go on holding runs back."""
     begun = SessionStarted(session_id=scope.session_id, executor=executor, limits=scope.limits)
-    _feed(board, now_us, begun)
+    board.fold_next(begun, now_us)
     ground = Ground(scope, board.head.pos, now_us)
     for event in list(taken_over(board, ground)):
-        _feed(board, now_us, event)
+        board.fold_next(event, now_us)
 
 
 def _step(started: AttemptStarted, board: Board) -> Step:
@@ -72,12 +70,6 @@ def _step(started: AttemptStarted, board: Board) -> Step:
         phase_index=phase.phase_index,
         sentence=started.reason.sentence,
     )
-
-
-def _feed(board: Board, now_us: int, event: AnyEvent) -> None:
-    pos = board.head.pos + 1
-    board.head = board.head._replace(pos=pos)
-    board.feed(Seen(pos, now_us, event))
 
 
 def _succeed(picker: Picker, started: AttemptStarted) -> None:
@@ -96,5 +88,5 @@ def _succeed(picker: Picker, started: AttemptStarted) -> None:
     board = picker.board
     for event in [finished, *decisions(board, Facts(finished), picker.ground())]:
         if not isinstance(event, SessionDraining):  # a success without usage would be no news
-            _feed(board, picker.now_us, event)
+            board.fold_next(event, picker.now_us)
             picker.queue.heed(event)

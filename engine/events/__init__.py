@@ -36,6 +36,7 @@ from engine.events.diagnosis import (
     Disposition,
     Evidence,
     FailureFingerprinted,
+    TimeoutFingerprints,
     ZeroYieldExplained,
     ZeroYieldReason,
 )
@@ -133,6 +134,7 @@ __all__ = [
     "SessionStarted",
     "Stream",
     "TierRegistered",
+    "TimeoutFingerprints",
     "Told",
     "UsageImported",
     "UsageRecorded",

@@ -19,6 +19,9 @@ BoundaryKind = Literal[
     "network",
     "unspecified",
 ]
+TimeoutFingerprints = Literal["detected", "run", "session"]
+"""Whether timeouts are told apart as the detectors say, by run, or not at all."""
+
 Disposition = Literal["stopped_by", "encountered", "suspected"]
 
 ZeroYieldReason = Literal[

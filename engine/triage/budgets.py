@@ -151,5 +151,9 @@ def _reached(budget: Budget, spent: int, phase: PhaseStanding, ground: Ground) -
 def sentence_of(budget: Budget, spent: int) -> str:
     """What a used-up budget says to a person."""
     where = {"phase": "The phase", "run": "The run", "session": "The session", "day": "This day"}
-    unit = _UNITS[budget.measure]
-    return f"{where[budget.scope]} has used {spent} {unit} of the {budget.limit} that it may use."
+    return f"{clause_of(where[budget.scope], budget, spent)}."
+
+
+def clause_of(who: str, budget: Budget, spent: int) -> str:
+    """The same as a clause about ``who``."""
+    return f"{who} has used {spent} {_UNITS[budget.measure]} of the {budget.limit} that it may use"

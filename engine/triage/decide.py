@@ -55,6 +55,16 @@ class Facts(NamedTuple):
     boundaries: Sequence[BoundaryDetected] = ()
     zero_yield: ZeroYieldExplained | None = None
 
+    @classmethod
+    def recorded(cls, finished: AttemptFinished, events: Sequence[AnyEvent]) -> Facts:
+        """An end with the diagnosis among the events that were recorded behind it."""
+        return cls(
+            finished,
+            next((e for e in events if isinstance(e, FailureFingerprinted)), None),
+            tuple(e for e in events if isinstance(e, BoundaryDetected)),
+            next((e for e in events if isinstance(e, ZeroYieldExplained)), None),
+        )
+
     @property
     def fingerprint(self) -> str | None:
         """The identity of the failure, None for a success or an end that proves nothing."""

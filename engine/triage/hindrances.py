@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.events import Budget, SessionEnd
+from engine.events import SessionEnd
 from engine.triage import budgets
 from engine.triage.breaker import next_probe_us, open_breakers, samples_allowed, sampling_gate
 from engine.triage.case import Case
@@ -203,7 +203,7 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     for budget in budgets.phase_budgets(phase, case.scope):
         spent = budgets.of_phase(phase, budget.measure)
         if spent >= budget.limit:
-            yield _requeueable(phase, "over_budget", _spent("it", budget, spent))
+            yield _requeueable(phase, "over_budget", budgets.clause_of("it", budget, spent))
 
 
 def _waits(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
@@ -227,11 +227,6 @@ def _blocker(case: Case, phase: PhaseStanding) -> str:
     return f"{phase.phase_id} ({phase.state}{f', {found}' if found else ''})"
 
 
-def _spent(who: str, budget: Budget, spent: int) -> str:
-    unit = {"tokens": "tokens", "ms": "ms of work", "attempts": "attempts"}[budget.measure]
-    return f"{who} has used {spent} {unit} of the {budget.limit} that it may use"
-
-
 def of_run(case: Case) -> Iterator[Hindrance]:
     """What lies in the run: its verdict, its stop, its budget, its attempts in flight."""
     run, scope = case.run, case.scope
@@ -248,7 +243,7 @@ def of_run(case: Case) -> Iterator[Hindrance]:
         spent = budgets.of_run(run, budget.measure)
         if budget.scope == "run" and spent >= budget.limit:
             change = "A higher budget, or `runoff run reinstate`, which counts anew."
-            text = _spent("its run", budget, spent)
+            text = budgets.clause_of("its run", budget, spent)
             yield Hindrance(kind="over_budget", of="run", text=text, change=change)
     yield from _in_flight(case)
 
@@ -394,10 +389,10 @@ def _limits(case: Case) -> Iterator[Hindrance]:
         yield _of_session("total_time", text)
     for budget, spent in budgets.session_spends(session, case.day, case.scope):
         if spent >= budget.limit and budget.scope == "day":
-            text = _spent("this day", budget, spent)
+            text = budgets.clause_of("this day", budget, spent)
             yield _of_session("day_budget", text, "The next day (UTC), or a higher budget.")
         elif spent >= budget.limit:
-            yield _of_session("session_budget", _spent("the session", budget, spent))
+            yield _of_session("session_budget", budgets.clause_of("the session", budget, spent))
     if session.open >= limits.workers:
         text = f"all {limits.workers} workers of the session are busy"
         yield _of_session("workers_full", text, "The end of an attempt.")

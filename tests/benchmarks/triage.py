@@ -20,7 +20,6 @@ from engine.events import (
     Limits,
     PhaseRegistered,
     RunRegistered,
-    Seen,
     SessionStarted,
     Stream,
     Told,
@@ -64,9 +63,7 @@ class Bench:
 
     def feed(self, event: AnyEvent) -> None:
         """Fold one event at the next position."""
-        pos = self.board.head.pos + 1
-        self.board.head = self.board.head._replace(pos=pos)
-        self.board.feed(Seen(pos, pos, event))
+        self.board.fold_next(event, self.board.head.pos)
 
     def timed(self, what: str, work: Callable[[], Any]) -> Any:
         """Do ``work`` and note its microseconds."""

@@ -180,3 +180,26 @@ def test_a_row_that_is_filed_under_another_run_is_a_finding(log: Path) -> None:
     assert code == 6
     assert [(each["level"], each["pos"]) for each in found["findings"]] == [("structure", pos)]
     assert found["differences"] == []
+
+
+def test_a_policy_that_a_newer_program_wrote_is_named_by_whoever_needs_it(log: Path) -> None:
+    pos = first(log, "session.policy_adopted")
+    forge(log / "b.db", (pos, data(policy_json='{"name":"default","rule_of_tomorrow":1}')))
+    code, found = audited(log)
+    assert code == 6
+    assert {each["why"] for each in found["unverifiable"]} == {
+        "its session, policy or rules are unknown here"
+    }
+    assert len(found["unverifiable"]) > 20
+    run_id = "telemetry-collection-v4"
+    for arguments in (["whatif"], ["why", run_id]):
+        done = runoff(log, *arguments)
+        assert done.returncode == 5, (arguments, done.stderr)
+        assert "a recorded policy cannot be read" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["audit", "whatif"])
+def test_the_database_is_named_before_anything_is_said_of_it(log: Path, verb: str) -> None:
+    told = runoff(log, verb).stderr
+    assert [line.split()[0] for line in told.splitlines()[:3]] == ["database", "file", "log"]

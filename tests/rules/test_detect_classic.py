@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.detect import Ended, Outcome, detectors
+from engine.detect import Outcome, detectors
 from engine.detect.classic import normalise
+from engine.events import Ended
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "data" / "golden_decisions.json"
 SCENARIOS = (

@@ -9,7 +9,8 @@ from string import ascii_lowercase
 import pytest
 from hypothesis import given, strategies as st
 
-from engine.detect import Ended, Fingerprint, Outcome, detectors
+from engine.detect import Fingerprint, Outcome, detectors
+from engine.events import Ended
 
 plain = detectors("plain-1")
 

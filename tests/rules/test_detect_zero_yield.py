@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from engine.detect import Ended, Outcome, detectors
+from engine.detect import Outcome, detectors
+from engine.events import Ended
 from engine.events.diagnosis import BoundaryKind
 
 plain = detectors("plain-1")
