@@ -87,7 +87,7 @@ class Redecision:
 
     def take(self, lines: Sequence[Line]) -> None:
         """One command's events, or those of them that folds and rules can see."""
-        kinds = {type(line.event) for line in lines}
+        kinds = _kinds_of(lines)
         if AttemptFinished in kinds:
             self._end_of_attempt(lines)
         elif SessionStarted in kinds or SessionResumed in kinds:
@@ -208,12 +208,13 @@ class Redecision:
         diagnoses = [line for line in rest if isinstance(line.event, _DIAGNOSES)]
         self._diagnosis(end, finished, diagnoses, scope)
         ground = Ground(scope, end.pos - 1, end.recorded_us)
-        expected = decisions(
-            self.board, Facts.recorded(finished, [line.event for line in diagnoses]), ground
-        )
+        found = [line.event for line in diagnoses]
+        facts = Facts.recorded(finished, found) if found else Facts(finished)
+        expected = [Expected(event, end.pos) for event in decisions(self.board, facts, ground)]
         others = [line for line in rest if not isinstance(line.event, _DIAGNOSES)]
-        self._compare([Expected(event, end.pos) for event in expected], others, end.pos)
-        for line in [end, *rest]:
+        self._compare(expected, others, end.pos)
+        self._feed(end)
+        for line in rest:
             self._feed(line)
 
     def _diagnosis(
@@ -227,6 +228,8 @@ class Redecision:
         if found.error != finished.error:
             told = msgspec.structs.replace(finished, error=found.error)
             self._differs(Expected(told, end.cause), end)
+        if found is NOTHING_TO_SAY and not lines:
+            return
         events: list[AnyEvent] = []
         if found.fingerprinted is not None:
             facts = Facts(finished, found.fingerprinted)
@@ -270,11 +273,9 @@ class Redecision:
         if not expected and not lines:
             return
         known = [line for line in lines if self._can_be_taken_again(line)]
-        plain = len(expected) == len(known) and all(
-            want.is_stored_as(line.event, line.data, line.cause)
-            for want, line in zip(expected, known, strict=True)
-        )
-        for line in known:
+        plain = len(expected) == len(known)
+        for number, line in enumerate(known):
+            plain = plain and expected[number].is_stored_as(line.event, line.data, line.cause)
             kind = _kind(line.event)
             self.decided[kind] = self.decided.get(kind, 0) + 1
         if not plain and len(known) == len(lines):
@@ -298,6 +299,10 @@ class Redecision:
         for line in lines:
             self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), why))
             self._feed(line)
+
+
+def _kinds_of(lines: Sequence[Line]) -> set[type[AnyEvent]]:
+    return {type(line.event) for line in lines}
 
 
 def _said(finished: AttemptFinished, scope: Scope) -> tuple[object, ...]:

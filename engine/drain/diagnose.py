@@ -15,6 +15,7 @@ from engine.detect import Detectors
 from engine.detect.diagnosis import Diagnosis, Kept, Streams, clean, diagnosis_of
 from engine.detect.port import ERROR_CHARS_MAX
 from engine.events import (
+    TAGS,
     AttemptFinished,
     Ended,
     Ending,
@@ -32,7 +33,6 @@ from engine.triage.policy import Policy
 EXCERPT_CHARS = 500
 REASON_CHARS_MAX = 16_384
 STORED_CHARS_MAX = 1000
-_TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
 
 
 class Diagnosed(NamedTuple):
@@ -202,7 +202,7 @@ def _reason(report: Report) -> str | None:
 
 
 def _usage_events(finished: AttemptFinished, report: Report) -> list[UsageRecorded | UsageRejected]:
-    tags = {name: getattr(finished, name) for name in _TAGS}
+    tags = {name: getattr(finished, name) for name in TAGS}
     found: list[UsageRecorded | UsageRejected] = [
         UsageRecorded(**tags, **msgspec.structs.asdict(usage)) for usage in report.telemetry.usage
     ]

@@ -23,12 +23,14 @@ from engine.events.backlog import (
 )
 from engine.events.base import Event, Input, PhaseState, Reason, Value
 from engine.events.codec import (
+    TAGS,
     AnyEvent,
     decode,
     decode_page,
     encode,
     event_type,
     refuse_unknown,
+    tags_of,
 )
 from engine.events.diagnosis import (
     BoundaryDetected,
@@ -77,6 +79,7 @@ from engine.events.usage import EstimateImported, UsageImported, UsageRecorded, 
 __all__ = [
     "COLUMNS",
     "GENESIS",
+    "TAGS",
     "AccountPaused",
     "AccountRecovered",
     "AccountResumed",
@@ -150,4 +153,5 @@ __all__ = [
     "encode",
     "event_type",
     "refuse_unknown",
+    "tags_of",
 ]
