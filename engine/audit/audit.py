@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -21,7 +22,7 @@ import msgspec
 from engine.audit.collector import without_collector
 from engine.audit.compared import Difference
 from engine.audit.connection import connect
-from engine.audit.lines import Line, commands, read_lines
+from engine.audit.lines import Line, commands, read_lines, said_of
 from engine.audit.redecide import Redecision, Unverifiable
 from engine.errors import LogUnreadable
 from engine.events import AttemptFinished, tags_of
@@ -145,7 +146,8 @@ class _Follower:
 
     def __init__(self, connection: sqlite3.Connection, location: Location) -> None:
         self._connection = connection
-        self.redecision = Redecision(Blobs(location.beside("files") / "blobs").get)
+        blobs = Blobs(location.beside("files") / "blobs")
+        self.redecision = Redecision(blobs.get, partial(said_of, connection))
         self.findings: list[Finding] = []
         self.last_pos = 0
         self.has_run = False

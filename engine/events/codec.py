@@ -24,7 +24,12 @@ from engine.events.backlog import (
     TierRegistered,
 )
 from engine.events.base import Event
-from engine.events.diagnosis import BoundaryDetected, FailureFingerprinted, ZeroYieldExplained
+from engine.events.diagnosis import (
+    BoundaryDetected,
+    FailureFingerprinted,
+    Reclassified,
+    ZeroYieldExplained,
+)
 from engine.events.operator import AccountResumed, BreakerReset, RunReinstated
 from engine.events.session import (
     EngineStarted,
@@ -76,6 +81,7 @@ AnyEvent = (
     | FailureFingerprinted
     | BoundaryDetected
     | ZeroYieldExplained
+    | Reclassified
     | RunJudged
     | FingerprintStopped
     | RunStopped
