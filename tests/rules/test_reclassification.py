@@ -56,7 +56,7 @@ def test_a_set_speaks_only_of_what_it_classifies(kinds: tuple[Diagnosed, ...]) -
 @pytest.mark.parametrize("field", ["name", "detail", "text", "detector"])
 def test_only_another_name_or_detail_is_another_word(what: Diagnosed, field: str) -> None:
     changed: dict[str, Any] = {field: "other"}
-    known = {**SAID, what: replace(SAID[what], **changed)}
+    known: dict[Diagnosed, Classified] = {**SAID, what: replace(SAID[what], **changed)}
     found = reclassified(END, Streams(), known, asked())
     expected = [(what, known[what], SAID[what])] if field in ("name", "detail") else []
     assert [(each.what, each.before, each.after) for each in found] == expected
