@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.detect.boundary import boundary
-from engine.detect.catalogue import anchored, catalogue, compiled
+from engine.detect.catalogue import anchored, compiled, zero_yield_rules
 from engine.detect.port import Boundary, Outcome, ZeroYield
 from engine.events.diagnosis import BoundaryKind, ZeroYieldReason
 
@@ -84,11 +84,11 @@ def _early_failure(outcome: Outcome) -> str | None:
         return reason[:_EXCERPT_CHARS]
     streams = (("reason", reason), ("stderr", outcome.stderr), ("stdout", outcome.stdout))
     texts = [(name, text[-_TEXT_CHARS:].lower()) for name, text in streams]
-    worked = compiled(catalogue().guard.worked)
+    worked = compiled(zero_yield_rules().worked)
     if outcome.usage_lines_rejected or any(worked.search(text) for _, text in texts):
         return None
     for name, text in texts:
-        for early in catalogue().early:
+        for early in zero_yield_rules().early:
             if anchored(early.anchor, text) and (hit := compiled(early.pattern).search(text)):
                 return f"{name} says: {hit[0][:_EXCERPT_CHARS]}"
     return None
