@@ -8,6 +8,7 @@ front is counted, so that offsets still count from the start.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -22,6 +23,7 @@ _KEPT_BYTES = 12 * WINDOW_CHARS_MAX
 _KEY_BYTES_MAX = 64
 _LONGEST_ESCAPE = 12
 _LOOK_BACK = 4096
+_BACKSLASHES_MAX = 8
 _STRUCTURE = re.compile(rb"[{}\[\]:,]")
 _PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _TOKENS = re.compile(rb"(?:[^\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+")
@@ -75,40 +77,45 @@ class Shortened:
     def __init__(self) -> None:
         self.dropped: dict[str, int] = {}
         self._out = bytearray()
-        self._text = bytearray()
+        self._text: deque[bytes] = deque()
+        self._size = 0
         self._cut = 0
         self._inside = False
         self._depth = 0
         self._sign = b""
         self._key = ""
-        self._half_escape = b""
+        self._rest = b""
 
     def feed(self, block: bytes) -> bool:
         """Take in a block; False once there is too much beside texts to keep."""
-        block = self._half_escape + block
-        odd = (len(block) - len(block.rstrip(b"\\"))) % 2
-        self._half_escape, block = block[len(block) - odd :], block[: len(block) - odd]
-        # As long as the block, so that places agree, and with no quote but those that delimit.
-        plain = block.replace(b"\\\\", b"..").replace(b'\\"', b"..")
-        place = 0
-        while place < len(block):
-            quote = plain.find(b'"', place)
-            end = len(block) if quote < 0 else quote
-            self._take(block[place:end], quoted=quote >= 0)
-            place = end + 1
-        return len(self._out) <= WHOLE_BYTES_MAX + 2 * _KEPT_BYTES
+        block = self._rest + block
+        end = whole_until(block)
+        self._rest = block[end:]
+        self._whole(block[:end])
+        return len(self._out) <= WHOLE_BYTES_MAX + 4 * _KEPT_BYTES
 
     def finish(self) -> bytes:
         """The shortened object; an unfinished one stays unfinished, and no JSON."""
-        self._out += self._text
+        self._whole(self._rest)
+        self._out += b"".join(self._text)
         return bytes(self._out)
+
+    def _whole(self, block: bytes) -> None:
+        place = 0
+        for quote in _quotes(block):
+            self._take(block[place:quote], quoted=True)
+            place = quote + 1
+        self._take(block[place:], quoted=False)
 
     def _take(self, piece: bytes, *, quoted: bool) -> None:
         """A piece inside or outside a string; ``quoted``: a quote ends it."""
         if self._inside:
-            self._text += piece
-            if len(self._text) > 2 * _KEPT_BYTES:
-                self._drop()
+            self._text.append(piece)
+            self._size += len(piece)
+            while self._size - len(self._text[0]) > _KEPT_BYTES:
+                first = self._text.popleft()
+                self._size -= len(first)
+                self._cut += code_points(first)
             if quoted:
                 self._close()
         else:
@@ -120,42 +127,70 @@ class Shortened:
                 self._out += b'"'
         self._inside ^= quoted
 
-    def _drop(self) -> None:
-        cut = boundary_before(self._text, len(self._text) - _KEPT_BYTES)
-        self._cut += code_points(self._text[:cut])
-        del self._text[:cut]
-
     def _close(self) -> None:
-        if len(self._text) > _KEPT_BYTES:
-            self._drop()
-        self._out += self._text + b'"'
+        text = b"".join(self._text)
+        self._out += text + b'"'
         if self._depth == 1 and self._sign == b":":
             if self._cut:
                 self.dropped[self._key] = self._cut
         elif self._depth == 1:
-            self._key = self._text[:_KEY_BYTES_MAX].decode("ascii", "replace")
-        self._cut = 0
+            self._key = text[:_KEY_BYTES_MAX].decode("ascii", "replace")
+        self._cut = self._size = 0
         self._text.clear()
 
 
-def boundary_before(text: bytes | bytearray, place: int) -> int:
-    """The last place up to ``place`` where no character and no escape would be cut in two.
+def _quotes(block: bytes) -> Iterator[int]:
+    """Where the quotes stand that delimit strings; ``block`` starts and ends between characters."""
+    if not _are_all_escaped(block):
+        plain = block.replace(b"\\\\", b"..").replace(b'\\"', b"..")
+        quote = plain.find(b'"')
+        while quote >= 0:
+            yield quote
+            quote = plain.find(b'"', quote + 1)
 
-    ``text``: the inside of a JSON string, from its start or such a place on.
+
+def _are_all_escaped(block: bytes) -> bool:
+    """Whether before every quote stands an odd number of backslashes.
+
+    Counting is several times cheaper than replacing, and most blocks hold no other quote.
     """
-    for end in range(place, max(place - _LOOK_BACK, _LONGEST_ESCAPE), -1):
-        if text[end] & 0xC0 != 0x80 and text.rfind(b"\\", end - _LONGEST_ESCAPE, end) < 0:  # noqa: PLR2004  a byte that goes on with a character in UTF-8
+    escaped, sign, before = 0, 1, b"\\"
+    while found := block.count(before + b'"'):
+        escaped, sign, before = escaped + sign * found, -sign, before + b"\\"
+        if len(before) > _BACKSLASHES_MAX:
+            return False
+    return escaped == block.count(b'"')
+
+
+def whole_until(block: bytes) -> int:
+    """The last place in ``block`` where no character and no escape is cut in two.
+
+    ``block`` starts at such a place.  What is left is shorter than an escape unless it is the
+    end of a text that is nothing but escapes.
+    """
+    for end in range(len(block), max(len(block) - _LOOK_BACK, _LONGEST_ESCAPE), -1):
+        if block.rfind(b"\\", end - _LONGEST_ESCAPE, end) < 0 and not _goes_on(block, end):
             return end
-    found = _TOKENS.match(text, 0, place)
+    found = _TOKENS.match(block)
     end = found.end() if found else 0
-    while end and text[end] & 0xC0 == 0x80:  # noqa: PLR2004  the same
+    while end and _goes_on(block, end):
         end -= 1
-    return end - 6 if _HIGH.search(text, max(0, end - 6), end) else end
+    return end - 6 if _HIGH.search(block, max(0, end - 6), end) else end
 
 
-def code_points(text: bytes | bytearray) -> int:
+def _goes_on(block: bytes, end: int) -> bool:
+    """Whether the character before ``end`` may go on behind it, in UTF-8."""
+    if end < len(block):
+        return block[end] & 0xC0 == _FOLLOW_ON[0]
+    return block[-1:] >= b"\x80"
+
+
+def code_points(text: bytes) -> int:
     """How many characters the inside of a JSON string stands for.  No escape may be cut in two."""
-    plain = text.replace(b"\\\\", b".")
-    count = len(plain) if plain.isascii() else len(plain.translate(None, _FOLLOW_ON))
-    count -= plain.count(b"\\") + 4 * plain.count(b"\\u")
-    return count - sum(1 for _ in _PAIR.finditer(plain))
+    count = len(text) if text.isascii() else len(text.translate(None, _FOLLOW_ON))
+    # Of a run of backslashes every two are one escape, and so is a last odd one.
+    count -= text.count(b"\\") - text.count(b"\\\\")
+    if b"\\u" in text:
+        plain = text.replace(b"\\\\", b".")
+        count -= 4 * plain.count(b"\\u") + sum(1 for _ in _PAIR.finditer(plain))
+    return count

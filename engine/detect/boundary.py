@@ -8,24 +8,15 @@ succeed and nothing after the hit says that work went on well; a suspect never d
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator
 
 import msgspec
 
-from engine.detect import records
-from engine.detect.candidates import candidates
-from engine.detect.catalogue import Phrase, anchored, boundary_rules, compiled
-from engine.detect.folded import Folded
-from engine.detect.guards import guarded
-from engine.detect.port import BOUNDARIES_MAX, WINDOW_CHARS_MAX, Boundary, Outcome, StreamName
+from engine.detect.catalogue import boundary_rules
+from engine.detect.port import BOUNDARIES_MAX, Boundary, Outcome
+from engine.detect.seen import Seen, is_answer, phrase_matches, record_match, seen_in
 from engine.detect.suspects import suspects
 from engine.events.diagnosis import BoundaryKind
-
-_HITS_OF_A_PHRASE_MAX = 40
-_SUCCESS_ANCHOR = "success|complete|succeeded"
-_Span = tuple[int, int]
 
 
 class _Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,35 +29,22 @@ class _Hit(msgspec.Struct, frozen=True, kw_only=True):
     end: int
 
 
-class _Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream, folded, what its records say, and where phrases may stand.
-
-    ``success``: where the last good end stands, or −1.
-    """
-
-    stream: StreamName
-    folded: Folded
-    told: records.Records
-    spans: tuple[_Span, ...]
-    success: int
-
-
 def boundary(outcome: Outcome) -> tuple[Boundary, ...]:
     """At most eight hits, strongest first: records before phrases, later before earlier.
 
     What the child declared itself comes first, without a span.  A suspect stands alone.
     """
-    seen = [*_seen("stderr", outcome.stderr), *_seen("stdout", outcome.stdout)]
+    streams = seen_in(outcome)
     ranked = sorted(
-        (pair for one in seen for pair in _hits(one)),
+        (pair for seen in streams for pair in _hits(seen)),
         key=lambda pair: (pair[1].disposition == "encountered", pair[0], -pair[1].start),
     )
     found = _declared(outcome)
     for _, hit in ranked:
         if all((hit.kind, hit.pattern) != (other.kind, other.pattern) for other in found):
             found.append(hit)
-    if not found and not outcome.succeeded and not any(one.success >= 0 for one in seen):
-        found = [hit for one in seen for hit in _suspected(one)]
+    if not found and not outcome.succeeded and not any(seen.success >= 0 for seen in streams):
+        found = [hit for seen in streams for hit in _suspected(seen)]
     if outcome.succeeded:
         found = [msgspec.structs.replace(hit, disposition="encountered") for hit in found]
     return tuple(found[:BOUNDARIES_MAX])
@@ -78,30 +56,7 @@ def _declared(outcome: Outcome) -> list[Boundary]:
     return [Boundary(kind=outcome.declared, disposition="stopped_by", pattern="declared")]
 
 
-def _seen(stream: StreamName, text: str) -> Iterator[_Seen]:
-    if not text:
-        return
-    base = max(0, len(text) - WINDOW_CHARS_MAX)
-    folded = Folded(text[base:], base)
-    told = records.read(folded)
-    yield _Seen(
-        stream=stream,
-        folded=folded,
-        told=told,
-        spans=tuple(candidates(folded.text)),
-        success=_last_success(folded, told),
-    )
-
-
-def _last_success(folded: Folded, told: records.Records) -> int:
-    places = [one.start for one in told.found if one.meaning == "success"]
-    if anchored(_SUCCESS_ANCHOR, folded.text):
-        success = compiled(boundary_rules().guard.success)
-        places += [hit.start() for hit in success.finditer(folded.text)]
-    return max(places, default=-1)
-
-
-def _hits(seen: _Seen) -> Iterator[tuple[int, Boundary]]:
+def _hits(seen: Seen) -> Iterator[tuple[int, Boundary]]:
     """Every hit in one stream with its rank, in no order."""
     for hit in _widest([*_of_records(seen), *_of_phrases(seen)]):
         start, end = seen.folded.span(hit.start, hit.end)
@@ -127,44 +82,24 @@ def _widest(hits: list[_Hit]) -> Iterator[_Hit]:
             yield hit
 
 
-def _of_records(seen: _Seen) -> Iterator[_Hit]:
+def _of_records(seen: Seen) -> Iterator[_Hit]:
     for one in seen.told.found:
-        if one.meaning != "success" and not (
-            one.literal and guarded(seen.folded, one.start, one.end, quoted=True)
-        ):
+        if one.meaning != "success" and record_match(seen, one).held_back is None:
             yield _Hit(rank=0, kind=one.meaning, pattern=one.pattern, start=one.start, end=one.end)
 
 
-def _of_phrases(seen: _Seen) -> Iterator[_Hit]:
-    text = seen.folded.text
+def _of_phrases(seen: Seen) -> Iterator[_Hit]:
     for phrase in boundary_rules().phrase:
-        near = [span for span in seen.spans if anchored(phrase.anchor, text[slice(*span)])]
-        for start, end in _places(seen, phrase, near):
-            yield _Hit(
-                rank=phrase.rank, kind=phrase.kind, pattern=phrase.name, start=start, end=end
-            )
+        for start, end, held_back in phrase_matches(seen, phrase):
+            if held_back is None:
+                yield _Hit(
+                    rank=phrase.rank, kind=phrase.kind, pattern=phrase.name, start=start, end=end
+                )
 
 
-def _places(seen: _Seen, phrase: Phrase, spans: list[_Span]) -> Iterator[_Span]:
-    pattern = compiled(phrase.pattern)
-    hits = deque(
-        (hit.span() for span in spans for hit in pattern.finditer(seen.folded.text, *span)),
-        maxlen=_HITS_OF_A_PHRASE_MAX,
-    )
-    for start, end in hits:
-        if not _is_closed(seen, start) and not guarded(seen.folded, start, end, phrase.needs):
-            yield start, end
-
-
-def _is_closed(seen: _Seen, place: int) -> bool:
-    """Whether ``place`` stands in a part of a record where words mean nothing."""
-    nearest = bisect_right(seen.told.closed, place, key=lambda part: part[0]) - 1
-    return nearest >= 0 and place < seen.told.closed[nearest][1]
-
-
-def _suspected(seen: _Seen) -> Iterator[Boundary]:
+def _suspected(seen: Seen) -> Iterator[Boundary]:
     for kind, start, end in suspects(seen.folded, seen.spans):
-        if not _is_closed(seen, start):
+        if not is_answer(seen, start):
             first, last = seen.folded.span(start, end)
             yield Boundary(
                 kind=kind,

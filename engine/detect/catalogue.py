@@ -24,7 +24,7 @@ from engine.prebuilt import prebuilt
 RULE_SETS: Mapping[str, str] = MappingProxyType(
     {
         "boundary-1": "37db6b6cef32e28c3b0c4ac57a829cee99f0639764149124a091fca9b9b180d7",
-        "zero-yield-1": "fddd5c9ae066593c8269902a48a99b11013025c5e9592693aea5dd627bd87a8e",
+        "zero-yield-1": "e06f93f81554085a41acb64f4cf34bdf2bb0e5e084b236d273dc7442f32e9600",
     }
 )
 """Every released set and the sha256 of its file."""
@@ -111,6 +111,7 @@ class BoundaryRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Early(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Words of a failure that comes before any call of a model."""
 
+    name: str
     pattern: str
     anchor: str
     source: str
