@@ -23,7 +23,7 @@ from engine.prebuilt import prebuilt
 
 RULE_SETS: Mapping[str, str] = MappingProxyType(
     {
-        "boundary-1": "37db6b6cef32e28c3b0c4ac57a829cee99f0639764149124a091fca9b9b180d7",
+        "boundary-1": "5326da6c2d7bb7c8440666fe11872e2d2355d73cb62b760856e6a9ca71eaebef",
         "zero-yield-1": "e06f93f81554085a41acb64f4cf34bdf2bb0e5e084b236d273dc7442f32e9600",
     }
 )
