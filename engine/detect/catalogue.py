@@ -23,7 +23,7 @@ from engine.prebuilt import prebuilt
 
 RULE_SETS: Mapping[str, str] = MappingProxyType(
     {
-        "boundary-1": "5326da6c2d7bb7c8440666fe11872e2d2355d73cb62b760856e6a9ca71eaebef",
+        "boundary-1": "51c956ddb43c04ada993377e5bcacef00168fdd617a19f25d7d1a7712efcc604",
         "zero-yield-1": "e06f93f81554085a41acb64f4cf34bdf2bb0e5e084b236d273dc7442f32e9600",
     }
 )

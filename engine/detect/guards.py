@@ -16,6 +16,7 @@ from engine.detect.folded import Folded
 REACH = 300
 """How far from a match, in characters, its line is looked at."""
 
+_CODE_SPAN_CHARS = 60
 _NEIGHBOURS_MAX = 3
 _CODE_LINES_MIN = 4
 _TEST_RESULT = re.compile(r"\b(?:passed|failed|skipped|xfail)\b")
@@ -62,7 +63,7 @@ def guarded(
         return "before"
     if compiled(rules.after).search(after):
         return "after"
-    if not quoted and _is_only_named(before, after):
+    if _is_quoted(folded, start, end) or (not quoted and _is_only_named(before, after)):
         return "quoted"
     if needs is not None and not _in_scope(text, start, end, needs):
         return "scope"
@@ -88,6 +89,15 @@ def _is_only_named(before: str, after: str) -> bool:
     if opening is None or not after.startswith(before[-1]):
         return False
     return (opening["before"] or "") not in (":", "=", "{", "") or not before[:-1].strip()
+
+
+def _is_quoted(folded: Folded, start: int, end: int) -> bool:
+    """Whether the match starts a span of code in Markdown, or is one alternative of a|b."""
+    raw = folded.raw
+    if raw[start - 1 : start] == "`":
+        return "`" not in raw[start:end] and "`" in raw[end : end + _CODE_SPAN_CHARS]
+    beside = raw[start - 1 : start] == "|" or raw[end : end + 1] == "|"
+    return beside and not raw[end + 1 : end + 2].isdigit()
 
 
 def _in_scope(text: str, start: int, end: int, scope: str) -> bool:

@@ -16,7 +16,7 @@ from engine.detect.folded import Folded
 from engine.detect.guards import Guard, guarded
 from engine.detect.port import WINDOW_CHARS_MAX, Outcome, StreamName
 
-_HITS_OF_A_PHRASE_MAX = 40
+_HITS_OF_A_PHRASE_MAX = 20
 _SUCCESS_ANCHOR = "success|complete|succeeded"
 
 
@@ -78,7 +78,7 @@ def record_match(seen: Seen, found: records.Found) -> Match:
 
 
 def phrase_matches(seen: Seen, phrase: Phrase) -> Iterator[Match]:
-    """The last 40 places of a phrase, in order."""
+    """The last 20 places of a phrase, in order."""
     text = seen.folded.text
     pattern = compiled(phrase.pattern)
     spans = (span for span in seen.spans if anchored(phrase.anchor, text[slice(*span)]))

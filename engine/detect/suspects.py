@@ -5,6 +5,7 @@ They never count as a hit.  They are told so that an audit can list what the rul
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from engine.detect.catalogue import anchored, boundary_rules, compiled
@@ -12,7 +13,8 @@ from engine.detect.folded import Folded
 from engine.detect.guards import guarded, line_around
 from engine.events.diagnosis import BoundaryKind
 
-_LOOKED_AT_MAX = 40
+_SPANS_MAX = 40
+_HITS_OF_A_KIND_MAX = 10
 
 
 def suspects(
@@ -24,13 +26,17 @@ def suspects(
     """
     text = folded.text
     error = compiled(boundary_rules().guard.error)
-    for first, last in spans[: -_LOOKED_AT_MAX - 1 : -1]:
-        for suspect in boundary_rules().suspect:
-            if not anchored(suspect.anchor, text[first:last]):
-                continue
-            for hit in compiled(suspect.pattern).finditer(text, first, last):
-                start, end = hit.span()
-                looks_wrong = error.search(text, *line_around(text, start, end))
-                if looks_wrong and not guarded(folded, start, end):
-                    yield suspect.kind, start, end
-                    return
+    for suspect in boundary_rules().suspect:
+        near = [
+            span for span in spans[-_SPANS_MAX:] if anchored(suspect.anchor, text[slice(*span)])
+        ]
+        pattern = compiled(suspect.pattern)
+        hits = deque(
+            (hit.span() for span in near for hit in pattern.finditer(text, *span)),
+            maxlen=_HITS_OF_A_KIND_MAX,
+        )
+        for start, end in reversed(hits):
+            looks_wrong = error.search(text, *line_around(text, start, end))
+            if looks_wrong and not guarded(folded, start, end):
+                yield suspect.kind, start, end
+                return

@@ -34,7 +34,12 @@ def asked(
 
 
 def test_a_stop_is_answered_with_its_evidence() -> None:
-    asked_of: dict[str, Any] = {"id": "a", "stdout": "ok\n", "stderr": f"é🎉\n{LIMIT}\n", "exit_code": 1}
+    asked_of: dict[str, Any] = {
+        "id": "a",
+        "stdout": "ok\n",
+        "stderr": f"é🎉\n{LIMIT}\n",
+        "exit_code": 1,
+    }
     (told,), done = asked("boundary", asked_of)
     evidence = told.pop("evidence")
     assert told == {"id": "a", "kind": "context_window", "disposition": "stopped_by"}
