@@ -24,7 +24,7 @@ from engine.prebuilt import prebuilt
 RULE_SETS: Mapping[str, str] = MappingProxyType(
     {
         "boundary-1": "51c956ddb43c04ada993377e5bcacef00168fdd617a19f25d7d1a7712efcc604",
-        "zero-yield-1": "e06f93f81554085a41acb64f4cf34bdf2bb0e5e084b236d273dc7442f32e9600",
+        "zero-yield-1": "9c2aac310fb6fc6d8977e83a3e168c03191864e5e9ae1641aaa2295beb7a882a",
     }
 )
 """Every released set and the sha256 of its file."""
@@ -118,6 +118,17 @@ class Early(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     date: str
 
 
+class Hint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Words that tell more about why no usage came; ``detail`` is what is recorded."""
+
+    name: str
+    detail: str
+    pattern: str
+    anchor: str
+    source: str
+    date: str
+
+
 class ZeroYieldRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of a ``zero-yield-N``; ``worked`` only comes after a model was called."""
 
@@ -125,6 +136,7 @@ class ZeroYieldRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     version: int
     date: str
     worked: str
+    hint: tuple[Hint, ...]
     early: tuple[Early, ...]
 
 

@@ -18,7 +18,10 @@ from engine.errors import UsageProblem
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One pattern.  ``tier``: record, phrase, suspect, guard, early; ``kind`` None for guards."""
+    """One pattern.
+
+    ``tier``: record, phrase, suspect, guard, hint or early; ``kind`` is None for guards.
+    """
 
     name: str
     rule_set: str
@@ -88,6 +91,16 @@ def rules() -> Iterator[Rule]:
             date=suspect.date,
         )
     yield from _guards()
+    for hint in zero_yield_rules().hint:
+        yield Rule(
+            name=hint.name,
+            rule_set=ZERO_YIELD,
+            tier="hint",
+            kind=hint.detail,
+            pattern=hint.pattern,
+            source=hint.source,
+            date=hint.date,
+        )
     for early in zero_yield_rules().early:
         yield Rule(
             name=early.name,
