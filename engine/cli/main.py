@@ -37,6 +37,7 @@ VERBS: Mapping[str, Verb] = {
     "account": Verb("engine.cli.account:account", "Look at paused accounts; resume one."),
     "budget": Verb("engine.cli.budget:budget", "Show what was spent, against the limits."),
     "replay": Verb("engine.cli.replay:replay", "Show how everything stood, and what changed."),
+    "detect": Verb("engine.cli.detect:detect", "Ask the detectors; list and explain their rules."),
     "identity": Verb("engine.cli.identity:identity", "Say which database this is."),
     "projection": Verb("engine.cli.projection:projection", "List, rebuild, check read models."),
     "reclassify": Verb("engine.cli.reclassify:reclassify", "Ask newer detectors of old attempts."),

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, cast
 
 import msgspec
 
-from engine.detect.catalogue import catalogue, meanings
+from engine.detect.catalogue import boundary_rules, meanings
 from engine.detect.folded import Folded, fold
 from engine.events.diagnosis import BoundaryKind
 
@@ -29,12 +29,16 @@ _MESSAGES = frozenset({"message", "errormessage", "detail"})
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A key with a telling value, at ``start`` to ``end`` of the folded text."""
+    """A key with a telling value, at ``start`` to ``end`` of the folded text.
+
+    ``literal``: found as words in a line that is no JSON.
+    """
 
     meaning: Meaning
     pattern: str
     start: int
     end: int
+    literal: bool = False
 
 
 class Records(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +66,7 @@ def read(folded: Folded) -> Records:
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, int]]:
-    for line in re.finditer(r"^[ \t]{0,40}(\{[^\n]*)$", text, re.MULTILINE):
+    for line in re.finditer(r"^[ \t]{0,40}(?:data: ?)?(\{[^\n]*)$", text, re.MULTILINE):
         if line.end() - line.start(1) <= _JSON_LINE_CHARS_MAX:
             yield line.start(1), line.end()
 
@@ -80,12 +84,14 @@ def _literal(text: str, start: int, end: int) -> Iterator[Found]:
         meaning = known.get((hit["key"], hit["value"]))
         if meaning is not None:
             pattern = f"{hit['key']}={hit['value']}"
-            yield Found(meaning=meaning, pattern=pattern, start=hit.start(), end=hit.end())
+            yield Found(
+                meaning=meaning, pattern=pattern, start=hit.start(), end=hit.end(), literal=True
+            )
 
 
 @cache
 def _pairs() -> re.Pattern[str]:
-    keys = sorted({key.lower() for record in catalogue().record for key in record.keys})
+    keys = sorted({key.lower() for record in boundary_rules().record for key in record.keys})
     quote = r"\\{0,3}[\"']?"
     return re.compile(
         rf"(?<![a-z_])(?P<key>{'|'.join(keys)}){quote}\s{{0,8}}[:=]\s{{0,8}}{quote}"

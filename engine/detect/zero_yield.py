@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from engine.detect.boundary import boundary
-from engine.detect.catalogue import anchored, catalogue, compiled
+from engine.detect.catalogue import anchored, compiled, zero_yield_rules
 from engine.detect.port import Boundary, Outcome, ZeroYield
 from engine.events.diagnosis import BoundaryKind, ZeroYieldReason
 
 _OF_THE_MODEL: frozenset[BoundaryKind] = frozenset(
     {"context_window", "max_output_tokens", "max_turns", "message_limit", "unspecified"}
 )
+_HINTED = frozenset({"execution_error", "unknown", "success_no_llm_calls"})
 _CANNOT_EXECUTE = (126, 127)
 _EXCERPT_CHARS = 120
 _TEXT_CHARS = 64 * 1024
@@ -21,13 +24,14 @@ def zero_yield(
     """Why there was no usage; None when there was some.
 
     Ladder: our own endings · success · a limit · a start that failed · a bad exit · unknown.
-    Usage lines that could not be read are told as detail, and prove that a model was called.
+    Usage lines that could not be read are told as detail, and prove that a model was called.  Else
+    the text may tell that usage was not collected, or that a model was called all the same.
     """
     if outcome.yield_events > 0:
         return None
     told = _of_our_doing(outcome) or _of_a_limit(outcome, boundaries) or _of_the_exit(outcome)
     if outcome.usage_lines_rejected == 0:
-        return told
+        return told if told.detail else msgspec.structs.replace(told, detail=_hint(outcome, told))
     lines = f"{outcome.usage_lines_rejected} usage lines could not be read"
     return ZeroYield(
         reason=told.reason, detail="usage_not_parseable", evidence=f"{told.evidence}; {lines}"
@@ -77,18 +81,41 @@ def _of_the_exit(outcome: Outcome) -> ZeroYield:
     return ZeroYield(reason="unknown", evidence="exit code 0, not complete, and no word of why")
 
 
+def _hint(outcome: Outcome, told: ZeroYield) -> str | None:
+    """What else the text says: that usage was not collected, or that a model was called."""
+    if told.reason not in _HINTED:
+        return None
+    texts = [text for _, text in _texts(outcome)]
+    for hint in zero_yield_rules().hint:
+        for text in texts:
+            if anchored(hint.anchor, text) and compiled(hint.pattern).search(text):
+                return hint.detail
+    return None
+
+
+def _texts(outcome: Outcome) -> list[tuple[str, str]]:
+    """The end of what was said, in lower case."""
+    said = (
+        ("reason", outcome.reason or ""),
+        ("stderr", outcome.stderr),
+        ("stdout", outcome.stdout),
+    )
+    return [(name, text[-_TEXT_CHARS:].lower()) for name, text in said]
+
+
 def _early_failure(outcome: Outcome) -> str | None:
     """The words that show a failure before any model was called, or None."""
     reason = outcome.reason or ""
     if outcome.exit_code in _CANNOT_EXECUTE and reason.startswith("cannot start"):
         return reason[:_EXCERPT_CHARS]
-    streams = (("reason", reason), ("stderr", outcome.stderr), ("stdout", outcome.stdout))
-    texts = [(name, text[-_TEXT_CHARS:].lower()) for name, text in streams]
-    worked = compiled(catalogue().guard.worked)
+    texts = _texts(outcome)
+    worked = compiled(zero_yield_rules().worked)
     if outcome.usage_lines_rejected or any(worked.search(text) for _, text in texts):
         return None
     for name, text in texts:
-        for early in catalogue().early:
+        for early in zero_yield_rules().early:
             if anchored(early.anchor, text) and (hit := compiled(early.pattern).search(text)):
                 return f"{name} says: {hit[0][:_EXCERPT_CHARS]}"
+    if outcome.exit_code in _CANNOT_EXECUTE:
+        return f"exit code {outcome.exit_code}: a shell could not execute it"
     return None

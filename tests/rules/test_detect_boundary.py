@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
 from engine.detect import Boundary, Outcome, detectors
-from engine.detect.catalogue import catalogue
+from engine.detect.catalogue import boundary_rules
 from engine.detect.folded import Folded, fold
 
 plain = detectors("plain-1")
@@ -25,60 +28,17 @@ def hits_in(stdout: str = "", stderr: str = "", *, succeeded: bool = False) -> t
     )
 
 
-SAMPLES = {
-    "input too long": "prompt is too long: 203457 tokens > 200000 maximum",
-    "maximum context length": "This model's maximum context length is 8192 tokens.",
-    "too large for context": "too large for model with 131072 maximum context length",
-    "available context size exceeded": "the request exceeds the available context size",
-    "context window exceeded by input": "Your input exceeds the context window of this model.",
-    "context window exceeded": "invalid params, context window exceeded",
-    "context length error code": "failed with context_length_exceeded",
-    "longer than model length": "(length 44) is longer than the maximum model length of 16.",
-    "reduce the messages": "Please reduce the length of the messages or completion.",
-    "prompt token count exceeds limit": "prompt token count of 13 exceeds the limit of 12",
-    "prompt exceeds maximum length": "Prompt exceeds max length",
-    "model token limit exceeded": "Your request exceeded model token limit: 262144",
-    "size limit exceeded": "too many tokens: size limit exceeded by 2103 tokens.",
-    "out of room": "Codex ran out of room in the model's context window.",
-    "context overflow": "Trying to keep the first 15857 tokens when context the overflows.",
-    "output token maximum exceeded": "Claude's response exceeded the 8000 output token maximum",
-    "response truncated": "Response truncated due to token limits.",
-    "output token limit": "Output token limit exceeded. value: 5; limit: 4",
-    "token limit hit": "Model deepseek/deepseek-coder has hit a token limit!",
-    "maximum turns reached": "Reached the maximum number of turns (50).",
-    "maximum turns exceeded": "Max turns (10) exceeded",
-    "turns exception": "agents.exceptions.MaxTurnsExceeded: stop",
-    "turn limit": "Turn limit exceeded. value: 11; limit: 10",
-    "agent stopped": "Agent stopped due to iteration limit or time limit",
-    "too many tool calls": "Too many tool calls in a single turn! Limit is 5.",
-    "configured turns exceeded": "after 108 turns, exceeding the configured maximum of 80",
-    "error_max_turns": "spec-review failed: error_max_turns (maxTurns=10)",
-    "message limit": "Message limit reached. count: 30; limit: 30",
-    "messages quota": "You've reached your monthly chat messages quota.",
-    "out of messages": "You are out of free messages until 5 PM",
-    "rate limit": "This request would exceed your account’s rate limit.",
-    "request too large per minute": "Request too large for gpt-4o on tokens per min (TPM)",
-    "too many requests": "exceeded retry limit, last status: 429 Too Many Requests",
-    "resource exhausted": "Resource has been exhausted (e.g. check quota).",
-    "sample token limit": "Token limit exceeded. value: 512,010; limit: 500,000",
-    "current quota exceeded": "You exceeded your current quota, please check your plan",
-    "usage limit": "Claude AI usage limit reached|1760000400",
-    "credit or spend limit": "Your credit balance is too low to access the API.",
-    "budget exceeded": "litellm.BadRequestError: Budget has been exceeded!",
-    "overloaded": "API Error: Repeated 529 Overloaded errors",
-    "model operation refused": "calling the InvokeModel operation: unable to process your request",
-    "credentials refused": "Incorrect API key provided: sk-0",
-    "cannot reach the api": "Unable to connect to API (ECONNRESET)",
-}
+WORDINGS = tomllib.loads(Path(__file__).with_name("limit_wordings.toml").read_text("utf-8"))
+SAMPLES: dict[str, str] = WORDINGS["sample"]
 
 
 def test_every_phrase_has_a_sample() -> None:
-    assert set(SAMPLES) == {phrase.name for phrase in catalogue().phrase}
+    assert set(SAMPLES) == {phrase.name for phrase in boundary_rules().phrase}
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_phrase_finds_its_sample(name: str) -> None:
-    kind = next(phrase.kind for phrase in catalogue().phrase if phrase.name == name)
+    kind = next(phrase.kind for phrase in boundary_rules().phrase if phrase.name == name)
     text = f"starting\nError: {SAMPLES[name]}\nbye\n"
     hit = next(hit for hit in hits_in(stderr=text) if hit.pattern == name)
     assert (hit.kind, hit.disposition, hit.stream) == (kind, "stopped_by", "stderr")
@@ -86,7 +46,7 @@ def test_every_phrase_finds_its_sample(name: str) -> None:
 
 FIELDS = [
     (key, value, record.kind)
-    for record in catalogue().record
+    for record in boundary_rules().record
     if record.kind != "success"
     for key in record.keys
     for value in record.values
@@ -108,6 +68,21 @@ def test_a_telling_field_counts_however_it_is_written(
     hit = hits_in(text)[0]
     assert (hit.kind, hit.pattern) == (kind, f"{key.lower()}={value}")
     assert value in text[hit.start : hit.end]
+
+
+MET = [(kind, text) for kind, texts in WORDINGS["met"].items() for text in texts]
+
+
+@pytest.mark.parametrize(("kind", "text"), MET)
+def test_a_limit_is_met_however_it_is_worded(kind: str, text: str) -> None:
+    hit = hits_in(stderr=f"Executing phase\n{text}\n")[0]
+    assert (hit.kind, hit.disposition) == (kind, "stopped_by")
+
+
+@pytest.mark.parametrize("text", WORDINGS["mentioned"])
+def test_a_limit_that_is_mentioned_or_foreign_stops_nothing(text: str) -> None:
+    dispositions = {hit.disposition for hit in hits_in(f"start\n{text}\nend", text)}
+    assert dispositions <= {"suspected"}
 
 
 NONE = [
@@ -138,7 +113,8 @@ NONE = [
 
 @pytest.mark.parametrize("text", NONE)
 def test_a_limit_that_is_only_talked_about_is_none(text: str) -> None:
-    assert hits_in(f"start\n{text}\nend", text) == ()
+    hits = hits_in(f"start\n{text}\nend", text)
+    assert {hit.disposition for hit in hits} <= {"suspected"}
 
 
 LIMIT = "Error: prompt is too long"

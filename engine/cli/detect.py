@@ -1,0 +1,193 @@
+"""``runoff detect``: ask the detectors, about many outcomes or one file; list and explain rules."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import click
+import msgspec
+
+from engine.cli.lines import LINE_BYTES_MAX, Line, lines
+from engine.cli.render import asked, clean, fields, print_json, table
+from engine.detect import DETECTORS, Detectors, detectors
+from engine.detect.contract import REQUESTS, Kind, Request, answer
+from engine.detect.rules import rule_called, rule_sets, rules
+from engine.errors import UsageProblem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT = "plain-1"
+SHORT_CHARS = 12
+_READ_BYTES = 1024 * 1024
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+
+
+@click.group()
+def detect() -> None:
+    """Ask the detectors about outcomes or a file; list and explain their rules.
+
+    Detectors are pure: the same text has the same answer, whatever was asked before.
+    """
+
+
+def _asking(command: F) -> F:
+    """The two options of every command that answers line by line."""
+    names = click.Choice(list(DETECTORS))
+    chosen = click.option("--detectors", "name", type=names, default=DEFAULT, show_default=True)
+    jsonl = click.option(
+        "--jsonl", is_flag=True, required=True, help="Objects on stdin, answers on stdout."
+    )
+    return jsonl(chosen(command))
+
+
+@detect.command()
+@_asking
+def boundary(name: str, *, jsonl: bool) -> None:  # noqa: ARG001  there is one form so far
+    """Say whether a limit of the model or its provider stopped it.
+
+    \b
+    Example:
+      echo '{"id": 1, "stderr": "prompt is too long"}' | runoff detect boundary --jsonl
+    """  # noqa: D301
+    _converse("boundary", detectors(name))
+
+
+@detect.command()
+@_asking
+def fingerprint(name: str, *, jsonl: bool) -> None:  # noqa: ARG001
+    """Say what a failure is like."""
+    _converse("fingerprint", detectors(name))
+
+
+@detect.command("zero-yield")
+@_asking
+def zero_yield(name: str, *, jsonl: bool) -> None:  # noqa: ARG001
+    """Say why no usage came."""
+    _converse("zero-yield", detectors(name))
+
+
+def _converse(kind: Kind, chosen: Detectors) -> None:
+    """Answer line by line; what cannot be read is told, skipped, and leads to exit 2 at the end."""
+    out = sys.stdout.buffer
+    count = bad = 0
+    for line in lines(_input()):
+        count += 1
+        try:
+            told = answer(_request(kind, line), chosen, line.dropped)
+        except (ValueError, RecursionError) as error:
+            bad += 1
+            click.echo(f"runoff: line {line.number} is skipped: {_why(error)}", err=True)
+            continue
+        out.write(json.dumps(told).encode() + b"\n")
+        out.flush()
+    if bad:
+        raise UsageProblem(
+            f"{bad} of {count} lines could not be read; the others were answered.",
+            remedy="send one JSON object a line, of at most 128 MiB; docs/reference/detectors.md"
+            " has the fields.",
+        )
+
+
+def _input() -> BinaryIO:
+    """Standard input in large blocks: its own buffer is too small for lines of many megabytes."""
+    raw = getattr(sys.stdin.buffer, "raw", None)
+    return (
+        io.BufferedReader(raw, _READ_BYTES) if isinstance(raw, io.RawIOBase) else sys.stdin.buffer
+    )
+
+
+def _request(kind: Kind, line: Line) -> Request:
+    if line.problem is not None:
+        raise ValueError(line.problem)
+    try:
+        return msgspec.json.decode(line.data, type=REQUESTS[kind])
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # It may hold lone surrogates, which only the standard library takes.
+        return msgspec.convert(json.loads(line.data), REQUESTS[kind])
+
+
+def _why(error: ValueError | RecursionError) -> str:
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+
+
+@detect.command("list")
+@click.option("--rules", "with_rules", is_flag=True, help="Name every rule.")
+@json_option
+def list_(*, with_rules: bool, as_json: bool) -> None:
+    """Name the rule sets with version, digest and number of rules; with --rules the rules too."""
+    sets, named = rule_sets(), list(rules()) if with_rules else None
+    if as_json:
+        print_json({"rule_sets": sets} | ({"rules": named} if named is not None else {}))
+        return
+    counts = [", ".join(f"{n} {tier}" for tier, n in each.rules.items()) for each in sets]
+    rows = [
+        [each.name, each.version, each.date, each.sha256[:SHORT_CHARS], count]
+        for each, count in zip(sets, counts, strict=True)
+    ]
+    table("Rule sets", ["rule set", "version", "date", "sha256", "rules"], rows)
+    if named is not None:
+        click.echo()
+        told = [[rule.name, rule.tier, rule.kind, rule.rule_set] for rule in named]
+        table("Rules", ["rule", "tier", "kind", "rule set"], told)
+
+
+@detect.command()
+@click.argument("rule", metavar="RULE")
+@json_option
+def explain(rule: str, *, as_json: bool) -> None:
+    """Show a rule: kind, pattern, where its words come from, and since when.
+
+    \b
+    Examples:
+      runoff detect explain "rate limit"
+      runoff detect explain stop_reason=max_tokens --json
+    """  # noqa: D301
+    found = rule_called(asked(rule, "the name of the rule"))
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(fields(found))
+
+
+@detect.command("try")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--stderr", "errors", type=click.Path(path_type=Path), help="What went to stderr.")
+@click.option("--exit-code", type=int, default=1, show_default=True, help="How it exited.")
+@json_option
+def try_(file: Path, errors: Path | None, exit_code: int, *, as_json: bool) -> None:
+    """Ask all three detectors about what is in FILE, and show what each tier saw.
+
+    FILE is taken for standard output.  An exit code of 0 is taken for a success.
+    """
+    from engine.cli.detect_words import tried, words_of  # noqa: PLC0415  others go without
+
+    found = tried(_text_in(file), _text_in(errors) if errors else "", exit_code)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(words_of(found))
+
+
+def _text_in(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= LINE_BYTES_MAX else b""
+    except OSError as error:
+        raise UsageProblem(
+            f"{clean(str(path))} cannot be read: {error.strerror}.", remedy="name a file of text."
+        ) from None
+    if size > LINE_BYTES_MAX:
+        raise UsageProblem(
+            f"{clean(str(path))} has {size >> 20} MiB.",
+            remedy=f"pass its last {LINE_BYTES_MAX >> 20} MiB.",
+        )
+    return data.decode(errors="replace")

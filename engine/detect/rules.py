@@ -1,0 +1,158 @@
+"""Every rule of every rule set under one name: what it looks for, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from engine.detect.catalogue import (
+    BOUNDARY,
+    RULE_SETS,
+    ZERO_YIELD,
+    boundary_rules,
+    expanded,
+    zero_yield_rules,
+)
+from engine.errors import UsageProblem
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One pattern.
+
+    ``tier``: record, phrase, suspect, guard, hint or early; ``kind`` is None for guards.
+    """
+
+    name: str
+    rule_set: str
+    tier: str
+    kind: str | None
+    pattern: str
+    source: str | None
+    date: str | None
+    rank: int | None = None
+    needs: str | None = None
+
+
+class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
+    """A released set of rules; ``sha256`` is its file's, ``rules`` counts them by tier."""
+
+    name: str
+    version: int
+    date: str
+    sha256: str
+    rules: dict[str, int]
+
+
+def rule_sets() -> list[RuleSet]:
+    """The released sets in use."""
+    heads = (boundary_rules(), zero_yield_rules())
+    found: list[RuleSet] = []
+    for head in heads:
+        counts: dict[str, int] = {}
+        for rule in rules():
+            if rule.rule_set == head.name:
+                counts[rule.tier] = counts.get(rule.tier, 0) + 1
+        found.append(
+            RuleSet(
+                name=head.name,
+                version=head.version,
+                date=head.date,
+                sha256=RULE_SETS[head.name],
+                rules=counts,
+            )
+        )
+    return found
+
+
+def rules() -> Iterator[Rule]:
+    """Every rule, in the order of its file."""
+    yield from _records()
+    for phrase in boundary_rules().phrase:
+        yield Rule(
+            name=phrase.name,
+            rule_set=BOUNDARY,
+            tier="phrase",
+            kind=phrase.kind,
+            pattern=expanded(phrase.pattern),
+            source=phrase.source,
+            date=phrase.date,
+            rank=phrase.rank,
+            needs=phrase.needs,
+        )
+    for suspect in boundary_rules().suspect:
+        yield Rule(
+            name=f"suspected {suspect.kind}",
+            rule_set=BOUNDARY,
+            tier="suspect",
+            kind=suspect.kind,
+            pattern=suspect.pattern,
+            source=suspect.source,
+            date=suspect.date,
+        )
+    yield from _guards()
+    for hint in zero_yield_rules().hint:
+        yield Rule(
+            name=hint.name,
+            rule_set=ZERO_YIELD,
+            tier="hint",
+            kind=hint.detail,
+            pattern=hint.pattern,
+            source=hint.source,
+            date=hint.date,
+        )
+    for early in zero_yield_rules().early:
+        yield Rule(
+            name=early.name,
+            rule_set=ZERO_YIELD,
+            tier="early",
+            kind="failed_before_llm",
+            pattern=early.pattern,
+            source=early.source,
+            date=early.date,
+        )
+
+
+def _records() -> Iterator[Rule]:
+    for record in boundary_rules().record:
+        for key in record.keys:
+            for value in record.values:
+                yield Rule(
+                    name=f"{key}={value}".lower(),
+                    rule_set=BOUNDARY,
+                    tier="record",
+                    kind=record.kind,
+                    pattern=f"{key}: {value}",
+                    source=record.source,
+                    date=record.date,
+                )
+
+
+def _guards() -> Iterator[Rule]:
+    rules = boundary_rules()
+    pieces = {f"guard {name}": getattr(rules.guard, name) for name in rules.guard.__struct_fields__}
+    pieces |= {f"scope {name}": pattern for name, pattern in rules.scope.items()}
+    for name, pattern in pieces.items():
+        yield Rule(
+            name=name,
+            rule_set=BOUNDARY,
+            tier="guard",
+            kind=None,
+            pattern=pattern,
+            source=None,
+            date=rules.date,
+        )
+
+
+def rule_called(name: str) -> Rule:
+    """The rule of that name.  Raises UsageProblem, with names that are near."""
+    wanted = name.strip().lower()
+    found = {rule.name: rule for rule in rules()}
+    if wanted in found:
+        return found[wanted]
+    near = [known for known in found if wanted and wanted in known][:5]
+    raise UsageProblem(
+        f"there is no rule called {name[:80]!a}.",
+        remedy=(f"did you mean {', '.join(near)}? " if near else "")
+        + "`runoff detect list --rules` names them all.",
+    )

@@ -1,0 +1,42 @@
+"""Tier three: words in the shape of a limit, in a line that looks like an error, and no rule.
+
+They never count as a hit.  They are told so that an audit can list what the rules may have missed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from engine.detect.catalogue import anchored, boundary_rules, compiled
+from engine.detect.folded import Folded
+from engine.detect.guards import guarded, line_around
+from engine.events.diagnosis import BoundaryKind
+
+_SPANS_MAX = 40
+_HITS_OF_A_KIND_MAX = 10
+
+
+def suspects(
+    folded: Folded, spans: tuple[tuple[int, int], ...]
+) -> Iterator[tuple[BoundaryKind, int, int]]:
+    """At most one: the last words in the shape of a limit, by the first kind that they fit.
+
+    ``spans``: where to look.
+    """
+    text = folded.text
+    error = compiled(boundary_rules().guard.error)
+    for suspect in boundary_rules().suspect:
+        near = [
+            span for span in spans[-_SPANS_MAX:] if anchored(suspect.anchor, text[slice(*span)])
+        ]
+        pattern = compiled(suspect.pattern)
+        hits = deque(
+            (hit.span() for span in near for hit in pattern.finditer(text, *span)),
+            maxlen=_HITS_OF_A_KIND_MAX,
+        )
+        for start, end in reversed(hits):
+            looks_wrong = error.search(text, *line_around(text, start, end))
+            if looks_wrong and not guarded(folded, start, end):
+                yield suspect.kind, start, end
+                return
