@@ -9,6 +9,7 @@ from engine.detect import basis, masks
 from engine.detect.known import without_known
 from engine.detect.port import ERROR_CHARS_MAX, TEMPLATE_CHARS_MAX, Fingerprint, Outcome
 from engine.detect.tongues import in_english, plain_quotes
+from engine.redaction.texts import plain_marks
 
 VERSION = "plain-1"
 _SHOWN_HEX = 16
@@ -49,7 +50,7 @@ def fingerprint(outcome: Outcome) -> Fingerprint | None:
     ending = exit_class(outcome)
     if ending == "timeout":
         return _told(ending, f"timed out in run {outcome.run_id}", "timeout")
-    template = masks.masked(in_english(plain_quotes(_basis(outcome)))) or "no output"
+    template = masks.masked(_comparable(_basis(outcome))) or "no output"
     return _told(ending, template, f"{_name_of(template)}/{ending}")
 
 
@@ -68,6 +69,13 @@ def _basis(outcome: Outcome) -> str:
         return said
     stdout, stderr = _unknown(outcome, outcome.stdout), _unknown(outcome, outcome.stderr)
     return basis.of_output(stdout, stderr) if stdout or stderr else ""
+
+
+def _comparable(text: str) -> str:
+    """``text`` with one kind of quote, in English, and with secrets as long as any other."""
+    if "[redacted:" in text:
+        text = plain_marks(text)
+    return in_english(plain_quotes(text))
 
 
 def _unknown(outcome: Outcome, text: str) -> str:

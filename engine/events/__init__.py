@@ -8,6 +8,7 @@ from engine.events.attempts import (
     Ended,
     Ending,
     Group,
+    Redacted,
     Stream,
     Told,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "PolicyAdopted",
     "Reason",
     "Record",
+    "Redacted",
     "RunCooledDown",
     "RunJudged",
     "RunRegistered",
