@@ -10,6 +10,7 @@ import re
 
 from engine.detect import traces
 from engine.detect.rule_set import line_start, noise
+from engine.detect.words import looks_wrong, shapes
 
 BASIS_CHARS_MAX = 4096
 TEXT_CHARS_MAX = 64 * 1024
@@ -17,16 +18,14 @@ _LINE_CHARS_MAX = 4096
 _PREFIXES_MAX = 8
 _LINES_MAX = 8
 _PARAGRAPHS_MAX = 2
+_FIRST_GLYPH = "\u2e80"
+"""Where scripts begin that have no small letters: Chinese, Japanese, Korean."""
+
+_SENTENCE_ENDS = (".", "!", "?", "。", ")", "]", "'", '"')
 
 ANSI = re.compile(r"\x1b(?:\[[0-9;:?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b\n]{0,400}(?:\x07|\x1b\\))")
 
 _LESSER = re.compile(r"[\[ ]?(?:INFO|DEBUG|TRACE|Info|info|debug|notice)\b")
-_LOOKS_WRONG = re.compile(
-    r"(?i:\berr!|\b(?:error|fatal|fail(?:s|ed|ure)?|exception|panic(?:ked)?|critical|abort(?:ed)?"
-    r"|cannot|can't|could not|couldn't|denied|refused|unable|not found|no such|invalid|missing"
-    r"|timed out|killed|conflict|unknown|undefined|rejected|exceeded|unexpected)\b)"
-    r"|[a-z](?:Error|Exception)\b"
-)
 
 
 def lines_of(text: str) -> list[str]:
@@ -93,7 +92,7 @@ def _last_wrong(raw: list[str], lines: list[str]) -> str:
     """The last line that looks wrong; its logger's level says so too, so ``raw`` is asked."""
     for number in range(len(raw) - 1, -1, -1):
         said = lines[number].strip()
-        if said and _LOOKS_WRONG.search(raw[number]) and not _is_noise(raw[number], said):
+        if said and looks_wrong(raw[number]) and not _is_noise(raw[number], said):
             return traces.record([said]) or said
     return ""
 
@@ -103,24 +102,45 @@ def _last_said(lines: list[str]) -> str:
 
 
 def _head(raw: list[str], lines: list[str]) -> str:
-    """From the first line that looks wrong: at most eight lines of two paragraphs."""
+    """From the first line that looks wrong to the first that names what failed.
+
+    At most eight lines of two paragraphs: what follows is advice, and differs from copy to copy.
+    """
     told = [
         number
         for number, line in enumerate(lines)
         if not line or not (_is_noise(raw[number], line) or _is_lesser(raw[number], line))
     ]
-    wrong = (n for n in told if lines[n] and _LOOKS_WRONG.search(raw[n]))
-    start = next(wrong, -1)
+    start = next((n for n in told if lines[n] and looks_wrong(raw[n])), -1)
     kept: list[str] = []
     paragraphs = 1
     for number in told:
-        if number < start or (not lines[number] and not kept):
+        line = lines[number]
+        if number < start or (not line and not kept):
             continue
-        paragraphs += not lines[number]
+        paragraphs += not line
         if paragraphs > _PARAGRAPHS_MAX or len(kept) == _LINES_MAX:
             break
-        kept.append(lines[number])
+        if kept and not _goes_on(kept[-1], raw[number], line) and _is_telling(kept):
+            break
+        kept.append(line)
     return "\n".join(kept) if any(kept) else "\n".join(lines[:_LINES_MAX])
+
+
+def _goes_on(last: str, raw: str, line: str) -> bool:
+    """Whether ``line`` belongs to the sentence before it: indented, or cut by a terminal."""
+    begins = line[:1]
+    if begins.isspace():
+        return True
+    cut = raw == line and (begins.islower() or begins >= _FIRST_GLYPH)
+    return cut and not last.endswith(_SENTENCE_ENDS)
+
+
+def _is_telling(kept: list[str]) -> bool:
+    """Whether these lines name what failed, and are whole."""
+    if kept[-1].rstrip().endswith((":", ",", "(", "\\")):
+        return False
+    return any(shapes().telling.search(line) for line in kept)
 
 
 def _is_noise(raw: str, line: str) -> bool:
@@ -131,4 +151,4 @@ def _is_noise(raw: str, line: str) -> bool:
 def _is_lesser(raw: str, line: str) -> bool:
     """Whether a logger itself calls this line no failure."""
     cut = len(raw) - len(line)
-    return cut > 0 and _LESSER.search(raw, 0, cut) is not None and not _LOOKS_WRONG.search(line)
+    return cut > 0 and _LESSER.search(raw, 0, cut) is not None and not looks_wrong(line)

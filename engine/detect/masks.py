@@ -8,10 +8,9 @@ linear in the text.
 from __future__ import annotations
 
 from engine.detect.words import (
-    FILE,
-    NAME,
     STAR,
     WORD_CHARS_MAX,
+    absent_in,
     has_meaning,
     masked_word,
     shapes,
@@ -19,6 +18,12 @@ from engine.detect.words import (
 )
 
 _USER_BEFORE = frozenset({"for", "invalid", "Invalid", "by", "as", "Illegal", "illegal"})
+_NUMBERED = frozenset(
+    {"phase", "Phase", "run", "Run", "attempt", "session", "job", "Job", "container", "pod", "Pod",
+     "instance", "node", "thread", "process", "worker", "request", "task", "Task"}
+)  # fmt: skip
+"""What is told apart by numbers: a word with digits behind these is a whole id."""
+
 _NO_USER = frozenset({"is", "was", "has", "does", "did", "not", "in", "on", "with"})
 
 
@@ -31,7 +36,7 @@ def masked(text: str) -> str:
     shape = shapes()
     if "@@" in text:
         text = shape.hunk.sub("<hunk>", text)
-    absent = FILE if shape.file_absent.search(text) else NAME * bool(shape.name_absent.search(text))
+    absent = absent_in(text)
     odd = (shape.odd_or_host if "host" in text else shape.odd).search
     words = text.split()
     shown: list[str] = []
@@ -42,6 +47,8 @@ def masked(text: str) -> str:
             following = words[place + 1] if place + 1 < len(words) else ""
             if not has_meaning(word, prev, following):
                 made = masked_word(word[:WORD_CHARS_MAX], absent)
+        if made != word and prev in _NUMBERED and word[0].isalnum() and "=" not in word:
+            made = STAR + unquoted(word)[1]
         if prev == "user" and before in _USER_BEFORE and word not in _NO_USER:
             made = STAR + unquoted(word)[1]
         shown.append(made)
@@ -56,6 +63,8 @@ def _folded(text: str) -> str:
         text = shape.runs.sub(STAR, shape.units.sub(STAR, text))
         text = shape.restated.sub(STAR, shape.dates.sub("", text))
         text = shape.runs.sub(STAR, text).replace("_-<*>", "_<*>")
+    if text.endswith((")", ").")):
+        text = shape.annotation.sub("", text)
     if "<path> <path>" in text:
         text = shape.paths.sub("<path>", text)
     return text.rstrip(" .:;,。")

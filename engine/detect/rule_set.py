@@ -18,7 +18,7 @@ from engine.errors import LogUnreadable
 from engine.prebuilt import prebuilt
 
 SHA256 = {
-    "fp-1": "7dbe1b070bb0d2eb843c6036a8f9e893f0c0e2cf5c75da6e28c36775dd78859f",
+    "fp-1": "0941f5fb6eb2d7113dbbd7db762073227fe5228d28fcb6306445ae5798957ad5",
     "fp-1-tongues": "8f252518d339cc60787c35d4e9bd18f2a47ead5bc5aa3add13264f0fa1dff86a",
 }
 """What each released file's bytes must hash to."""
@@ -43,6 +43,16 @@ class Semantic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     date: str
 
 
+class Words(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Words in small letters: what says that a file or a name is missing, or that a line is wrong."""
+
+    file_absent: tuple[str, ...]
+    name_absent: tuple[str, ...]
+    looks_wrong: tuple[str, ...]
+    source: str
+    date: str
+
+
 class FingerprintRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of ``fp-N.toml``."""
 
@@ -53,6 +63,7 @@ class FingerprintRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     exception: tuple[Pattern, ...]
     shape: tuple[Pattern, ...]
     semantic: Semantic
+    words: Words
 
 
 class Tongue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

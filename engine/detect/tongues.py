@@ -15,7 +15,7 @@ from engine.detect.rule_set import tongues
 
 _NUMBERED = re.compile(
     r"\[(Errno|WinError) (-?\d{1,6})\] [^\n]{0,300}?"
-    r"(?=: '|: [A-Za-z]:[\\/]|: /|\)?'(?:[),\s}\]]|$)|>|\n|$)"
+    r"(?=: ['(\[]|: [A-Za-z]:[\\/]|: /|\)?'(?:[),\s}\]]|$)|>|\n|$)"
 )
 _OS_ERROR = re.compile(r"[^\n:(']{1,200} \(os error (\d{1,6})\)")
 _WORD = re.compile(r"[^\W\d_]{3,60}")

@@ -65,14 +65,14 @@ class Shapes(NamedTuple):
     trailing: re.Pattern[str]
     hex_segment: re.Pattern[str]
     identifier: re.Pattern[str]
-    file_absent: re.Pattern[str]
-    name_absent: re.Pattern[str]
     hunk: re.Pattern[str]
     units: re.Pattern[str]
     dates: re.Pattern[str]
     restated: re.Pattern[str]
     runs: re.Pattern[str]
     paths: re.Pattern[str]
+    annotation: re.Pattern[str]
+    telling: re.Pattern[str]
 
 
 @cache
@@ -84,6 +84,24 @@ def shapes() -> Shapes:
 @cache
 def _known_words() -> frozenset[str]:
     return rules().semantic.known_words
+
+
+def says_any(words: tuple[str, ...], text: str) -> bool:
+    """Whether one of ``words`` stands in ``text``, which is in small letters."""
+    return any(word in text for word in words)
+
+
+def absent_in(text: str) -> int:
+    """``FILE`` or ``NAME`` when ``text`` says that such a thing is missing, else 0."""
+    lowered, words = text.lower(), rules().words
+    if says_any(words.file_absent, lowered):
+        return FILE
+    return NAME if says_any(words.name_absent, lowered) else 0
+
+
+def looks_wrong(line: str) -> bool:
+    """Whether a line says that something failed."""
+    return says_any(rules().words.looks_wrong, line.lower())
 
 
 def has_meaning(word: str, before: str, after: str) -> bool:
@@ -170,9 +188,11 @@ def _piece(found: re.Match[str], absent: int) -> str:
     shape, end = shapes(), piece[len(core) :]
     if any(whole.fullmatch(core) for whole in (shape.number, shape.identity, shape.host)):
         return STAR + end
-    if shape.host_key.search(before) or _is_mail(core):
+    around = before[-1:] + found.string[found.end() : found.end() + 1]
+    bracketed = around == "[]" and "-" in core
+    if bracketed or shape.host_key.search(before) or _is_mail(core):
         return STAR + end
-    quoted = before[-1:] == "'" and found.string[found.end() : found.end() + 1] == "'"
+    quoted = around == "''"
     return _named(core, keeps_names=absent > 0 or quoted) + end
 
 
