@@ -18,8 +18,8 @@ from engine.errors import LogUnreadable
 from engine.prebuilt import prebuilt
 
 SHA256 = {
-    "fp-1": "0941f5fb6eb2d7113dbbd7db762073227fe5228d28fcb6306445ae5798957ad5",
-    "fp-1-tongues": "8f252518d339cc60787c35d4e9bd18f2a47ead5bc5aa3add13264f0fa1dff86a",
+    "fp-1": "9cef0f37dc07227310226a20dc8c7bf80102f33ca184db9f6da7e22e75b37707",
+    "fp-1-tongues": "1efc98cc7235c0d3c092f7590c4a7857a8af70d03a8bd6a8ad6edcc87e3a6cdb",
 }
 """What each released file's bytes must hash to."""
 
@@ -44,7 +44,7 @@ class Semantic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Words in small letters: what says that a file or a name is missing, or that a line is wrong."""
+    """What says, in small letters, that a file or a name is missing, or that a line is wrong."""
 
     file_absent: tuple[str, ...]
     name_absent: tuple[str, ...]

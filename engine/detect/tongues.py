@@ -25,8 +25,12 @@ _PUNCTUATION = str.maketrans(
     dict.fromkeys('"`´‘’‚‛“”„‟«»‹›「」『』', "'")
     | {"：": ":", "（": "(", "）": ")", "，": ",", "\u00a0": " ", "\u202f": " "}
 )
+_FRENCH_QUOTES = re.compile(r"«\s{0,2}|\s{0,2}»")
 _SLOT = "%s"
-_SLOT_CHARS_MAX = 300
+_IN_QUOTES = r"([^'\n]{1,300}?)"
+_AT_START = r"([^\s:'][^\n:']{0,200}?|'[^'\n]{1,300}')"
+_ANYWHERE = r"([^\n]{1,300}?)"
+_TO_END = r"([^\n]{1,300})"
 _GLYPHS_ANCHOR = 12
 
 
@@ -42,6 +46,8 @@ def plain_quotes(text: str) -> str:
     """``text`` with one kind of quote, ``'``, and with narrow punctuation."""
     if text.isascii():
         return text.replace('"', "'").replace("`", "'")
+    if 0 <= text.find("«") < text.find("»"):
+        text = _FRENCH_QUOTES.sub("'", text)
     return text.translate(_PUNCTUATION)
 
 
@@ -110,15 +116,27 @@ def _phrase(english: str, other: str, english_words: set[str]) -> Phrase | None:
     else:
         words = [w for w in _WORD.findall(theirs.replace(_SLOT, " ")) if w not in english_words]
         anchor = max(words, key=len, default="")
-    slot = rf"([^\n]{{1,{_SLOT_CHARS_MAX}}}?)"
-    blanks = r"\s{1,4}"
-    parts = [blanks.join(map(re.escape, part.split(" "))) for part in theirs.split(_SLOT)]
-    pattern = slot.join(parts) + ("" if theirs.endswith((" ", ":")) else "[.。]?")
-    if pattern.endswith(slot + "[.。]?"):
-        pattern = pattern.removesuffix("?[.。]?").replace("{1,300}?)[.。]?", "{1,300})")
+    pattern = _pattern(theirs)
     count = iter(range(1, 10))
     words_again = re.sub(_SLOT, lambda _: rf"\g<{next(count)}>", ours.replace("\\", r"\\"))
     return Phrase(anchor, pattern, words_again) if anchor else None
+
+
+def _pattern(theirs: str) -> str:
+    """What finds a translation: its words with any white space between, and its slots."""
+    # Languages without blanks between words have them around names or not, as it comes.
+    blank = r"\s{0,4}" if _GLYPHS.search(theirs) else r"\s{1,4}"
+    parts = [blank.join(map(re.escape, part.split(" "))) for part in theirs.split(_SLOT)]
+    made = parts[0]
+    for place, part in enumerate(parts[1:]):
+        if made.endswith("'") and part.startswith("'"):
+            slot = _IN_QUOTES
+        elif place == 0 and not made:
+            slot = _AT_START
+        else:
+            slot = _ANYWHERE if part else _TO_END
+        made += slot + part
+    return made if theirs.endswith((" ", ":", _SLOT)) else made + "[.。]?"
 
 
 def _without_same_ends(english: str, other: str) -> tuple[str, str]:
