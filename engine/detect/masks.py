@@ -49,11 +49,17 @@ def masked(text: str) -> str:
                 made = masked_word(word[:WORD_CHARS_MAX], absent)
         if made != word and prev in _NUMBERED and word[0].isalnum() and "=" not in word:
             made = STAR + unquoted(word)[1]
-        if prev == "user" and before in _USER_BEFORE and word not in _NO_USER:
+        if _is_user(word, prev, before):
             made = STAR + unquoted(word)[1]
         shown.append(made)
         before, prev = prev, word
     return _folded(" ".join(shown))
+
+
+def _is_user(word: str, prev: str, before: str) -> bool:
+    if prev == "for" and before == "password":
+        return word != "invalid"
+    return prev == "user" and before in _USER_BEFORE and word not in _NO_USER
 
 
 def _folded(text: str) -> str:
