@@ -23,7 +23,7 @@ WHAT_CHARS_MAX = 500
 _TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
 KNOWN_SCHEMAS: Mapping[str, int] = {
     "attempt.adopted": 1,
-    "attempt.finished": 2,
+    "attempt.finished": 3,
     "attempt.spawned": 1,
     "attempt.started": 2,
     "backlog.import_finished": 1,

@@ -1,57 +1,41 @@
 """The basis of a fingerprint: the few lines of a failure that say what failed.
 
-Text is first cleaned of terminal codes and of what loggers put in front of a line; then the
-last exception is looked for, in the shapes that Python, Node, the JVM, Go and Rust print.
+Text is first cleaned of terminal codes and of what loggers put in front of a line.  Then, in this
+order: a structured error record, the last exception, the lines that look wrong, the head.
 """
 
 from __future__ import annotations
 
 import re
 
+from engine.detect import traces
+from engine.detect.rule_set import line_start, noise
+from engine.detect.words import looks_wrong, shapes
+
 BASIS_CHARS_MAX = 4096
 TEXT_CHARS_MAX = 64 * 1024
 _LINE_CHARS_MAX = 4096
-_PREFIXES_MAX = 6
-_CONTINUATIONS_MAX = 3
+_PREFIXES_MAX = 8
+_LINES_MAX = 8
+_PARAGRAPHS_MAX = 2
+_FIRST_GLYPH = "\u2e80"
+"""Where scripts begin that have no small letters: Chinese, Japanese, Korean."""
+
+_SENTENCE_ENDS = (".", "!", "?", "。", ")", "]", "'", '"')
 
 ANSI = re.compile(r"\x1b(?:\[[0-9;:?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b\n]{0,400}(?:\x07|\x1b\\))")
 
-_STAMP = r"""
-    \d{4}[-/.]\d\d[-/.]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:[ ]?(?:Z|[+-]\d\d:?\d\d))?
-  | \d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?:[ ][+-]\d{4})?
-  | [A-Z][a-z]{2}[ ]{1,2}\d{1,2}[ ]\d\d:\d\d:\d\d
-  | \d\d:\d\d:\d\d(?:[.,]\d{1,9})?
-  | \d{10}(?:\.\d{1,9})?
-"""
-_PREFIX = re.compile(
-    rf"""(?: \[(?:{_STAMP})\] | (?:{_STAMP})(?![\w:.,-])
-      | \[?(?:ERROR|WARN|WARNING|INFO|DEBUG|CRITICAL|FATAL|TRACE|NOTICE)\]?(?:[ ]?[-:|]|(?=[ ]))
-      | (?i:error|fatal|err!):
-      | npm[ ](?:ERR!|error)
-      | \[(?:worker|thread|pid)[^\]\n]{{0,40}}\]
-      | [\w.-]{{1,40}}\[\d{{1,8}}\]:
-      | -(?=[ ])
-      )[ ]?""",
-    re.VERBOSE,
-)
-_LEADING = re.compile(r"[ ]{0,4}")
-
-_FRAME = re.compile(r"\s+at \S|\s+\.\.\. \d+ more")
-_GO_PANIC = re.compile(r"panic: |fatal error: ")
-_RUST_PANIC = re.compile(r"thread '[^'\n]{0,200}'(?: \(\d+\))? panicked at ")
-_LOOKS_WRONG = re.compile(
-    r"\b(?:error|fatal|fail(?:ed|ure)?|exception|panic|critical|abort(?:ed)?|cannot|can't"
-    r"|denied|refused|unable|not found)\b|error:|exception:",
-    re.IGNORECASE,
-)
-_NAMED_EXCEPTION = re.compile(r"[\w.$]{0,200}(?:Error|Exception)\b")
+_LESSER = re.compile(r"[\[ ]?(?:INFO|DEBUG|TRACE|Info|info|debug|notice)\b")
 
 
 def lines_of(text: str) -> list[str]:
     """The last 64 KiB of ``text`` as lines of at most 4 KiB, without terminal codes."""
-    text = ANSI.sub("", text[-TEXT_CHARS_MAX:].strip())
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [line[:_LINE_CHARS_MAX].rstrip() for line in lines]
+    text = text[-TEXT_CHARS_MAX:].strip()
+    if "\x1b" in text:
+        text = ANSI.sub("", text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return [line[:_LINE_CHARS_MAX].rstrip() for line in text.split("\n")]
 
 
 def cleaned(lines: list[str]) -> list[str]:
@@ -60,20 +44,33 @@ def cleaned(lines: list[str]) -> list[str]:
 
 
 def _without_prefixes(line: str) -> str:
-    start = 0
+    if line.startswith(("    ", '  File "')):
+        return line
+    match = line_start().match
+    start = _blanks(line, 0)
+    begun = start
     for _ in range(_PREFIXES_MAX):
-        blanks = _LEADING.match(line, start)
-        found = _PREFIX.match(line, blanks.end() if blanks else start)
-        if found is None:
+        found = match(line, start)
+        # A wrapper is cut off only while something stands behind it.
+        if found is None or found.end() == start:
             break
         start = found.end()
-    return line[start:]
+    return line if start == begun else line[start:]
+
+
+def _blanks(line: str, start: int) -> int:
+    for place in range(start, min(start + 4, len(line))):
+        if line[place] != " ":
+            return place
+    return start
 
 
 def of_reason(reason: str) -> str:
-    """What a stated reason says: its last exception if it quotes a traceback, else all of it."""
-    lines = cleaned(lines_of(reason))
-    return (_last_exception(lines) or "\n".join(lines))[:BASIS_CHARS_MAX].strip()
+    """What a stated reason says: its last exception, or the lines from where it looks wrong."""
+    raw = lines_of(reason)
+    lines = cleaned(raw)
+    found = traces.record(lines) or traces.last_exception(raw, lines) or _head(raw, lines)
+    return found[:BASIS_CHARS_MAX].strip()
 
 
 def of_output(stdout: str, stderr: str) -> str:
@@ -81,49 +78,77 @@ def of_output(stdout: str, stderr: str) -> str:
 
     Standard error is asked first.  Empty when nothing was printed.
     """
-    streams = [lines_of(stderr), lines_of(stdout)]
-    for lines in streams:
-        if found := _last_exception(cleaned(lines)):
+    streams = [(raw, cleaned(raw)) for raw in (lines_of(stderr), lines_of(stdout))]
+    for raw, lines in streams:
+        if found := traces.last_exception(raw, lines):
             return found[:BASIS_CHARS_MAX].strip()
-    for lines in streams:
-        # A level says that a line is an error, so this looks before levels are cut off.
-        wrong = (line for line in reversed(lines) if _LOOKS_WRONG.search(line))
-        for line in [*wrong, *reversed(lines)]:
-            if said := _without_prefixes(line).strip():
-                return said[:BASIS_CHARS_MAX]
+    for raw, lines in streams:
+        if said := _last_wrong(raw, lines) or _last_said(lines):
+            return said[:BASIS_CHARS_MAX]
     return ""
 
 
-def _last_exception(lines: list[str]) -> str | None:
-    """The last exception's line, with the indented lines that go on with its message."""
-    found: int | None = None
-    in_python = False
-    for number, line in enumerate(lines):
-        if line.startswith("Traceback (most recent call last)"):
-            in_python = True
-        elif in_python and line and not line[0].isspace():
-            in_python, found = False, number
-        elif _FRAME.match(line):
-            found = _head_of_frames(lines, number, found)
-        elif _GO_PANIC.match(line):
-            found = number
-        elif _RUST_PANIC.match(line):
-            found = number + 1 if line.endswith(":") and number + 1 < len(lines) else number
-    return None if found is None else _with_continuation(lines, found)
+def _last_wrong(raw: list[str], lines: list[str]) -> str:
+    """The last line that looks wrong; its logger's level says so too, so ``raw`` is asked."""
+    for number in range(len(raw) - 1, -1, -1):
+        said = lines[number].strip()
+        if said and looks_wrong(raw[number]) and not _is_noise(raw[number], said):
+            return traces.record([said]) or said
+    return ""
 
 
-def _head_of_frames(lines: list[str], number: int, found: int | None) -> int | None:
-    """The line that ``at …`` frames stand under, when it names an exception."""
-    head = lines[number - 1] if number else ""
-    if _FRAME.match(head) or not _NAMED_EXCEPTION.search(head):
-        return found
-    return number - 1
+def _last_said(lines: list[str]) -> str:
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _with_continuation(lines: list[str], start: int) -> str:
-    kept = [lines[start]]
-    for line in lines[start + 1 : start + 1 + _CONTINUATIONS_MAX]:
-        if not line or not line[0].isspace() or _FRAME.match(line):
+def _head(raw: list[str], lines: list[str]) -> str:
+    """From the first line that looks wrong to the first that names what failed.
+
+    At most eight lines of two paragraphs: what follows is advice, and differs from copy to copy.
+    """
+    told = [
+        number
+        for number, line in enumerate(lines)
+        if not line or not (_is_noise(raw[number], line) or _is_lesser(raw[number], line))
+    ]
+    start = next((n for n in told if lines[n] and looks_wrong(raw[n])), -1)
+    kept: list[str] = []
+    paragraphs = 1
+    for number in told:
+        line = lines[number]
+        if number < start or (not line and not kept):
+            continue
+        paragraphs += not line
+        if paragraphs > _PARAGRAPHS_MAX or len(kept) == _LINES_MAX:
+            break
+        if kept and not _goes_on(kept[-1], raw[number], line) and _is_telling(kept):
             break
         kept.append(line)
-    return "\n".join(kept)
+    return "\n".join(kept) if any(kept) else "\n".join(lines[:_LINES_MAX])
+
+
+def _goes_on(last: str, raw: str, line: str) -> bool:
+    """Whether ``line`` belongs to the sentence before it: indented, or cut by a terminal."""
+    begins = line[:1]
+    if begins.isspace():
+        return True
+    cut = raw == line and (begins.islower() or begins >= _FIRST_GLYPH)
+    return cut and not last.endswith(_SENTENCE_ENDS)
+
+
+def _is_telling(kept: list[str]) -> bool:
+    """Whether these lines name what failed, and are whole."""
+    if kept[-1].rstrip().endswith((":", ",", "(", "\\")):
+        return False
+    return any(shapes().telling.search(line) for line in kept)
+
+
+def _is_noise(raw: str, line: str) -> bool:
+    match = noise().match
+    return match(line.lstrip()) is not None or match(raw.lstrip()) is not None
+
+
+def _is_lesser(raw: str, line: str) -> bool:
+    """Whether a logger itself calls this line no failure."""
+    cut = len(raw) - len(line)
+    return cut > 0 and _LESSER.search(raw, 0, cut) is not None and not looks_wrong(line)

@@ -6,7 +6,10 @@ import hashlib
 import re
 
 from engine.detect import basis, masks
+from engine.detect.known import without_known
 from engine.detect.port import ERROR_CHARS_MAX, TEMPLATE_CHARS_MAX, Fingerprint, Outcome
+from engine.detect.tongues import in_english, plain_quotes
+from engine.redaction.texts import plain_marks
 
 VERSION = "plain-1"
 _SHOWN_HEX = 16
@@ -47,7 +50,7 @@ def fingerprint(outcome: Outcome) -> Fingerprint | None:
     ending = exit_class(outcome)
     if ending == "timeout":
         return _told(ending, f"timed out in run {outcome.run_id}", "timeout")
-    template = masks.masked(_basis(outcome)) or "no output"
+    template = masks.masked(_comparable(_basis(outcome))) or "no output"
     return _told(ending, template, f"{_name_of(template)}/{ending}")
 
 
@@ -62,13 +65,28 @@ def error_text(outcome: Outcome) -> str | None:
 
 
 def _basis(outcome: Outcome) -> str:
+    if outcome.reason and (said := basis.of_reason(_unknown(outcome, outcome.reason))):
+        return said
+    stdout, stderr = _unknown(outcome, outcome.stdout), _unknown(outcome, outcome.stderr)
+    return basis.of_output(stdout, stderr) if stdout or stderr else ""
+
+
+def _comparable(text: str) -> str:
+    """``text`` with one kind of quote, in English, and with secrets as long as any other."""
+    if "[redacted:" in text:
+        text = plain_marks(text)
+    return in_english(plain_quotes(text))
+
+
+def _unknown(outcome: Outcome, text: str) -> str:
+    """``text`` without what the engine handed out, before anything is cut off a line.
+
+    What looks like a logger's prefix may be an id of ours.
+    """
+    if not text:
+        return text
     ids = (outcome.run_id, outcome.phase_id, outcome.attempt_id)
-    # Before anything is cut off a line: what looks like a logger's prefix may be an id of ours.
-    reason, stdout, stderr = (
-        masks.without_known(text[-basis.TEXT_CHARS_MAX :], ids, outcome.workspace)
-        for text in (outcome.reason or "", outcome.stdout, outcome.stderr)
-    )
-    return basis.of_reason(reason) or basis.of_output(stdout, stderr)
+    return without_known(text[-basis.TEXT_CHARS_MAX :], ids, outcome.workspace)
 
 
 def _told(ending: str, template: str, family: str) -> Fingerprint:

@@ -14,6 +14,7 @@ import msgspec
 from engine.detect import Detectors
 from engine.detect.diagnosis import Diagnosis, Kept, Streams, clean, diagnosis_of
 from engine.detect.port import ERROR_CHARS_MAX
+from engine.drain.covered import covered
 from engine.events import (
     TAGS,
     AttemptFinished,
@@ -67,13 +68,18 @@ def diagnose(
     broke = isinstance(report, Exception) or (report.ended == "lost" and not adopted)
     facts = _of_bug(report) if isinstance(report, Exception) else report
     ending = "broke" if broke else _ending(facts, policy)
-    outputs = _bytes_of(facts.stdout), _bytes_of(facts.stderr)
-    streams = (_stored(facts.stdout, outputs[0], blobs), _stored(facts.stderr, outputs[1], blobs))
-    finished = _finished(facts, assignment, ending, streams)
-    kept = Streams(Kept.of(outputs[0]), Kept.of(outputs[1]))
+    # Nothing is stored or diagnosed that still shows a secret.
+    said = covered(facts, _bytes_of(facts.stdout), _bytes_of(facts.stderr))
+    streams = (
+        _stored(facts.stdout, said.stdout, blobs),
+        _stored(facts.stderr, said.stderr, blobs),
+    )
+    finished = _finished(said.report, assignment, ending, streams)
+    finished = msgspec.structs.replace(finished, redacted=said.redacted)
+    kept = Streams(Kept.of(said.stdout), Kept.of(said.stderr))
     found = diagnosis_of(finished, kept, detectors, policy.timeout_fingerprints)
     return Diagnosed(
-        usage=_usage_events(finished, facts),
+        usage=_usage_events(finished, said.report),
         finished=msgspec.structs.replace(finished, error=found.error),
         diagnosis=found,
     )

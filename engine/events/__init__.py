@@ -8,6 +8,7 @@ from engine.events.attempts import (
     Ended,
     Ending,
     Group,
+    Redacted,
     Stream,
     Told,
 )
@@ -128,6 +129,7 @@ __all__ = [
     "Reason",
     "Reclassified",
     "Record",
+    "Redacted",
     "RunCooledDown",
     "RunJudged",
     "RunRegistered",

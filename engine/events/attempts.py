@@ -81,6 +81,13 @@ class Stream(Value, frozen=True, kw_only=True):
         return self.total_bytes > self.head_bytes + self.tail_bytes
 
 
+class Redacted(Value, frozen=True, kw_only=True):
+    """How many secrets of one kind were covered in what an attempt said, before it was stored."""
+
+    kind: str
+    count: int
+
+
 Ended = Literal["exited", "timed_out", "abandoned", "lost", "broke"]
 """How executors report an end; ``broke`` when the executor itself raised."""
 
@@ -108,10 +115,11 @@ class AttemptFinished(Event, frozen=True, kw_only=True, tag="attempt.finished"):
     that had to be ended with it.  ``told`` is None in logs from before it was recorded.
     ``lines_read`` counts telemetry lines of every kind;
     ``yield_events`` the usage records among them that were accepted, ``lines_rejected`` the ones
-    that could not be used.
+    that could not be used.  ``redacted`` counts the secrets that were covered in all that was
+    kept, by kind.
     """
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     session_id: str
     run_id: str
@@ -136,3 +144,4 @@ class AttemptFinished(Event, frozen=True, kw_only=True, tag="attempt.finished"):
     artifacts: tuple[str, ...] = ()
     missing_deliverables: tuple[str, ...] = ()
     told: Told | None = None
+    redacted: tuple[Redacted, ...] = ()

@@ -119,7 +119,7 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
         "triage.run_judged",
         "triage.run_stopped",
     )
-}
+} | {("attempt.finished", 2): _as_it_was}
 """(type, schema) → the pure function that turns that shape into the next one."""
 
 _encoder = msgspec.json.Encoder()

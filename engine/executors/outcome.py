@@ -67,11 +67,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes written by the child to one stream, and how many of them were kept."""
+    """Bytes written by the child to one stream, and how many of them were kept.
+
+    ``redacted``: how many secrets of each kind were covered in it.
+    """
 
     total: _Count = 0
     head: _Count = 0
     tail: _Count = 0
+    redacted: dict[str, _Count] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +144,7 @@ def _output(path: Path, kept: Kept, spec: Spec) -> Output:
         head_bytes=head,
         tail_bytes=tail,
         path=path if size else None,
+        redacted=tuple(sorted(kept.redacted.items())),
     )
 
 

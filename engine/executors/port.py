@@ -111,6 +111,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     """What was kept of a stream: head and tail of ``total_bytes``, in a file or in ``data``.
 
     The kept bytes are the first ``head_bytes`` and the last ``tail_bytes``, one after the other.
+    ``redacted``: kinds of secrets that were covered before anything was kept, and how many.
     """
 
     total_bytes: int = 0
@@ -118,6 +119,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     tail_bytes: int = 0
     path: Path | None = None
     data: bytes = b""
+    redacted: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def of(cls, data: bytes) -> Output:

@@ -26,6 +26,8 @@ from engine.executors.port import (
 )
 from engine.executors.untrusted import chunks, opened, read_at_most
 from engine.prebuilt import prebuilt
+from engine.redaction.stream import covered_bytes
+from engine.redaction.texts import redacted
 
 EVENTS_BYTES_MAX = 64 * 1024 * 1024
 COUNTED_BYTES_MAX = 1024 * 1024 * 1024
@@ -36,6 +38,8 @@ REASON_CHARACTERS_MAX = 2000
 LABEL_CHARACTERS_MAX = 512
 EXCERPT_CHARACTERS_MAX = 200
 NUMBER_MAX = 10**12
+SECRET_BYTES_MAX = 8192
+"""How far behind the end of what is kept a secret is looked for that begins before it."""
 
 EXIT_BOUNDARY = 10
 BOUNDARY_OF_EXIT: dict[int, BoundaryKind] = {11: "spend_limit", 69: "overloaded", 75: "rate_limit"}
@@ -66,7 +70,7 @@ class UsageFields(msgspec.Struct, frozen=True, kw_only=True):
         fields: dict[str, Any] = {name: getattr(self, name) for name in _USAGE_NAMES}
         for name, value in fields.items():
             if isinstance(value, str):
-                fields[name] = value[:LABEL_CHARACTERS_MAX]
+                fields[name] = cut(value, LABEL_CHARACTERS_MAX)
         return Usage(line=line, source=source, **fields)
 
 
@@ -188,9 +192,19 @@ def _parsed(line: bytes) -> tuple[Any, Why | None]:
 
 def excerpt(line: bytes) -> str:
     """At most 200 characters of a line, printable ones only."""
+    if len(line) > EXCERPT_CHARACTERS_MAX:
+        line = covered_bytes(line[: EXCERPT_CHARACTERS_MAX * 4 + SECRET_BYTES_MAX], {})
     text = line[: EXCERPT_CHARACTERS_MAX * 4].decode("utf-8", "replace")
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown[:EXCERPT_CHARACTERS_MAX]
+
+
+def cut(text: str, limit: int) -> str:
+    """At most ``limit`` characters of a text.
+
+    Secrets are covered before anything is cut, for half a secret is not known as one any more.
+    """
+    return text if len(text) <= limit else redacted(text[: limit + SECRET_BYTES_MAX], {})[:limit]
 
 
 def read_telemetry(path: Path) -> Telemetry:
@@ -263,7 +277,7 @@ def read_result(path: Path) -> Result:
         return Result()
     except (msgspec.DecodeError, OSError, ValueError, RecursionError) as error:
         return _unreadable(excerpt(str(error).encode()))
-    reason = result.reason[:REASON_CHARACTERS_MAX] if result.reason else None
+    reason = cut(result.reason, REASON_CHARACTERS_MAX) if result.reason else None
     return msgspec.structs.replace(result, reason=reason, trouble=None)
 
 

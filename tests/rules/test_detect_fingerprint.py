@@ -77,13 +77,13 @@ def print_of(
     [
         (PYTHON, "KeyError: 'phase_id'", "KeyError/1"),
         (NODE, "TypeError: Cannot read properties of undefined (reading 'id')", "TypeError/1"),
-        (JVM, "Caused by: java.io.IOException: stream closed", "java.io.IOException/1"),
+        (JVM, "java.io.IOException: stream closed", "java.io.IOException/1"),
         (
             GO,
-            "panic: runtime error: index out of range [<n>] with length <n>",
+            "panic: runtime error: index out of range [<*>] with length <*>",
             "panic/1",
         ),
-        (RUST, "called `Option::unwrap()` on a `None` value", "unnamed/1"),
+        (RUST, "panic: called 'Option::unwrap()' on a 'None' value", "panic/1"),
         ("step 1 fine\nERROR: no luck today\nbye", "no luck today", "unnamed/1"),
         ("one\n\ntwo\n", "two", "unnamed/1"),
         ("", "no output", "unnamed/1"),

@@ -1,9 +1,13 @@
-"""The child's output: straight to files, with bounded memory, however much it is."""
+"""The child's output: straight to files, with bounded memory, however much it is.
+
+Secrets are covered on the way, so that none is ever written down.
+"""
 
 import fcntl
 import os
 
 from engine.executors.guarding.files import CHUNK_BYTES, fresh_file, quietly, write_at
+from engine.redaction.stream import Redactor
 
 DRAIN_READS_MAX = 64
 _buffer = bytearray(CHUNK_BYTES)
@@ -13,6 +17,7 @@ class Stream:
     """One output stream of the child: the head goes to its file, the rest through a ring.
 
     ``head_max`` and ``tail_max`` are bytes.  A full disk stops the keeping, never the counting.
+    The last line is only written when it has ended, for it may still become a secret.
     """
 
     def __init__(self, name: str, reader: int, head_max: int, tail_max: int) -> None:
@@ -22,6 +27,7 @@ class Stream:
         self.tail_max = tail_max
         self.total = self.head = self.past = self.tail = 0
         self.broken = False
+        self.redactor = Redactor()
         self.file = fresh_file(name)
         self.ring = -1
 
@@ -35,11 +41,14 @@ class Stream:
             return 0
         self.total += count
         if count and not self.broken:
-            try:
-                self._keep(memoryview(_buffer)[:count])
-            except OSError:
-                self.broken = True
+            self._keep_if_possible(self.redactor.feed(memoryview(_buffer)[:count]))
         return count
+
+    def _keep_if_possible(self, data: bytes) -> None:
+        try:
+            self._keep(memoryview(data))
+        except OSError:
+            self.broken = True
 
     def hear(self) -> bool:
         """One read; false at the end of the stream."""
@@ -68,6 +77,8 @@ class Stream:
         reads = 0
         while reads < DRAIN_READS_MAX and self.pump() > 0:
             reads += 1
+        if not self.broken:
+            self._keep_if_possible(self.redactor.close())
         if self.ring >= 0 and not self.broken:
             kept = min(self.past, self.tail_max)
             start = self.past % self.tail_max if self.past > self.tail_max else 0
@@ -90,7 +101,10 @@ class Stream:
 
     def summary(self) -> str:
         """Its part of the outcome, as JSON."""
-        return f'{{"total":{self.total},"head":{self.head},"tail":{self.tail}}}'
+        counts = self.redactor.counts.items()
+        covered = ",".join(f'"{kind}":{count}' for kind, count in counts)
+        redacted = f',"redacted":{{{covered}}}' if covered else ""
+        return f'{{"total":{self.total},"head":{self.head},"tail":{self.tail}{redacted}}}'
 
 
 def wide_pipe() -> "tuple[int, int]":

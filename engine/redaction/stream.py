@@ -1,0 +1,142 @@
+"""Redaction of bytes as they come, with bounded memory, however they are cut into pieces.
+
+A secret is covered by a mark of the same length, ``[redacted:openai_key****]``, so that counts of
+bytes and places in the stored output stay true.  What may be the beginning of a secret is held
+back until its line ends: a line, at most 32 KiB of it, or a private key up to its end.
+
+The guardian runs this, so nothing is imported until something stands there that may be a secret.
+Most output is passed by three cheap looks: at its runs of sixteen letters and digits, for a few
+fixed words, and for an ``@`` beside a ``://``.
+"""
+
+CARRY_BYTES_MAX = 16 * 1024
+KEY_BYTES_MAX = 32 * 1024
+RUN_BYTES_MIN = 16
+WORDS = (b"secret", b"uthorization", b"earer ", b"key=", b"sig=")
+"""What stands, in any case, before secrets that need no run of sixteen letters and digits."""
+
+_KEYS = (b"key", b"token", b"secret", b"bearer", b"authorization")
+_BEFORE_BYTES = 24
+_CAPITALS_BYTES_MAX = 64
+"""A key id of AWS may have no digit, but then it is all capitals."""
+
+_HEX = b"0123456789abcdefABCDEF-"
+_DIGITS = b"0123456789"
+_RUN_OF = bytes(
+    0x61 if chr(byte).isascii() and (chr(byte).isalnum() or byte in b"_-") else 0x20
+    for byte in range(256)
+)
+_RUN = b"a" * RUN_BYTES_MIN
+_KEY_BEGIN = b"-----BEGIN "
+_KEY_END = b"-----END "
+
+
+class Redactor:
+    """Covers the secrets of one stream: ``feed`` it pieces, then ``close`` it.
+
+    ``counts``: how many secrets of each kind were covered so far.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self._carry = b""
+
+    def feed(self, data: "bytes | memoryview") -> bytes:
+        """What may be stored now: all but the last line, while that may still go on."""
+        buffer = self._carry + data
+        cut = buffer.rfind(b"\n") + 1
+        begun = _open_key(buffer)
+        if begun >= 0 and len(buffer) - begun <= KEY_BYTES_MAX:
+            cut = min(cut, begun)
+        elif len(buffer) - cut > 2 * CARRY_BYTES_MAX:
+            # A line without an end: a secret that reaches the end stays back, and is found whole.
+            covered = covered_bytes(buffer, self.counts, final=False)
+            cut = len(buffer) - CARRY_BYTES_MAX
+            self._carry = covered[cut:]
+            return covered[:cut]
+        self._carry = buffer[cut:]
+        return covered_bytes(buffer[:cut], self.counts)
+
+    def close(self) -> bytes:
+        """The rest."""
+        rest, self._carry = self._carry, b""
+        return covered_bytes(rest, self.counts)
+
+
+def covered_bytes(data: bytes, counts: "dict[str, int]", *, final: bool = True) -> bytes:
+    """``data`` with its secrets covered; as long as before, and counted in ``counts``.
+
+    ``final``: whether nothing follows; otherwise a secret that reaches the end is left for later.
+    """
+    parts = suspicious(data)
+    if not parts and data.find(b"PRIVATE KEY") < 0:
+        return data
+    from engine.redaction.covering import cover  # noqa: PLC0415  see above
+
+    return cover(data, parts, counts, final=final)
+
+
+def suspicious(data: bytes) -> "list[tuple[int, int]]":
+    """The lines of ``data`` that may hold a secret, as (start, end) in order, none twice."""
+    places = _runs(data)
+    lowered = data.lower()
+    for word in WORDS:
+        places += _found(lowered, word)
+    if data.find(b"@") >= 0:
+        places += _found(data, b"://")
+    lines: list[tuple[int, int]] = []
+    done = -1
+    for place in sorted(places):
+        if place < done:
+            continue
+        start = data.rfind(b"\n", 0, place) + 1
+        end = data.find(b"\n", place)
+        done = len(data) if end < 0 else end + 1
+        lines.append((start, done))
+    return lines
+
+
+def _runs(data: bytes) -> "list[int]":
+    """Where runs of at least sixteen letters and digits begin, with a digit among them."""
+    shape = data.translate(_RUN_OF)
+    places: list[int] = []
+    start = shape.find(_RUN)
+    while start >= 0:
+        end = shape.find(b" ", start + RUN_BYTES_MIN)
+        end = len(data) if end < 0 else end
+        if _may_be_secret(data, start, end):
+            places.append(start)
+        start = shape.find(_RUN, end)
+    return places
+
+
+def _may_be_secret(data: bytes, start: int, end: int) -> bool:
+    """Not a word without digits; and not hexadecimal, as hashes are, unless called a key."""
+    run = data[start:end]
+    if len(run.translate(None, _DIGITS)) == len(run):
+        return run.isupper() and len(run) <= _CAPITALS_BYTES_MAX
+    if run.strip(_HEX):
+        return True
+    before = data[max(0, start - _BEFORE_BYTES) : start].lower()
+    return any(word in before for word in _KEYS)
+
+
+def _found(data: bytes, word: bytes) -> "list[int]":
+    """Where ``word`` stands, once a line."""
+    places: list[int] = []
+    place = data.find(word)
+    while place >= 0:
+        places.append(place)
+        line_end = data.find(b"\n", place)
+        place = data.find(word, line_end) if line_end >= 0 else -1
+    return places
+
+
+def _open_key(data: bytes) -> int:
+    """Where a private key begins that does not end in ``data``; -1 when there is none."""
+    begun = data.rfind(_KEY_BEGIN)
+    if begun < 0 or data.find(_KEY_END, begun) >= 0:
+        return -1
+    line_end = data.find(b"\n", begun)
+    named = data.find(b"PRIVATE KEY", begun, line_end if line_end >= 0 else len(data))
+    return begun if named >= 0 else -1

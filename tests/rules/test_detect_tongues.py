@@ -1,0 +1,152 @@
+"""One failure in many languages is one failure; and the released rule sets are proved."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from engine.detect import Outcome, detectors, rule_set
+from engine.detect.tongues import in_english, plain_quotes
+from engine.errors import LogUnreadable
+
+plain = detectors("plain-1")
+
+
+def print_of(text: str) -> str:
+    made = plain.fingerprint(
+        Outcome(ended="exited", succeeded=False, final_state="FAILED", exit_code=1, reason=text)
+    )
+    assert made is not None
+    return made.fingerprint
+
+
+TEXTS = {
+    "a file that is missing": (
+        "FileNotFoundError: [Errno 2] No such file or directory: '/srv/a.toml'",
+        "FileNotFoundError: [Errno 2] Datei oder Verzeichnis nicht gefunden: '/opt/a.toml'",
+        "FileNotFoundError: [Errno 2] Aucun fichier ou dossier de ce type: '/x/a.toml'",
+        "FileNotFoundError: [Errno 2] Нет такого файла или каталога: '/x/a.toml'",
+        "FileNotFoundError: [Errno 2] 没有那个文件或目录: 'C:\\x\\a.toml'",
+    ),
+    "a socket that nobody listens on": (
+        (
+            "[WinError 10061] No connection could be made because the target machine actively"
+            " refused it"
+        ),
+        (
+            "[WinError 10061] Es konnte keine Verbindung hergestellt werden, da der Zielcomputer"
+            " die Verbindung verweigerte"
+        ),
+        (
+            "[WinError 10061] Aucune connexion n’a pu être établie car l’ordinateur cible l’a"
+            " expressément refusée"
+        ),
+        "[WinError 10061] 由于目标计算机积极拒绝，无法连接。",
+    ),
+    "a command that is missing": (
+        "bash: line 12: uv: command not found",
+        "bash: Zeile 3: uv: Kommando nicht gefunden.",
+        "bash: uv : commande introuvable",
+        "bash: uv: orden no encontrada",
+        "bash: uv：未找到命令",
+        "bash: uv: команда не найдена",
+    ),
+    "a command that cmd.exe does not know": (
+        (
+            "'uv' is not recognized as an internal or external command,\n"
+            "operable program or batch file."
+        ),
+        'Der Befehl "uv" ist entweder falsch geschrieben oder\nkonnte nicht gefunden werden.',
+        (
+            "'uv' n'est pas reconnu en tant que commande interne\n"
+            "ou externe, un programme exécutable ou un fichier de commandes."
+        ),
+        (
+            "'uv' は、内部コマンドまたは外部コマンド、\n"
+            "操作可能なプログラムまたはバッチ ファイルとして認識されていません。"
+        ),
+    ),
+    "no repository": (
+        "fatal: not a git repository (or any of the parent directories): .git",
+        "Schwerwiegend: Kein Git-Repository (oder irgendeines der Elternverzeichnisse): .git",
+        "fatal : ni ceci ni aucun de ses répertoires parents n'est un dépôt git : .git",
+        "致命错误：不是 git 仓库（或者任何父目录）：.git",
+    ),
+    "a database that is missing": (
+        'FATAL:  database "app" does not exist',
+        "FATAL:  Datenbank »app« existiert nicht",
+        "FATAL:  la base de données « app » n'existe pas",
+        'FATAL:  データベース"app"は存在しません',
+    ),
+    "a folder that may not be made": (
+        "mkdir: cannot create directory ‘/x’: Permission denied",
+        "mkdir: das Verzeichnis »/y« kann nicht angelegt werden: Keine Berechtigung",
+        "mkdir: impossible de créer le répertoire « /x »: Permission non accordée",
+        "mkdir: 无法创建目录'/x': 权限不够",
+    ),
+}
+
+
+@pytest.mark.parametrize("texts", TEXTS.values(), ids=TEXTS.keys())
+def test_a_failure_is_the_same_in_every_language(texts: tuple[str, ...]) -> None:
+    assert len({print_of(text) for text in texts}) == 1
+
+
+def test_different_failures_stay_apart_in_every_language() -> None:
+    found = [{print_of(text) for text in texts} for texts in TEXTS.values()]
+    assert len(set.union(*found)) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("bash: uv: Kommando nicht gefunden.", "bash: node: Kommando nicht gefunden."),
+        ("FATAL:  Datenbank »a« existiert nicht", "FATAL:  Datenbank »b« existiert nicht"),
+        ("cat: /x/a.toml: Keine Berechtigung", "cat: /x/a.toml: Ist ein Verzeichnis"),
+    ],
+)
+def test_near_misses_stay_apart_in_other_languages(one: str, other: str) -> None:
+    assert print_of(one) != print_of(other)
+
+
+def test_nearly_every_translation_reads_as_its_english() -> None:
+    """Two messages that a language says alike cannot both be kept."""
+    pairs = [
+        (message.english.replace("%s", "foo"), other.replace("%s", "foo"))
+        for message in rule_set.tongues().message
+        for other in message.others
+        if message.english
+    ]
+    lost = [pair for pair in pairs if in_english(plain_quotes(pair[1])).split() != pair[0].split()]
+    assert len(pairs) > 1500
+    assert len(lost) < len(pairs) / 50
+
+
+def test_english_is_left_alone() -> None:
+    for message in rule_set.tongues().message:
+        text = plain_quotes(message.english.replace("%s", "foo"))
+        assert in_english(text) == text
+
+
+def test_a_rule_set_that_was_changed_is_refused() -> None:
+    with pytest.raises(LogUnreadable, match="fp-1 is not the one that was released"):
+        rule_set.proved("fp-1", b"name = 'fp-1'\n")
+    with pytest.raises(LogUnreadable, match="fp-9"):
+        rule_set.proved("fp-9", b"")
+
+
+def test_every_pattern_has_a_source_and_a_date() -> None:
+    rules = rule_set.rules()
+    patterns = [*rules.header, *rules.wrapper, *rules.noise, *rules.exception, *rules.shape]
+    assert all(each.source and each.date for each in patterns)
+    assert all((rules.semantic.source, rules.semantic.date, rules.words.source, rules.words.date))
+    assert all(each.source and each.date for each in rule_set.tongues().message)
+    assert (rules.name, rule_set.tongues().name) == ("fp-1", "fp-1-tongues")
+    assert all("*" not in _outside_classes(each.pattern) for each in patterns)
+    assert all("+" not in _outside_classes(each.pattern) for each in patterns)
+
+
+def _outside_classes(pattern: str) -> str:
+    """A pattern without escapes and character classes: what is left of ``*`` and ``+`` repeats."""
+    return re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]])*\]", "", pattern)
