@@ -96,7 +96,7 @@ def _result(case: _Case, pooled: Sequence[float], gates: Gates) -> GroupResult:
     verdict = judged(group, case.own, among, drift, gates)
     p90, p98 = _budgets(case, pooled)
     low, high = (None, None) if among is None else among.interval
-    times = [each.at_us for each in group.everything() if each.at_us is not None]
+    times = [at for each in group.everything() if (at := each.at_us) is not None]
     return GroupResult(
         category=group.key.category,
         complexity=group.key.complexity,

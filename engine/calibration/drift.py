@@ -7,10 +7,12 @@ begins the reference anew.  Source: point 13 of docs/explanation/calibration.md.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from engine.calibration.samples import Ratio
 
@@ -24,7 +26,7 @@ MERGED_AT = 512
 Status = Literal["too_few", "steady", "alarm"]
 
 
-class Alarm(NamedTuple):
+class Alarm(msgspec.Struct, frozen=True):
     """The sample at which the newest ones no longer looked like those before, and how clearly.
 
     ``z`` above 0: the newest are larger.
@@ -34,7 +36,7 @@ class Alarm(NamedTuple):
     z: float
 
 
-class Drift(NamedTuple):
+class Drift(msgspec.Struct, frozen=True):
     """What was watched of one group.
 
     ``watched``: ratios since the last alarm, ``needed``: how many more until they can be watched;
@@ -73,7 +75,6 @@ class Watch:
         self._settled: list[float] = []
         self._recent: list[float] = []
         self._ranks_doubled = 0
-        self._equals: dict[float, int] = {}
         self._ties = 0
 
     def take(self, ratio: Ratio) -> Alarm | None:
@@ -96,18 +97,19 @@ class Watch:
         return Drift(status, self.count, needed, self._z, tuple(self._alarms))
 
     def _add(self, x: float) -> None:
-        # Two ordered lists, a long and a short one: inserting into a long one costs its length.
-        self.count += 1
-        insort(self._recent, x)
-        if len(self._recent) >= MERGED_AT:
-            self._settled = sorted(self._settled + self._recent)
-            self._recent = []
-        alike = self._equals.get(x, 0)
-        self._equals[x] = alike + 1
+        settled, recent = self._settled, self._recent
+        left, right = bisect_left(settled, x), bisect_right(settled, x)
+        first, last = bisect_left(recent, x), bisect_right(recent, x)
+        alike = right - left + last - first
         self._ties += 3 * alike * (alike + 1)
-        self._move_on(x)
+        recent.insert(last, x)
+        self.count += 1
+        self._move_on(x, left + first + right + last + 2)
+        if len(recent) >= MERGED_AT:
+            # Two ordered lists, a long and a short one: inserting into a long one costs its length.
+            self._settled, self._recent = sorted(settled + recent), []
 
-    def _move_on(self, x: float) -> None:
+    def _move_on(self, x: float, rank_doubled: int) -> None:
         """Make ``x`` one of the newest, and keep the sum of their ranks among all.
 
         Above ``x`` everyone's rank rises by one and beside it by one half; so ranks are counted
@@ -115,14 +117,13 @@ class Watch:
         """
         ordered = self._newest_ordered
         left, right = bisect_left(ordered, x), bisect_right(ordered, x)
-        self._ranks_doubled += 2 * (len(ordered) - right) + (right - left)
-        if len(ordered) == NEWEST:
+        self._ranks_doubled += 2 * (len(ordered) - right) + (right - left) + rank_doubled
+        ordered.insert(right, x)
+        self._newest.append(x)
+        if len(ordered) > NEWEST:
             oldest = self._newest.popleft()
             del ordered[bisect_left(ordered, oldest)]
             self._ranks_doubled -= self._rank_doubled(oldest)
-        self._newest.append(x)
-        insort(ordered, x)
-        self._ranks_doubled += self._rank_doubled(x)
 
     def _rank_doubled(self, x: float) -> int:
         settled, recent = self._settled, self._recent

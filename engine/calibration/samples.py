@@ -6,8 +6,10 @@ Source: points 1, 2 and 4 of docs/explanation/calibration.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
+
+import msgspec
 
 UNKNOWN = "unknown"
 TOKENS_MAX = 1e30
@@ -44,12 +46,13 @@ class GroupKey(NamedTuple):
     complexity: str
 
 
-class Sample(NamedTuple):
+class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One prediction of output tokens and what came of it.
 
     ``pos`` orders samples: a position of the log, or the number of a row.  ``category`` and
     ``complexity`` are as the source spelled them.  ``version``: the coefficients it was estimated
-    with.  ``at_us``: when, in Unix microseconds, if known.
+    with.  ``at_us``: when, in Unix microseconds, if known.  ``budget``: the most tokens that it was
+    allowed.
     """
 
     pos: int
@@ -63,6 +66,8 @@ class Sample(NamedTuple):
     truncated: bool
     version: str = ""
     at_us: int | None = None
+    budget: float | None = None
+    deliverables: int | None = None
 
     @property
     def group(self) -> GroupKey:
@@ -70,7 +75,7 @@ class Sample(NamedTuple):
         return GroupKey(fold_category(self.category), fold_complexity(self.complexity))
 
 
-class Ratio(NamedTuple):
+class Ratio(msgspec.Struct, frozen=True, order=True, gc=False):
     """The x of one phase: ln(actual / estimated), known to be at least that when censored."""
 
     pos: int
@@ -154,12 +159,10 @@ class Group:
         }
         return tuple("/".join(spelling) for spelling in sorted(found))
 
-    def everything(self) -> list[Sample]:
-        """All of its samples, of whatever class, in order."""
-        return sorted(
-            (each for samples in self.by_class.values() for each in samples),
-            key=lambda each: each.pos,
-        )
+    def everything(self) -> Iterator[Sample]:
+        """All of its samples, class by class."""
+        for samples in self.by_class.values():
+            yield from samples
 
 
 def grouped(samples: Iterable[Sample]) -> list[Group]:

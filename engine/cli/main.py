@@ -39,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "identity": Verb("engine.cli.identity:identity", "Say which database this is."),
     "projection": Verb("engine.cli.projection:projection", "List, rebuild, check read models."),
     "whatif": Verb("engine.cli.whatif:whatif", "Hold another policy against the record."),
+    "calibrate": Verb("engine.cli.calibrate:calibrate", "Propose better token estimates."),
     "audit": Verb("engine.cli.audit:audit", "Take every decision again; check all else."),
     "verify": Verb("engine.cli.verify:verify", "Check the log against its invariants."),
     "collect_telemetry_data": Verb("engine.cli.backlog:collect_telemetry_data", ""),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.calibration.calibrate import calibrate
 from engine.calibration.result import Calibration, Settings
@@ -18,7 +19,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 def sample(pos: int, x: float = 1.0, **more: object) -> Sample:
     """A clean sample of its own phase, estimated at 1000 tokens, of which ``x`` times came."""
     made = Sample(pos, "r", f"p{pos}", "docs", "low", 1000.0, 1000.0 * x, True, False)
-    return made._replace(**more)  # type: ignore[arg-type]
+    return replace(made, **more)
 
 
 def calibrated(samples: Sequence[Sample], min_samples: int = 5, **more: object) -> Calibration:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
+from msgspec.structs import replace
 
 from engine.calibration.pooling import between_groups
 from engine.calibration.result import Calibration, GroupResult
@@ -34,15 +35,15 @@ ANY_SAMPLE = st.builds(
     truncated=st.booleans(),
 )
 SANE = ANY_SAMPLE.map(
-    lambda s: s._replace(category="docs", complexity="low", success=True)
+    lambda s: replace(s, category="docs", complexity="low", success=True)
 ).flatmap(
-    lambda s: st.tuples(TOKENS, TOKENS).map(lambda t: s._replace(estimated=t[0], actual=t[1]))
+    lambda s: st.tuples(TOKENS, TOKENS).map(lambda t: replace(s, estimated=t[0], actual=t[1]))
 )
 RATIOS = st.integers(-30, 30).map(lambda tenth: tenth / 10)
 
 
 def placed(samples: Sequence[Sample]) -> list[Sample]:
-    return [each._replace(pos=pos) for pos, each in enumerate(samples, 1)]
+    return [replace(each, pos=pos) for pos, each in enumerate(samples, 1)]
 
 
 def numbers(result: Calibration) -> list[float]:
@@ -87,7 +88,7 @@ def test_scaling_all_estimates_scales_the_medians_the_other_way(
     drawn: list[Sample], by: float
 ) -> None:
     samples = placed(drawn)
-    scaled = [each._replace(estimated=(each.estimated or 0) * by) for each in samples]
+    scaled = [replace(each, estimated=(each.estimated or 0) * by) for each in samples]
     before, after = calibrated(samples).groups[0], calibrated(scaled).groups[0]
     assert (before.km_log_median is None) == (after.km_log_median is None)
     if before.km_log_median is not None and after.km_log_median is not None:

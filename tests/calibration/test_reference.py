@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.calibration.documented import documented
 from engine.calibration.drift import drift_of, moving_average
@@ -82,7 +83,7 @@ def test_extended_statistics_are_those_of_a_second_implementation(seed: int) -> 
 def test_one_sample_per_phase_is_the_last_clean_or_the_longest_truncated(seed: int) -> None:
     rng = random.Random(seed)
     samples = [
-        each._replace(phase_id=f"p{rng.randrange(9)}")
+        replace(each, phase_id=f"p{rng.randrange(9)}")
         for each in by_chance(seed, 80, groups=2, truncated=0.6)
     ]
     for group in grouped(samples):
