@@ -22,6 +22,14 @@ from engine.events.backlog import (
     TierRegistered,
 )
 from engine.events.base import Event, Input, PhaseState, Reason, Value
+from engine.events.calibration import (
+    AttemptEstimated,
+    CalibrationProposed,
+    CoefficientsAdopted,
+    CoefficientsInForce,
+    DriftAlarmed,
+    ProposedMultiplier,
+)
 from engine.events.codec import (
     AnyEvent,
     decode,
@@ -83,6 +91,7 @@ __all__ = [
     "AnyEvent",
     "AttemptAdopted",
     "AttemptDeferred",
+    "AttemptEstimated",
     "AttemptFinished",
     "AttemptSpawned",
     "AttemptStarted",
@@ -95,8 +104,12 @@ __all__ = [
     "Budget",
     "BudgetReached",
     "BudgetScope",
+    "CalibrationProposed",
+    "CoefficientsAdopted",
+    "CoefficientsInForce",
     "Deliverable",
     "Disposition",
+    "DriftAlarmed",
     "Ended",
     "Ending",
     "EngineStarted",
@@ -117,6 +130,7 @@ __all__ = [
     "PhaseRequeued",
     "PhaseState",
     "PolicyAdopted",
+    "ProposedMultiplier",
     "Reason",
     "Record",
     "RunCooledDown",

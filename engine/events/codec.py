@@ -23,6 +23,13 @@ from engine.events.backlog import (
     TierRegistered,
 )
 from engine.events.base import Event
+from engine.events.calibration import (
+    AttemptEstimated,
+    CalibrationProposed,
+    CoefficientsAdopted,
+    CoefficientsInForce,
+    DriftAlarmed,
+)
 from engine.events.diagnosis import BoundaryDetected, FailureFingerprinted, ZeroYieldExplained
 from engine.events.operator import AccountResumed, BreakerReset, RunReinstated
 from engine.events.session import (
@@ -89,6 +96,11 @@ AnyEvent = (
     | RunReinstated
     | BreakerReset
     | AccountResumed
+    | CoefficientsInForce
+    | AttemptEstimated
+    | CalibrationProposed
+    | DriftAlarmed
+    | CoefficientsAdopted
 )
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
