@@ -32,11 +32,16 @@ def selected(samples: Iterable[Sample], settings: Settings) -> Selected:
         is_late = until is not None and sample.pos > until
         if is_late or sample.pos < since or (runs and sample.run_id not in runs):
             outside += 1
-        elif current is not None and sample.version != current:
+        elif current is not None and sample.version != current and _is_estimated(sample):
             found.stale[sample.version] += 1
         else:
             found.samples.append(sample)
     return found._replace(outside=outside)
+
+
+def _is_estimated(sample: Sample) -> bool:
+    """One that no coefficients were used for is missing an estimate, not stale."""
+    return bool(sample.version) or sample.estimated is not None
 
 
 def input_sha256(samples: Sequence[Sample]) -> str:

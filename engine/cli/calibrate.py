@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from engine.calibration.calibrate import calibrate as calibrated
 from engine.calibration.page import page
 from engine.calibration.preview import previews
 from engine.calibration.report import markdown, patch_json, verdict_rows
 from engine.calibration.result import Calibration, Settings
-from engine.calibration.samples import Sample, grouped
+from engine.calibration.samples import classify, grouped
+from engine.calibration.samples_csv import csv_from_samples
 from engine.calibration.selection import selected
 from engine.calibration.verdict import CONFIDENCE_THRESHOLD, MIN_SAMPLES
-from engine.cli.context import json_option
+from engine.cli.calibration_record import record_report
+from engine.cli.calibration_source import Source, source_of
+from engine.cli.context import allow_empty_option, database_option, json_option
 from engine.cli.groups import DefaultGroup
-from engine.cli.moment import Moment, at_option, moment
+from engine.cli.moment import at_option, moment
 from engine.cli.render import asked, clean, print_json, table
 from engine.cli.report_files import write_report
-from engine.cli.samples_file import samples_in_file
-from engine.clock import SystemClock
 from engine.errors import UsageProblem
 
+F = TypeVar("F", bound=Callable[..., Any])
 MIN_SAMPLES_MAX = 1_000_000
+
+
+def source_options(function: F) -> F:
+    """Where samples come from, and which of them to read."""
+    for option in (
+        json_option,
+        allow_empty_option,
+        database_option,
+        at_option,
+        click.option("--version-column", metavar="NAME", help="Where a table says coefficients."),
+        click.option(
+            "--coefficients", metavar="VERSION", help="Whose samples count.  [default: in force]"
+        ),
+        click.option("--since", type=moment, metavar="POSITION|TIME", help="Only from then on."),
+        click.option(
+            "--include-run-id", "runs", multiple=True, metavar="RUN", help="Only these; repeatable."
+        ),
+        click.option("--from-csv", metavar="FILE", help="Samples from a table, not the log."),
+    ):
+        function = option(function)
+    return function
 
 
 @click.group(cls=DefaultGroup)
@@ -37,7 +62,6 @@ def calibrate() -> None:
 
 
 @calibrate.command()
-@click.option("--from-csv", metavar="FILE", help="Samples from a table, packed by gzip or not.")
 @click.option(
     "--min-samples",
     type=click.IntRange(1, MIN_SAMPLES_MAX),
@@ -57,74 +81,54 @@ def calibrate() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the report goes.  [default: here; with --json nowhere]",
 )
-@click.option("--include-run-id", "runs", multiple=True, metavar="RUN", help="Repeatable.")
-@click.option("--since", type=moment, metavar="POSITION|TIME", help="Only samples from then on.")
-@click.option("--coefficients", metavar="VERSION", help="Whose samples count.  [default: newest]")
-@click.option("--version-column", metavar="NAME", help="Where a table says the coefficients.")
-@at_option
-@json_option
-def report(*, from_csv: str | None, as_json: bool, **options: Any) -> None:
+@click.option("--record", is_flag=True, help="Put the proposal into the log.")
+@source_options
+def report(**options: Any) -> None:
     """Say what the estimates came to and what should change; write the report as three files.
+
+    The database is only read; with --record the proposal is appended to its log.
 
     \b
     Examples:
-      runoff calibrate --from-csv samples.csv
+      runoff calibrate --database sqlite:///backlog.db --output-dir reports
       runoff calibrate --from-csv samples.csv.gz --json
     """  # noqa: D301
-    if from_csv is None:
-        raise UsageProblem("no samples are named.", remedy="name a table with --from-csv FILE.")
-    samples = samples_in_file(from_csv, options["version_column"])
-    result = calibrated(samples, _settings(samples, options))
+    if options["record"] and (options["from_csv"] is not None or options["at"] is not None):
+        raise UsageProblem(
+            "--record is for the log as it stands.", remedy="leave out --from-csv and --at."
+        )
+    source = source_of(options)
+    settings = _settings(source, options)
+    result = calibrated(
+        source.samples,
+        settings,
+        log=source.log,
+        in_force=source.multiplier(settings.coefficient_version),
+    )
+    as_json: bool = options["as_json"]
     if as_json:
         print_json(result)
     else:
         _tell(result)
     directory: Path | None = options["output_dir"]
     if directory is not None or not as_json:
-        _write(directory or Path(), SystemClock().now_us(), result, samples, quiet=as_json)
+        _write(directory or Path(), result, source, quiet=as_json)
+    if options["record"]:
+        record_report(options["database"], result)
 
 
-def _settings(samples: list[Sample], options: dict[str, Any]) -> Settings:
+def _settings(source: Source, options: dict[str, Any]) -> Settings:
     threshold: float = options["confidence_threshold"]
     if math.isnan(threshold):
         raise UsageProblem("--confidence-threshold is no number.", remedy="give one from 0 to 1.")
-    version: str | None = options["coefficients"]
-    if version is None and samples and samples[-1].version:
-        version = samples[-1].version
-    since, until = options["since"], options["at"]
     return Settings(
         min_samples=options["min_samples"],
         confidence_threshold=threshold,
-        coefficient_version=version,
+        coefficient_version=options["coefficients"] or source.current,
         include_run_ids=tuple(asked(run, "--include-run-id") for run in options["runs"]),
-        since=None if since is None else _first_from(samples, since),
-        until=None if until is None else _last_until(samples, until),
+        since=source.since,
+        until=source.until,
     )
-
-
-def _first_from(samples: list[Sample], wanted: Moment) -> int:
-    """The first row at or after a moment."""
-    if wanted.pos is not None:
-        return wanted.pos
-    late = [each.pos for each in samples if _time(each) >= (wanted.at_us or 0)]
-    return min(late, default=len(samples) + 1)
-
-
-def _last_until(samples: list[Sample], wanted: Moment) -> int:
-    """The last row at or before a moment."""
-    if wanted.pos is not None:
-        return wanted.pos
-    early = [each.pos for each in samples if _time(each) <= (wanted.at_us or 0)]
-    return max(early, default=0)
-
-
-def _time(sample: Sample) -> int:
-    if sample.at_us is None:
-        raise UsageProblem(
-            f"row {sample.pos} has no timestamp, so a time names no row.",
-            remedy="give --since and --at as numbers of rows.",
-        )
-    return sample.at_us
 
 
 def _tell(result: Calibration) -> None:
@@ -137,16 +141,45 @@ def _tell(result: Calibration) -> None:
     click.echo("\nThis is a proposal; nothing was changed.")
 
 
-def _write(
-    directory: Path, at_us: int, result: Calibration, samples: list[Sample], *, quiet: bool
-) -> None:
-    chosen = selected(samples, result.settings).samples
-    groups = grouped(chosen)
-    shown = previews(result, groups)
+def _write(directory: Path, result: Calibration, source: Source, *, quiet: bool) -> None:
+    groups = grouped(selected(source.samples, result.settings).samples)
+    shown, scores = previews(result, groups), source.track_record()
     contents = {
-        "md": markdown(result, shown).encode(),
+        "md": markdown(result, shown, scores).encode(),
         "json": patch_json(result),
-        "html": page(result, groups, shown).encode(),
+        "html": page(result, groups, shown, scores).encode(),
     }
-    for path in write_report(directory, at_us, contents):
+    for path in write_report(directory, source.at_us, contents):
         click.echo(clean(str(path)), err=quiet)
+
+
+@calibrate.command()
+@click.option("--csv", "as_csv", is_flag=True, help="A table, as --from-csv reads it.  [default]")
+@source_options
+def samples(*, as_csv: bool, as_json: bool, **options: Any) -> None:
+    """Print the samples themselves: a table, or JSON with an object a line.
+
+    \b
+    Examples:
+      runoff calibrate samples > samples.csv
+      runoff calibrate samples --coefficients imported --json
+    """  # noqa: D301
+    if as_csv and as_json:
+        raise UsageProblem("--csv and --json are two forms.", remedy="give one of them.")
+    source = source_of(options)
+    settings = Settings(
+        min_samples=MIN_SAMPLES,
+        confidence_threshold=CONFIDENCE_THRESHOLD,
+        coefficient_version=options["coefficients"],
+        include_run_ids=tuple(asked(run, "--include-run-id") for run in options["runs"]),
+        since=source.since,
+        until=source.until,
+    )
+    found = selected(source.samples, settings).samples
+    if not as_json:
+        for line in csv_from_samples(found):
+            click.echo(line, nl=False)
+        return
+    for sample in found:
+        values = zip(sample.__struct_fields__, msgspec.structs.astuple(sample), strict=True)
+        print_json({**dict(values), "class": classify(sample), "group": "/".join(sample.group)})
