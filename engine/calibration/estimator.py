@@ -81,14 +81,13 @@ class Estimate(NamedTuple):
     @property
     def sentence(self) -> str:
         """How it came about, for a person."""
-        files = "1 deliverable" if self.deliverables == 1 else f"{self.deliverables} deliverables"
         times = "" if self.multiplier == 1 else f", times {self.multiplier:g} for its group"
         return (
             f"{self.estimated_tokens} tokens: {self.base_tokens:g} for complexity"
-            f" {self.complexity} and {self.per_deliverable_tokens:g} for each of {files} of"
-            f" category {self.category}{times}; it may take {self.budget_tokens}"
-            f" ({self.reserve:g} times as much, within the limits of coefficients"
-            f" {self.coefficient_version})."
+            f" {self.complexity}, and {self.deliverables} × {self.per_deliverable_tokens:g} for"
+            f" deliverables of category {self.category}{times}. It may take {self.budget_tokens}:"
+            f" {self.reserve:g} times as much, within the limits of coefficients"
+            f" {self.coefficient_version}."
         )
 
 
