@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from engine.calibration.result import LogHead
+from engine.calibration.result import Calibration, Change, LogHead
 from engine.calibration.samples import GroupKey, Sample
 from engine.calibration.track_record import Proposal
 from engine.events import (
@@ -12,6 +12,7 @@ from engine.events import (
     CoefficientsAdopted,
     CoefficientsInForce,
     DriftAlarmed,
+    ProposedMultiplier,
     Seen,
 )
 from engine.store.boards import load_folds, seen_page
@@ -92,3 +93,35 @@ def proposals_of(event: CalibrationProposed) -> list[Proposal]:
         )
         for each in event.proposals
     ]
+
+
+def event_of(result: Calibration) -> CalibrationProposed:
+    """A report of the log, as the log has it."""
+    assert result.log is not None
+    return CalibrationProposed(
+        position=result.log.position,
+        hash=result.log.hash,
+        input_sha256=result.input_sha256,
+        formula_version=result.formula_version,
+        coefficient_version=result.settings.coefficient_version,
+        min_samples=result.settings.min_samples,
+        confidence_threshold=result.settings.confidence_threshold,
+        include_run_ids=result.settings.include_run_ids,
+        since=result.settings.since,
+        samples=result.totals.read,
+        groups=len(result.groups),
+        sentence=result.sentence,
+        proposals=tuple(_proposed(change) for change in result.patch.proposed_changes),
+    )
+
+
+def _proposed(change: Change) -> ProposedMultiplier:
+    return ProposedMultiplier(
+        category=change.category,
+        complexity=change.complexity,
+        multiplier=change.proposed_multiplier,
+        multiplier_low=change.multiplier_low,
+        multiplier_high=change.multiplier_high,
+        confidence=change.confidence,
+        phase_count=change.phase_count,
+    )

@@ -4,8 +4,9 @@ STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --soft: #59636e; --rule: #d8dee4;
   --dot: #0969da; --cut: #bc4c00; --proposal: #8250df; --band: #8250df22; --tolerance: #1a7f3722;
   --good: #1a7f37; --alarm: #cf222e; }
-@media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #e6edf3; --soft: #9198a1;
-  --rule: #30363d; --dot: #58a6ff; --cut: #f0883e; --proposal: #bc8cff; --band: #bc8cff33;
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #0d1117;
+  --ink: #e6edf3; --soft: #9198a1; --rule: #30363d; --dot: #58a6ff; --cut: #f0883e;
+  --proposal: #bc8cff; --band: #bc8cff33;
   --tolerance: #3fb95033; --good: #3fb950; --alarm: #ff7b72; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
@@ -27,7 +28,8 @@ th, td { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid var
 th { color: var(--soft); font-weight: 600; overflow-wrap: normal; }
 td.good { color: var(--good); font-weight: 600; }
 td.waiting { color: var(--alarm); }
-pre { font-size: 12px; overflow-x: auto; border: 1px solid var(--rule); padding: 12px; }
+pre { font-size: 12px; white-space: pre-wrap; overflow-wrap: anywhere;
+  border: 1px solid var(--rule); padding: 12px; }
 footer { margin-top: 40px; border-top: 1px solid var(--rule); color: var(--soft); font-size: 13px;
   overflow-wrap: anywhere; }
 ul { padding-left: 20px; }
@@ -45,6 +47,6 @@ text.head { font-weight: 600; font-size: 12px; }
 .average { stroke: var(--ink); stroke-width: 1.6; fill: none; }
 .alarm { stroke: var(--alarm); stroke-width: 1.6; }
 .bar { fill: var(--cut); fill-opacity: .75; }
-@media print { body { background: #fff; } main { max-width: none; padding: 0; }
+@media print { :root { color-scheme: light; } main { max-width: none; padding: 0; }
   figure, svg, tr { break-inside: avoid; } h2 { break-after: avoid; } }
 """

@@ -177,7 +177,7 @@ def _watched(result: GroupResult) -> str:
     if drift.status == "too_few":
         return f"too few to watch ({drift.needed} more needed)"
     if drift.status == "steady":
-        return f"steady (z {drift.z or 0.0:.1f})"
+        return f"steady (z {abs(drift.z or 0.0):.1f})"
     return f"{len(drift.alarms)} alarm{'s' if len(drift.alarms) > 1 else ''}"
 
 

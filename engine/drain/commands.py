@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from engine.calibration.estimator import Coefficients, estimate
+from engine.calibration.attempts import estimated
+from engine.calibration.estimator import Coefficients
 from engine.drain.diagnose import Diagnosed
 from engine.errors import AppendRefused
 from engine.events import (
@@ -114,19 +115,7 @@ def _estimated(
     board: Board, started: AttemptStarted, coefficients: Coefficients
 ) -> AttemptEstimated:
     phase = board.backlog.states[join(started.run_id, started.phase_id)]
-    found = estimate(coefficients, phase.category, phase.complexity, phase.deliverables)
-    return AttemptEstimated(
-        session_id=started.session_id,
-        run_id=started.run_id,
-        phase_id=started.phase_id,
-        attempt_id=started.attempt_id,
-        category=found.category,
-        complexity=found.complexity,
-        deliverables=found.deliverables,
-        estimated_tokens=found.estimated_tokens,
-        budget_tokens=found.budget_tokens,
-        coefficient_version=found.coefficient_version,
-    )
+    return estimated(started, phase.category, phase.complexity, phase.deliverables, coefficients)
 
 
 def drain_now(command_id: str, scope: Scope, because: SessionEnd, sentence: str) -> Command:

@@ -48,7 +48,8 @@ class ProposedMultiplier(Value, frozen=True, kw_only=True, omit_defaults=False):
 class CalibrationProposed(Event, frozen=True, kw_only=True, tag="calibration.proposed"):
     """A calibration was reported: of the log up to ``position``, whose chain hash is ``hash``.
 
-    ``input_sha256`` is of the samples.  Nothing was changed by it.
+    Of its samples those from position ``since`` on, and of ``include_run_ids`` if there are any;
+    ``input_sha256`` is of those.  Nothing was changed by it.
     """
 
     position: int
@@ -58,6 +59,8 @@ class CalibrationProposed(Event, frozen=True, kw_only=True, tag="calibration.pro
     coefficient_version: str | None
     min_samples: int
     confidence_threshold: float
+    include_run_ids: tuple[str, ...] = ()
+    since: int | None = None
     samples: int
     groups: int
     sentence: str

@@ -125,7 +125,7 @@ def test_the_page_stands_alone_and_no_sample_can_write_into_it(table: Path) -> N
     assert "url(" not in text
     assert {"svg", "polygon", "circle", "table"} <= page.seen
     assert "\x1b" not in text
-    assert "prefers-color-scheme: dark" in text
+    assert "@media screen and (prefers-color-scheme: dark)" in text
     assert "@media print" in text
     markdown = next((table / "out").glob("*.md")).read_text()
     assert "<script>" not in markdown.replace("\\<", "")
