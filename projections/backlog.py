@@ -53,6 +53,7 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
     reason_before: str | None = None
     registered_pos: int
     incident_token_cap: int | None = None
+    deliverables: int = 0
     number: int = 0
     attempts: int = 0
     orphans: int = 0
@@ -138,6 +139,7 @@ def _registered(event: PhaseRegistered, pos: int) -> PhaseStanding:
         reason=event.last_failure_reason and event.last_failure_reason[:REASON_CHARS_MAX],
         registered_pos=pos,
         incident_token_cap=event.incident_token_cap,
+        deliverables=len(event.deliverables),
         last_pos=pos,
     )
 
@@ -162,7 +164,7 @@ def _finished(state: PhaseStanding, event: AttemptFinished, pos: int) -> PhaseSt
 
 BACKLOG: Fold[PhaseStanding] = Fold(
     name="backlog",
-    version=3,
+    version=4,
     state=PhaseStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

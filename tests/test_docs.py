@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from engine.calibration.drift import Drift
+from engine.calibration.result import Calibration, Change, GroupResult, Metadata, Totals
+from engine.cli.calibrate import report
 from engine.cli.main import VERBS
 from engine.errors import RunoffError
 from engine.events.codec import EVENT_CLASSES
@@ -38,6 +41,15 @@ def test_every_exit_code_is_in_the_reference() -> None:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         assert re.search(rf"^\| {kind.exit_code} \|", text, re.MULTILINE)
+
+
+def test_every_key_of_a_calibration_is_in_the_reference() -> None:
+    text = page("calibration.md")
+    for kind in (Calibration, GroupResult, Totals, Metadata, Change, Drift):
+        for field in kind.__struct_fields__:
+            assert f"`{field}`" in text, f"{kind.__name__}.{field}"
+    for option in report.params:
+        assert any(f"{name} " in text or f"{name}`" in text for name in option.opts)
 
 
 def test_links_of_readme_and_docs_lead_somewhere() -> None:

@@ -18,6 +18,11 @@ UNSEEN = (
     "engine.started",
     "backlog.tier_registered",
     "backlog.import_finished",
+    "session.coefficients_in_force",
+    "attempt.estimated",
+    "calibration.proposed",
+    "calibration.drift_alarmed",
+    "calibration.coefficients_adopted",
 )
 """Types that no rule and no fold reads."""
 

@@ -102,7 +102,8 @@ async def _open(reader: LogReader, phase: PhaseStanding, now_us: int) -> OpenAtt
 def _counted(board: Board, case: Case) -> _Counted:
     """Every phase by its first hindrance, apart from what holds for all."""
     by_run: dict[str, list[PhaseStanding]] = {}
-    for phase in board.backlog.values():
+    # Stored rows come in another order than events, and examples shall not depend on that.
+    for phase in sorted(board.backlog.values(), key=lambda each: each.registered_pos):
         by_run.setdefault(phase.run_id, []).append(phase)
     gate = sampling_gate(case.session, case.breakers, case.scope.policy, case.now_us).hindrance
     counts, examples, unfinished = Counter[str](), dict[str, Example](), 0

@@ -23,6 +23,7 @@ WHAT_CHARS_MAX = 500
 _TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
 KNOWN_SCHEMAS: Mapping[str, int] = {
     "attempt.adopted": 1,
+    "attempt.estimated": 1,
     "attempt.finished": 3,
     "attempt.spawned": 1,
     "attempt.started": 2,
@@ -31,6 +32,9 @@ KNOWN_SCHEMAS: Mapping[str, int] = {
     "backlog.phase_requeued": 1,
     "backlog.run_registered": 1,
     "backlog.tier_registered": 1,
+    "calibration.coefficients_adopted": 1,
+    "calibration.drift_alarmed": 1,
+    "calibration.proposed": 1,
     "diagnosis.boundary_detected": 2,
     "diagnosis.fingerprinted": 1,
     "diagnosis.reclassified": 1,
@@ -39,6 +43,7 @@ KNOWN_SCHEMAS: Mapping[str, int] = {
     "operator.account_resumed": 1,
     "operator.breaker_reset": 1,
     "operator.run_reinstated": 1,
+    "session.coefficients_in_force": 1,
     "session.draining": 2,
     "session.ended": 2,
     "session.part_lost": 1,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from engine.audit.audit import LEVELS, Audit, Level, audit as audit_log
+from engine.audit.reestimate import Reestimated, reestimated
 from engine.cli.context import database_option, json_option
 from engine.cli.peeking import announced
 from engine.cli.render import clean, print_json
@@ -43,12 +45,25 @@ def audit(
       runoff audit
       runoff audit --level decisions --json
     """  # noqa: D301
-    found = audit_log(announced(database, allow_empty=True), levels or LEVELS)
+    location = announced(database, allow_empty=True)
+    found = audit_log(location, levels or LEVELS)
+    if "decisions" in found.levels:
+        found = _with(found, reestimated(location))
     if as_json:
         print_json(_as_json(found))
     else:
         click.echo(_in_words(found))
     ctx.exit(0 if found.ok else AuditDifference.exit_code)
+
+
+def _with(found: Audit, more: Reestimated) -> Audit:
+    """With estimates and calibrations, which are taken again beside the decisions."""
+    return msgspec.structs.replace(
+        found,
+        ok=found.ok and not more.differences,
+        decided=found.decided | more.decided,
+        differences=(*found.differences, *more.differences),
+    )
 
 
 def _as_json(found: Audit) -> dict[str, object]:

@@ -14,6 +14,7 @@ import click
 from engine.audit.why import explanation
 from engine.backlog.legacy import read_legacy
 from engine.backlog.sample import SAMPLE_PARTS, write_sample
+from engine.calibration.estimator import shipped
 from engine.cli.backlog import known_to, register
 from engine.cli.context import ids, run_async, show_identity, writing
 from engine.cli.live import Live, summary_words
@@ -99,6 +100,7 @@ async def _run(url: str, source: Path, agent: Path) -> tuple[Summary, str]:
                 ids=ids(),
                 blobs=Blobs(place.beside("files") / "blobs"),
                 tell=live.tell,
+                coefficients=shipped(),
             )
             await drain.run(resume=False)
         summary = await summarise(recorder.store, recorder.board, scope)

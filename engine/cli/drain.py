@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import (
     allow_empty_option,
     database_option,
@@ -30,13 +31,14 @@ from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_o
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
+from engine.drain.drift_watch import EVERY, DriftWatch
 from engine.drain.dry import planned
 from engine.drain.loop import Drain, Stopping
 from engine.drain.recovery import open_attempts
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
 from engine.errors import LimitReached, UsageProblem
-from engine.events import SessionEnd
+from engine.events import Record, SessionEnd
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Executor
 from engine.executors.scripted import ScriptedExecutor, load_script
@@ -74,6 +76,13 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.option("--phase-id", metavar="ID", help="With --run-id: only this phase, whatever its run.")
 @click.option(
     "--policy", "policy_name", default="default", help=f"{', '.join(POLICIES)}, or a FILE.toml."
+)
+@click.option("--coefficients", metavar="FILE", help="What to estimate with. [adopted, or shipped]")
+@click.option(
+    "--calibrate-every",
+    type=click.IntRange(0, 1_000_000),
+    default=EVERY,
+    help="Watch for drift at every Nth success; 0 = never.",
 )
 @click.option("--ignore-order", is_flag=True, help="Let phases of a tier go in any order.")
 @click.option("--executor", type=click.Choice(["command", "scripted"]), help="[default: by use]")
@@ -134,6 +143,8 @@ def _check(request: Request) -> None:
     if options["virtual_time"] and not options["script"]:
         raise UsageProblem("--virtual-time needs a script.", remedy="give --script FILE.")
     policy_of(options["policy_name"])
+    if options["coefficients"] is not None:
+        coefficients_in_file(options["coefficients"])
 
 
 def _executor(request: Request) -> Callable[[Location], Executor]:
@@ -220,6 +231,14 @@ class _Session:
         *,
         virtual: bool,
     ) -> Summary:
+        every = self._options["calibrate_every"]
+        watch = DriftWatch(recorder, every, live.say) if every else None
+
+        def tell(records: tuple[Record, ...]) -> None:
+            live.tell(records)
+            if watch is not None:
+                watch.heed(records)
+
         drain = Drain(
             recorder=recorder,
             executor=self._executor_of(place),
@@ -227,14 +246,29 @@ class _Session:
             clock=clock,
             ids=ids(clock),
             blobs=Blobs(place.beside("files") / "blobs"),
-            tell=live.tell,
+            tell=tell,
             in_threads=not virtual,
+            coefficients=await coefficients_for(self._options["coefficients"], recorder.store),
         )
         adopt = await open_attempts(recorder, clock, end=self._options["on_restart"] == "end")
         async with _signals(drain.stopping, live):
-            await drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
+            await _watched(
+                watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
+            )
         self.signal = drain.stopping.signal
         return await summarise(recorder.store, recorder.board, scope)
+
+
+async def _watched(watch: DriftWatch | None, drained: Awaitable[SessionEnd]) -> None:
+    """Drain, and watch for drift beside it."""
+    if watch is None:
+        await drained
+        return
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch.run)
+        await drained
+        await watch.look()
+        group.cancel_scope.cancel()
 
 
 @asynccontextmanager

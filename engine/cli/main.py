@@ -42,6 +42,12 @@ VERBS: Mapping[str, Verb] = {
     "projection": Verb("engine.cli.projection:projection", "List, rebuild, check read models."),
     "reclassify": Verb("engine.cli.reclassify:reclassify", "Ask newer detectors of old attempts."),
     "whatif": Verb("engine.cli.whatif:whatif", "Hold another policy against the record."),
+    "calibrate": Verb("engine.cli.calibrate:calibrate", "Propose better token estimates."),
+    "estimate": Verb("engine.cli.estimate:estimate", "Say what a phase will take, and why."),
+    "coefficients": Verb(
+        "engine.cli.coefficients:coefficients", "Show, check, adopt what estimates are made from."
+    ),
+    "drift": Verb("engine.cli.drift:drift", "Watch whether estimates still hold."),
     "audit": Verb("engine.cli.audit:audit", "Take every decision again; check all else."),
     "verify": Verb("engine.cli.verify:verify", "Check the log against its invariants."),
     "collect_telemetry_data": Verb("engine.cli.backlog:collect_telemetry_data", ""),

@@ -9,6 +9,7 @@ from engine.events import (
     AnyEvent,
     AttemptAdopted,
     AttemptDeferred,
+    AttemptEstimated,
     AttemptFinished,
     AttemptSpawned,
     AttemptStarted,
@@ -18,6 +19,10 @@ from engine.events import (
     BreakerProbed,
     BreakerReset,
     BudgetReached,
+    CalibrationProposed,
+    CoefficientsAdopted,
+    CoefficientsInForce,
+    DriftAlarmed,
     EngineStarted,
     EstimateImported,
     FailureFingerprinted,
@@ -72,6 +77,13 @@ _Operator = PhaseRequeued | RunReinstated | BreakerReset | AccountResumed
 _Sessions = (
     EngineStarted | PolicyAdopted | SessionStarted | SessionResumed | SessionPartLost | SessionEnded
 )
+_Calibration = (
+    CoefficientsInForce
+    | AttemptEstimated
+    | CalibrationProposed
+    | DriftAlarmed
+    | CoefficientsAdopted
+)
 _Backlog = (
     RunRegistered
     | TierRegistered
@@ -92,6 +104,8 @@ def in_words(event: AnyEvent) -> str:
         return _sessions(event)
     if isinstance(event, _Operator):
         return f"by {event.by}: {event.why}"
+    if isinstance(event, _Calibration):
+        return _calibration(event)
     return _backlog(event)
 
 
@@ -109,6 +123,25 @@ def _backlog(event: _Backlog) -> str:
             return f"{event.total_tokens} tokens, {event.model}, row {event.source_row}"
         case EstimateImported():
             return f"{event.predicted_output_tokens} expected, {event.actual_output_tokens} came"
+
+
+def _calibration(event: _Calibration) -> str:
+    match event:
+        case CoefficientsInForce():
+            return f"estimates by coefficients {event.coefficient_version}"
+        case AttemptEstimated():
+            tokens = f"{event.estimated_tokens} tokens estimated, {event.budget_tokens} allowed"
+            return f"{tokens}, coefficients {event.coefficient_version}"
+        case CalibrationProposed():
+            return f"as of position {event.position}: {event.sentence}"
+        case DriftAlarmed():
+            group = f"{event.category}/{event.complexity}"
+            way = "larger" if event.z > 0 else "smaller"
+            return (
+                f"{group} changed at position {event.position}: newest are {way} (z {event.z:.1f})"
+            )
+        case CoefficientsAdopted():
+            return f"coefficients {event.coefficient_version} by {event.by}: {event.why}"
 
 
 def _work(event: _Work) -> str:

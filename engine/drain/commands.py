@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from engine.calibration.attempts import estimated
+from engine.calibration.estimator import Coefficients
 from engine.drain.diagnose import Diagnosed
 from engine.errors import AppendRefused
 from engine.events import (
     AnyEvent,
     AttemptAdopted,
+    AttemptEstimated,
     AttemptSpawned,
     AttemptStarted,
+    CoefficientsInForce,
     PolicyAdopted,
     SessionEnd,
     SessionResumed,
@@ -39,8 +43,15 @@ def stream_of(session_id: str) -> str:
     return f"drain/{session_id}"
 
 
-def begin(command_id: str, scope: Scope, executor: str, *, resume: bool) -> Command:
-    """Open or resume a session, with its policy and limits."""
+def begin(
+    command_id: str,
+    scope: Scope,
+    executor: str,
+    *,
+    resume: bool,
+    coefficients: Coefficients | None = None,
+) -> Command:
+    """Open or resume a session, with its policy, its limits, and what it estimates with."""
     kind = SessionResumed if resume else SessionStarted
     policy = scope.policy
     adopted = PolicyAdopted(
@@ -54,12 +65,24 @@ def begin(command_id: str, scope: Scope, executor: str, *, resume: bool) -> Comm
     def decide(board: Board, moment: Moment) -> Iterator[Draft]:
         yield Draft(adopted)
         yield Draft(begun)
+        if coefficients is not None:
+            yield Draft(_in_force(scope, coefficients))
         ground = Ground(scope, moment.next_pos + 1, moment.now_us)
         for event in list(taken_over(board, ground)):
             yield Draft(event)
 
-    request = msgspec.json.encode([scope.session_id, executor, scope.limits, policy])
+    asked = [scope.session_id, executor, scope.limits, policy]
+    request = msgspec.json.encode(asked if coefficients is None else [*asked, coefficients])
     return Command(command_id, stream_of(scope.session_id), request, decide)
+
+
+def _in_force(scope: Scope, coefficients: Coefficients) -> CoefficientsInForce:
+    return CoefficientsInForce(
+        session_id=scope.session_id,
+        coefficient_version=coefficients.version,
+        coefficients_sha256=coefficients.sha256,
+        coefficients_json=coefficients.json,
+    )
 
 
 def pick(
@@ -69,17 +92,30 @@ def pick(
     *,
     capacity: int,
     new_attempt_id: Callable[[], str],
+    coefficients: Coefficients | None = None,
 ) -> Command:
-    """Start up to ``capacity`` attempts, or find that the session must start no more."""
+    """Start up to ``capacity`` attempts, or find that the session must start no more.
+
+    With ``coefficients``, every start is followed by what it is estimated at.
+    """
 
     def decide(board: Board, moment: Moment) -> Iterator[Draft]:
         picker = Picker(board, queue, scope, moment.now_us, new_attempt_id)
         for event in picks(picker, capacity):
             yield Draft(event)
             queue.heed(event)
+            if coefficients is not None and isinstance(event, AttemptStarted):
+                yield Draft(_estimated(board, event, coefficients))
 
     request = f"pick {capacity}".encode()
     return Command(command_id, stream_of(scope.session_id), request, decide, actor=PICKER)
+
+
+def _estimated(
+    board: Board, started: AttemptStarted, coefficients: Coefficients
+) -> AttemptEstimated:
+    phase = board.backlog.states[join(started.run_id, started.phase_id)]
+    return estimated(started, phase.category, phase.complexity, phase.deliverables, coefficients)
 
 
 def drain_now(command_id: str, scope: Scope, because: SessionEnd, sentence: str) -> Command:

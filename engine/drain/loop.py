@@ -16,6 +16,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
 from engine.detect import Detectors, detectors
 from engine.drain import commands
@@ -33,6 +34,7 @@ from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue, paused_until_us
 from projections.sessions import SessionStanding
 
+ESTIMATED = "attempt.estimated"
 DIAGNOSES_AT_ONCE = 2
 """Each holds the kept output of one attempt, so this bounds the engine's memory."""
 
@@ -65,7 +67,7 @@ class Drain:
 
     ``tell`` is called with the records of every committed command, in log order per command.
     ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
-    which a virtual clock needs.
+    which a virtual clock needs.  ``coefficients`` None estimates nothing.
     """
 
     recorder: Recorder
@@ -77,6 +79,7 @@ class Drain:
     tell: Callable[[tuple[Record, ...]], None]
     stopping: Stopping = field(default_factory=Stopping)
     in_threads: bool = True
+    coefficients: Coefficients | None = None
 
     def __post_init__(self) -> None:
         self._running: set[str] = set()
@@ -98,7 +101,13 @@ class Drain:
         ``ready`` is called; living ones take up workers until they end.
         """
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
-        begun = commands.begin(self.ids("cmd"), self.scope, self.executor.name, resume=resume)
+        begun = commands.begin(
+            self.ids("cmd"),
+            self.scope,
+            self.executor.name,
+            resume=resume,
+            coefficients=self.coefficients,
+        )
         await self._submit(begun)
         self._queue = Queue(self.recorder.board, self.scope)
         because: SessionEnd = "interrupted"
@@ -180,13 +189,18 @@ class Drain:
             self._queue,
             capacity=room,
             new_attempt_id=lambda: self.ids("att"),
+            coefficients=self.coefficients,
         )
+        records = await self._submit(command)
+        estimates = {record.attempt: record for record in records if record.type == ESTIMATED}
         started = 0
-        for record in await self._submit(command):
+        for record in records:
             if record.type == "attempt.started":
                 started += 1
                 event = _as_started(record)
-                assignment = await assignment_for(self.recorder, event, self.scope, self.clock)
+                assignment = await assignment_for(
+                    self.recorder, event, self.scope, self.clock, estimates.get(record.attempt)
+                )
                 self._launch(group, event, assignment, None)
         return started
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from engine.clock import Clock
-from engine.events import AnyEvent, AttemptStarted, PhaseRegistered, Record, decode
+from engine.events import (
+    AnyEvent,
+    AttemptEstimated,
+    AttemptStarted,
+    PhaseRegistered,
+    Record,
+    decode,
+)
 from engine.executors.port import Assignment, PhaseSheet
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
@@ -20,9 +27,16 @@ def event_of(record: Record) -> AnyEvent:
 
 
 async def assignment_for(
-    recorder: Recorder, started: AttemptStarted, scope: Scope, clock: Clock
+    recorder: Recorder,
+    started: AttemptStarted,
+    scope: Scope,
+    clock: Clock,
+    estimated: Record | None = None,
 ) -> Assignment:
-    """Everything an executor is told about an attempt, from the phase as it was registered."""
+    """Everything an executor is told about an attempt, from the phase as it was registered.
+
+    ``estimated``: the record of its estimate, if it has one.
+    """
     phase = recorder.board.backlog.states[join(started.run_id, started.phase_id)]
     pos = phase.registered_pos
     records = await recorder.store.records(Query(until=pos), after=pos - 1, limit=1)
@@ -31,14 +45,23 @@ async def assignment_for(
     return Assignment(
         session_id=started.session_id,
         attempt_id=started.attempt_id,
-        sheet=_sheet(registered, started, phase.reason),
+        sheet=_sheet(registered, started, phase.reason, estimated),
         timeout_s=started.timeout_ms / 1000,
         grace_s=scope.limits.grace_ms / 1000,
         deadline_us=clock.now_us() + started.timeout_ms * 1000,
     )
 
 
-def _sheet(registered: PhaseRegistered, started: AttemptStarted, reason: str | None) -> PhaseSheet:
+def _sheet(
+    registered: PhaseRegistered,
+    started: AttemptStarted,
+    reason: str | None,
+    estimated: Record | None,
+) -> PhaseSheet:
+    known = None if estimated is None else event_of(estimated)
+    tokens, budget = None, None
+    if isinstance(known, AttemptEstimated):
+        tokens, budget = known.estimated_tokens, known.budget_tokens
     return PhaseSheet(
         run_id=registered.run_id,
         tier_id=registered.tier_id,
@@ -54,7 +77,9 @@ def _sheet(registered: PhaseRegistered, started: AttemptStarted, reason: str | N
         scope=_raw_json(registered.scope_json),
         attempt=started.number,
         last_failure_reason=_whole_reason(registered, reason),
+        estimate_tokens=tokens,
         budget_tokens=registered.incident_token_cap,
+        output_budget_tokens=budget,
     )
 
 

@@ -23,6 +23,14 @@ from engine.events.backlog import (
     TierRegistered,
 )
 from engine.events.base import Event, Input, PhaseState, Reason, Value
+from engine.events.calibration import (
+    AttemptEstimated,
+    CalibrationProposed,
+    CoefficientsAdopted,
+    CoefficientsInForce,
+    DriftAlarmed,
+    ProposedMultiplier,
+)
 from engine.events.codec import (
     TAGS,
     AnyEvent,
@@ -90,6 +98,7 @@ __all__ = [
     "AnyEvent",
     "AttemptAdopted",
     "AttemptDeferred",
+    "AttemptEstimated",
     "AttemptFinished",
     "AttemptSpawned",
     "AttemptStarted",
@@ -103,9 +112,13 @@ __all__ = [
     "BudgetReached",
     "BudgetScope",
     "Classified",
+    "CalibrationProposed",
+    "CoefficientsAdopted",
+    "CoefficientsInForce",
     "Deliverable",
     "Diagnosed",
     "Disposition",
+    "DriftAlarmed",
     "Ended",
     "Ending",
     "EngineStarted",
@@ -126,6 +139,7 @@ __all__ = [
     "PhaseRequeued",
     "PhaseState",
     "PolicyAdopted",
+    "ProposedMultiplier",
     "Reason",
     "Reclassified",
     "Record",

@@ -24,6 +24,13 @@ from engine.events.backlog import (
     TierRegistered,
 )
 from engine.events.base import Event
+from engine.events.calibration import (
+    AttemptEstimated,
+    CalibrationProposed,
+    CoefficientsAdopted,
+    CoefficientsInForce,
+    DriftAlarmed,
+)
 from engine.events.diagnosis import (
     BoundaryDetected,
     FailureFingerprinted,
@@ -96,6 +103,11 @@ AnyEvent = (
     | RunReinstated
     | BreakerReset
     | AccountResumed
+    | CoefficientsInForce
+    | AttemptEstimated
+    | CalibrationProposed
+    | DriftAlarmed
+    | CoefficientsAdopted
 )
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

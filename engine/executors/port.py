@@ -42,6 +42,7 @@ class PhaseSheet(msgspec.Struct, frozen=True, kw_only=True):
     last_failure_reason: str | None = None
     estimate_tokens: int | None = None
     budget_tokens: int | None = None
+    output_budget_tokens: int | None = None
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):

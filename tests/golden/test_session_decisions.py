@@ -123,6 +123,7 @@ def test_a_decision_says_where_it_stands_in_the_log(backlog: Path) -> None:
     places = second["positions"] | {s["stopped"]: s["position"] for s in second["stops"]}
     assert {name: types[pos] for name, pos in places.items()} == {
         "started": "attempt.started",
+        "estimated": "attempt.estimated",
         "finished": "attempt.finished",
         "fingerprinted": "diagnosis.fingerprinted",
         "zero_yield_explained": "diagnosis.zero_yield_explained",

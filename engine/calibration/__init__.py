@@ -1,0 +1,1 @@
+"""Calibration: what estimates came to, and by how much they should change.  It edits nothing."""

@@ -1,0 +1,99 @@
+"""A calibration in words: the sentence on top, and what else a person should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from engine.calibration.result import GroupResult, Settings, Totals
+from engine.calibration.samples import Class
+
+ABSURD_RATIO = 1000.0
+ABSURD_TOKENS = 1e9
+UNCHANGED = "nothing was changed"
+
+
+def sentence_of(
+    groups: Sequence[GroupResult],
+    totals: Totals,
+    settings: Settings,
+    before: float | None,
+    after: float | None,
+) -> str:
+    """What it comes to, in one plain sentence."""
+    if totals.read == 0:
+        return "There are no samples, so there is nothing to calibrate from."
+    if not groups:
+        return f"All {totals.stale} samples are of other coefficients than the current ones."
+    known = totals.counts["clean"] + totals.counts["censored"]
+    if known == 0:
+        return "No sample can be used: " + _unusable(totals) + "."
+    if totals.counts["clean"] == 0:
+        return (
+            f"Everything was truncated ({known} samples), so nothing says how long the answers"
+            " wanted to be."
+        )
+    return _of_groups(groups, settings, before, after)
+
+
+def _of_groups(
+    groups: Sequence[GroupResult], settings: Settings, before: float | None, after: float | None
+) -> str:
+    change = sum(group.verdict == "recommended" for group in groups)
+    count, of = len(groups), "group" if len(groups) == 1 else "groups"
+    if change and before is not None and after is not None:
+        effect = f"cut the typical error from {before:.1f}× to {after:.1f}×"
+        if after >= before:
+            effect = f"leave the typical error at {before:.1f}×"
+        return f"{change} of {count} {of} should change; on these samples that would {effect}."
+    largest = max(group.clean_phase_count for group in groups)
+    if largest < settings.min_samples:
+        return (
+            f"None of {count} {of} should change: none has {settings.min_samples} clean phases yet"
+            f" (the largest has {largest})."
+        )
+    return f"None of {count} {of} should change."
+
+
+def _unusable(totals: Totals) -> str:
+    words: dict[Class, str] = {
+        "failed": "failed",
+        "missing": "without estimate or actual",
+        "zero_estimate": "with an estimate of 0 or less",
+        "zero_actual": "with an actual of 0 or less",
+    }
+    counts = {text: totals.counts[name] for name, text in words.items()}
+    return ", ".join(f"{count} {text}" for text, count in counts.items() if count)
+
+
+def notes_of(groups: Sequence[GroupResult], totals: Totals, settings: Settings) -> tuple[str, ...]:
+    """What a person should know beside the verdicts."""
+    return tuple(_notes(groups, totals, settings))
+
+
+def _notes(groups: Sequence[GroupResult], totals: Totals, settings: Settings) -> Iterator[str]:
+    if totals.stale:
+        versions = ", ".join(f"{name or 'none'}: {n}" for name, n in totals.stale_versions.items())
+        yield (
+            f"{totals.stale} samples of other coefficients than {settings.coefficient_version}"
+            f" were left out ({versions})."
+        )
+    if totals.outside:
+        yield f"{totals.outside} samples were not asked for (run or time) and left out."
+    left = {name: n for name, n in totals.counts.items() if n and name not in ("clean", "censored")}
+    if left:
+        told = ", ".join(f"{n} {name}" for name, n in left.items())
+        yield f"Samples that say nothing about the estimates: {told}."
+    for group in groups:
+        if _is_absurd(group):
+            yield (
+                f"{group.name} holds absurd values (ratios {group.min_ratio:.3g} to"
+                f" {group.max_ratio:.3g}); look at its samples before believing it."
+            )
+
+
+def _is_absurd(group: GroupResult) -> bool:
+    if group.max_ratio is None or group.min_ratio is None:
+        return False
+    tokens = max(group.avg_actual or 0.0, group.avg_estimated or 0.0)
+    wide = group.max_ratio > ABSURD_RATIO or group.min_ratio < 1 / ABSURD_RATIO
+    return wide or tokens > ABSURD_TOKENS

@@ -1,0 +1,116 @@
+"""Watching for drift while a drain goes on: every so many successes the rank test looks again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import anyio
+import msgspec
+
+from engine.calibration.drift import drift_of
+from engine.calibration.samples import GroupKey, Sample, grouped
+from engine.events import AttemptFinished, DriftAlarmed, Record, decode, event_type
+from engine.store.boards import seen_page
+from engine.store.command import Command, just
+from engine.store.recorder import Recorder
+from projections.calibration import CALIBRATION, samples_of
+from projections.fold import Keyed
+
+STREAM = "calibration"
+EVERY = 25
+"""Successful phases between two looks, over all sessions of the log."""
+
+_TYPES = frozenset(event_type(kind) for kind in CALIBRATION.handles)
+
+
+def alarms_of(samples: Sequence[Sample]) -> Iterator[DriftAlarmed]:
+    """Every alarm that the samples of each group ring, one coefficients' version at a time."""
+    for version in sorted({each.version for each in samples if each.version}):
+        for group in grouped(each for each in samples if each.version == version):
+            yield from _of_group(group.key, version, drift_of(group.ratios).alarms)
+
+
+def _of_group(key: GroupKey, version: str, alarms: Sequence[Any]) -> Iterator[DriftAlarmed]:
+    for alarm in alarms:
+        yield DriftAlarmed(
+            category=key.category,
+            complexity=key.complexity,
+            coefficient_version=version,
+            position=alarm.pos,
+            z=alarm.z,
+        )
+
+
+def alarm_command(event: DriftAlarmed) -> Command:
+    """Record an alarm; its id comes from what it says, so the log holds it once."""
+    request = msgspec.json.encode(event)
+    name = hashlib.sha256(request).hexdigest()[:32]
+    return Command(f"drift.{name}", STREAM, request, just(event), actor="drift")
+
+
+class DriftWatch:
+    """Looks whenever the successes in the log pass another multiple of ``every``.
+
+    ``say`` is told of alarms in words.  The samples are folded from where the last look ended.
+    """
+
+    def __init__(self, recorder: Recorder, every: int, say: Callable[[str], None]) -> None:
+        self._recorder = recorder
+        self._every = every
+        self._say = say
+        self._due = anyio.Event()
+        self._pos = 0
+        self._folded = Keyed(CALIBRATION)
+        self._recorded: set[DriftAlarmed] = set()
+        self._successes = sum(each.succeeded for each in recorder.board.sessions.values())
+
+    def heed(self, records: Sequence[Record]) -> None:
+        """Count the successes among what was committed."""
+        ends = [each for each in records if each.type == "attempt.finished"]
+        more = sum(_succeeded(each) for each in ends)
+        before, self._successes = self._successes, self._successes + more
+        if before // self._every != self._successes // self._every:
+            self._due.set()
+
+    async def run(self) -> None:
+        """Look whenever it is due, until cancelled."""
+        while True:
+            await self._due.wait()
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once if it is due; a look that has begun is finished."""
+        if not self._due.is_set():
+            return
+        self._due = anyio.Event()
+        with anyio.CancelScope(shield=True):
+            await self._catch_up()
+            for event in alarms_of(samples_of(self._folded.values())):
+                if event not in self._recorded:
+                    self._recorded.add(event)
+                    receipt = await self._recorder.submit(alarm_command(event))
+                    if not receipt.repeated:
+                        self._say(_in_words(event))
+
+    async def _catch_up(self) -> None:
+        end = self._recorder.head.pos
+        while rows := await self._recorder.store.fold_rows(self._pos, end, _TYPES):
+            for seen in seen_page(rows):
+                self._folded.feed(seen)
+            self._pos = rows[-1][0]
+        self._folded.take_changes()
+
+
+def _succeeded(record: Record) -> bool:
+    event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+    return isinstance(event, AttemptFinished) and event.ending == "succeeded"
+
+
+def _in_words(event: DriftAlarmed) -> str:
+    way = "larger" if event.z > 0 else "smaller"
+    return (
+        f"Estimates drift: {event.category}/{event.complexity} comes out {way} than before"
+        f" (position {event.position}). Look with `runoff drift`, then `runoff calibrate`."
+    )

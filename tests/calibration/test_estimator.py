@@ -1,0 +1,106 @@
+"""The estimator and its files of coefficients; a patch applied by hand gives what it promised."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given, strategies as st
+
+from engine.calibration.calibrate import calibrate
+from engine.calibration.estimator import (
+    Coefficients,
+    coefficients_from_json,
+    coefficients_from_toml,
+    estimate,
+    shipped,
+    shipped_toml,
+)
+from engine.calibration.result import Settings
+from engine.errors import UsageProblem
+from tests.calibration.conftest import by_chance
+
+WORDS = st.sampled_from([None, "docs", "TESTS", "strange", "Documentation"])
+
+
+def test_the_shipped_file_is_the_one_that_is_gone_by_and_reads_back() -> None:
+    found = shipped()
+    assert found.version == "1"
+    assert coefficients_from_json(found.json) == found
+    assert found == coefficients_from_toml(shipped_toml(), "x")
+
+
+def test_an_estimate_is_base_plus_deliverables_times_the_group() -> None:
+    own = coefficients_from_toml(
+        shipped_toml().replace('# "implementation/low" = 1.0', '"tests/low" = 3.0'), "x"
+    )
+    found = estimate(own, "testing", "LOW", 2)
+    assert (found.category, found.complexity) == ("tests", "low")
+    assert found.estimated_tokens == (1500 + 2 * 2500) * 3
+    assert found.budget_tokens == found.estimated_tokens * 2
+    assert "2 × 2500" in found.sentence
+    assert "times 3 for its group" in found.sentence
+    assert estimate(own, "docs", "low", 0) == estimate(own, "docs", "low", 1)
+    assert estimate(own, "docs", "low", 1).budget_tokens == own.budget_min
+    assert estimate(own, "docs", "low", 90).budget_tokens == own.budget_max
+
+
+@given(WORDS, WORDS, st.integers(0, 10_000))
+def test_any_phase_has_an_estimate_and_a_budget(
+    category: str | None, complexity: str | None, deliverables: int
+) -> None:
+    found = estimate(shipped(), category, complexity, deliverables)
+    assert found.estimated_tokens >= 1
+    assert shipped().budget_min <= found.budget_tokens <= shipped().budget_max
+
+
+def test_a_patch_applied_by_hand_gives_the_estimates_that_it_promised() -> None:
+    result = calibrate(
+        by_chance(5, 400),
+        Settings(min_samples=5, confidence_threshold=0.7),
+        in_force=shipped().multiplier,
+    )
+    assert len(result.patch.proposed_changes) >= 2
+    text = shipped_toml().replace('version = "1"', 'version = "2"')
+    for change in result.patch.proposed_changes:
+        key = change.coefficient.removeprefix("multipliers.")
+        text += f"{key} = {change.new_value!r}\n"
+    patched = coefficients_from_toml(text, "patched")
+    assert len(tomllib.loads(text)["multipliers"]) == len(result.patch.proposed_changes)
+    for change in result.patch.proposed_changes:
+        before = estimate(shipped(), change.category, change.complexity, 3)
+        after = estimate(patched, change.category, change.complexity, 3)
+        assert after.estimated_tokens == pytest.approx(
+            before.estimated_tokens * change.proposed_multiplier, abs=0.51
+        )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('version = "1"', "", "missing required field `version`"),
+        ('version = "1"', 'version = "a b"', "version: expected 1 to 64"),
+        ("default = 2.0", "default = 0.5", "reserve.'default': expected 1"),
+        ("default = 2.0", "high = 2.0", "reserve: has no default"),
+        ("low = 1500", "low = nan", "base.'low': expected 0"),
+        ("low = 1500", "low = -1", "base.'low': expected 0"),
+        ("low = 1500", 'low = "many"', "Expected `float`, got `str`"),
+        ("budget_min = 8192", "budget_min = 99999", "budget_min and budget_max"),
+        ("[base]", "[basis]", "unknown field `basis`"),
+        ("[base]", "[base", "is not TOML"),
+        ("[base]", "a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a = 1\n[base]", "more than 16 dots"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_with_its_place(old: str, new: str, said: str) -> None:
+    with pytest.raises(UsageProblem) as refused:
+        coefficients_from_toml(shipped_toml().replace(old, new, 1), "mine.toml")
+    assert said in refused.value.problem
+    assert refused.value.problem.startswith("mine.toml: ")
+
+
+def test_other_numbers_have_another_identity() -> None:
+    other = coefficients_from_toml(shipped_toml().replace("1500", "1501"), "x")
+    assert other.sha256 != shipped().sha256
+    with pytest.raises(UsageProblem):
+        coefficients_from_json("{}")
+    assert isinstance(other, Coefficients)
