@@ -15,6 +15,8 @@ from engine.events.diagnosis import BoundaryKind
 
 _SPANS_MAX = 40
 _HITS_OF_A_KIND_MAX = 10
+_LAST_WORDS_CHARS = 200
+"""What a failed program prints last counts as an error, whatever it looks like."""
 
 
 def suspects(
@@ -26,6 +28,7 @@ def suspects(
     """
     text = folded.text
     error = compiled(boundary_rules().guard.error)
+    last_words = len(text.rstrip()) - _LAST_WORDS_CHARS
     for suspect in boundary_rules().suspect:
         near = [
             span for span in spans[-_SPANS_MAX:] if anchored(suspect.anchor, text[slice(*span)])
@@ -36,7 +39,7 @@ def suspects(
             maxlen=_HITS_OF_A_KIND_MAX,
         )
         for start, end in reversed(hits):
-            looks_wrong = error.search(text, *line_around(text, start, end))
+            looks_wrong = error.search(text, *line_around(text, start, end)) or end >= last_words
             if looks_wrong and not guarded(folded, start, end):
                 yield suspect.kind, start, end
                 return
