@@ -16,8 +16,6 @@ from engine.events.diagnosis import BoundaryKind
 _SPANS_MAX = 40
 _HITS_OF_A_KIND_MAX = 10
 _END_CHARS = 8 * 1024
-_LAST_WORDS_CHARS = 200
-"""What a failed program prints last counts as an error, whatever it looks like."""
 
 
 def suspects(
@@ -29,7 +27,7 @@ def suspects(
     """
     text = folded.text
     error = compiled(boundary_rules().guard.error)
-    last_words = len(text.rstrip()) - _LAST_WORDS_CHARS
+    last_words = text.rstrip().rfind("\n") + 1
     end_from = max(0, len(text) - _END_CHARS)
     looked_at = [span for span in spans[-_SPANS_MAX:] if span[1] <= end_from]
     looked_at.append((end_from, len(text)))
@@ -41,7 +39,8 @@ def suspects(
             maxlen=_HITS_OF_A_KIND_MAX,
         )
         for start, end in reversed(hits):
-            looks_wrong = error.search(text, *line_around(text, start, end)) or end >= last_words
+            # What a failed program prints last counts as an error, whatever it looks like.
+            looks_wrong = start >= last_words or error.search(text, *line_around(text, start, end))
             if looks_wrong and not guarded(folded, start, end):
                 yield suspect.kind, start, end
                 return
