@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 from engine.calibration.drift import Drift
 from engine.calibration.result import Calibration, Change, GroupResult, Metadata, Totals
 from engine.cli.calibrate import report
+from engine.cli.detect import detect
 from engine.cli.main import VERBS
+from engine.detect.catalogue import RULE_SETS
+from engine.detect.contract import REQUESTS
+from engine.detect.guards import Guard
 from engine.errors import RunoffError
 from engine.events.codec import EVENT_CLASSES
 
@@ -31,6 +36,19 @@ def test_every_event_has_its_heading_and_fields() -> None:
 def test_every_verb_is_in_the_reference() -> None:
     text = page("command-line.md")
     for name in VERBS:
+        assert f"`{name}`" in text
+
+
+def test_every_question_to_the_detectors_is_in_the_reference() -> None:
+    text = page("command-line.md")
+    for name in detect.commands:
+        assert f"`detect {name}" in text
+
+
+def test_every_field_of_a_request_and_every_guard_is_in_the_reference() -> None:
+    text = page("detectors.md")
+    fields = [name for kind in REQUESTS.values() for name in kind.__struct_fields__]
+    for name in (*fields, *get_args(Guard), *RULE_SETS):
         assert f"`{name}`" in text
 
 

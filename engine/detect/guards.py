@@ -88,7 +88,7 @@ def _is_only_named(before: str, after: str) -> bool:
     opening = _OPENS.search(before)
     if opening is None or not after.startswith(before[-1]):
         return False
-    return (opening["before"] or "") not in (":", "=", "{", "") or not before[:-1].strip()
+    return (opening["before"] or "") not in (":", "=", "{", "(", "") or not before[:-1].strip()
 
 
 def _is_quoted(folded: Folded, start: int, end: int) -> bool:
@@ -111,4 +111,5 @@ def _in_a_document(text: str, first: int, last: int) -> bool:
         return False
     before = text[max(0, first - REACH) : max(0, first - 1)].split("\n")[-_NEIGHBOURS_MAX:]
     after = text[last + 1 : last + 1 + REACH].split("\n")[:_NEIGHBOURS_MAX]
-    return sum(bool(_begins().match(line)) for line in before + after) >= _CODE_LINES_MIN
+    lines = [line for line in before + after if "::" not in line]
+    return sum(bool(_begins().match(line)) for line in lines) >= _CODE_LINES_MIN

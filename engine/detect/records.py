@@ -7,6 +7,7 @@ inside a string, Python's repr and ``key=value`` logs.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -25,7 +26,9 @@ _JSON_LINE_CHARS_MAX = 64 * 1024
 _DEPTH_MAX = 6
 _NODES_MAX = 2000
 _ANSWERS = frozenset({"content", "text", "result", "output_text", "arguments", "input", "thinking"})
-_MESSAGES = frozenset({"message", "errormessage", "detail"})
+_MESSAGES = frozenset(
+    {"message", "errormessage", "error_message", "detail", "error", "err", "msg", "reason"}
+)
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,11 +108,19 @@ def _of_tree(text: str, start: int, end: int, tree: Tree) -> Iterator[Found]:
         meaning = known.get((key.lower(), value.lower()))
         if meaning is None or (meaning == "success" and _is_error(tree)):
             continue
-        place = text.find(f'"{value.lower()}"', start, end)
-        first, last = (place + 1, place + 1 + len(value)) if place >= 0 else (start, end)
+        first, last = _place_of(value.lower(), text, start, end)
         yield Found(
             meaning=meaning, pattern=f"{key.lower()}={value.lower()}", start=first, end=last
         )
+
+
+def _place_of(value: str, text: str, start: int, end: int) -> tuple[int, int]:
+    """Where a value stands in its line: as a whole string, else anywhere, else the whole line."""
+    place = text.find(f'"{value}"', start, end)
+    if place >= 0:
+        return place + 1, place + 1 + len(value)
+    place = text.find(value, start, end)
+    return (place, place + len(value)) if place >= 0 else (start, end)
 
 
 def _strings(tree: Tree) -> Iterator[tuple[str, str]]:
@@ -125,6 +136,8 @@ def _strings(tree: Tree) -> Iterator[tuple[str, str]]:
         match value:
             case str():
                 yield key, value
+                if key.lower() in _MESSAGES and depth < _DEPTH_MAX:
+                    waiting.append((depth + 1, key, _nested(value)))
             case dict() if depth < _DEPTH_MAX:
                 inner = value.items()
                 waiting += [
@@ -137,6 +150,12 @@ def _strings(tree: Tree) -> Iterator[tuple[str, str]]:
                 pass
 
 
+def _nested(message: str) -> Tree:
+    """The record that a message quotes, or None."""
+    start, end = message.find("{"), message.rfind("}")
+    return _parsed(message[start : end + 1]) if 0 <= start < end else None
+
+
 def _is_error(tree: Tree) -> bool:
     return isinstance(tree, dict) and tree.get("is_error") is True
 
@@ -145,11 +164,14 @@ def _closed_parts(text: str, start: int, end: int, tree: Tree) -> Iterator[tuple
     """All of a JSON line but its error messages, which phrases may be sought in."""
     open_parts: list[tuple[int, int]] = []
     for key, value in _strings(tree):
-        if key.lower() in _MESSAGES or key.lower() == "error":
-            piece = fold(msgspec.json.encode(value).decode()[1:-1])
-            place = text.find(piece, start, end) if piece else -1
-            if place >= 0:
-                open_parts.append((place, place + len(piece)))
+        if key.lower() in _MESSAGES:
+            # Some write every character beyond ASCII as an escape, some as it is.
+            for written in (msgspec.json.encode(value).decode(), json.dumps(value)):
+                piece = fold(written[1:-1])
+                place = text.find(piece, start, end) if piece else -1
+                if place >= 0:
+                    open_parts.append((place, place + len(piece)))
+                    break
     for first, last in sorted(open_parts):
         if first > start:
             yield start, first

@@ -86,11 +86,17 @@ def phrase_matches(seen: Seen, phrase: Phrase) -> Iterator[Match]:
         (hit.span() for span in spans for hit in pattern.finditer(text, *span)),
         maxlen=_HITS_OF_A_PHRASE_MAX,
     )
-    for start, end in hits:
+    for start, end in ((first, _trimmed(text, last)) for first, last in hits):
         if is_answer(seen, start):
             yield Match(start, end, "answer")
         else:
             yield Match(start, end, guarded(seen.folded, start, end, phrase.needs))
+
+
+def _trimmed(text: str, end: int) -> int:
+    while text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 def is_answer(seen: Seen, place: int) -> bool:

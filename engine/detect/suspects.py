@@ -15,6 +15,7 @@ from engine.events.diagnosis import BoundaryKind
 
 _SPANS_MAX = 40
 _HITS_OF_A_KIND_MAX = 10
+_END_CHARS = 8 * 1024
 
 
 def suspects(
@@ -22,21 +23,24 @@ def suspects(
 ) -> Iterator[tuple[BoundaryKind, int, int]]:
     """At most one: the last words in the shape of a limit, by the first kind that they fit.
 
-    ``spans``: where to look.
+    ``spans``: where to look, besides the last 8 Ki characters.
     """
     text = folded.text
     error = compiled(boundary_rules().guard.error)
+    last_words = text.rstrip().rfind("\n") + 1
+    end_from = max(0, len(text) - _END_CHARS)
+    looked_at = [span for span in spans[-_SPANS_MAX:] if span[1] <= end_from]
+    looked_at.append((end_from, len(text)))
     for suspect in boundary_rules().suspect:
-        near = [
-            span for span in spans[-_SPANS_MAX:] if anchored(suspect.anchor, text[slice(*span)])
-        ]
+        near = [span for span in looked_at if anchored(suspect.anchor, text[slice(*span)])]
         pattern = compiled(suspect.pattern)
         hits = deque(
             (hit.span() for span in near for hit in pattern.finditer(text, *span)),
             maxlen=_HITS_OF_A_KIND_MAX,
         )
         for start, end in reversed(hits):
-            looks_wrong = error.search(text, *line_around(text, start, end))
+            # What a failed program prints last counts as an error, whatever it looks like.
+            looks_wrong = start >= last_words or error.search(text, *line_around(text, start, end))
             if looks_wrong and not guarded(folded, start, end):
                 yield suspect.kind, start, end
                 return

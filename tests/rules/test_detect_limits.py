@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 
@@ -26,6 +27,13 @@ PIECES = {
     "half phrases": "exceeded the model ",
     "anchors": "\n".join(phrase.anchor for phrase in boundary_rules().phrase) + "\n",
     "durations": "12m",
+    "limits": "rate limit ",
+    "limits and waits": "usage limit was been has ",
+    "gaps": "exceeded aaa bbb ccc ",
+    "wrapped": "exceeded\n    the\n    maximum\n",
+    "events": " ".join(boundary_rules().event) + "\n",
+    "quoted": "'error': \"reached the maximum number of `a` ",
+    "alternatives": "prompt|tokens|max|",
 }
 
 
@@ -53,6 +61,29 @@ def test_twice_the_text_costs_less_than_three_times_the_time(name: str, piece: s
     cost_s(chosen, piece, 1024)
     tick_s = 0.005
     assert cost_s(chosen, piece, 128 * 1024) < 3 * cost_s(chosen, piece, 64 * 1024) + tick_s
+
+
+@pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES.keys())
+def test_four_times_the_text_costs_less_than_its_power_of_one_and_a_fifth(piece: str) -> None:
+    chosen = detectors("plain-1")
+    cost_s(chosen, piece, 1024)
+    tick_s = 0.01
+    assert cost_s(chosen, piece, 64 * 1024) < 4**1.2 * cost_s(chosen, piece, 16 * 1024) + tick_s
+
+
+def test_a_huge_output_is_neither_copied_nor_read_through() -> None:
+    chosen = detectors("plain-1")
+    text = "[2026-06-20 14:47:55] INFO: wrote src/a.py (+1 -1)\n" * 1_000_000
+    outcome = Outcome(
+        ended="exited", succeeded=False, final_state="FAILED", stdout=text, stderr=text
+    )
+    tracemalloc.start()
+    start = time.process_time()
+    assert chosen.boundary(outcome) == ()
+    spent_s, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 * 1024 * 1024
+    assert spent_s < 5
 
 
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:
