@@ -15,6 +15,7 @@ from engine.detect.words import looks_wrong, shapes
 BASIS_CHARS_MAX = 4096
 TEXT_CHARS_MAX = 64 * 1024
 _LINE_CHARS_MAX = 4096
+_LINES_READ_MAX = 2000
 _PREFIXES_MAX = 8
 _LINES_MAX = 8
 _PARAGRAPHS_MAX = 2
@@ -29,13 +30,13 @@ _LESSER = re.compile(r"[\[ ]?(?:INFO|DEBUG|TRACE|Info|info|debug|notice)\b")
 
 
 def lines_of(text: str) -> list[str]:
-    """The last 64 KiB of ``text`` as lines of at most 4 KiB, without terminal codes."""
+    """The end of ``text`` without terminal codes: 64 KiB, 2000 lines of at most 4 KiB."""
     text = text[-TEXT_CHARS_MAX:].strip()
     if "\x1b" in text:
         text = ANSI.sub("", text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return [line[:_LINE_CHARS_MAX].rstrip() for line in text.split("\n")]
+    return [line[:_LINE_CHARS_MAX].rstrip() for line in text.split("\n")[-_LINES_READ_MAX:]]
 
 
 def cleaned(lines: list[str]) -> list[str]:

@@ -97,7 +97,8 @@ TRACES = {
     "node": (
         (
             "{P}/index.js:{N}\n    throw new TypeError('x')\n    ^\n\n"
-            "TypeError: x is not a function\n    at load ({P}/index.js:{N}:9)\n    at node:internal/main:{N}:4\n\nNode.js v18.12.1"
+            "TypeError: x is not a function\n    at load ({P}/index.js:{N}:9)\n"
+            "    at node:internal/main:{N}:4\n\nNode.js v18.12.1"
         ),
         "TypeError: x is not a function",
     ),
