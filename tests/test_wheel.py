@@ -36,6 +36,8 @@ def test_the_wheel_holds_two_packages_and_their_data(built: Path) -> None:
         "engine/backlog/plans/telemetry.toml",
         "engine/backlog/plans/sample.sql",
         "engine/detect/catalogue.toml",
+        "engine/detect/rule_sets/fp-1.toml",
+        "engine/detect/rule_sets/fp-1-tongues.toml",
         "engine/executors/guardian.py",
         "engine/py.typed",
         "projections/py.typed",
