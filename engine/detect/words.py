@@ -74,6 +74,7 @@ class Shapes(NamedTuple):
     annotation: re.Pattern[str]
     telling: re.Pattern[str]
     module_name: re.Pattern[str]
+    repeats: re.Pattern[str]
 
 
 @cache
