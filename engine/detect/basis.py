@@ -22,6 +22,7 @@ _PARAGRAPHS_MAX = 2
 _FIRST_GLYPH = "\u2e80"
 """Where scripts begin that have no small letters: Chinese, Japanese, Korean."""
 
+_FRAME_BEGINS = ("at ", 'File "', "... ")
 _SENTENCE_ENDS = (".", "!", "?", "。", ")", "]", "'", '"')
 
 ANSI = re.compile(r"\x1b(?:\[[0-9;:?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b\n]{0,400}(?:\x07|\x1b\\))")
@@ -56,7 +57,11 @@ def _without_prefixes(line: str) -> str:
         if found is None or found.end() == start:
             break
         start = found.end()
-    return line if start == begun else line[start:]
+    if start == begun:
+        return line
+    rest = line[start:]
+    # Frames are known by their indent, which must not go with the blanks behind a header.
+    return f"    {rest}" if rest.startswith(_FRAME_BEGINS) and line[start - 1] == " " else rest
 
 
 def _blanks(line: str, start: int) -> int:

@@ -70,7 +70,7 @@ def _folded(text: str) -> str:
         text = shape.restated.sub(STAR, shape.dates.sub("", text))
         text = shape.runs.sub(STAR, text).replace("_-<*>", "_<*>")
         text = shape.repeats.sub(r"\1", text)
-    if text.endswith((")", ").")):
+    if text.endswith((")", ").", "<path>'")):
         text = shape.annotation.sub("", text)
     if "<path> <path>" in text:
         text = shape.paths.sub("<path>", text)
