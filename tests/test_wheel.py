@@ -37,6 +37,8 @@ def test_the_wheel_holds_two_packages_and_their_data(built: Path) -> None:
         "engine/backlog/plans/sample.sql",
         "engine/detect/rule_sets/boundary-1.toml",
         "engine/detect/rule_sets/zero-yield-1.toml",
+        "engine/detect/rule_sets/fp-1.toml",
+        "engine/detect/rule_sets/fp-1-tongues.toml",
         "engine/executors/guardian.py",
         "engine/py.typed",
         "projections/py.typed",

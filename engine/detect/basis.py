@@ -15,12 +15,14 @@ from engine.detect.words import looks_wrong, shapes
 BASIS_CHARS_MAX = 4096
 TEXT_CHARS_MAX = 64 * 1024
 _LINE_CHARS_MAX = 4096
+_LINES_READ_MAX = 2000
 _PREFIXES_MAX = 8
 _LINES_MAX = 8
 _PARAGRAPHS_MAX = 2
 _FIRST_GLYPH = "\u2e80"
 """Where scripts begin that have no small letters: Chinese, Japanese, Korean."""
 
+_FRAME_BEGINS = ("at ", 'File "', "... ")
 _SENTENCE_ENDS = (".", "!", "?", "。", ")", "]", "'", '"')
 
 ANSI = re.compile(r"\x1b(?:\[[0-9;:?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b\n]{0,400}(?:\x07|\x1b\\))")
@@ -29,13 +31,13 @@ _LESSER = re.compile(r"[\[ ]?(?:INFO|DEBUG|TRACE|Info|info|debug|notice)\b")
 
 
 def lines_of(text: str) -> list[str]:
-    """The last 64 KiB of ``text`` as lines of at most 4 KiB, without terminal codes."""
+    """The end of ``text`` without terminal codes: 64 KiB, 2000 lines of at most 4 KiB."""
     text = text[-TEXT_CHARS_MAX:].strip()
     if "\x1b" in text:
         text = ANSI.sub("", text)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return [line[:_LINE_CHARS_MAX].rstrip() for line in text.split("\n")]
+    return [line[:_LINE_CHARS_MAX].rstrip() for line in text.split("\n")[-_LINES_READ_MAX:]]
 
 
 def cleaned(lines: list[str]) -> list[str]:
@@ -55,7 +57,11 @@ def _without_prefixes(line: str) -> str:
         if found is None or found.end() == start:
             break
         start = found.end()
-    return line if start == begun else line[start:]
+    if start == begun:
+        return line
+    rest = line[start:]
+    # Frames are known by their indent, which must not go with the blanks behind a header.
+    return f"    {rest}" if rest.startswith(_FRAME_BEGINS) and line[start - 1] == " " else rest
 
 
 def _blanks(line: str, start: int) -> int:

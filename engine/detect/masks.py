@@ -24,7 +24,7 @@ _NUMBERED = frozenset(
 )  # fmt: skip
 """What is told apart by numbers: a word with digits behind these is a whole id."""
 
-_NO_USER = frozenset({"is", "was", "has", "does", "did", "not", "in", "on", "with"})
+_NO_USER = frozenset({"is", "was", "has", "does", "did", "not", "in", "on", "with", "from"})
 
 
 def masked(text: str) -> str:
@@ -69,7 +69,8 @@ def _folded(text: str) -> str:
         text = shape.runs.sub(STAR, shape.units.sub(STAR, text))
         text = shape.restated.sub(STAR, shape.dates.sub("", text))
         text = shape.runs.sub(STAR, text).replace("_-<*>", "_<*>")
-    if text.endswith((")", ").")):
+        text = shape.repeats.sub(r"\1", text)
+    if text.endswith((")", ").", "<path>'")):
         text = shape.annotation.sub("", text)
     if "<path> <path>" in text:
         text = shape.paths.sub("<path>", text)

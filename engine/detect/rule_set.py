@@ -18,7 +18,7 @@ from engine.errors import LogUnreadable
 from engine.prebuilt import prebuilt
 
 SHA256 = {
-    "fp-1": "451bd83c26da17f2f13dd9b7aa5aad589ca3835135c911c513963fb31320dc71",
+    "fp-1": "f854a9e42588b59c545fd18bb2eba2eec60758bba562e00fbbbc7e7d48b5212e",
     "fp-1-tongues": "1efc98cc7235c0d3c092f7590c4a7857a8af70d03a8bd6a8ad6edcc87e3a6cdb",
 }
 """What each released file's bytes must hash to."""

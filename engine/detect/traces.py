@@ -22,6 +22,7 @@ _FRAME = re.compile(r"\s+at \S|\s+\.\.\. \d+ more|\s+from \S+:\d|\s+File \"")
 _RUST_PANIC = re.compile(r"thread '[^'\n]{0,200}'(?: \(\d+\))? panicked at ")
 _RUST_OLD = re.compile(r"thread '[^'\n]{0,200}' panicked at '(.{0,2000})', \S{1,300}:\d+:\d+$")
 _GROUP = re.compile(r"[ ]{0,40}(?:[|+][ -]{0,40}){1,10}")
+_RAILS = " |+-"
 _NAMED = re.compile(r"[\w.$]{0,200}(?:Error|Exception)\b(?: \[\w{1,60}\])?: ")
 _VALIDATION = re.compile(r"\d{1,6} validation errors? for ")
 _LOGFMT = re.compile(r"\b(msg|message|error|err|reason)=\"((?:[^\"\\]|\\.){1,1000})\"")
@@ -63,8 +64,10 @@ def _of_tree(tree: Tree) -> str | None:
 def _first(tree: dict[str, Tree], *keys: str) -> str | None:
     for key in keys:
         value = tree.get(key)
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            return str(value)[:_MESSAGE_CHARS_MAX]
+        if isinstance(value, str):
+            return value[:_MESSAGE_CHARS_MAX]
+        if isinstance(value, int) and not isinstance(value, bool):
+            return f"{key} {value}"
     return None
 
 
@@ -134,7 +137,7 @@ def _told(lines: list[str], start: int) -> str:
     keeps_on = 2 if _VALIDATION.search(line) else 0
     for more in lines[start + 1 : start + 1 + _CONTINUATIONS_MAX]:
         goes_on = more[:1].isspace() or keeps_on > 0
-        if not more or not goes_on or _FRAME.match(more):
+        if not more.strip(_RAILS) or not goes_on or _FRAME.match(more):
             break
         keeps_on -= 1
         kept.append(more)

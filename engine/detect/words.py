@@ -73,6 +73,8 @@ class Shapes(NamedTuple):
     paths: re.Pattern[str]
     annotation: re.Pattern[str]
     telling: re.Pattern[str]
+    module_name: re.Pattern[str]
+    repeats: re.Pattern[str]
 
 
 @cache
@@ -160,8 +162,10 @@ def _path(found: re.Match[str], absent: int) -> str:
         return f"/{STAR}" if _DIGIT.search(path) else path
     if path.lower() in _known_words() or not _is_path(path):
         return path
-    name = shapes().base_name.search(path[-140:]) if absent == FILE else None
-    return f"<path>/{name[1]}" if name else "<path>"
+    if absent != FILE:
+        return "<path>"
+    name = shapes().base_name.search(path[-140:]) or shapes().module_name.match(path)
+    return f"<path>/{name[name.lastindex or 0]}" if name else "<path>"
 
 
 def _is_path(path: str) -> bool:

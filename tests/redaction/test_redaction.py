@@ -7,6 +7,7 @@ import random
 import time
 import uuid
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -16,6 +17,7 @@ from engine.redaction.stream import CARRY_BYTES_MAX, KEY_BYTES_MAX, Redactor, co
 from engine.redaction.texts import redacted
 from tests.secrets import SECRETS, printed
 
+HOME = Path(__file__).parents[2]
 CASES = [(kind, *case) for kind, cases in SECRETS.items() for case in cases]
 
 
@@ -52,6 +54,13 @@ def test_every_kind_is_covered_and_counted(kind: str, before: str, secret: str) 
 def test_there_is_a_sample_of_every_kind() -> None:
     assert set(SECRETS) == {kind.name for kind in KINDS}
     assert all(kind.source and kind.date and kind.anchors for kind in KINDS)
+
+
+def test_every_kind_is_in_the_reference_with_its_source() -> None:
+    text = (HOME / "docs" / "reference" / "redaction.md").read_text(encoding="utf-8")
+    for kind in KINDS:
+        [row] = [line for line in text.splitlines() if line.startswith(f"| `{kind.name}` |")]
+        assert row.endswith(f"| {kind.source} |")
 
 
 @pytest.mark.parametrize(("kind", "before", "secret"), CASES)
