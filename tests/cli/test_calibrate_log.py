@@ -11,6 +11,7 @@ import pytest
 
 from tests.program import runoff
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "autopack_legacy.db"
 PHASES = 140
 STEP = 80
 """From this phase on documentation takes more than twice as much."""
@@ -218,3 +219,18 @@ def test_a_log_without_samples_is_answered_gracefully(tmp_path: Path) -> None:
     assert runoff(tmp_path, "drift").returncode == 0
     both = runoff(tmp_path, "calibrate", "--record", "--at", "3")
     assert both.returncode == 2
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs the shared data")
+def test_imported_estimation_rows_are_samples_of_their_own(tmp_path: Path) -> None:
+    assert runoff(tmp_path, "import", str(REAL)).returncode == 0
+    result = told(tmp_path, "calibrate", "--min-samples", "3")
+    assert result["settings"]["coefficient_version"] == "imported"
+    assert result["totals"]["read"] == 28
+    counts = result["totals"]["counts"]
+    assert (counts["clean"], counts["censored"], counts["failed"]) == (11, 14, 3)
+    groups = {f"{each['category']}/{each['complexity']}": each for each in result["groups"]}
+    # Two spellings in one group, which the original kept apart.
+    assert groups["implementation/high"]["sample_count"] == 4
+    assert groups["implementation/high"]["median_ratio"] == pytest.approx(0.970704, abs=1e-6)
+    assert groups["docs/low"]["truncation_rate"] == pytest.approx(0.9)
