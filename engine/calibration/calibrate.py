@@ -140,10 +140,8 @@ def _counts(group: Group) -> dict[Class, int]:
 
 
 def _at_stake(group: Group) -> float:
-    return math.fsum(
-        abs((each.actual or 0.0) - (each.estimated or 0.0))
-        for each in (*group.clean, *group.censored)
-    )
+    known = (*group.clean, *group.censored)
+    return math.fsum([abs((each.actual or 0.0) - (each.estimated or 0.0)) for each in known])
 
 
 def _totals(chosen: Selected, groups: Sequence[GroupResult]) -> Totals:
