@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from engine.calibration.in_words import UNCHANGED
+from engine.calibration.in_words import GROUPS_SHOWN, UNCHANGED
 from engine.calibration.preview import Preview
 from engine.calibration.result import Calibration, Change, GroupResult
 from engine.calibration.svg import number, times
@@ -38,8 +38,9 @@ def patch_json(result: Calibration) -> bytes:
 
 
 def by_stake(groups: Sequence[GroupResult]) -> list[GroupResult]:
-    """Groups with most tokens at stake first."""
-    return sorted(groups, key=lambda group: (-group.tokens_at_stake, group.name))
+    """The groups with most tokens at stake, most first; at most so many as a person may read."""
+    ordered = sorted(groups, key=lambda group: (-group.tokens_at_stake, group.name))
+    return ordered[:GROUPS_SHOWN]
 
 
 def markdown(

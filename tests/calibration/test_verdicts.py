@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.calibration.budgets import quantile
+from engine.calibration.report import verdict_rows
 from engine.calibration.result import Calibration, GroupResult
 from engine.calibration.samples import Sample
 from engine.calibration.survival import hazard, log_sd, median_of
@@ -149,3 +150,12 @@ def test_the_whole_result_is_plain_json() -> None:
     told = json.loads(msgspec.json.encode(calibrated(steady(9, 2.0))))
     assert list(told)[:2] == ["groups", "patch"]
     assert told["groups"][0]["drift"]["needed"] == 36
+
+
+def test_very_many_groups_are_all_in_the_result_and_the_most_important_in_the_tables() -> None:
+    many = [sample(at, 2.0 + at, category=f"c{at:04d}") for at in range(400)]
+    result = calibrated(many)
+    assert len(result.groups) == 400
+    _, rows = verdict_rows(result)
+    assert (len(rows), rows[0][0]) == (300, "c0399/low")
+    assert any("300 groups with most tokens at stake of 400" in note for note in result.notes)
