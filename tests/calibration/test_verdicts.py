@@ -106,6 +106,7 @@ def test_the_patch_names_what_to_set_and_where_it_comes_from() -> None:
         "1970-01-01T00:00:09Z",
     )
     assert len(result.input_sha256) == 64
+    assert change.action.startswith("multiply estimates of docs/low by ")
     other = calibrated(spelled[:-1], coefficient_version="")
     assert other.input_sha256 != result.input_sha256
 
