@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from engine.calibration.result import GroupResult, Settings, Totals
 from engine.calibration.samples import Class
 
-ABSURD_SHOWN = 20
+ABSURD_SHOWN = ALARMS_SHOWN = 20
 ABSURD_RATIO = 1000.0
 ABSURD_TOKENS = 1e9
 GROUPS_SHOWN = 300
@@ -90,6 +90,12 @@ def _notes(groups: Sequence[GroupResult], totals: Totals, settings: Settings) ->
     if left:
         told = ", ".join(f"{n} {name}" for name, n in left.items())
         yield f"Samples that say nothing about the estimates: {told}."
+    for group in [each for each in groups if each.drift.alarms][:ALARMS_SHOWN]:
+        pos = group.drift.alarms[-1].pos
+        yield (
+            f"{group.name} changed at {pos}, so its numbers are over two regimes; --since {pos}"
+            " looks at the newer one only."
+        )
     for group in [each for each in groups if _is_absurd(each)][:ABSURD_SHOWN]:
         yield (
             f"{group.name} holds absurd values (ratios {group.min_ratio:.3g} to"

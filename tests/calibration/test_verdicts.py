@@ -57,11 +57,14 @@ def test_the_other_verdicts_come_in_their_order() -> None:
     assert only(calibrated(steady(9, 0.4))).action == "decrease"
     moved = [*steady(40, 2.0), *(replace(each, pos=each.pos + 50) for each in steady(40, 4.0))]
     moved = [replace(each, phase_id=f"p{each.pos}") for each in moved]
-    group = only(calibrated(moved))
+    group = only(calibrated(moved[:70]))
     assert group.verdict == "drifting"
     assert group.drift.status == "alarm"
     alarm = group.drift.alarms[-1].pos
     assert f"--since {alarm}" in group.missing
+    later = calibrated(moved)
+    assert only(later).verdict == "recommended", "more than 25 phases after it"
+    assert any(f"changed at {alarm}" in note for note in later.notes)
     assert only(calibrated(moved, since=alarm)).verdict == "recommended"
 
 

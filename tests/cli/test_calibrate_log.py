@@ -138,7 +138,7 @@ def test_alarms_are_in_the_log_once_and_drift_shows_them(drained: Path) -> None:
     assert found["docs"]["alarms"][0]["pos"] == alarm["data"]["position"]
     assert found["tests"]["status"] == "steady"
     words = runoff(drained, "drift").stdout
-    assert words.startswith("1 of 2 groups drifted")
+    assert words.startswith("1 of 2 groups changed at some time")
     none = runoff(drained, "drift", "--at", "30").stdout
     assert "have too few phases to watch" in none
 
