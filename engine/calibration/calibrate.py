@@ -40,11 +40,12 @@ def calibrate(
     settings: Settings,
     *,
     log: LogHead | None = None,
-    in_force: Multiplier = lambda _category, _complexity: 1.0,
+    in_force: Multiplier | None = None,
 ) -> Calibration:
     """What ``samples`` say about the estimates, under ``settings``.
 
-    ``in_force`` gives the multiplier of a group in the coefficients that a patch would change.
+    ``in_force`` gives the multiplier of a group in the coefficients that a patch would change; None
+    where the samples were estimated by something else.
     The order of ``samples`` does not matter: they carry their positions.
     """
     chosen = selected(samples, settings)
@@ -140,10 +141,8 @@ def _counts(group: Group) -> dict[Class, int]:
 
 
 def _at_stake(group: Group) -> float:
-    return math.fsum(
-        abs((each.actual or 0.0) - (each.estimated or 0.0))
-        for each in (*group.clean, *group.censored)
-    )
+    known = (*group.clean, *group.censored)
+    return math.fsum([abs((each.actual or 0.0) - (each.estimated or 0.0)) for each in known])
 
 
 def _totals(chosen: Selected, groups: Sequence[GroupResult]) -> Totals:

@@ -76,7 +76,7 @@ def _of_pairs(rates: Documented, actual: Sequence[float], estimated: Sequence[fl
     ratios = [a / e for a, e in pairs]
     waste = sorted(e / a for a, e in pairs)
     mean = math.fsum(ratios) / n
-    variance = math.fsum((ratio - mean) ** 2 for ratio in ratios) / n
+    variance = math.fsum([(ratio - mean) ** 2 for ratio in ratios]) / n
     return rates._replace(
         sample_count=n,
         avg_actual=math.fsum(actual) / n,
@@ -87,8 +87,8 @@ def _of_pairs(rates: Documented, actual: Sequence[float], estimated: Sequence[fl
         max_ratio=max(ratios),
         ratio_variance=variance,
         documented_confidence=confidence(n, math.sqrt(variance)),
-        smape=math.fsum(200 * abs(a - e) / (a + e) for a, e in pairs) / n,
-        mape=math.fsum(100 * abs(a - e) / a for a, e in pairs) / n,
+        smape=math.fsum([200 * abs(a - e) / (a + e) for a, e in pairs]) / n,
+        mape=math.fsum([100 * abs(a - e) / a for a, e in pairs]) / n,
         waste_median=median(waste),
         # Nearest rank, in whole numbers: 0.9 * 10 need not be 9 in floating point.
         waste_p90=waste[-(-9 * n // 10) - 1],

@@ -40,8 +40,8 @@ class Drift(msgspec.Struct, frozen=True):
     """What was watched of one group.
 
     ``watched``: ratios since the last alarm, ``needed``: how many more until they can be watched;
-    ``z`` of the last look, None before the first.  ``status`` is ``alarm`` when any alarm is among
-    the samples that were read.
+    ``z`` of the last look, None before the first.  ``status`` is ``alarm`` as long as the last one
+    lies among the newest 25 ratios.
     """
 
     status: Status
@@ -93,7 +93,8 @@ class Watch:
     def drift(self) -> Drift:
         """What was seen so far."""
         needed = max(0, WATCHED_FROM - self.count)
-        status: Status = "alarm" if self._alarms else "too_few" if needed else "steady"
+        is_recent = bool(self._alarms) and self.count < NEWEST
+        status: Status = "alarm" if is_recent else "too_few" if needed else "steady"
         return Drift(status, self.count, needed, self._z, tuple(self._alarms))
 
     def _add(self, x: float) -> None:

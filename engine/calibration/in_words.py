@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from engine.calibration.result import GroupResult, Settings, Totals
 from engine.calibration.samples import Class
 
+ABSURD_SHOWN = ALARMS_SHOWN = 20
 ABSURD_RATIO = 1000.0
 ABSURD_TOKENS = 1e9
+GROUPS_SHOWN = 300
 UNCHANGED = "nothing was changed"
 
 
@@ -79,16 +81,26 @@ def _notes(groups: Sequence[GroupResult], totals: Totals, settings: Settings) ->
         )
     if totals.outside:
         yield f"{totals.outside} samples were not asked for (run or time) and left out."
+    if len(groups) > GROUPS_SHOWN:
+        yield (
+            f"Tables and pictures show the {GROUPS_SHOWN} groups with most tokens at stake of"
+            f" {len(groups)}; the JSON has them all."
+        )
     left = {name: n for name, n in totals.counts.items() if n and name not in ("clean", "censored")}
     if left:
         told = ", ".join(f"{n} {name}" for name, n in left.items())
         yield f"Samples that say nothing about the estimates: {told}."
-    for group in groups:
-        if _is_absurd(group):
-            yield (
-                f"{group.name} holds absurd values (ratios {group.min_ratio:.3g} to"
-                f" {group.max_ratio:.3g}); look at its samples before believing it."
-            )
+    for group in [each for each in groups if each.drift.alarms][:ALARMS_SHOWN]:
+        pos = group.drift.alarms[-1].pos
+        yield (
+            f"{group.name} changed at {pos}, so its numbers are over two regimes; --since {pos}"
+            " looks at the newer one only."
+        )
+    for group in [each for each in groups if _is_absurd(each)][:ABSURD_SHOWN]:
+        yield (
+            f"{group.name} holds absurd values (ratios {group.min_ratio:.3g} to"
+            f" {group.max_ratio:.3g}); look at its samples before believing it."
+        )
 
 
 def _is_absurd(group: GroupResult) -> bool:

@@ -18,6 +18,7 @@ from engine.calibration.report import (
     compared_rows,
     detailed_rows,
     preview_rows,
+    reliability_rows,
     score_rows,
     summary,
     verdict_rows,
@@ -25,7 +26,7 @@ from engine.calibration.report import (
 from engine.calibration.result import Calibration
 from engine.calibration.samples import Group, Sample
 from engine.calibration.svg import plain
-from engine.calibration.track_record import Score, reliability
+from engine.calibration.track_record import Score
 
 PANELS_MAX = 24
 GOOD, WAITING = "good", "waiting"
@@ -131,17 +132,7 @@ def _patch(result: Calibration, previews: Sequence[Preview]) -> str:
 def _track_record(scores: Sequence[Score]) -> str:
     if not scores:
         return "<p>No proposal was recorded before.</p>"
-    header = ["confidence", "judged", "better", "share"]
-    rows = [
-        [
-            f"{each.low:.2f} to {each.high:.2f}",
-            str(each.judged),
-            str(each.better),
-            f"{each.better / each.judged:.0%}" if each.judged else "–",
-        ]
-        for each in reliability(scores)
-    ]
-    return _table(*score_rows(scores)) + _table(header, rows)
+    return _table(*score_rows(scores)) + _table(*reliability_rows(scores))
 
 
 def _section(title: str, content: str, words: str = "") -> str:

@@ -40,7 +40,7 @@ def patch_of(
     log: LogHead | None,
     *,
     counts: Mapping[Class, int],
-    in_force: Multiplier,
+    in_force: Multiplier | None,
 ) -> Patch:
     """The recommended groups, and where that comes from."""
     changes = tuple(
@@ -67,9 +67,9 @@ def patch_of(
     return Patch(metadata=metadata, proposed_changes=changes)
 
 
-def _change(group: GroupResult, settings: Settings, in_force: Multiplier) -> Change:
+def _change(group: GroupResult, settings: Settings, in_force: Multiplier | None) -> Change:
     multiplier = _known(group.proposed_multiplier)
-    old = in_force(group.category, group.complexity)
+    old = 1.0 if in_force is None else in_force(group.category, group.complexity)
     coefficient = f"multipliers.{_quoted(group.name)}"
     new = old * multiplier
     return Change(
@@ -79,8 +79,12 @@ def _change(group: GroupResult, settings: Settings, in_force: Multiplier) -> Cha
         confidence=_known(group.confidence),
         median_ratio=_known(group.median_ratio),
         proposed_multiplier=multiplier,
-        action=f"in the coefficients' file set {coefficient} = {new!r} (it is {old!r})"
-        " and give the file a new version",
+        action=(
+            f"multiply estimates of {group.name} by {multiplier!r} where they are made"
+            if in_force is None
+            else f"in the coefficients' file set {coefficient} = {new!r} (it is {old!r})"
+            " and give the file a new version"
+        ),
         reasoning=_reasoning(group),
         direction=group.action,
         coefficient=coefficient,

@@ -174,11 +174,13 @@ def _linear(count: int, start: float, end: float) -> Callable[[int], float]:
 
 def _watched(result: GroupResult) -> str:
     drift = result.drift
+    count = len(drift.alarms)
+    alarms = f", {count} alarm{'s' if count > 1 else ''}" if count else ""
     if drift.status == "too_few":
-        return f"too few to watch ({drift.needed} more needed)"
+        return f"too few to watch ({drift.needed} more needed){alarms}"
     if drift.status == "steady":
-        return f"steady (z {abs(drift.z or 0.0):.1f})"
-    return f"{len(drift.alarms)} alarm{'s' if len(drift.alarms) > 1 else ''}"
+        return f"steady (z {abs(drift.z or 0.0):.1f}){alarms}"
+    return f"drifting{alarms}"
 
 
 def reserve_chart(samples: Sequence[Sample]) -> str | None:

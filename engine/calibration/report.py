@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from engine.calibration.in_words import UNCHANGED
+from engine.calibration.in_words import GROUPS_SHOWN, UNCHANGED
 from engine.calibration.preview import Preview
 from engine.calibration.result import Calibration, Change, GroupResult
 from engine.calibration.svg import number, times
-from engine.calibration.track_record import Score
+from engine.calibration.track_record import Score, reliability
 
 TITLE = "Token Estimator Calibration Report"
 COMPARED = (
@@ -38,8 +38,9 @@ def patch_json(result: Calibration) -> bytes:
 
 
 def by_stake(groups: Sequence[GroupResult]) -> list[GroupResult]:
-    """Groups with most tokens at stake first."""
-    return sorted(groups, key=lambda group: (-group.tokens_at_stake, group.name))
+    """The groups with most tokens at stake, most first; at most so many as a person may read."""
+    ordered = sorted(groups, key=lambda group: (-group.tokens_at_stake, group.name))
+    return ordered[:GROUPS_SHOWN]
 
 
 def markdown(
@@ -74,6 +75,8 @@ def _lines(
     if scores:
         yield from ("", "## What became of earlier proposals", "")
         yield from _table(*score_rows(scores))
+        yield ""
+        yield from _table(*reliability_rows(scores))
     yield from ("", "## Notes", "")
     yield from _bullets([*result.notes, *NOTES])
 
@@ -205,6 +208,21 @@ def score_rows(scores: Sequence[Score]) -> Rows:
             f"{times(each.error_applied)} ({each.outcome})",
         ]
         for each in scores
+    ]
+    return header, rows
+
+
+def reliability_rows(scores: Sequence[Score]) -> Rows:
+    """Whether confidences came true."""
+    header = ["confidence", "proposals judged", "better", "share"]
+    rows = [
+        [
+            f"{each.low:.2f} to {each.high:.2f}",
+            str(each.judged),
+            str(each.better),
+            f"{each.better / each.judged:.0%}" if each.judged else "–",
+        ]
+        for each in reliability(scores)
     ]
     return header, rows
 

@@ -94,24 +94,19 @@ def fold_complexity(raw: str | None) -> str:
     return (raw.strip().lower() if raw else "") or UNKNOWN
 
 
-def tokens(number: float | None) -> float | None:
-    """``number`` if it can be a number of tokens or less than one; None for what is none at all.
-
-    NaN, infinities and numbers beyond 1e30 are none.
-    """
-    if number is None or not -TOKENS_MAX <= number <= TOKENS_MAX:
-        return None
-    return 0.0 if abs(number) < TOKENS_MIN else number
-
-
 def classify(sample: Sample) -> Class:
-    """The class of a sample: the first that fits."""
-    estimated, actual = tokens(sample.estimated), tokens(sample.actual)
-    if estimated is None or actual is None:
+    """The class of a sample: the first that fits.
+
+    NaN, infinities and numbers beyond 1e30 either way are no numbers of tokens, and missing.
+    """
+    estimated, actual = sample.estimated, sample.actual
+    if estimated is None or not -TOKENS_MAX <= estimated <= TOKENS_MAX:
         return "missing"
-    if estimated <= 0:
+    if actual is None or not -TOKENS_MAX <= actual <= TOKENS_MAX:
+        return "missing"
+    if estimated < TOKENS_MIN:
         return "zero_estimate"
-    if actual <= 0:
+    if actual < TOKENS_MIN:
         return "zero_actual"
     if sample.truncated:
         return "censored"

@@ -58,7 +58,7 @@ def judged(group: Group, own: Measured, among: Shrunk | None, drift: Drift, gate
     if TOLERANCE_LOW <= multiplier <= TOLERANCE_HIGH:
         missing = f"nothing: {multiplier:.2f}× is within ±20 %"
         return Judged("within_tolerance", "none", missing)
-    if drift.alarms:
+    if drift.status == "alarm":
         return Judged("drifting", "none", _changed(drift))
     return Judged("recommended", "increase" if multiplier > 1 else "decrease", "")
 

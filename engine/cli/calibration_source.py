@@ -37,13 +37,11 @@ class Source:
     coefficients: dict[str, str] = field(default_factory=dict[str, str])
     proposals: list[Proposal] = field(default_factory=list[Proposal])
 
-    def multiplier(self, version: str | None) -> Multiplier:
-        """The multipliers of the coefficients of a version, as far as they are known."""
+    def multiplier(self, version: str | None) -> Multiplier | None:
+        """The multipliers of the coefficients of a version; None when they are none of ours."""
         if version is not None and version in self.coefficients:
             return coefficients_from_json(self.coefficients[version]).multiplier
-        if version == shipped().version:
-            return shipped().multiplier
-        return lambda _category, _complexity: 1.0
+        return shipped().multiplier if version == shipped().version else None
 
     def track_record(self) -> list[Score]:
         """Earlier proposals against what came after them."""

@@ -50,9 +50,11 @@ def drift(**options: Any) -> None:
     if options["as_json"]:
         print_json(found)
         return
-    alarms = sum(each.drift.status == "alarm" for each in found)
+    alarms = sum(bool(each.drift.alarms) for each in found)
     few = sum(each.drift.status == "too_few" for each in found)
-    click.echo(f"{alarms} of {len(found)} groups drifted; {few} have too few phases to watch.")
+    click.echo(
+        f"{alarms} of {len(found)} groups changed at some time; {few} have too few phases to watch."
+    )
     if found:
         click.echo()
         table("Drift", COLUMNS, [_row(each) for each in found])

@@ -61,6 +61,9 @@ def test_a_patch_applied_by_hand_gives_the_estimates_that_it_promised() -> None:
         in_force=shipped().multiplier,
     )
     assert len(result.patch.proposed_changes) >= 2
+    assert all(
+        "the coefficients' file set" in each.action for each in result.patch.proposed_changes
+    )
     text = shipped_toml().replace('version = "1"', 'version = "2"')
     for change in result.patch.proposed_changes:
         key = change.coefficient.removeprefix("multipliers.")

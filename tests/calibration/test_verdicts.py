@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.calibration.budgets import quantile
+from engine.calibration.report import verdict_rows
 from engine.calibration.result import Calibration, GroupResult
 from engine.calibration.samples import Sample
 from engine.calibration.survival import hazard, log_sd, median_of
@@ -56,11 +57,14 @@ def test_the_other_verdicts_come_in_their_order() -> None:
     assert only(calibrated(steady(9, 0.4))).action == "decrease"
     moved = [*steady(40, 2.0), *(replace(each, pos=each.pos + 50) for each in steady(40, 4.0))]
     moved = [replace(each, phase_id=f"p{each.pos}") for each in moved]
-    group = only(calibrated(moved))
+    group = only(calibrated(moved[:70]))
     assert group.verdict == "drifting"
     assert group.drift.status == "alarm"
     alarm = group.drift.alarms[-1].pos
     assert f"--since {alarm}" in group.missing
+    later = calibrated(moved)
+    assert only(later).verdict == "recommended", "more than 25 phases after it"
+    assert any(f"changed at {alarm}" in note for note in later.notes)
     assert only(calibrated(moved, since=alarm)).verdict == "recommended"
 
 
@@ -105,6 +109,7 @@ def test_the_patch_names_what_to_set_and_where_it_comes_from() -> None:
         "1970-01-01T00:00:09Z",
     )
     assert len(result.input_sha256) == 64
+    assert change.action.startswith("multiply estimates of docs/low by ")
     other = calibrated(spelled[:-1], coefficient_version="")
     assert other.input_sha256 != result.input_sha256
 
@@ -149,3 +154,12 @@ def test_the_whole_result_is_plain_json() -> None:
     told = json.loads(msgspec.json.encode(calibrated(steady(9, 2.0))))
     assert list(told)[:2] == ["groups", "patch"]
     assert told["groups"][0]["drift"]["needed"] == 36
+
+
+def test_very_many_groups_are_all_in_the_result_and_the_most_important_in_the_tables() -> None:
+    many = [sample(at, 2.0 + at, category=f"c{at:04d}") for at in range(400)]
+    result = calibrated(many)
+    assert len(result.groups) == 400
+    _, rows = verdict_rows(result)
+    assert (len(rows), rows[0][0]) == (300, "c0399/low")
+    assert any("300 groups with most tokens at stake of 400" in note for note in result.notes)

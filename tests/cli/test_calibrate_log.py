@@ -11,6 +11,7 @@ import pytest
 
 from tests.program import runoff
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "autopack_legacy.db"
 PHASES = 140
 STEP = 80
 """From this phase on documentation takes more than twice as much."""
@@ -137,7 +138,7 @@ def test_alarms_are_in_the_log_once_and_drift_shows_them(drained: Path) -> None:
     assert found["docs"]["alarms"][0]["pos"] == alarm["data"]["position"]
     assert found["tests"]["status"] == "steady"
     words = runoff(drained, "drift").stdout
-    assert words.startswith("1 of 2 groups drifted")
+    assert words.startswith("1 of 2 groups changed at some time")
     none = runoff(drained, "drift", "--at", "30").stdout
     assert "have too few phases to watch" in none
 
@@ -218,3 +219,18 @@ def test_a_log_without_samples_is_answered_gracefully(tmp_path: Path) -> None:
     assert runoff(tmp_path, "drift").returncode == 0
     both = runoff(tmp_path, "calibrate", "--record", "--at", "3")
     assert both.returncode == 2
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="needs the shared data")
+def test_imported_estimation_rows_are_samples_of_their_own(tmp_path: Path) -> None:
+    assert runoff(tmp_path, "import", str(REAL)).returncode == 0
+    result = told(tmp_path, "calibrate", "--min-samples", "3")
+    assert result["settings"]["coefficient_version"] == "imported"
+    assert result["totals"]["read"] == 28
+    counts = result["totals"]["counts"]
+    assert (counts["clean"], counts["censored"], counts["failed"]) == (11, 14, 3)
+    groups = {f"{each['category']}/{each['complexity']}": each for each in result["groups"]}
+    # Two spellings in one group, which the original kept apart.
+    assert groups["implementation/high"]["sample_count"] == 4
+    assert groups["implementation/high"]["median_ratio"] == pytest.approx(0.970704, abs=1e-6)
+    assert groups["docs/low"]["truncation_rate"] == pytest.approx(0.9)
