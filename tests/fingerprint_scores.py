@@ -1,4 +1,4 @@
-"""``python -m tests.fingerprint_scores [FILE]``: score plain-1 on labelled texts; print JSON.
+"""``python -m tests.fingerprint_scores [FILE]``: score standard-1 on labelled texts; print JSON.
 
 A pair of texts is *joined* when both get one fingerprint.  Precision is the share of joined pairs
 that belong together, recall the share of pairs that belong together and are joined; near misses
@@ -72,7 +72,7 @@ def judged(rows: Sequence[Row]) -> list[Judged]:
     """Every row with its fingerprint."""
     found: list[Judged] = []
     for row in rows:
-        made = detectors("plain-1").fingerprint(outcome_of(row))
+        made = detectors("standard-1").fingerprint(outcome_of(row))
         assert made is not None
         found.append(Judged(row.label, made.fingerprint))
     return found
@@ -115,7 +115,7 @@ def near_misses(rows: Sequence[Judged]) -> dict[str, float]:
 def texts_per_second(rows: Sequence[Row]) -> float:
     """How many fingerprints a second of processor time makes, the best of five rounds."""
     outcomes = [outcome_of(row) for row in rows]
-    made = detectors("plain-1").fingerprint
+    made = detectors("standard-1").fingerprint
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.process_time()

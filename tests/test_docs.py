@@ -11,9 +11,9 @@ from engine.calibration.result import Calibration, Change, GroupResult, Metadata
 from engine.cli.calibrate import report
 from engine.cli.detect import detect
 from engine.cli.main import VERBS
-from engine.detect.catalogue import RULE_SETS
 from engine.detect.contract import REQUESTS
 from engine.detect.guards import Guard
+from engine.detect.released import SHA256
 from engine.errors import RunoffError
 from engine.events.codec import EVENT_CLASSES
 
@@ -48,7 +48,7 @@ def test_every_question_to_the_detectors_is_in_the_reference() -> None:
 def test_every_field_of_a_request_and_every_guard_is_in_the_reference() -> None:
     text = page("detectors.md")
     fields = [name for kind in REQUESTS.values() for name in kind.__struct_fields__]
-    for name in (*fields, *get_args(Guard), *RULE_SETS):
+    for name in (*fields, *get_args(Guard), *SHA256):
         assert f"`{name}`" in text
 
 

@@ -21,7 +21,7 @@ from engine.errors import UsageProblem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT = "plain-1"
+DEFAULT = "standard-1"
 SHORT_CHARS = 12
 _READ_BYTES = 1024 * 1024
 

@@ -11,7 +11,7 @@ from engine.detect.examine import Sighting, examine
 from engine.detect.rules import rule_called
 from engine.errors import UsageProblem
 
-DETECTORS = "plain-1"
+DETECTORS = "standard-1"
 _LINE_CHARS = 160
 _SIGHTINGS_MAX = 20
 

@@ -20,7 +20,7 @@ from engine.cli.context import (
 )
 from engine.cli.operating import why_options
 from engine.cli.render import asked, clean, print_json
-from engine.detect import rule_set
+from engine.detect import rule_set_named
 from engine.errors import UsageProblem
 from engine.store.blobs import Blobs
 from engine.store.recorder import Recorder
@@ -50,7 +50,7 @@ def reclassify(name: str, why: str, by: str, **options: Any) -> None:
       runoff reclassify --rule-set fp-1 --session SESSION --why "new rules"
     """  # noqa: D301
     wanted = Wanted(
-        rule_set(name),
+        rule_set_named(name),
         _said(by, "--by"),
         _said(why, "--why"),
         None if options["session"] is None else asked(options["session"], "--session"),

@@ -8,7 +8,7 @@ from engine.detect.port import (
     StreamName,
     ZeroYield,
 )
-from engine.detect.versions import DETECTORS, RULE_SETS, RuleSet, detectors, rule_set
+from engine.detect.versions import DETECTORS, RULE_SETS, RuleSet, detectors, rule_set_named
 
 __all__ = [
     "DETECTORS",
@@ -21,5 +21,5 @@ __all__ = [
     "StreamName",
     "ZeroYield",
     "detectors",
-    "rule_set",
+    "rule_set_named",
 ]

@@ -1,4 +1,4 @@
-"""``plain-1`` boundaries: whether a limit of the model or its provider ended the work.
+"""``boundary-1``: whether a limit of the model or its provider ended the work.
 
 Three tiers.  Records say it in fields (``finish_reason: length``); phrases say it in words that
 assert an event ("prompt is too long"), never in a bare noun ("max tokens"); where neither says

@@ -6,31 +6,16 @@ whenever it is loaded, so that what an event names is what decided.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tomllib
-from collections.abc import Mapping
 from functools import cache
-from importlib import resources
-from types import MappingProxyType
 from typing import Literal, TypeVar
 
 import msgspec
 
-from engine.errors import RunoffError
+from engine.detect.released import BOUNDARY, ZERO_YIELD, text_of
 from engine.events.diagnosis import BoundaryKind
 from engine.prebuilt import prebuilt
-
-RULE_SETS: Mapping[str, str] = MappingProxyType(
-    {
-        "boundary-1": "2de2d2c1fef2c89346f2c9a13fce9069881dfbcb94b508f153abd7ed1836482a",
-        "zero-yield-1": "9c2aac310fb6fc6d8977e83a3e168c03191864e5e9ae1641aaa2295beb7a882a",
-    }
-)
-"""Every released set and the sha256 of its file."""
-
-BOUNDARY = "boundary-1"
-ZERO_YIELD = "zero-yield-1"
 
 T = TypeVar("T", bound=msgspec.Struct)
 _WORD = re.compile(r"\{([a-z]+)\}")
@@ -153,20 +138,7 @@ def zero_yield_rules() -> ZeroYieldRules:
 
 
 def _loaded(name: str, kind: type[T]) -> T:
-    data = resources.files("engine.detect").joinpath("rule_sets", f"{name}.toml").read_bytes()
-    check(name, data)
-    return msgspec.convert(tomllib.loads(data.decode()), kind)
-
-
-def check(name: str, data: bytes) -> None:
-    """Raises RunoffError unless ``data`` is the released rule set ``name``, byte for byte."""
-    found = hashlib.sha256(data).hexdigest()
-    if found != RULE_SETS[name]:
-        raise RunoffError(
-            f"The rule set {name} is not the released one: its sha256 is {found[:12]}…, not"
-            f" {RULE_SETS[name][:12]}….",
-            remedy="install Runoff again; changed rules need a new name.",
-        )
+    return msgspec.convert(tomllib.loads(text_of(name)), kind)
 
 
 @cache

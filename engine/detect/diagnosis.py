@@ -124,22 +124,24 @@ def _fingerprinted(
     found = detectors.fingerprint(outcome)
     if found is None:
         return None
+    source = detectors.source("fingerprint")
     identity = clean(found.fingerprint)
     if finished.ending == "timed_out" and timeouts != "detected":
         # A timeout says nothing about its cause, so it is told apart by where it happened.
-        identity = f"{detectors.name}:timeout"
+        identity = f"{source.name}:timeout"
         identity += f":{finished.run_id}" if timeouts == "run" else ""
     return FailureFingerprinted(
         session_id=finished.session_id,
         run_id=finished.run_id,
         phase_id=finished.phase_id,
         attempt_id=finished.attempt_id,
-        detector=detectors.name,
+        detector=source.name,
         fingerprint=identity,
         family=clean(found.family),
         template=clean(found.template),
         exit_class=found.exit_class,
         seen_before=0,
+        rules_sha256=source.sha256,
     )
 
 
@@ -147,6 +149,7 @@ def _boundary(
     finished: AttemptFinished, detectors: Detectors, boundary: Boundary, streams: Streams
 ) -> BoundaryDetected:
     evidence, around = None, ""
+    source = detectors.source("boundary")
     declared = finished.told.declared_by if finished.told and boundary.stream is None else None
     if boundary.stream is not None:
         kept = streams.stdout if boundary.stream == "stdout" else streams.stderr
@@ -160,7 +163,7 @@ def _boundary(
         run_id=finished.run_id,
         phase_id=finished.phase_id,
         attempt_id=finished.attempt_id,
-        detector=detectors.name,
+        detector=source.name,
         kind=boundary.kind,
         disposition=boundary.disposition,
         pattern=clean(boundary.pattern),
@@ -168,6 +171,7 @@ def _boundary(
         evidence=evidence,
         resets_in_ms=resets_in_ms(around),
         resets_at_us=resets_at_us(around),
+        rules_sha256=source.sha256,
     )
 
 
@@ -199,6 +203,7 @@ def _zero_yield(
     if finished.yield_events > 0:
         return None
     reason: ZeroYieldReason
+    source = detectors.source("zero_yield")
     if finished.ending in ("abandoned", "orphaned"):
         reason, detail, evidence = finished.ending, None, f"the attempt was {finished.ending}"
     else:
@@ -210,10 +215,11 @@ def _zero_yield(
         run_id=finished.run_id,
         phase_id=finished.phase_id,
         attempt_id=finished.attempt_id,
-        detector=detectors.name,
+        detector=source.name,
         reason=reason,
         detail=clean(detail) if detail else None,
         evidence=clean(evidence)[:ERROR_CHARS_MAX],
+        rules_sha256=source.sha256,
     )
 
 

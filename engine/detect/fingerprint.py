@@ -1,4 +1,4 @@
-"""``plain-1`` fingerprints: exit class and the masked basis of the failure, as a digest."""
+"""``fp-1`` fingerprints: exit class and the masked basis of the failure, as a digest."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import re
 from engine.detect import basis, masks
 from engine.detect.known import without_known
 from engine.detect.port import ERROR_CHARS_MAX, TEMPLATE_CHARS_MAX, Fingerprint, Outcome
+from engine.detect.released import FINGERPRINT
 from engine.detect.tongues import in_english, plain_quotes
 from engine.redaction.texts import plain_marks
 
-VERSION = "plain-1"
+VERSION = FINGERPRINT
 _SHOWN_HEX = 16
 _SHELL_SIGNAL_BASE = 128
 _SIGNAL_MAX = 64

@@ -6,13 +6,13 @@ know no history: the same outcome gives the same answer in every session and in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from engine.events.attempts import Ended
-from engine.events.diagnosis import BoundaryKind, Disposition, ZeroYieldReason
+from engine.events.diagnosis import BoundaryKind, Diagnosed, Disposition, ZeroYieldReason
 
 WINDOW_CHARS_MAX = 384 * 1024
 """How much of one stream a detector looks at: its last characters."""
@@ -96,10 +96,18 @@ class ExplainZeroYield(Protocol):
         ...
 
 
-class Detectors(msgspec.Struct, frozen=True, kw_only=True):
-    """One released set; its name stands in every event it led to.
+class Source(NamedTuple):
+    """The rule set that an answer came of; ``sha256`` is its file's, None for one without."""
 
-    ``fingerprint`` and ``error_text`` answer None for a success.  ``boundary`` answers with at
+    name: str
+    sha256: str | None = None
+
+
+class Detectors(msgspec.Struct, frozen=True, kw_only=True):
+    """One released set of detectors, which policies name.
+
+    ``sources`` says of each answer which rule set it comes of, which every event repeats; one that
+    is not there comes of the set itself.  ``fingerprint`` and ``error_text`` answer None for a success.  ``boundary`` answers with at
     most eight hits, strongest first.
     """
 
@@ -108,3 +116,8 @@ class Detectors(msgspec.Struct, frozen=True, kw_only=True):
     boundary: Callable[[Outcome], tuple[Boundary, ...]]
     zero_yield: ExplainZeroYield
     error_text: Callable[[Outcome], str | None]
+    sources: Mapping[Diagnosed, Source] = {}
+
+    def source(self, what: Diagnosed) -> Source:
+        """The rule set that answers to ``what``."""
+        return self.sources.get(what) or Source(self.name)

@@ -5,23 +5,15 @@ A released set never changes, for the log names it in every event; a better one 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib import resources
 
 import msgspec
 
-from engine.errors import LogUnreadable
+from engine.detect.released import FINGERPRINT, TONGUES, text_of
 from engine.prebuilt import prebuilt
-
-SHA256 = {
-    "fp-1": "f854a9e42588b59c545fd18bb2eba2eec60758bba562e00fbbbc7e7d48b5212e",
-    "fp-1-tongues": "1efc98cc7235c0d3c092f7590c4a7857a8af70d03a8bd6a8ad6edcc87e3a6cdb",
-}
-"""What each released file's bytes must hash to."""
 
 
 class Pattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +49,9 @@ class FingerprintRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """The whole of ``fp-N.toml``."""
 
     name: str
+    version: int
+    date: str
+    tongues_sha256: str
     header: tuple[Pattern, ...]
     wrapper: tuple[Pattern, ...]
     noise: tuple[Pattern, ...]
@@ -84,32 +79,16 @@ class Tongues(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     message: tuple[Tongue, ...]
 
 
-def proved(name: str, data: bytes) -> str:
-    """``data`` as text.  Raises LogUnreadable when it is not the set that was released."""
-    if hashlib.sha256(data).hexdigest() != SHA256.get(name):
-        raise LogUnreadable(
-            f"the rule set {name} is not the one that was released, so no fingerprint of it would"
-            " mean what the log says.",
-            remedy="install Runoff again; a changed rule set needs a new name.",
-        )
-    return data.decode("utf-8")
-
-
-def _read(name: str) -> str:
-    file = resources.files("engine.detect").joinpath(f"rule_sets/{name}.toml")
-    return proved(name, file.read_bytes())
-
-
 @cache
 def rules() -> FingerprintRules:
     """The shapes of set ``fp-1``; read once."""
-    return msgspec.convert(tomllib.loads(_read("fp-1")), FingerprintRules)
+    return msgspec.convert(tomllib.loads(text_of(FINGERPRINT)), FingerprintRules)
 
 
 @cache
 def tongues() -> Tongues:
     """What set ``fp-1`` knows of other languages; read once, and only when a text needs it."""
-    return msgspec.convert(tomllib.loads(_read("fp-1-tongues")), Tongues)
+    return msgspec.convert(tomllib.loads(text_of(TONGUES)), Tongues)
 
 
 def joined(patterns: Iterable[Pattern]) -> str:

@@ -6,21 +6,17 @@ from collections.abc import Iterator
 
 import msgspec
 
-from engine.detect.catalogue import (
-    BOUNDARY,
-    RULE_SETS,
-    ZERO_YIELD,
-    boundary_rules,
-    expanded,
-    zero_yield_rules,
-)
+from engine.detect import rule_set
+from engine.detect.catalogue import boundary_rules, expanded, zero_yield_rules
+from engine.detect.released import BOUNDARY, FINGERPRINT, SHA256, ZERO_YIELD
 from engine.errors import UsageProblem
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One pattern.
 
-    ``tier``: record, phrase, suspect, guard, hint or early; ``kind`` is None for guards.
+    ``tier``: record, phrase, suspect, guard, hint or early, and for fingerprints shape; ``kind`` is
+    None for guards.
     """
 
     name: str
@@ -46,7 +42,7 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
 
 def rule_sets() -> list[RuleSet]:
     """The released sets in use."""
-    heads = (boundary_rules(), zero_yield_rules())
+    heads = (rule_set.rules(), boundary_rules(), zero_yield_rules())
     found: list[RuleSet] = []
     for head in heads:
         counts: dict[str, int] = {}
@@ -58,7 +54,7 @@ def rule_sets() -> list[RuleSet]:
                 name=head.name,
                 version=head.version,
                 date=head.date,
-                sha256=RULE_SETS[head.name],
+                sha256=SHA256[head.name],
                 rules=counts,
             )
         )
@@ -67,6 +63,7 @@ def rule_sets() -> list[RuleSet]:
 
 def rules() -> Iterator[Rule]:
     """Every rule, in the order of its file."""
+    yield from _shapes()
     yield from _records()
     for phrase in boundary_rules().phrase:
         yield Rule(
@@ -111,6 +108,21 @@ def rules() -> Iterator[Rule]:
             source=early.source,
             date=early.date,
         )
+
+
+def _shapes() -> Iterator[Rule]:
+    found = rule_set.rules()
+    for kind in ("header", "wrapper", "noise", "exception", "shape"):
+        for pattern in getattr(found, kind):
+            yield Rule(
+                name=f"{kind} {pattern.name}",
+                rule_set=FINGERPRINT,
+                tier="shape",
+                kind=kind,
+                pattern=pattern.pattern,
+                source=pattern.source,
+                date=pattern.date,
+            )
 
 
 def _records() -> Iterator[Rule]:

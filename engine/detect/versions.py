@@ -7,13 +7,13 @@ from types import MappingProxyType
 from typing import NamedTuple, get_args
 
 from engine.detect.classic import CLASSIC_1
-from engine.detect.plain import PLAIN_1
 from engine.detect.port import Detectors
+from engine.detect.standard import STANDARD_1
 from engine.errors import UsageProblem
 from engine.events import Diagnosed
 
 DETECTORS: Mapping[str, Detectors] = MappingProxyType(
-    {released.name: released for released in (CLASSIC_1, PLAIN_1)}
+    {released.name: released for released in (CLASSIC_1, STANDARD_1)}
 )
 
 
@@ -28,22 +28,32 @@ def detectors(name: str) -> Detectors:
         ) from None
 
 
+KINDS: tuple[Diagnosed, ...] = get_args(Diagnosed)
+
+
 class RuleSet(NamedTuple):
-    """A released part of a detector set: what it classifies, and by which detectors."""
+    """What can be asked of old attempts: a rule set, or a set of detectors that has none."""
 
     name: str
     kinds: tuple[Diagnosed, ...]
     detectors: Detectors
+    sha256: str | None
 
 
-KINDS: tuple[Diagnosed, ...] = get_args(Diagnosed)
+def _rule_sets() -> dict[str, RuleSet]:
+    found: dict[str, RuleSet] = {}
+    for released in DETECTORS.values():
+        for what in KINDS:
+            name, sha256 = released.source(what)
+            kinds = (*found[name].kinds, what) if name in found else (what,)
+            found[name] = RuleSet(name, kinds, released, sha256)
+    return found
 
-RULE_SETS: Mapping[str, RuleSet] = MappingProxyType(
-    {name: RuleSet(name, KINDS, released) for name, released in DETECTORS.items()}
-)
+
+RULE_SETS: Mapping[str, RuleSet] = MappingProxyType(_rule_sets())
 
 
-def rule_set(name: str) -> RuleSet:
+def rule_set_named(name: str) -> RuleSet:
     """The rule set called ``name``.  Raises UsageProblem, naming those there are."""
     try:
         return RULE_SETS[name]

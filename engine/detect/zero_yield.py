@@ -1,4 +1,4 @@
-"""``plain-1`` zero-yield reasons: from the engine's own facts first, from text last."""
+"""``zero-yield-1``: from the engine's own facts first, from text last."""
 
 from __future__ import annotations
 

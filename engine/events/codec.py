@@ -118,20 +118,26 @@ def _as_it_was(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+_ONLY_ADDED = {
+    "attempt.started": 2,
+    "attempt.finished": 3,
+    "diagnosis.boundary_detected": 3,
+    "diagnosis.fingerprinted": 2,
+    "diagnosis.zero_yield_explained": 2,
+    "session.draining": 2,
+    "session.ended": 2,
+    "session.resumed": 2,
+    "session.started": 2,
+    "triage.run_judged": 2,
+    "triage.run_stopped": 2,
+}
+"""Types whose later versions, up to this one, only added fields."""
+
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
-    (name, 1): _as_it_was
-    for name in (
-        "attempt.started",
-        "attempt.finished",
-        "diagnosis.boundary_detected",
-        "session.draining",
-        "session.ended",
-        "session.resumed",
-        "session.started",
-        "triage.run_judged",
-        "triage.run_stopped",
-    )
-} | {("attempt.finished", 2): _as_it_was}
+    (name, version): _as_it_was
+    for name, newest in _ONLY_ADDED.items()
+    for version in range(1, newest)
+}
 """(type, schema) → the pure function that turns that shape into the next one."""
 
 _encoder = msgspec.json.Encoder()

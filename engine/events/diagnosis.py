@@ -41,9 +41,12 @@ ZeroYieldReason = Literal[
 class FailureFingerprinted(Event, frozen=True, kw_only=True, tag="diagnosis.fingerprinted"):
     """What is left of a failure when everything incidental is removed.
 
-    ``fingerprint`` is the whole identity within ``detector``; ``template`` the text it came from,
-    at most 500 characters; ``seen_before`` counts it earlier in the session.
+    ``fingerprint`` is the whole identity within ``detector``, the rule set that named it;
+    ``template`` the text it came from, at most 500 characters; ``seen_before`` counts it earlier
+    in the session; ``rules_sha256`` is the digest of the rule set's file.
     """
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     run_id: str
@@ -55,6 +58,7 @@ class FailureFingerprinted(Event, frozen=True, kw_only=True, tag="diagnosis.fing
     template: str
     exit_class: str
     seen_before: int
+    rules_sha256: str | None = None
 
 
 class Evidence(Value, frozen=True, kw_only=True):
@@ -75,7 +79,7 @@ class BoundaryDetected(Event, frozen=True, kw_only=True, tag="diagnosis.boundary
     the text says so: ``resets_in_ms`` after the attempt's end, or at ``resets_at_us`` (Unix).
     """
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     session_id: str
     run_id: str
@@ -89,10 +93,13 @@ class BoundaryDetected(Event, frozen=True, kw_only=True, tag="diagnosis.boundary
     evidence: Evidence | None = None
     resets_in_ms: int | None = None
     resets_at_us: int | None = None
+    rules_sha256: str | None = None
 
 
 class ZeroYieldExplained(Event, frozen=True, kw_only=True, tag="diagnosis.zero_yield_explained"):
     """Why an attempt produced no usage: exactly one reason, and the fact that led to it."""
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     run_id: str
@@ -102,6 +109,7 @@ class ZeroYieldExplained(Event, frozen=True, kw_only=True, tag="diagnosis.zero_y
     reason: ZeroYieldReason
     detail: str | None = None
     evidence: str
+    rules_sha256: str | None = None
 
 
 class Classified(Value, frozen=True, kw_only=True):
@@ -141,3 +149,4 @@ class Reclassified(Event, frozen=True, kw_only=True, tag="diagnosis.reclassified
     after: Classified | None
     by: str
     why: str
+    rules_sha256: str | None = None

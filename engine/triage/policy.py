@@ -43,7 +43,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str
     version: int = 1
     verdict_rule: VerdictRule = "three-way-1"
-    detectors: str = "plain-1"
+    detectors: str = "standard-1"
     drains: tuple[PhaseState, ...] = ("QUEUED", "FAILED")
     order_tiers: bool = True
     order_phases: bool = True

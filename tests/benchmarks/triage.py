@@ -122,7 +122,7 @@ def _finished(started: AttemptStarted, *, failed: bool) -> AttemptFinished:
 
 def _facts(finished: AttemptFinished) -> Facts:
     stderr = Kept.of(((finished.told and finished.told.reason) or "").encode())
-    found = diagnosis_of(finished, Streams(stderr=stderr), detectors("plain-1"), "run")
+    found = diagnosis_of(finished, Streams(stderr=stderr), detectors("standard-1"), "run")
     return Facts(finished, found.fingerprinted, found.boundaries, found.zero_yield)
 
 

@@ -79,7 +79,7 @@ def test_a_log_that_was_written_by_its_rules_holds_and_no_byte_changes(log: Path
 @pytest.mark.parametrize(
     ("kind", "having", "change", "field"),
     [
-        ("diagnosis.fingerprinted", "KeyError", {"fingerprint": "plain-1:feed"}, "fingerprint"),
+        ("diagnosis.fingerprinted", "KeyError", {"fingerprint": "fp-1:feed"}, "fingerprint"),
         ("diagnosis.fingerprinted", "KeyError", {"seen_before": 7}, "seen_before"),
         ("diagnosis.boundary_detected", "", {"kind": "quota"}, "kind"),
         ("diagnosis.zero_yield_explained", "timeout", {"reason": "unknown"}, "reason"),

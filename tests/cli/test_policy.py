@@ -143,7 +143,7 @@ def _bad_files(folder: Path) -> None:
         ("x" * 5000 + ".toml", "cannot be read"),
         ("hostile.toml", r"there is no key '\x1b[31m\u202e'"),
         ("\x1b[31m/\u202e", r"there is no file \x1b[31m/\u202e"),
-        ("detectors.toml", "did you mean plain-1?"),
+        ("detectors.toml", "did you mean standard-1?"),
         ("misspelt.toml", "did you mean timeouts_per_run_max?"),
         ("empty.toml", "name: is missing"),
     ],

@@ -13,7 +13,7 @@ import pytest
 from tests.forgery import forge
 from tests.program import runoff
 
-OWN = "plain-1"
+OWN = "standard-1"
 POLICY = 'name = "old-eyes"\nversion = 1\ndetectors = "classic-1"\nfingerprint_repeats_max = 9\n'
 RULES = [
     {"run": "*-r2", "rc": 1, "state": "FAILED", "stderr": "KeyError: 'x'\n"},

@@ -20,7 +20,7 @@ import engine.drain.diagnose
 folder = Path(sys.argv[1])
 sys.setswitchinterval(1e-6)
 gate = threading.Barrier(8)
-found = detectors("plain-1")
+found = detectors("standard-1")
 said = '{"error":{"code":"context_length_exceeded"}}'
 outcome = Outcome(ended="exited", succeeded=False, final_state="FAILED", stderr=said)
 

@@ -75,7 +75,7 @@ def finished(ending: Ending = "succeeded", attempt: str = "a") -> AttemptFinishe
 def limited(kind: BoundaryKind, attempt: str = "a") -> BoundaryDetected:
     return BoundaryDetected(
         **ids(attempt),
-        detector="plain-1",
+        detector="standard-1",
         kind=kind,
         disposition="stopped_by",
         pattern="x",

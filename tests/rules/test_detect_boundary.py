@@ -1,4 +1,4 @@
-"""plain-1 boundaries: what counts as a limit, what does not, and where it stands."""
+"""standard-1 boundaries: what counts as a limit, what does not, and where it stands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.detect import Boundary, Outcome, detectors
 from engine.detect.catalogue import boundary_rules
 from engine.detect.folded import Folded, fold
 
-plain = detectors("plain-1")
+plain = detectors("standard-1")
 
 
 def hits_in(stdout: str = "", stderr: str = "", *, succeeded: bool = False) -> tuple[Boundary, ...]:

@@ -1,4 +1,4 @@
-"""plain-1 fingerprints: what may change without changing the identity, and what may not."""
+"""standard-1 fingerprints: what may change without changing the identity, and what may not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from engine.detect import Fingerprint, Outcome, detectors
 from engine.events import Ended
 
-plain = detectors("plain-1")
+plain = detectors("standard-1")
 
 PYTHON = """Traceback (most recent call last):
   File "/srv/ci/8092/app/cli.py", line 219, in main
@@ -173,8 +173,8 @@ def test_the_exit_class_is_part_of_the_identity(
 ) -> None:
     made = print_of("boom", exit_code=exit_code, signal=signal)
     assert made.exit_class == exit_class
-    identity = f"plain-1|{exit_class}|boom".encode()
-    assert made.fingerprint == f"plain-1:{hashlib.sha256(identity).hexdigest()[:16]}"
+    identity = f"fp-1|{exit_class}|boom".encode()
+    assert made.fingerprint == f"fp-1:{hashlib.sha256(identity).hexdigest()[:16]}"
 
 
 def test_a_timeout_is_the_run_s_own() -> None:
@@ -267,7 +267,7 @@ def test_any_text_gives_one_bounded_answer(text: str, reason: str | None) -> Non
     made = print_of(text, reason=reason)
     assert made == print_of(text, reason=reason)
     assert 0 < len(made.template) <= 500
-    assert len(made.fingerprint) == len("plain-1:") + 16
+    assert len(made.fingerprint) == len("fp-1:") + 16
 
 
 @given(texts=st.lists(messages, min_size=2, max_size=6, unique=True))

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from engine.detect import Outcome, detectors
 
-plain = detectors("plain-1")
+plain = detectors("standard-1")
 WORDINGS = tomllib.loads(Path(__file__).with_name("limit_wordings.toml").read_text("utf-8"))
 TEXTS: list[str] = [
     *WORDINGS["sample"].values(),

@@ -65,14 +65,14 @@ def test_twice_the_text_costs_less_than_three_times_the_time(name: str, piece: s
 
 @pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES.keys())
 def test_four_times_the_text_costs_less_than_its_power_of_one_and_a_fifth(piece: str) -> None:
-    chosen = detectors("plain-1")
+    chosen = detectors("standard-1")
     cost_s(chosen, piece, 1024)
     tick_s = 0.01
     assert cost_s(chosen, piece, 64 * 1024) < 4**1.2 * cost_s(chosen, piece, 16 * 1024) + tick_s
 
 
 def test_a_huge_output_is_neither_copied_nor_read_through() -> None:
-    chosen = detectors("plain-1")
+    chosen = detectors("standard-1")
     text = "[2026-06-20 14:47:55] INFO: wrote src/a.py (+1 -1)\n" * 1_000_000
     outcome = Outcome(
         ended="exited", succeeded=False, final_state="FAILED", stdout=text, stderr=text
@@ -87,12 +87,12 @@ def test_a_huge_output_is_neither_copied_nor_read_through() -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UsageProblem, match="classic-1, plain-1"):
+    with pytest.raises(UsageProblem, match="classic-1, standard-1"):
         detectors("best-9")
 
 
 def test_each_set_is_found_under_its_own_name() -> None:
     assert {name: found.name for name, found in DETECTORS.items()} == {
         "classic-1": "classic-1",
-        "plain-1": "plain-1",
+        "standard-1": "standard-1",
     }

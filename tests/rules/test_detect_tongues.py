@@ -7,10 +7,11 @@ import re
 import pytest
 
 from engine.detect import Outcome, detectors, rule_set
+from engine.detect.released import proved
 from engine.detect.tongues import in_english, plain_quotes
 from engine.errors import LogUnreadable
 
-plain = detectors("plain-1")
+plain = detectors("standard-1")
 
 
 def print_of(text: str) -> str:
@@ -131,9 +132,9 @@ def test_english_is_left_alone() -> None:
 
 def test_a_rule_set_that_was_changed_is_refused() -> None:
     with pytest.raises(LogUnreadable, match="fp-1 is not the one that was released"):
-        rule_set.proved("fp-1", b"name = 'fp-1'\n")
+        proved("fp-1", b"name = 'fp-1'\n")
     with pytest.raises(LogUnreadable, match="fp-9"):
-        rule_set.proved("fp-9", b"")
+        proved("fp-9", b"")
 
 
 def test_every_pattern_has_a_source_and_a_date() -> None:

@@ -1,4 +1,4 @@
-"""plain-1 zero-yield reasons: the ladder, row by row."""
+"""standard-1 zero-yield reasons: the ladder, row by row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engine.detect import Outcome, detectors
 from engine.events import Ended
 from engine.events.diagnosis import BoundaryKind
 
-plain = detectors("plain-1")
+plain = detectors("standard-1")
 
 
 def outcome(
@@ -116,6 +116,6 @@ def test_there_is_a_reason_exactly_when_there_was_no_usage(
     ended: Ended, *, succeeded: bool, text: str, events: int
 ) -> None:
     made = outcome(ended=ended, succeeded=succeeded, stderr=text, yield_events=events)
-    for name in ("classic-1", "plain-1"):
+    for name in ("classic-1", "standard-1"):
         explained = detectors(name).zero_yield(made)
         assert (explained is None) == (events > 0)

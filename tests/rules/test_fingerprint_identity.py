@@ -15,7 +15,7 @@ from engine.detect.words import masked_word
 from tests import fingerprint_scores
 from tests.secrets import SECRETS
 
-plain = detectors("plain-1")
+plain = detectors("standard-1")
 
 
 def print_of(

@@ -22,7 +22,7 @@ BARE: dict[str, Any] = {
     "name": "bare",
     "version": 1,
     "verdict_rule": "three-way-1",
-    "detectors": "plain-1",
+    "detectors": "standard-1",
     "drains": ("QUEUED", "FAILED"),
     "order_tiers": True,
     "order_phases": True,

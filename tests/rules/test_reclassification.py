@@ -37,7 +37,7 @@ def rule_set(kinds: tuple[Diagnosed, ...] = KINDS, *, sees: bool = True) -> Rule
         zero_yield=lambda _outcome, _found=None: why,
         error_text=lambda _outcome: None,
     )
-    return RuleSet("new", kinds, detectors)
+    return RuleSet("new", kinds, detectors, "d" * 64)
 
 
 def asked(kinds: tuple[Diagnosed, ...] = KINDS, *, sees: bool = True) -> Asked:
@@ -84,3 +84,4 @@ def test_the_words_name_the_attempt_and_who_asked() -> None:
     names = (first.session_id, first.run_id, first.phase_id, first.attempt_id)
     assert names == (END.session_id, END.run_id, END.phase_id, END.attempt_id)
     assert (first.detector, first.timeouts, first.by, first.why) == ("new", "detected", "me", "why")
+    assert first.rules_sha256 == "d" * 64

@@ -9,20 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from engine.detect import catalogue
+from engine.detect import catalogue, released, rule_set
 from engine.detect.candidates import candidates
 from engine.detect.catalogue import (
-    RULE_SETS,
     anchored,
     boundary_rules,
-    check,
     compiled,
     expanded,
     zero_yield_rules,
 )
 from engine.detect.folded import fold
+from engine.detect.released import SHA256, proved
 from engine.detect.rules import Rule, rule_called, rule_sets, rules
-from engine.errors import RunoffError, UsageProblem
+from engine.errors import LogUnreadable, UsageProblem
 
 WORDINGS = tomllib.loads(Path(__file__).with_name("limit_wordings.toml").read_text("utf-8"))
 SENTENCES = [
@@ -33,29 +32,33 @@ FILES = resources.files("engine.detect").joinpath("rule_sets")
 UNBOUNDED = re.compile(r"(?<!\\)(?:\\\\)*[*+](?![+])")
 
 
-@pytest.mark.parametrize("name", RULE_SETS)
+@pytest.mark.parametrize("name", SHA256)
 def test_the_table_holds_the_digest_of_every_file(name: str) -> None:
-    check(name, FILES.joinpath(f"{name}.toml").read_bytes())
+    assert proved(name, FILES.joinpath(f"{name}.toml").read_bytes())
 
 
 def test_every_file_is_in_the_table() -> None:
-    assert {path.name for path in FILES.iterdir()} >= {f"{name}.toml" for name in RULE_SETS}
-    ours = {p.name for p in FILES.iterdir() if p.name.startswith(("boundary", "zero-yield"))}
-    assert ours == {f"{name}.toml" for name in RULE_SETS if name[:2] != "fp"}
+    assert {path.name for path in FILES.iterdir()} == {f"{name}.toml" for name in SHA256}
 
 
-@pytest.mark.parametrize("name", RULE_SETS)
+def test_the_digest_of_the_fingerprints_stands_for_both_of_their_files() -> None:
+    assert rule_set.rules().tongues_sha256 == SHA256["fp-1-tongues"]
+
+
+@pytest.mark.parametrize("name", SHA256)
 def test_a_file_that_differs_by_a_byte_is_refused(name: str) -> None:
-    with pytest.raises(RunoffError, match=f"The rule set {name} is not the released one") as told:
-        check(name, FILES.joinpath(f"{name}.toml").read_bytes() + b"\n")
+    with pytest.raises(
+        LogUnreadable, match=f"the rule set {name} is not the one that was released"
+    ) as told:
+        assert proved(name, FILES.joinpath(f"{name}.toml").read_bytes() + b"\n")
     assert "new name" in told.value.remedy
 
 
 def test_a_changed_file_is_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "RULE_SETS", dict.fromkeys(RULE_SETS, "0" * 64))
+    monkeypatch.setattr(released, "SHA256", dict.fromkeys(SHA256, "0" * 64))
     catalogue.zero_yield_rules.cache_clear()
     try:
-        with pytest.raises(RunoffError, match="zero-yield-1"):
+        with pytest.raises(LogUnreadable, match="zero-yield-1"):
             zero_yield_rules()
     finally:
         monkeypatch.undo()
@@ -64,11 +67,12 @@ def test_a_changed_file_is_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_every_set_says_which_it_is() -> None:
     assert [(one.name, one.version) for one in rule_sets()] == [
+        ("fp-1", 1),
         ("boundary-1", 1),
         ("zero-yield-1", 1),
     ]
     for one in rule_sets():
-        assert one.sha256 == RULE_SETS[one.name]
+        assert one.sha256 == SHA256[one.name]
         assert sum(one.rules.values()) == sum(rule.rule_set == one.name for rule in rules())
 
 

@@ -1,0 +1,46 @@
+"""Released rule sets: files that never change, each proved by its digest when it is read.
+
+The log names a rule set and its digest in every event that came of it; a better set is a new number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from types import MappingProxyType
+
+from engine.errors import LogUnreadable
+
+BOUNDARY = "boundary-1"
+FINGERPRINT = "fp-1"
+TONGUES = "fp-1-tongues"
+ZERO_YIELD = "zero-yield-1"
+
+SHA256: Mapping[str, str] = MappingProxyType(
+    {
+        BOUNDARY: "2de2d2c1fef2c89346f2c9a13fce9069881dfbcb94b508f153abd7ed1836482a",
+        FINGERPRINT: "02f7b9730655ee78ad729a23c7a7a92c88a0933e42a7ef47dc9a58b953c39646",
+        TONGUES: "1efc98cc7235c0d3c092f7590c4a7857a8af70d03a8bd6a8ad6edcc87e3a6cdb",
+        ZERO_YIELD: "9c2aac310fb6fc6d8977e83a3e168c03191864e5e9ae1641aaa2295beb7a882a",
+    }
+)
+"""What the bytes of every released file hash to."""
+
+
+def text_of(name: str) -> str:
+    """The text of a released file.  Raises LogUnreadable when it is not what was released."""
+    file = resources.files("engine.detect").joinpath("rule_sets", f"{name}.toml")
+    return proved(name, file.read_bytes())
+
+
+def proved(name: str, data: bytes) -> str:
+    """``data`` as text.  Raises LogUnreadable when it is not the file that was released."""
+    found, released = hashlib.sha256(data).hexdigest(), SHA256.get(name, "")
+    if found != released:
+        raise LogUnreadable(
+            f"the rule set {name} is not the one that was released (sha256 {found[:12]}…, not"
+            f" {released[:12]}…), so nothing it says would mean what the log says.",
+            remedy="install Runoff again; a changed rule set needs a new name.",
+        )
+    return data.decode("utf-8")
