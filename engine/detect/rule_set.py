@@ -18,7 +18,7 @@ from engine.errors import LogUnreadable
 from engine.prebuilt import prebuilt
 
 SHA256 = {
-    "fp-1": "f854a9e42588b59c545fd18bb2eba2eec60758bba562e00fbbbc7e7d48b5212e",
+    "fp-1": "429734c3dcffa8d1eabc3eef1b5d0db49b3b1134629ac257dfb97a3057d44b1b",
     "fp-1-tongues": "1efc98cc7235c0d3c092f7590c4a7857a8af70d03a8bd6a8ad6edcc87e3a6cdb",
 }
 """What each released file's bytes must hash to."""
@@ -49,6 +49,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     file_absent: tuple[str, ...]
     name_absent: tuple[str, ...]
     looks_wrong: tuple[str, ...]
+    date_names: tuple[str, ...]
     source: str
     date: str
 

@@ -89,7 +89,7 @@ def _known_words() -> frozenset[str]:
 
 
 def says_any(words: tuple[str, ...], text: str) -> bool:
-    """Whether one of ``words`` stands in ``text``, which is in small letters."""
+    """Whether one of ``words`` stands in ``text``."""
     return any(word in text for word in words)
 
 
@@ -99,6 +99,11 @@ def absent_in(text: str) -> int:
     if says_any(words.file_absent, lowered):
         return FILE
     return NAME if says_any(words.name_absent, lowered) else 0
+
+
+def has_date_names(text: str) -> bool:
+    """Whether a day or a month may be named in ``text``."""
+    return says_any(rules().words.date_names, text)
 
 
 def looks_wrong(line: str) -> bool:
