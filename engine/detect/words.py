@@ -170,7 +170,9 @@ def _path(found: re.Match[str], absent: int) -> str:
     if absent != FILE:
         return "<path>"
     name = shapes().base_name.search(path[-140:]) or shapes().module_name.match(path)
-    return f"<path>/{name[name.lastindex or 0]}" if name else "<path>"
+    shown = name[name.lastindex or 0] if name else ""
+    # Names that begin so are made up for a moment, like the folders they stand in.
+    return f"<path>/{shown}" if shown and not shown.startswith("tmp") else "<path>"
 
 
 def _is_path(path: str) -> bool:
