@@ -18,7 +18,7 @@ from engine.errors import LogUnreadable
 from engine.prebuilt import prebuilt
 
 SHA256 = {
-    "fp-1": "a5a21b2667c41f4666cdba3c3f8918b4e88f13200dc245208c54cfb5f3e28685",
+    "fp-1": "2ed6c21b792aa25adec9239397d004a95068c2f47c4d9d6118544d9cdfea1530",
     "fp-1-tongues": "1efc98cc7235c0d3c092f7590c4a7857a8af70d03a8bd6a8ad6edcc87e3a6cdb",
 }
 """What each released file's bytes must hash to."""

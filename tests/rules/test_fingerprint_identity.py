@@ -94,6 +94,13 @@ TRACES = {
         ),
         "ValueError: bad tier",
     ),
+    "pytest": (
+        (
+            "    def test_x():\n>       f()\nE       ValueError: bad tier\n\n"
+            "{P}/test_a.py:{N}: ValueError"
+        ),
+        "ValueError: bad tier",
+    ),
     "node": (
         (
             "{P}/index.js:{N}\n    throw new TypeError('x')\n    ^\n\n"
