@@ -35,7 +35,9 @@ FOLDS: Mapping[str, Fold[Any]] = {
         TIMELINE,
     )
 }
-"""Every projection there is, by name."""
+"""Every projection there is, by name; the last ones are for people, no rule reads them."""
+
+_REPORTS = 2
 
 StoredRows = Mapping[str, tuple[Checkpoint, Iterable[tuple[str, str]]]]
 
@@ -46,9 +48,10 @@ class Board:
     ``stored``: rows with their checkpoint by projection name; whatever is missing starts empty.
     All checkpoints handed in must stand at the same position.  ``is_rebuilt`` says that nothing
     was handed in, so that rows stored somewhere are not the ones this board stands on.
+    ``reports`` False leaves those projections empty that no rule reads.
     """
 
-    def __init__(self, stored: StoredRows | None = None) -> None:
+    def __init__(self, stored: StoredRows | None = None, *, reports: bool = True) -> None:
         stored = stored or {}
         self.backlog: Keyed[PhaseStanding] = _keyed(BACKLOG, stored)
         self.runs: Keyed[RunStanding] = _keyed(RUN_TRIAGE, stored)
@@ -71,7 +74,7 @@ class Board:
             self.timeline,
         )
         self._takers: dict[type[Event], list[Keyed[Any]]] = {}
-        for keyed in self.all:
+        for keyed in self.all if reports else self.all[:-_REPORTS]:
             for kind in keyed.fold.handles:
                 self._takers.setdefault(kind, []).append(keyed)
         heads = {(point.pos, point.hash) for point, _ in stored.values()}

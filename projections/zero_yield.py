@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from engine.events import (
     AttemptFinished,
     BoundaryDetected,
+    Classified,
+    Reclassified,
     Seen,
     UsageImported,
     ZeroYieldExplained,
@@ -36,7 +38,7 @@ class YieldCounts(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int = 0
 
 
-Handled = AttemptFinished | ZeroYieldExplained | BoundaryDetected | UsageImported
+Handled = AttemptFinished | ZeroYieldExplained | BoundaryDetected | Reclassified | UsageImported
 
 
 def session_key(session_id: str) -> str:
@@ -74,10 +76,37 @@ def _apply(state: YieldCounts | None, seen: Seen) -> YieldCounts:
             return replace(state, boundaries=_one_more(state.boundaries, event.kind))
         case BoundaryDetected():
             return state
+        case Reclassified():
+            return _moved(state, event)
         case UsageImported():
             return replace(state, usage_imported=state.usage_imported + 1)
         case _:
             assert_never(event)
+
+
+def _moved(state: YieldCounts, event: Reclassified) -> YieldCounts:
+    """An attempt is counted where the newest word on it says."""
+    if event.what == "zero_yield":
+        return replace(state, zero_yield=_counted_anew(state.zero_yield, event))
+    if event.what == "boundary":
+        return replace(state, boundaries=_counted_anew(state.boundaries, event))
+    return state
+
+
+def _counted_anew(counts: dict[str, int], event: Reclassified) -> dict[str, int]:
+    before, after = _counted_as(event, event.before), _counted_as(event, event.after)
+    if before is not None:
+        counts = {**counts, before: counts.get(before, 0) - 1}
+    if after is not None:
+        counts = _one_more(counts, after)
+    return {name: count for name, count in counts.items() if count}
+
+
+def _counted_as(event: Reclassified, said: Classified | None) -> str | None:
+    """Under which name a word counts: limits only where they stopped the attempt."""
+    if said is None or (event.what == "boundary" and said.detail != "stopped_by"):
+        return None
+    return said.name
 
 
 def _one_more(counts: dict[str, int], name: str) -> dict[str, int]:
@@ -86,7 +115,7 @@ def _one_more(counts: dict[str, int], name: str) -> dict[str, int]:
 
 ZERO_YIELD: Fold[YieldCounts] = Fold(
     name="zero_yield",
-    version=1,
+    version=2,
     state=YieldCounts,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

@@ -46,7 +46,7 @@ def test_a_sample_of_the_mutants_is_killed(capsys: pytest.CaptureFixture[str]) -
 def test_a_change_that_nobody_can_see_survives() -> None:
     """The bench tells a survivor from a kill, and leaves nothing behind."""
     path = "engine/triage/scope.py"
-    harmless = Mutant("harmless", path, "Scope(NamedTuple):", "Scope(NamedTuple): ", _tests(path))
+    harmless = Mutant("harmless", path, "class Scope:", "class Scope: ", _tests(path))
     broken = Mutant("broken", path, "phase_id is not None", "phase_id is None", _tests(path))
     found = {result.mutant.name: result.killed for result in results([harmless, broken], 1)}
     assert found == {"harmless": False, "broken": True}

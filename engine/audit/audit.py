@@ -8,30 +8,30 @@ version recorded with it.  ``projections``: rebuilt on the way, and compared wit
 
 from __future__ import annotations
 
-import gc
 import json
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, Literal, get_args
 
 import msgspec
 
+from engine.audit.collector import without_collector
 from engine.audit.compared import Difference
 from engine.audit.connection import connect
-from engine.audit.lines import Line, commands, read_lines
+from engine.audit.lines import Line, commands, read_lines, said_of
 from engine.audit.redecide import Redecision, Unverifiable
 from engine.errors import LogUnreadable
-from engine.events import AttemptFinished
+from engine.events import AttemptFinished, tags_of
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from projections.board import FOLDS
 from projections.fold import row_digest
 
 Level = Literal["structure", "chain", "decisions", "projections"]
-_TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
 LEVELS: tuple[Level, ...] = get_args(Level)
 
 
@@ -76,25 +76,13 @@ def audit(location: Location, levels: Sequence[Level] = LEVELS) -> Audit:
             with _rows_of(location, wanted=bool({"structure", "chain"} & set(levels))) as rows:
                 follower = _Follower(connection, location)
                 if {"decisions", "projections"} & set(levels):
-                    with _without_collector():
+                    with without_collector():
                         follower.run()
             return _concluded(follower, rows, levels)
     except sqlite3.Error as error:
         raise LogUnreadable(
             f"the log cannot be read: {error}.", remedy="restore the database from a backup."
         ) from error
-
-
-@contextmanager
-def _without_collector() -> Generator[None, None, None]:
-    """Nothing here makes cycles, and looking for some takes a fifth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextmanager
@@ -158,7 +146,8 @@ class _Follower:
 
     def __init__(self, connection: sqlite3.Connection, location: Location) -> None:
         self._connection = connection
-        self.redecision = Redecision(Blobs(location.beside("files") / "blobs").get)
+        blobs = Blobs(location.beside("files") / "blobs")
+        self.redecision = Redecision(blobs.get, partial(said_of, connection))
         self.findings: list[Finding] = []
         self.last_pos = 0
         self.has_run = False
@@ -190,8 +179,7 @@ class _Follower:
     def _lines(self) -> Iterator[Line]:
         for line in read_lines(self._connection):
             event = line.event
-            told = tuple(getattr(event, name, None) for name in _TAGS)
-            if line.tags != told:
+            if line.tags != tags_of(event):
                 what = "S6: the tags of the row are not those of the data"
                 self.findings.append(Finding(level="structure", pos=line.pos, what=what))
             if type(event) is AttemptFinished:

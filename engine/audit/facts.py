@@ -19,6 +19,7 @@ from engine.events import (
     PhaseRegistered,
     PhaseRequeued,
     Reason,
+    Reclassified,
     RunCooledDown,
     RunJudged,
     RunReinstated,
@@ -117,12 +118,6 @@ def _text(event: AnyEvent) -> str | None:
         case AttemptFinished():
             error = f": {event.error[:160]}" if event.error else ""
             return f"attempt {event.number} of {event.phase_id} {event.ending}{error}"
-        case FailureFingerprinted():
-            return f"fingerprint {event.fingerprint}, seen {event.seen_before} times before"
-        case BoundaryDetected():
-            return f"limit {event.kind} ({event.disposition}) by {event.pattern}"
-        case ZeroYieldExplained():
-            return f"no usage: {event.reason} ({event.evidence})"
         case PhaseRequeued():
             return f"{event.phase_id} requeued by {event.by}: {event.why}"
         case RunReinstated():
@@ -131,7 +126,22 @@ def _text(event: AnyEvent) -> str | None:
             return f"reset by {event.by}: {event.why}"
         case _:
             reason = getattr(event, "reason", None)
-            return reason.sentence if isinstance(reason, Reason) else None
+            return reason.sentence if isinstance(reason, Reason) else _diagnosis(event)
+
+
+def _diagnosis(event: AnyEvent) -> str | None:
+    match event:
+        case FailureFingerprinted():
+            return f"fingerprint {event.fingerprint}, seen {event.seen_before} times before"
+        case BoundaryDetected():
+            return f"limit {event.kind} ({event.disposition}) by {event.pattern}"
+        case ZeroYieldExplained():
+            return f"no usage: {event.reason} ({event.evidence})"
+        case Reclassified():
+            after = event.after.name if event.after else "nothing"
+            return f"{event.what} by {event.detector}: {after} ({event.why})"
+        case _:
+            return None
 
 
 DECIDED = (RunJudged, RunStopped, RunCooledDown, RunReinstated, BudgetReached, AttemptDeferred)

@@ -72,6 +72,7 @@ class Histories:
             "diagnosis.fingerprinted": self._diagnosed,
             "diagnosis.zero_yield_explained": self._explained,
             "diagnosis.boundary_detected": self._boundary,
+            "diagnosis.reclassified": self._reclassified,
             "triage.run_judged": self._judged,
             "triage.attempt_deferred": self._deferred,
             "triage.run_cooled_down": self._reinstated,
@@ -313,6 +314,13 @@ class Histories:
     def _boundary(self, pos: int, cause: int | None, event: Event) -> None:
         attempt = self._after_end(pos, cause, event, "S24")
         evidence = event.get("evidence")
+        if attempt is not None and evidence is not None:
+            self._output.evidence(pos, evidence, attempt.output.get(evidence["stream"]))
+
+    def _reclassified(self, pos: int, cause: int | None, event: Event) -> None:
+        attempt = self._after_end(pos, cause, event, "S24")
+        after: Event = event.get("after") or {}
+        evidence = after.get("evidence")
         if attempt is not None and evidence is not None:
             self._output.evidence(pos, evidence, attempt.output.get(evidence["stream"]))
 

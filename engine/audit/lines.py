@@ -25,6 +25,10 @@ _PLACES = ", ".join("?" * len(UNSEEN))
 _LINES = f"""
 SELECT pos, recorded_us, type, schema, data, command_id, cause, session, run, phase, attempt
   FROM events WHERE type NOT IN ({_PLACES}) AND pos <= ? ORDER BY pos"""  # noqa: S608  fixed
+_SAID = """
+SELECT pos, recorded_us, type, schema, data FROM events
+ WHERE attempt = ? AND pos < ? AND (type = 'attempt.finished' OR type GLOB 'diagnosis.*')
+ ORDER BY pos"""
 _END = 2**63 - 1
 
 
@@ -50,6 +54,12 @@ def read_lines(connection: sqlite3.Connection, until: int | None = None) -> Iter
         events = decode_page([row[:5] for row in rows])
         for row, event in zip(rows, events, strict=True):
             yield Line(row[0], row[1], row[5], row[6], row[4], event, row[7:])
+
+
+def said_of(connection: sqlite3.Connection, attempt_id: str, before: int) -> list[AnyEvent]:
+    """The end of an attempt, and every diagnosis of it, before position ``before``, in order."""
+    rows = connection.execute(_SAID, (attempt_id, before)).fetchall()
+    return decode_page([row[:5] for row in rows])
 
 
 def commands(lines: Iterable[Line]) -> Iterator[list[Line]]:

@@ -8,7 +8,7 @@ not by what should have stood there, so one wrong decision is one difference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -17,13 +17,14 @@ import msgspec
 from engine.audit.compared import Difference, Expected, compared
 from engine.audit.lines import Line
 from engine.audit.outputs import REMEMBERED_MAX, Outputs, ReadOutput
-from engine.detect import DETECTORS, Boundary, Detectors, Outcome
+from engine.detect import DETECTORS, RULE_SETS, Boundary, Detectors, Outcome
 from engine.detect.diagnosis import (
     Diagnosis,
     Streams,
     diagnosis_of,
     outcome_of,
 )
+from engine.detect.reclassification import Asked, last_said, reclassified
 from engine.errors import LogUnreadable
 from engine.events import (
     GENESIS,
@@ -36,6 +37,7 @@ from engine.events import (
     Head,
     PolicyAdopted,
     Reason,
+    Reclassified,
     RunCooledDown,
     Seen,
     SessionDraining,
@@ -53,6 +55,9 @@ from engine.triage.reasons import Ground, is_known
 from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue
 from projections.board import Board
+
+ReadAttempt = Callable[[str, int], list[AnyEvent]]
+"""Reads the end of an attempt and what was said of it before a position, in order."""
 
 NOTHING_TO_SAY = Diagnosis(None, None, (), None)
 
@@ -74,12 +79,13 @@ class Redecision:
     ``decided`` counts what was taken again, by kind.  ``board`` stands at the last command.
     """
 
-    def __init__(self, read_output: ReadOutput) -> None:
+    def __init__(self, read_output: ReadOutput, read_attempt: ReadAttempt | None = None) -> None:
         self.board = Board()
         self.differences: list[Difference] = []
         self.unverifiable: list[Unverifiable] = []
         self.decided: dict[str, int] = {}
         self._outputs = Outputs(read_output)
+        self._read_attempt = read_attempt
         self._uneventful: set[tuple[object, ...]] = set()
         self._seen_limits: dict[tuple[str, Outcome], tuple[Boundary, ...]] = {}
         self._scopes: dict[str, Scope | None] = {}
@@ -87,13 +93,15 @@ class Redecision:
 
     def take(self, lines: Sequence[Line]) -> None:
         """One command's events, or those of them that folds and rules can see."""
-        kinds = {type(line.event) for line in lines}
+        kinds = _kinds_of(lines)
         if AttemptFinished in kinds:
             self._end_of_attempt(lines)
         elif SessionStarted in kinds or SessionResumed in kinds:
             self._begin(lines)
         elif kinds & {AttemptStarted, RunCooledDown, BudgetReached} or self._is_limit(lines):
             self._picks(lines)
+        elif Reclassified in kinds:
+            self._reclassifications(lines)
         elif SessionEnded in kinds or SessionDraining in kinds:
             self._session_stops(lines)
         else:
@@ -208,12 +216,13 @@ class Redecision:
         diagnoses = [line for line in rest if isinstance(line.event, _DIAGNOSES)]
         self._diagnosis(end, finished, diagnoses, scope)
         ground = Ground(scope, end.pos - 1, end.recorded_us)
-        expected = decisions(
-            self.board, Facts.recorded(finished, [line.event for line in diagnoses]), ground
-        )
+        found = [line.event for line in diagnoses]
+        facts = Facts.recorded(finished, found) if found else Facts(finished)
+        expected = [Expected(event, end.pos) for event in decisions(self.board, facts, ground)]
         others = [line for line in rest if not isinstance(line.event, _DIAGNOSES)]
-        self._compare([Expected(event, end.pos) for event in expected], others, end.pos)
-        for line in [end, *rest]:
+        self._compare(expected, others, end.pos)
+        self._feed(end)
+        for line in rest:
             self._feed(line)
 
     def _diagnosis(
@@ -227,6 +236,8 @@ class Redecision:
         if found.error != finished.error:
             told = msgspec.structs.replace(finished, error=found.error)
             self._differs(Expected(told, end.cause), end)
+        if found is NOTHING_TO_SAY and not lines:
+            return
         events: list[AnyEvent] = []
         if found.fingerprinted is not None:
             facts = Facts(finished, found.fingerprinted)
@@ -266,15 +277,37 @@ class Redecision:
             self._seen_limits[key] = detectors.boundary(outcome)
         return self._seen_limits[key]
 
+    def _reclassifications(self, lines: Sequence[Line]) -> None:
+        """What a rule set said of one attempt after the fact, asked again."""
+        event = lines[0].event
+        assert isinstance(event, Reclassified)
+        expected = self._said_again(event, lines[0].pos)
+        if isinstance(expected, str):
+            self._skip(lines, expected)
+            return
+        self._compare([Expected(e, lines[0].cause) for e in expected], lines, lines[0].pos)
+        for line in lines:
+            self._feed(line)
+
+    def _said_again(self, event: Reclassified, pos: int) -> list[Reclassified] | str:
+        rules = RULE_SETS.get(event.detector)
+        if rules is None:
+            return f"the rule set {event.detector} is unknown here"
+        events = self._read_attempt(event.attempt_id, pos) if self._read_attempt else []
+        finished = next((e for e in events if isinstance(e, AttemptFinished)), None)
+        streams = None if finished is None else self._outputs.of(finished)
+        if finished is None or finished.told is None or streams is None:
+            return "what the rule set read is gone"
+        asked = Asked(rules, event.timeouts, event.by, event.why)
+        return list(reclassified(finished, streams, last_said(events), asked))
+
     def _compare(self, expected: Sequence[Expected], lines: Sequence[Line], pos: int) -> None:
         if not expected and not lines:
             return
         known = [line for line in lines if self._can_be_taken_again(line)]
-        plain = len(expected) == len(known) and all(
-            want.is_stored_as(line.event, line.data, line.cause)
-            for want, line in zip(expected, known, strict=True)
-        )
-        for line in known:
+        plain = len(expected) == len(known)
+        for number, line in enumerate(known):
+            plain = plain and expected[number].is_stored_as(line.event, line.data, line.cause)
             kind = _kind(line.event)
             self.decided[kind] = self.decided.get(kind, 0) + 1
         if not plain and len(known) == len(lines):
@@ -298,6 +331,10 @@ class Redecision:
         for line in lines:
             self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), why))
             self._feed(line)
+
+
+def _kinds_of(lines: Sequence[Line]) -> set[type[AnyEvent]]:
+    return {type(line.event) for line in lines}
 
 
 def _said(finished: AttemptFinished, scope: Scope) -> tuple[object, ...]:

@@ -33,6 +33,7 @@ KNOWN_SCHEMAS: Mapping[str, int] = {
     "backlog.tier_registered": 1,
     "diagnosis.boundary_detected": 2,
     "diagnosis.fingerprinted": 1,
+    "diagnosis.reclassified": 1,
     "diagnosis.zero_yield_explained": 1,
     "engine.started": 1,
     "operator.account_resumed": 1,

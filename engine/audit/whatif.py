@@ -63,7 +63,7 @@ class Walk:
     def __init__(self, policy: Policy, read_output: ReadOutput) -> None:
         self._policy = policy
         self._outputs = Outputs(read_output)
-        self._board = Board()
+        self._board = Board(reports=False)
         self._orders: dict[str, RunOrder] = {}
         self._recorded_policies: dict[str, Policy] = {}
         self._scopes: dict[str, Scope] = {}
@@ -131,7 +131,10 @@ class Walk:
             return
         phase = board.backlog.get(join(run_id, phase_id))
         if phase is not None:
-            self._orders.setdefault(run_id, RunOrder(self._policy)).update(phase)
+            order = self._orders.get(run_id)
+            if order is None:
+                order = self._orders[run_id] = RunOrder(self._policy)
+            order.update(phase)
 
     def _feed_line(self, line: Line) -> None:
         self._feed(line.event, line)
@@ -306,7 +309,7 @@ class Walk:
         finished = line.event
         assert isinstance(finished, AttemptFinished)
         left_out = self._left_out.pop(finished.attempt_id, None)
-        recorded = [said(each.event) for each in rest if _is_decision(each.event)]
+        recorded = [said(each.event) for each in rest if _is_decision(each.event)] if rest else []
         if left_out is not None:
             self._not_made.append(
                 replace(

@@ -26,6 +26,7 @@ from engine.events import (
     PhaseRegistered,
     PhaseRequeued,
     PolicyAdopted,
+    Reclassified,
     RunCooledDown,
     RunJudged,
     RunRegistered,
@@ -51,7 +52,7 @@ _Work = (
     | UsageRecorded
     | UsageRejected
 )
-_Diagnosis = FailureFingerprinted | BoundaryDetected | ZeroYieldExplained
+_Diagnosis = FailureFingerprinted | BoundaryDetected | ZeroYieldExplained | Reclassified
 _Decided = (
     RunJudged
     | FingerprintStopped
@@ -146,6 +147,10 @@ def _rules(event: _Rules) -> str:
             return f"{event.disposition} {event.kind} ({event.pattern}){excerpt}"
         case ZeroYieldExplained():
             return f"0 usage events: {event.reason} ({event.evidence})"
+        case Reclassified():
+            before = event.before.name if event.before else "nothing"
+            after = event.after.name if event.after else "nothing"
+            return f"{event.what} by {event.detector}: {after}, not {before} ({event.why})"
         case _:
             return event.reason.sentence
 

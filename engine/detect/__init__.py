@@ -8,15 +8,18 @@ from engine.detect.port import (
     StreamName,
     ZeroYield,
 )
-from engine.detect.versions import DETECTORS, detectors
+from engine.detect.versions import DETECTORS, RULE_SETS, RuleSet, detectors, rule_set
 
 __all__ = [
     "DETECTORS",
+    "RULE_SETS",
     "Boundary",
     "Detectors",
     "Fingerprint",
     "Outcome",
+    "RuleSet",
     "StreamName",
     "ZeroYield",
     "detectors",
+    "rule_set",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from engine.detect import traces
-from engine.detect.rule_set import line_start, noise
+from engine.detect.fingerprint_rules import line_start, noise
 from engine.detect.words import looks_wrong, shapes
 
 BASIS_CHARS_MAX = 4096

@@ -11,7 +11,7 @@ import re
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from engine.detect.rule_set import compiled_shapes, rules
+from engine.detect.fingerprint_rules import compiled_shapes, rules
 
 WORD_CHARS_MAX = 256
 STAR = "<*>"

@@ -16,6 +16,7 @@ from engine.detect.diagnosis import Diagnosis, Kept, Streams, clean, diagnosis_o
 from engine.detect.port import ERROR_CHARS_MAX
 from engine.drain.covered import covered
 from engine.events import (
+    TAGS,
     AttemptFinished,
     Ended,
     Ending,
@@ -33,7 +34,6 @@ from engine.triage.policy import Policy
 EXCERPT_CHARS = 500
 REASON_CHARS_MAX = 16_384
 STORED_CHARS_MAX = 1000
-_TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
 
 
 class Diagnosed(NamedTuple):
@@ -208,7 +208,7 @@ def _reason(report: Report) -> str | None:
 
 
 def _usage_events(finished: AttemptFinished, report: Report) -> list[UsageRecorded | UsageRejected]:
-    tags = {name: getattr(finished, name) for name in _TAGS}
+    tags = {name: getattr(finished, name) for name in TAGS}
     found: list[UsageRecorded | UsageRejected] = [
         UsageRecorded(**tags, **msgspec.structs.asdict(usage)) for usage in report.telemetry.usage
     ]

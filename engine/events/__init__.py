@@ -24,19 +24,24 @@ from engine.events.backlog import (
 )
 from engine.events.base import Event, Input, PhaseState, Reason, Value
 from engine.events.codec import (
+    TAGS,
     AnyEvent,
     decode,
     decode_page,
     encode,
     event_type,
     refuse_unknown,
+    tags_of,
 )
 from engine.events.diagnosis import (
     BoundaryDetected,
     BoundaryKind,
+    Classified,
+    Diagnosed,
     Disposition,
     Evidence,
     FailureFingerprinted,
+    Reclassified,
     TimeoutFingerprints,
     ZeroYieldExplained,
     ZeroYieldReason,
@@ -78,6 +83,7 @@ from engine.events.usage import EstimateImported, UsageImported, UsageRecorded, 
 __all__ = [
     "COLUMNS",
     "GENESIS",
+    "TAGS",
     "AccountPaused",
     "AccountRecovered",
     "AccountResumed",
@@ -96,7 +102,9 @@ __all__ = [
     "Budget",
     "BudgetReached",
     "BudgetScope",
+    "Classified",
     "Deliverable",
+    "Diagnosed",
     "Disposition",
     "Ended",
     "Ending",
@@ -119,6 +127,7 @@ __all__ = [
     "PhaseState",
     "PolicyAdopted",
     "Reason",
+    "Reclassified",
     "Record",
     "Redacted",
     "RunCooledDown",
@@ -152,4 +161,5 @@ __all__ = [
     "encode",
     "event_type",
     "refuse_unknown",
+    "tags_of",
 ]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, get_args
+from operator import attrgetter
+from typing import Any, cast, get_args
 
 import msgspec
 
@@ -23,7 +24,12 @@ from engine.events.backlog import (
     TierRegistered,
 )
 from engine.events.base import Event
-from engine.events.diagnosis import BoundaryDetected, FailureFingerprinted, ZeroYieldExplained
+from engine.events.diagnosis import (
+    BoundaryDetected,
+    FailureFingerprinted,
+    Reclassified,
+    ZeroYieldExplained,
+)
 from engine.events.operator import AccountResumed, BreakerReset, RunReinstated
 from engine.events.session import (
     EngineStarted,
@@ -75,6 +81,7 @@ AnyEvent = (
     | FailureFingerprinted
     | BoundaryDetected
     | ZeroYieldExplained
+    | Reclassified
     | RunJudged
     | FingerprintStopped
     | RunStopped
@@ -124,6 +131,25 @@ _decoder_many: msgspec.json.Decoder[list[AnyEvent]] = msgspec.json.Decoder(list[
 def event_type(kind: type[Event]) -> str:
     """The tag of an event class, ``attempt.started`` for AttemptStarted."""
     return str(kind.__struct_config__.tag)
+
+
+TAGS = ("session_id", "run_id", "phase_id", "attempt_id")
+"""The fields of an event that its row in the log repeats as columns, in this order."""
+
+Tagged = tuple[str | None, str | None, str | None, str | None]
+
+
+def tags_of(event: AnyEvent) -> Tagged:
+    """What an event is about: its ``TAGS``, None for those that it does not have."""
+    return _tagger(type(event))(event)
+
+
+@cache
+def _tagger(kind: type[Event]) -> Callable[[Any], Tagged]:
+    """Reads all four in one call where there are all four, which is where there are many events."""
+    if set(TAGS) <= set(kind.__struct_fields__):
+        return attrgetter(*TAGS)
+    return lambda event: cast("Tagged", tuple(getattr(event, name, None) for name in TAGS))
 
 
 EVENT_CLASSES: Mapping[str, type[Event]] = {event_type(kind): kind for kind in get_args(AnyEvent)}

@@ -102,3 +102,42 @@ class ZeroYieldExplained(Event, frozen=True, kw_only=True, tag="diagnosis.zero_y
     reason: ZeroYieldReason
     detail: str | None = None
     evidence: str
+
+
+class Classified(Value, frozen=True, kw_only=True):
+    """One word of a rule set on one attempt.
+
+    ``name``: the fingerprint, the kind of limit, or the reason; ``detail``: the family, the
+    disposition, or the finer reason; ``text``: the template, the pattern, or the fact behind it.
+    """
+
+    detector: str
+    name: str
+    detail: str | None = None
+    text: str | None = None
+    evidence: Evidence | None = None
+
+
+Diagnosed = Literal["fingerprint", "boundary", "zero_yield"]
+
+
+class Reclassified(Event, frozen=True, kw_only=True, tag="diagnosis.reclassified"):
+    """What a rule set says of an attempt that was diagnosed before, where it says otherwise.
+
+    Nothing of before is edited, and no decision is taken again; statistics go by the newest word.
+    ``what`` was classified: ``before`` and ``after`` are None where there was, or is, nothing to
+    say.  ``detector`` names the rule set that was asked, and ``timeouts`` how it told timeouts
+    apart.
+    """
+
+    session_id: str
+    run_id: str
+    phase_id: str
+    attempt_id: str
+    what: Diagnosed
+    detector: str
+    timeouts: TimeoutFingerprints
+    before: Classified | None
+    after: Classified | None
+    by: str
+    why: str

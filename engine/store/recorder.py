@@ -21,7 +21,7 @@ from anyio import to_thread
 
 from engine.clock import REAL_WORK, Clock
 from engine.errors import CommandReused, RunoffError, StorageFailed, WrongVersion
-from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type
+from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type, tags_of
 from engine.store.anchors import Anchors
 from engine.store.batch import Batch, Pending
 from engine.store.boards import load_board
@@ -302,10 +302,7 @@ class Recorder:
             self._recorded_us,
             draft.cause,
             self._epoch,
-            getattr(event, "session_id", None),
-            getattr(event, "run_id", None),
-            getattr(event, "phase_id", None),
-            getattr(event, "attempt_id", None),
+            *tags_of(event),
             actor,
             self._writer.package_version,
             data,

@@ -33,7 +33,7 @@ ProbeOutcome = Literal["did_well", "failed_alike", "failed_otherwise", "unproved
 def open_breakers(breakers: Iterable[BreakerStanding], session_id: str) -> list[BreakerStanding]:
     """Those that hold back this session, in the order they opened."""
     found = [b for b in breakers if b.opened_pos is not None and b.session_id == session_id]
-    return sorted(found, key=lambda breaker: breaker.opened_pos or 0)
+    return sorted(found, key=lambda breaker: breaker.opened_pos or 0) if found else found
 
 
 class Gate(NamedTuple):

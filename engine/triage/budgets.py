@@ -55,11 +55,15 @@ def phase_budgets(phase: PhaseStanding, scope: Scope) -> Iterator[Budget]:
 
 def phase_is_over(phase: PhaseStanding, scope: Scope) -> bool:
     """Whether a phase has used up a budget."""
+    if not scope.limits.budgets and not phase.incident_token_cap:
+        return False
     return any(of_phase(phase, b.measure) >= b.limit for b in phase_budgets(phase, scope))
 
 
 def run_is_over(run: RunStanding, scope: Scope) -> bool:
     """Whether a run has used up a budget."""
+    if not scope.limits.budgets:
+        return False
     return any(
         of_run(run, budget.measure) >= budget.limit
         for budget in scope.limits.budgets
@@ -69,6 +73,8 @@ def run_is_over(run: RunStanding, scope: Scope) -> bool:
 
 def session_reached(board: Board, scope: Scope, now_us: int) -> tuple[Budget, int] | None:
     """The first budget of the session or the day that is used up, with what was spent."""
+    if not scope.limits.budgets:
+        return None
     session = board.sessions.states[scope.session_id]
     spends = session_spends(session, board.days.get(day_key(now_us)), scope)
     return next(((b, spent) for b, spent in spends if spent >= b.limit), None)

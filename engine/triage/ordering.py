@@ -13,6 +13,8 @@ from engine.triage.eligible import is_unfinished
 from engine.triage.policy import Policy
 from projections.backlog import PhaseStanding
 
+_NO_TIER = 2**62
+
 
 def place(phase: PhaseStanding) -> tuple[int, int, int]:
     """Where a phase stands in its run."""
@@ -45,8 +47,9 @@ def _comes_first(other: PhaseStanding, phase: PhaseStanding, policy: Policy) -> 
 class RunOrder:
     """Which phases of one run wait for nothing, in O(log n) per change.
 
-    Keeps the unfinished phases of every tier in heaps that are cleaned lazily, and counts for
-    each phase how many of those it names in ``after`` are unfinished.  Phases that are drained
+    Keeps the unfinished phases of every tier in heaps, and the tiers that have some in another;
+    what comes to the top of a heap is always unfinished, what lies below may be long done.  Counts
+    for each phase how many of those it names in ``after`` are unfinished.  Phases that are drained
     though nothing waits for them (``drains`` may name GATE) are few, and told of every change.
     """
 
@@ -71,13 +74,16 @@ class RunOrder:
         if before is None:
             self._register(phase)
         was, now = before is not None and is_unfinished(before), is_unfinished(phase)
-        self._beside.discard(phase.phase_id)
-        if phase.state in self._policy.drains and not now:
+        if self._beside:
+            self._beside.discard(phase.phase_id)
+        if not now and phase.state in self._policy.drains:
             self._beside.add(phase.phase_id)
         if was == now:
             return {phase.phase_id}
         if now:
             self._enter(phase)
+        else:
+            self._leave(phase.tier_index)
         touched = {phase.phase_id, *self._first_unfinished(phase.tier_index), *self._beside}
         for dependent in self._dependents.get(phase.phase_id, ()):
             self._blocked_by[dependent] += 1 if now else -1
@@ -113,21 +119,25 @@ class RunOrder:
             heappush(self._tiers, phase.tier_index)
         heappush(self._in_tier[phase.tier_index], (place(phase), phase.phase_id))
 
-    def _first_unfinished(self, tier_index: int) -> tuple[str, ...]:
-        """The id of a tier's first unfinished phase, as a tuple of one or none."""
-        heap = self._in_tier.get(tier_index, [])
+    def _leave(self, tier_index: int) -> None:
+        """Bring what is unfinished to the tops again, when a phase of the tier is through."""
+        heap = self._in_tier[tier_index]
         while heap and not is_unfinished(self._phases[heap[0][1]]):
             heappop(heap)
+        while self._tiers and not self._in_tier[self._tiers[0]]:
+            heappop(self._tiers)
+
+    def _first_unfinished(self, tier_index: int) -> tuple[str, ...]:
+        """The id of a tier's first unfinished phase, as a tuple of one or none."""
+        heap = self._in_tier.get(tier_index)
         return (heap[0][1],) if heap else ()
 
     def _lowest_tier(self) -> int:
-        while self._tiers and not self._first_unfinished(self._tiers[0]):
-            heappop(self._tiers)
-        return self._tiers[0] if self._tiers else 2**62
+        return self._tiers[0] if self._tiers else _NO_TIER
 
     def _tier_opened(self, finished_tier: int) -> set[str]:
         """All phases of the tier that opens when ``finished_tier`` is through."""
         lowest = self._lowest_tier()
         if lowest <= finished_tier or not self._policy.order_tiers:
             return set()
-        return {phase_id for _, phase_id in self._in_tier.get(lowest, [])}
+        return {phase_id for _, phase_id in self._in_tier.get(lowest, ())}

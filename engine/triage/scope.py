@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from engine.events import Limits
 from engine.triage.policy import Policy, policy_from_json
 from projections.sessions import SessionStanding
 
 
-class Scope(NamedTuple):
-    """What a session may touch, and by which policy."""
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a session may touch, and by which policy.
+
+    ``is_named_phase``: a person asked for one phase; verdicts, stops and order do not stand in the
+    way.  It is asked for every phase of every pick, so it is worked out once.
+    """
 
     session_id: str
     policy: Policy
     limits: Limits
+    is_named_phase: bool = field(init=False)
 
-    @property
-    def is_named_phase(self) -> bool:
-        """A person asked for one phase: verdicts, stops and order do not stand in the way."""
-        return self.limits.phase_id is not None
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_named_phase", self.limits.phase_id is not None)
 
 
 def scope_of(session: SessionStanding) -> Scope:

@@ -10,7 +10,7 @@ runs: neighbours tend to fail alike, and a probe shall tell whether others would
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from engine.events import (
@@ -147,8 +147,9 @@ class Queue:
         self._cooling: list[tuple[int, str]] = []
         self._last: list[tuple[SortKey, int, str]] = []
         for phase in board.backlog.values():
-            self._update(phase)
-        for run_id in self._orders:
+            self._order_of(phase.run_id).update(phase)
+        for run_id, order in self._orders.items():
+            self._line_up(run_id, order)
             self._offer(run_id)
 
     def touch(self, run_id: str, phase_id: str | None) -> None:
@@ -221,25 +222,39 @@ class Queue:
         phase = self._orders[run_id].phases[phase_id]
         return Choice(phase, self._board.runs.states[run_id], group, key)
 
-    def _update(self, phase: PhaseStanding) -> None:
-        run_id = phase.run_id
+    def _order_of(self, run_id: str) -> RunOrder:
         order = self._orders.get(run_id)
         if order is None:
             order = self._orders[run_id] = RunOrder(self._scope.policy)
             self._phases[run_id], self._ready[run_id] = [], {}
+        return order
+
+    def _line_up(self, run_id: str, order: RunOrder) -> None:
+        """Put all phases of a run that may go into its heap."""
+        heap, ready, policy = self._phases[run_id], self._ready[run_id], self._scope.policy
+        for phase_id, phase in order.phases.items():
+            if self._eligible(order, phase):
+                key = ready[phase_id] = sort_key(phase, policy)
+                heap.append((key, phase_id))
+        heapify(heap)
+
+    def _update(self, phase: PhaseStanding) -> None:
+        run_id = phase.run_id
+        order = self._order_of(run_id)
         heap, ready, policy = self._phases[run_id], self._ready[run_id], self._scope.policy
         for phase_id in order.update(phase):
-            if self._eligible(order, phase_id):
-                key = ready[phase_id] = sort_key(order.phases[phase_id], policy)
+            standing = order.phases[phase_id]
+            if self._eligible(order, standing):
+                key = ready[phase_id] = sort_key(standing, policy)
                 heappush(heap, (key, phase_id))
             else:
                 ready.pop(phase_id, None)
 
-    def _eligible(self, order: RunOrder, phase_id: str) -> bool:
-        phase = order.phases[phase_id]
-        if not _wanted(phase, self._scope) or phase_hindrance(phase, self._scope) is not None:
+    def _eligible(self, order: RunOrder, phase: PhaseStanding) -> bool:
+        scope = self._scope
+        if phase_hindrance(phase, scope) is not None or not _wanted(phase, scope):
             return False
-        return self._scope.is_named_phase or not order.waits(phase_id)
+        return scope.is_named_phase or not order.waits(phase.phase_id)
 
     def _offer(self, run_id: str) -> None:
         """Put the run into its group's heap by its best phase, if it has one and may go."""
@@ -253,7 +268,7 @@ class Queue:
         while heap:
             key, phase_id = heap[0]
             # A phase that came back makes others wait of which nothing was said.
-            if ready.get(phase_id) == key and self._eligible(order, phase_id):
+            if ready.get(phase_id) == key and self._eligible(order, order.phases[phase_id]):
                 heappush(self._runs[group_of(run.standing)], (key, stamp, run_id))
                 if run.standing == "unsampled" and self._scope.policy.breaker_runs:
                     heappush(self._last, (_reversed(key), stamp, run_id))

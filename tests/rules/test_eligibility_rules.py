@@ -214,7 +214,7 @@ def test_nothing_but_its_name_keeps_back_the_run_of_a_named_phase(
     fault: dict[str, object],
 ) -> None:
     standing, of = run_fault({**fault, "standing": "unsampled", "open": 3})
-    by_name = of._replace(limits=replace(of.limits, phase_id="p"))
+    by_name = Scope(of.session_id, of.policy, replace(of.limits, phase_id="p"))
     assert run_hindrance(standing, by_name) is None
 
 

@@ -71,7 +71,8 @@ def a_policy(dice: random.Random) -> Policy:
 def a_scope(dice: random.Random) -> Scope:
     of = a_policy(dice)
     if dice.random() < 0.1:
-        return named(of)._replace(limits=replace(named().limits, run_id="a", phase_id="p1"))
+        limits = replace(named().limits, run_id="a", phase_id="p1")
+        return Scope("s", of, limits)
     bounds = (budget("phase", "ms", 2), budget("run", "tokens", 3), budget("run", "attempts", 2))
     return scope(
         of,
@@ -231,12 +232,16 @@ def check(play: Play, told: Counter[str]) -> None:
     told[f"cool {cool is not None}"] += 1
 
 
+def _under(scope: Scope, policy: Policy) -> Scope:
+    return Scope(scope.session_id, policy, scope.limits)
+
+
 def _held_back(play: Play, unpaused: Next | None) -> bool:
     """Some unsampled run could go, were its sampling not held back by a breaker."""
     without = replace(play.scope.policy, breaker_runs=None, samples_at_first=None)
-    free = next_pick(play.board, play.scope._replace(policy=without), NOW_US, heed_pause=False)
+    free = next_pick(play.board, _under(play.scope, without), NOW_US, heed_pause=False)
     slow = replace(play.scope.policy, samples_at_first=None)
-    held = next_pick(play.board, play.scope._replace(policy=slow), NOW_US, heed_pause=False)
+    held = next_pick(play.board, _under(play.scope, slow), NOW_US, heed_pause=False)
     could = free is not None and free.group == "unsampled"
     return could and (held is None or held.group != "unsampled")
 

@@ -317,7 +317,8 @@ class Session:
         """See ``plan.ON_DEMAND``."""
         if self.plan.everything or scope.policy.provider_pause_ms is None:
             return scope
-        return scope._replace(limits=msgspec.structs.replace(scope.limits, total_ms_max=None))
+        limits = msgspec.structs.replace(scope.limits, total_ms_max=None)
+        return Scope(scope.session_id, scope.policy, limits)
 
     def _resumable(self, board: Board) -> SessionStanding | None:
         """As ``runoff drain --resume`` finds it, and now and then an older one."""

@@ -1,0 +1,211 @@
+"""Failures: every fingerprint there is, what it touched, what it caused, and which look alike.
+
+Built from the log alone.  Two fingerprints that look alike are shown side by side for a person to
+judge: the same failure told twice, or two failures that only sound the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+import msgspec
+
+from engine.events import (
+    AttemptFinished,
+    BreakerOpened,
+    FailureFingerprinted,
+    FingerprintStopped,
+    Reclassified,
+    RunJudged,
+    RunStopped,
+    Seen,
+)
+
+RUNS_MAX = 50
+"""How many of a failure's runs are named; ``run_count`` counts them all."""
+
+ALIKE_AT = 0.75
+"""From which share of common words on two templates look alike."""
+
+COMPARED_MAX = 2000
+"""So many fingerprints, the most frequent ones, are compared with each other."""
+
+TYPES = (
+    "attempt.finished",
+    "diagnosis.fingerprinted",
+    "diagnosis.reclassified",
+    "triage.run_judged",
+    "triage.run_stopped",
+    "triage.fingerprint_stopped",
+    "triage.breaker_opened",
+)
+_WORD = re.compile(r"<[a-z]+>|\w+|[^\w\s]")
+
+
+class Failure(msgspec.Struct, kw_only=True):
+    """One fingerprint over all sessions.
+
+    ``count``: attempts that ended with it, as told when they ended; ``reclassified``: attempts
+    whose newest word it is.  ``verdicts`` and ``stops`` count what was decided at those ends.
+    ``sample``: the attempt that carried it last.
+    """
+
+    fingerprint: str
+    detector: str
+    family: str
+    exit_class: str | None
+    template: str
+    count: int = 0
+    reclassified: int = 0
+    first_pos: int = 0
+    first_us: int = 0
+    last_pos: int = 0
+    last_us: int = 0
+    run_count: int = 0
+    runs: list[str] = []
+    sessions: list[str] = []
+    verdicts: dict[str, int] = {}
+    stops: dict[str, int] = {}
+    sample: str = ""
+    alike: list[Alike] = []
+
+
+class Alike(msgspec.Struct, frozen=True, kw_only=True):
+    """Another fingerprint that looks like it; ``likeness`` is the share of common words, 0 to 1."""
+
+    fingerprint: str
+    template: str
+    likeness: float
+
+
+class Failures:
+    """Feed it the events of ``TYPES`` in order; then read ``all``."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Failure] = {}
+        self._runs: dict[str, set[str]] = {}
+        self._ended_with: dict[int, str] = {}
+
+    def take(self, seen: Seen, cause: int | None) -> None:
+        """One more event; ``cause`` is the position of the end that it belongs to."""
+        event = seen.event
+        match event:
+            case FailureFingerprinted():
+                self._carried(seen, event, cause)
+            case Reclassified(what="fingerprint"):
+                self._called_anew(seen, event)
+            case RunJudged():
+                self._judged(cause, f"{event.verdict} ({event.because})")
+            case RunStopped():
+                self._stopped(cause, f"run ({event.because})")
+            case FingerprintStopped():
+                self._stopped(cause, "fingerprint")
+            case BreakerOpened(carried=False):
+                self._stopped(cause, "unsampled runs (breaker)")
+            case _:
+                pass
+
+    @property
+    def all(self) -> list[Failure]:
+        """Every failure, the most frequent first."""
+        for name, runs in self._runs.items():
+            found = self._found[name]
+            found.run_count, found.runs = len(runs), sorted(runs)[:RUNS_MAX]
+        return sorted(self._found.values(), key=lambda f: (-f.count, -f.last_pos))
+
+    def _carried(self, seen: Seen, event: FailureFingerprinted, cause: int | None) -> None:
+        found = self._known(event.fingerprint, event.detector, event.family, event.template)
+        found.exit_class, found.count = event.exit_class, found.count + 1
+        self._touched(found, seen, event)
+        if cause is not None:
+            self._ended_with[cause] = event.fingerprint
+
+    def _called_anew(self, seen: Seen, event: Reclassified) -> None:
+        if event.before is not None and event.before.name in self._found:
+            before = self._found[event.before.name]
+            before.reclassified = max(0, before.reclassified - 1)
+        if event.after is not None:
+            said = event.after
+            found = self._known(said.name, said.detector, said.detail or "", said.text or "")
+            found.reclassified += 1
+            self._touched(found, seen, event)
+
+    def _known(self, name: str, detector: str, family: str, template: str) -> Failure:
+        if name not in self._found:
+            self._found[name] = Failure(
+                fingerprint=name,
+                detector=detector,
+                family=family,
+                exit_class=None,
+                template=template,
+            )
+        return self._found[name]
+
+    def _touched(
+        self, found: Failure, seen: Seen, event: FailureFingerprinted | Reclassified
+    ) -> None:
+        if not found.first_pos:
+            found.first_pos, found.first_us = seen.pos, seen.recorded_us
+        found.last_pos, found.last_us = seen.pos, seen.recorded_us
+        found.sample = event.attempt_id
+        self._runs.setdefault(found.fingerprint, set()).add(event.run_id)
+        if event.session_id not in found.sessions:
+            found.sessions = [*found.sessions, event.session_id]
+
+    def _judged(self, cause: int | None, verdict: str) -> None:
+        found = self._found.get(self._ended_with.get(cause or 0, ""))
+        if found is not None:
+            found.verdicts = _one_more(found.verdicts, verdict)
+
+    def _stopped(self, cause: int | None, what: str) -> None:
+        found = self._found.get(self._ended_with.get(cause or 0, ""))
+        if found is not None:
+            found.stops = _one_more(found.stops, what)
+
+
+def _one_more(counts: dict[str, int], name: str) -> dict[str, int]:
+    return dict(sorted({**counts, name: counts.get(name, 0) + 1}.items()))
+
+
+def alike(failures: Iterable[Failure], *, at: float = ALIKE_AT) -> list[tuple[Failure, Alike]]:
+    """Pairs of fingerprints of one detector whose templates look alike, the likest first.
+
+    The first ``COMPARED_MAX`` are compared, each pair once; words are compared as sets first, so
+    that few pairs are compared in order.
+    """
+    told = [(each, _WORD.findall(each.template)) for each in list(failures)[:COMPARED_MAX]]
+    words = [Counter(found) for _, found in told]
+    pairs: list[tuple[Failure, Alike]] = []
+    for first, (one, its) in enumerate(told):
+        for second in range(first + 1, len(told)):
+            other, theirs = told[second]
+            longest = len(its) + len(theirs)
+            if one.detector != other.detector or not longest:
+                continue
+            common = 2 * (words[first] & words[second]).total() / longest
+            if common >= at and (likeness := _likeness(its, theirs)) >= at:
+                pairs.append((one, _alike(other, likeness)))
+    return sorted(pairs, key=lambda pair: (-pair[1].likeness, pair[0].fingerprint))
+
+
+def _likeness(its: list[str], theirs: list[str]) -> float:
+    return SequenceMatcher(None, its, theirs, autojunk=False).ratio()
+
+
+def _alike(other: Failure, likeness: float) -> Alike:
+    return Alike(
+        fingerprint=other.fingerprint, template=other.template, likeness=round(likeness, 3)
+    )
+
+
+def sample_text(finished: AttemptFinished, stdout: bytes | None, stderr: bytes | None) -> str:
+    """What an attempt said as it stands in the log: its reason, else the end of its output."""
+    if finished.told is not None and finished.told.reason:
+        return finished.told.reason
+    for data in (stderr, stdout):
+        if data and (text := data.decode(errors="replace").strip()):
+            return text
+    return finished.error or ""

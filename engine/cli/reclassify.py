@@ -1,0 +1,123 @@
+"""``runoff reclassify``: ask a rule set about attempts that were diagnosed before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from engine.audit.reclassify import Changed, Tally, Wanted, changes, move_of, recorded
+from engine.cli.context import (
+    allow_empty_option,
+    database_option,
+    ids,
+    json_option,
+    reading,
+    refuse_empty,
+    run_async,
+    show_identity,
+    writing,
+)
+from engine.cli.operating import why_options
+from engine.cli.render import asked, clean, print_json
+from engine.detect import rule_set
+from engine.errors import UsageProblem
+from engine.store.blobs import Blobs
+from engine.store.recorder import Recorder
+
+SHOWN_MAX = 40
+IN_FLIGHT = 64
+
+
+@click.command()
+@click.option("--rule-set", "name", required=True, metavar="NAME", help="See `runoff detect list`.")
+@click.option("--session", metavar="ID", help="Only attempts of this session.")
+@click.option("--run", metavar="ID", help="Only attempts of this run.")
+@click.option("--dry-run", is_flag=True, help="Say what would change; record nothing.")
+@why_options
+@database_option
+@allow_empty_option
+@json_option
+def reclassify(name: str, why: str, by: str, **options: Any) -> None:
+    """Ask a rule set about every attempt there was, and record where it says something else.
+
+    Events are appended and none is edited; no decision is taken again. Begun again, it goes on
+    where it was cut short.
+
+    \b
+    Examples:
+      runoff reclassify --rule-set boundary-1 --dry-run --why "new rules"
+      runoff reclassify --rule-set fp-1 --session SESSION --why "new rules"
+    """  # noqa: D301
+    wanted = Wanted(
+        rule_set(name),
+        _said(by, "--by"),
+        _said(why, "--why"),
+        None if options["session"] is None else asked(options["session"], "--session"),
+        None if options["run"] is None else asked(options["run"], "--run"),
+    )
+    tally = Tally(rule_set=name)
+    work = _looked if options["dry_run"] else _recorded
+    run_async(lambda: work(wanted, tally, options))
+    if options["as_json"]:
+        print_json(tally)
+        return
+    _tell(tally, dry=options["dry_run"])
+
+
+def _said(text: str, name: str) -> str:
+    if not asked(text, name).strip():
+        raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
+    return text
+
+
+async def _looked(wanted: Wanted, tally: Tally, options: dict[str, Any]) -> None:
+    allow = options["allow_empty_db"]
+    async with reading(options["database"], allow_empty=allow) as (location, store, board):
+        blobs = Blobs(location.beside("files") / "blobs")
+        async for change in changes(store, board, blobs.get, wanted, tally):
+            _count(change, tally, options)
+
+
+async def _recorded(wanted: Wanted, tally: Tally, options: dict[str, Any]) -> None:
+    async with writing(options["database"], "reclassify") as (location, recorder):
+        identity = show_identity(location, recorder.board)
+        refuse_empty(identity, allow_empty=options["allow_empty_db"])
+        blobs = Blobs(location.beside("files") / "blobs")
+        waiting: list[Changed] = []
+        async for change in changes(recorder.store, recorder.board, blobs.get, wanted, tally):
+            waiting.append(change)
+            if len(waiting) >= IN_FLIGHT:
+                await _record(recorder, waiting)
+            _count(change, tally, options)
+        await _record(recorder, waiting)
+
+
+async def _record(recorder: Recorder, waiting: list[Changed]) -> None:
+    """Record a handful at once, so that they share a commit."""
+    new_id = ids()
+    pending = [recorder.enqueue(recorded(new_id("cmd"), change)) for change in waiting]
+    for each in pending:
+        await each.answer()
+    waiting.clear()
+
+
+def _count(change: Changed, tally: Tally, options: dict[str, Any]) -> None:
+    if tally.changed < SHOWN_MAX and not options["as_json"]:
+        for event in change.events:
+            click.echo(
+                f"@{change.pos} {clean(event.run_id)}/{clean(event.phase_id)}: {move_of(event)}"
+            )
+    tally.count(change)
+
+
+def _tell(tally: Tally, *, dry: bool) -> None:
+    if tally.changed > SHOWN_MAX:
+        click.echo(f"(the first {SHOWN_MAX} of {tally.changed} are shown)")
+    for move, count in tally.moves.items():
+        click.echo(f"{count:>8}  {clean(move)}")
+    would = "would say" if dry else "says"
+    click.echo(
+        f"{tally.rule_set} {would} something else of {tally.changed} of {tally.attempts} attempts;"
+        f" of {tally.unreadable} the output is gone."
+    )
