@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from engine.detect import traces
-from engine.detect.rule_set import line_start, noise
+from engine.detect.fingerprint_rules import line_start, noise
 from engine.detect.words import looks_wrong, shapes
 
 BASIS_CHARS_MAX = 4096
@@ -25,7 +25,9 @@ _FIRST_GLYPH = "\u2e80"
 _FRAME_BEGINS = ("at ", 'File "', "... ")
 _SENTENCE_ENDS = (".", "!", "?", "。", ")", "]", "'", '"')
 
-ANSI = re.compile(r"\x1b(?:\[[0-9;:?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b\n]{0,400}(?:\x07|\x1b\\))")
+ANSI = re.compile(
+    r"\x1b(?:\[[0-9;:?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b\n]{0,400}(?:\x07|\x1b\\)|[()][0-9A-Z])"
+)
 
 _LESSER = re.compile(r"[\[ ]?(?:INFO|DEBUG|TRACE|Info|info|debug|notice)\b")
 

@@ -11,6 +11,7 @@ from engine.detect.words import (
     STAR,
     WORD_CHARS_MAX,
     absent_in,
+    has_date_names,
     has_meaning,
     masked_word,
     shapes,
@@ -66,10 +67,12 @@ def _folded(text: str) -> str:
     """``text`` with units, names of months and runs of placeholders as one placeholder."""
     shape = shapes()
     if STAR in text:
-        text = shape.runs.sub(STAR, shape.units.sub(STAR, text))
-        text = shape.restated.sub(STAR, shape.dates.sub("", text))
-        text = shape.runs.sub(STAR, text).replace("_-<*>", "_<*>")
-        text = shape.repeats.sub(r"\1", text)
+        text = shape.runs.sub(STAR, shape.units.sub(STAR, text)).replace("<<*>", STAR)
+        if has_date_names(text):
+            text = shape.dates.sub("", text)
+        text = shape.runs.sub(STAR, shape.restated.sub(STAR, text)).replace("_-<*>", "_<*>")
+        if "<*> " in text:
+            text = shape.repeats.sub(r"\1", text)
     if text.endswith((")", ").", "<path>'")):
         text = shape.annotation.sub("", text)
     if "<path> <path>" in text:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from engine.detect import rule_set
+from engine.detect import fingerprint_rules
 from engine.detect.catalogue import boundary_rules, expanded, zero_yield_rules
 from engine.detect.released import BOUNDARY, FINGERPRINT, SHA256, ZERO_YIELD
 from engine.errors import UsageProblem
@@ -42,7 +42,7 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
 
 def rule_sets() -> list[RuleSet]:
     """The released sets in use."""
-    heads = (rule_set.rules(), boundary_rules(), zero_yield_rules())
+    heads = (fingerprint_rules.rules(), boundary_rules(), zero_yield_rules())
     found: list[RuleSet] = []
     for head in heads:
         counts: dict[str, int] = {}
@@ -111,7 +111,7 @@ def rules() -> Iterator[Rule]:
 
 
 def _shapes() -> Iterator[Rule]:
-    found = rule_set.rules()
+    found = fingerprint_rules.rules()
     for kind in ("header", "wrapper", "noise", "exception", "shape"):
         for pattern in getattr(found, kind):
             yield Rule(

@@ -11,7 +11,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from engine.detect.rule_set import tongues
+from engine.detect.fingerprint_rules import tongues
 
 _NUMBERED = re.compile(
     r"\[(Errno|WinError) (-?\d{1,6})\] [^\n]{0,300}?"

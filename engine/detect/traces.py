@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 
 import msgspec
 
-from engine.detect.rule_set import exceptions
+from engine.detect.fingerprint_rules import exceptions
 
 Tree: TypeAlias = "str | float | bool | list[Tree] | dict[str, Tree] | None"
 

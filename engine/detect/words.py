@@ -11,7 +11,7 @@ import re
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from engine.detect.rule_set import compiled_shapes, rules
+from engine.detect.fingerprint_rules import compiled_shapes, rules
 
 WORD_CHARS_MAX = 256
 STAR = "<*>"
@@ -89,7 +89,7 @@ def _known_words() -> frozenset[str]:
 
 
 def says_any(words: tuple[str, ...], text: str) -> bool:
-    """Whether one of ``words`` stands in ``text``, which is in small letters."""
+    """Whether one of ``words`` stands in ``text``."""
     return any(word in text for word in words)
 
 
@@ -99,6 +99,11 @@ def absent_in(text: str) -> int:
     if says_any(words.file_absent, lowered):
         return FILE
     return NAME if says_any(words.name_absent, lowered) else 0
+
+
+def has_date_names(text: str) -> bool:
+    """Whether a day or a month may be named in ``text``."""
+    return says_any(rules().words.date_names, text)
 
 
 def looks_wrong(line: str) -> bool:
@@ -165,7 +170,9 @@ def _path(found: re.Match[str], absent: int) -> str:
     if absent != FILE:
         return "<path>"
     name = shapes().base_name.search(path[-140:]) or shapes().module_name.match(path)
-    return f"<path>/{name[name.lastindex or 0]}" if name else "<path>"
+    shown = name[name.lastindex or 0] if name else ""
+    # Names that begin so are made up for a moment, like the folders they stand in.
+    return f"<path>/{shown}" if shown and not shown.startswith("tmp") else "<path>"
 
 
 def _is_path(path: str) -> bool:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from engine.detect import Outcome, detectors, rule_set
+from engine.detect import Outcome, detectors, fingerprint_rules
 from engine.detect.released import proved
 from engine.detect.tongues import in_english, plain_quotes
 from engine.errors import LogUnreadable
@@ -115,7 +115,7 @@ def test_nearly_every_translation_reads_as_its_english() -> None:
     """Two messages that a language says alike cannot both be kept."""
     pairs = [
         (message.english.replace("%s", "foo"), other.replace("%s", "foo"))
-        for message in rule_set.tongues().message
+        for message in fingerprint_rules.tongues().message
         for other in message.others
         if message.english
     ]
@@ -125,7 +125,7 @@ def test_nearly_every_translation_reads_as_its_english() -> None:
 
 
 def test_english_is_left_alone() -> None:
-    for message in rule_set.tongues().message:
+    for message in fingerprint_rules.tongues().message:
         text = plain_quotes(message.english.replace("%s", "foo"))
         assert in_english(text) == text
 
@@ -138,12 +138,12 @@ def test_a_rule_set_that_was_changed_is_refused() -> None:
 
 
 def test_every_pattern_has_a_source_and_a_date() -> None:
-    rules = rule_set.rules()
+    rules = fingerprint_rules.rules()
     patterns = [*rules.header, *rules.wrapper, *rules.noise, *rules.exception, *rules.shape]
     assert all(each.source and each.date for each in patterns)
     assert all((rules.semantic.source, rules.semantic.date, rules.words.source, rules.words.date))
-    assert all(each.source and each.date for each in rule_set.tongues().message)
-    assert (rules.name, rule_set.tongues().name) == ("fp-1", "fp-1-tongues")
+    assert all(each.source and each.date for each in fingerprint_rules.tongues().message)
+    assert (rules.name, fingerprint_rules.tongues().name) == ("fp-1", "fp-1-tongues")
     assert all("*" not in _outside_classes(each.pattern) for each in patterns)
     assert all("+" not in _outside_classes(each.pattern) for each in patterns)
 

@@ -94,6 +94,13 @@ TRACES = {
         ),
         "ValueError: bad tier",
     ),
+    "pytest": (
+        (
+            "    def test_x():\n>       f()\nE       ValueError: bad tier\n\n"
+            "{P}/test_a.py:{N}: ValueError"
+        ),
+        "ValueError: bad tier",
+    ),
     "node": (
         (
             "{P}/index.js:{N}\n    throw new TypeError('x')\n    ^\n\n"
@@ -220,6 +227,7 @@ SLOTS = {
         "cannot write to '{}'",
         ["/srv/a/b.db", "C:\\a\\b.db", "~/b.db", "./b.db", "a/b.db"],
     ),
+    "files for a moment": ("No such file: '{}'", ["/tmp/tmpab12cd.json", "/x/tmp9z8y.json"]),
     "pods": ("pod web-{} is gone", ["5d4f8c7b9d-abcde", "7b9dcc5d4f-xyz12"]),
     "lists": ("cores {} failed", ["1", "1, 2", "1,2,3", "1 2 3 4"]),
     "sizes": ("sent {} of it", ["403 bytes", "1190 bytes (1.16 KB)", "3.5 MB"]),

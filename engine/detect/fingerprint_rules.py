@@ -41,6 +41,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     file_absent: tuple[str, ...]
     name_absent: tuple[str, ...]
     looks_wrong: tuple[str, ...]
+    date_names: tuple[str, ...]
     source: str
     date: str
 
