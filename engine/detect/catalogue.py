@@ -23,7 +23,7 @@ from engine.prebuilt import prebuilt
 
 RULE_SETS: Mapping[str, str] = MappingProxyType(
     {
-        "boundary-1": "2de2d2c1fef2c89346f2c9a13fce9069881dfbcb94b508f153abd7ed1836482a",
+        "boundary-1": "7d853289174deee7d583c175907ede6a382636171e8944232503f1e468e1a061",
         "zero-yield-1": "9c2aac310fb6fc6d8977e83a3e168c03191864e5e9ae1641aaa2295beb7a882a",
     }
 )
