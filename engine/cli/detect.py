@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 import msgspec
@@ -95,11 +95,11 @@ def _converse(kind: Kind, chosen: Detectors) -> None:
         )
 
 
-def _input() -> BinaryIO:
+def _input() -> io.BufferedReader:
     """Standard input in large blocks: its own buffer is too small for lines of many megabytes."""
     raw = getattr(sys.stdin.buffer, "raw", None)
-    return (
-        io.BufferedReader(raw, _READ_BYTES) if isinstance(raw, io.RawIOBase) else sys.stdin.buffer
+    return io.BufferedReader(
+        raw if isinstance(raw, io.RawIOBase) else sys.stdin.buffer, _READ_BYTES
     )
 
 
