@@ -97,10 +97,8 @@ def _converse(kind: Kind, chosen: Detectors) -> None:
 
 def _input() -> io.BufferedReader:
     """Standard input in large blocks: its own buffer is too small for lines of many megabytes."""
-    raw = getattr(sys.stdin.buffer, "raw", None)
-    return io.BufferedReader(
-        raw if isinstance(raw, io.RawIOBase) else sys.stdin.buffer, _READ_BYTES
-    )
+    raw = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return io.BufferedReader(cast("io.RawIOBase", raw), _READ_BYTES)
 
 
 def _request(kind: Kind, line: Line) -> Request:
