@@ -23,7 +23,7 @@ from engine.prebuilt import prebuilt
 
 RULE_SETS: Mapping[str, str] = MappingProxyType(
     {
-        "boundary-1": "7d853289174deee7d583c175907ede6a382636171e8944232503f1e468e1a061",
+        "boundary-1": "6c12a96758229a5543ffe9500b1f7694e894e3f4959900a239a06b0f87d2abcb",
         "zero-yield-1": "9c2aac310fb6fc6d8977e83a3e168c03191864e5e9ae1641aaa2295beb7a882a",
     }
 )
