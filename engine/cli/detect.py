@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 import msgspec
@@ -95,12 +95,10 @@ def _converse(kind: Kind, chosen: Detectors) -> None:
         )
 
 
-def _input() -> BinaryIO:
+def _input() -> io.BufferedReader:
     """Standard input in large blocks: its own buffer is too small for lines of many megabytes."""
-    raw = getattr(sys.stdin.buffer, "raw", None)
-    return (
-        io.BufferedReader(raw, _READ_BYTES) if isinstance(raw, io.RawIOBase) else sys.stdin.buffer
-    )
+    raw = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return io.BufferedReader(cast("io.RawIOBase", raw), _READ_BYTES)
 
 
 def _request(kind: Kind, line: Line) -> Request:

@@ -107,8 +107,8 @@ class Detectors(msgspec.Struct, frozen=True, kw_only=True):
     """One released set of detectors, which policies name.
 
     ``sources`` says of each answer which rule set it comes of, which every event repeats; one that
-    is not there comes of the set itself.  ``fingerprint`` and ``error_text`` answer None for a success.  ``boundary`` answers with at
-    most eight hits, strongest first.
+    is not there comes of the set itself.  ``fingerprint`` and ``error_text`` answer None for a
+    success.  ``boundary`` answers with at most eight hits, strongest first.
     """
 
     name: str

@@ -29,6 +29,8 @@ _ANSWERS = frozenset({"content", "text", "result", "output_text", "arguments", "
 _MESSAGES = frozenset(
     {"message", "errormessage", "error_message", "detail", "error", "err", "msg", "reason"}
 )
+_ANSWERS_OF_FAILURES = ("result", "data", "text", "content", "output", "description", "stderr")
+_FAILED = frozenset({"error", "fatal", "failed", "failure", "critical", "exception"})
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,9 +128,9 @@ def _place_of(value: str, text: str, start: int, end: int) -> tuple[int, int]:
 def _strings(tree: Tree) -> Iterator[tuple[str, str]]:
     """Every (key, text) of a tree in its order, but nothing of what a model answered."""
     waiting: list[tuple[int, str, Tree]] = [(0, "", tree)]
-    if isinstance(tree, dict) and _is_error(tree):
+    if isinstance(tree, dict) and (_is_error(tree) or _is_failure(tree)):
         # An agent that failed puts the provider's words where its answer would stand.
-        waiting.append((0, "message", tree.get("result")))
+        waiting += [(0, "message", tree.get(key)) for key in _ANSWERS_OF_FAILURES]
     for _ in range(_NODES_MAX):
         if not waiting:
             return
@@ -158,6 +160,11 @@ def _nested(message: str) -> Tree:
 
 def _is_error(tree: Tree) -> bool:
     return isinstance(tree, dict) and tree.get("is_error") is True
+
+
+def _is_failure(tree: dict[str, Tree]) -> bool:
+    said = (tree.get(key) for key in ("type", "level", "status", "event", "severity"))
+    return any(isinstance(value, str) and value.lower() in _FAILED for value in said)
 
 
 def _closed_parts(text: str, start: int, end: int, tree: Tree) -> Iterator[tuple[int, int]]:

@@ -80,8 +80,11 @@ def record_match(seen: Seen, found: records.Found) -> Match:
 def phrase_matches(seen: Seen, phrase: Phrase) -> Iterator[Match]:
     """The last 20 places of a phrase, in order."""
     text = seen.folded.text
+    spans = [span for span in seen.spans if anchored(phrase.anchor, text[slice(*span)])]
+    if not spans:
+        # Compiling a hundred patterns takes longer than reading most outputs.
+        return
     pattern = compiled(phrase.pattern)
-    spans = (span for span in seen.spans if anchored(phrase.anchor, text[slice(*span)]))
     hits = deque(
         (hit.span() for span in spans for hit in pattern.finditer(text, *span)),
         maxlen=_HITS_OF_A_PHRASE_MAX,

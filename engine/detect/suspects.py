@@ -33,6 +33,8 @@ def suspects(
     looked_at.append((end_from, len(text)))
     for suspect in boundary_rules().suspect:
         near = [span for span in looked_at if anchored(suspect.anchor, text[slice(*span)])]
+        if not near:
+            continue
         pattern = compiled(suspect.pattern)
         hits = deque(
             (hit.span() for span in near for hit in pattern.finditer(text, *span)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, strategies as st
@@ -19,9 +19,12 @@ def _short() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "WHOLE_BYTES_MAX", 64)
         patch.setattr(reading, "_KEPT_BYTES", 120)
-        patch.setattr(reading, "_BLOCK_BYTES", 17)
         patch.setattr(reading, "LINE_BYTES_MAX", 20_000)
         yield
+
+
+def read(data: bytes) -> io.BufferedReader:
+    return io.BufferedReader(cast("io.RawIOBase", io.BytesIO(data)), 17)
 
 
 pieces = st.sampled_from(
@@ -44,7 +47,7 @@ def test_what_is_left_is_the_end_and_what_is_cut_is_counted(
     except UnicodeEncodeError:
         data = json.dumps(told).encode()
     told = json.loads(data)
-    (line,) = lines(io.BytesIO(data + b"\n"))
+    (line,) = lines(read(data + b"\n"))
     assert line.problem is None
     kept = json.loads(line.data)
     assert list(kept) == list(told)
@@ -64,7 +67,7 @@ def test_no_character_is_cut_in_two(text: str, cut: int) -> None:
 
 
 def test_blank_lines_are_skipped_and_numbers_go_on() -> None:
-    found = lines(io.BytesIO(b'{"a":1}\n\n  \n{"b":2}'))
+    found = lines(read(b'{"a":1}\n\n  \n{"b":2}'))
     assert [(line.number, line.data.strip()) for line in found] == [
         (1, b'{"a":1}'),
         (4, b'{"b":2}'),
@@ -73,11 +76,11 @@ def test_blank_lines_are_skipped_and_numbers_go_on() -> None:
 
 def test_a_line_that_is_too_long_is_skipped_to_its_end() -> None:
     data = b'{"a":"' + b"x" * 30_000 + b'"}\n{"b":2}\n'
-    first, second = lines(io.BytesIO(data))
+    first, second = lines(read(data))
     assert (first.data, second.data) == (b"", b'{"b":2}\n')
     assert "longer than" in (first.problem or "")
 
 
 def test_too_much_beside_texts_is_a_problem_too() -> None:
-    (line,) = lines(io.BytesIO(b'{"a":[' + b"1," * 2000 + b"1]}\n"))
+    (line,) = lines(read(b'{"a":[' + b"1," * 2000 + b"1]}\n"))
     assert "beside its texts" in (line.problem or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -141,6 +142,20 @@ def test_words_of_a_provider_inside_a_failed_result_count() -> None:
     (hit,) = hits_in(text)
     assert (hit.kind, hit.disposition) == ("spend_limit", "stopped_by")
     assert text[hit.start : hit.end] == "Credit balance is too low"
+
+
+@pytest.mark.parametrize("key", ["data", "text", "content", "output", "stderr"])
+def test_words_of_a_record_that_failed_count_wherever_they_stand(key: str) -> None:
+    failed = f'{{"event":"error","{key}":"the prompt is too long"}}'
+    assert [hit.kind for hit in hits_in(failed)] == ["context_window"]
+    assert hits_in(failed.replace("error", "answer")) == ()
+
+
+def test_a_record_quoted_in_a_message_counts() -> None:
+    text = json.dumps({"message": 'status 429: {"error": {"type": "rate_limit_error"}}'})
+    (hit,) = hits_in(text)
+    assert (hit.kind, hit.pattern) == ("rate_limit", "type=rate_limit_error")
+    assert text[hit.start : hit.end] == "rate_limit_error"
 
 
 def test_a_record_is_stronger_than_a_phrase_and_a_phrase_than_a_weak_one() -> None:
