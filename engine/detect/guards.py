@@ -50,7 +50,8 @@ def guarded(
     rules = boundary_rules().guard
     if _begins().match(text, first, last):
         return "line"
-    if "::" in text[first:last] and _TEST_RESULT.search(text, first, last):
+    names_a_test = "::" in text[first:last] or text.startswith("test_", start)
+    if names_a_test and _TEST_RESULT.search(text, first, last):
         return "test"
     if compiled(rules.host).search(text, first, last):
         return "host"

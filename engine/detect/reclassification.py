@@ -128,5 +128,5 @@ def _event(
         after=after,
         by=asked.by,
         why=asked.why,
-        rules_sha256=asked.rule_set.sha256,
+        rules_sha256=asked.rule_set.detectors.source(what).sha256,
     )

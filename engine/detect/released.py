@@ -20,7 +20,7 @@ ZERO_YIELD = "zero-yield-1"
 
 SHA256: Mapping[str, str] = MappingProxyType(
     {
-        BOUNDARY: "6c12a96758229a5543ffe9500b1f7694e894e3f4959900a239a06b0f87d2abcb",
+        BOUNDARY: "86d29e1f7509df38b2f91920960fc88da7e80416ed0739389dda2569102b12b5",
         FINGERPRINT: "f86872f4c508b4b45a7f5e11036b116cb2f4251bec57ff940de5c4afed78da7a",
         TONGUES: "1efc98cc7235c0d3c092f7590c4a7857a8af70d03a8bd6a8ad6edcc87e3a6cdb",
         ZERO_YIELD: "9c2aac310fb6fc6d8977e83a3e168c03191864e5e9ae1641aaa2295beb7a882a",

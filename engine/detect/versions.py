@@ -32,21 +32,18 @@ KINDS: tuple[Diagnosed, ...] = get_args(Diagnosed)
 
 
 class RuleSet(NamedTuple):
-    """What can be asked of old attempts: a rule set, or a set of detectors that has none."""
+    """What can be asked of old attempts: one rule set, or all of a set of detectors."""
 
     name: str
     kinds: tuple[Diagnosed, ...]
     detectors: Detectors
-    sha256: str | None
 
 
 def _rule_sets() -> dict[str, RuleSet]:
-    found: dict[str, RuleSet] = {}
+    found = {name: RuleSet(name, KINDS, released) for name, released in DETECTORS.items()}
     for released in DETECTORS.values():
-        for what in KINDS:
-            name, sha256 = released.source(what)
-            kinds = (*found[name].kinds, what) if name in found else (what,)
-            found[name] = RuleSet(name, kinds, released, sha256)
+        for what, source in released.sources.items():
+            found[source.name] = RuleSet(source.name, (what,), released)
     return found
 
 

@@ -117,7 +117,7 @@ def test_fingerprints_and_reasons_are_answered_too() -> None:
 
 def test_the_rule_sets_are_listed_with_their_digests(tmp_path: Path) -> None:
     told = json.loads(runoff(tmp_path, "detect", "list", "--json").stdout)
-    assert [one["name"] for one in told["rule_sets"]] == ["boundary-1", "zero-yield-1"]
+    assert [one["name"] for one in told["rule_sets"]] == ["fp-1", "boundary-1", "zero-yield-1"]
     assert all(len(one["sha256"]) == 64 and one["rules"] for one in told["rule_sets"])
     named = runoff(tmp_path, "detect", "list", "--rules").stdout
     assert "stop_reason=max_tokens" in named

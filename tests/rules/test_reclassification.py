@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from engine.detect import Boundary, Detectors, Fingerprint, RuleSet, ZeroYield
 from engine.detect.diagnosis import Streams
+from engine.detect.port import Source
 from engine.detect.reclassification import Asked, last_said, reclassified
 from engine.events import AnyEvent, Classified, Diagnosed, Reclassified, Told
 from tests.rules.standings import finished
@@ -19,7 +20,7 @@ END = finished(told=Told(ended="exited"), ending="failed", yield_events=0)
 PRINT = Fingerprint(fingerprint="f2", family="fam", template="words", exit_class="1")
 LIMIT = Boundary(kind="quota", disposition="stopped_by", pattern="p")
 SAID: dict[Diagnosed, Classified] = {
-    "fingerprint": Classified(detector="new", name="f2", detail="fam", text="words"),
+    "fingerprint": Classified(detector="fp", name="f2", detail="fam", text="words"),
     "boundary": Classified(detector="new", name="quota", detail="stopped_by", text="p"),
     "zero_yield": Classified(detector="new", name="provider_limit", detail="d", text="because"),
 }
@@ -36,8 +37,9 @@ def rule_set(kinds: tuple[Diagnosed, ...] = KINDS, *, sees: bool = True) -> Rule
         boundary=limits,
         zero_yield=lambda _outcome, _found=None: why,
         error_text=lambda _outcome: None,
+        sources={"fingerprint": Source("fp", "d" * 64)},
     )
-    return RuleSet("new", kinds, detectors, "d" * 64)
+    return RuleSet("new", kinds, detectors)
 
 
 def asked(kinds: tuple[Diagnosed, ...] = KINDS, *, sees: bool = True) -> Asked:

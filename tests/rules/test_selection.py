@@ -266,7 +266,9 @@ class Play:
 
 
 def longest_cool(play: Play) -> RunStanding | None:
-    found = [run for run in play.board.runs.values() if is_cool(run, play.scope, play.now_us)]
+    """Of the runs that have anything to attempt: without a phase there is nothing to sample."""
+    runs = [run for run in play.board.runs.values() if run.phases]
+    found = [run for run in runs if is_cool(run, play.scope, play.now_us)]
     return min(found, key=lambda run: (run.verdict_us, run.run_id), default=None)
 
 
