@@ -51,13 +51,17 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """One sample; ``pos`` is where it became one.  Tokens are of output, None for not known."""
+    """One sample; ``pos`` is where it became one.  Tokens are of output, None for not known.
+
+    ``alias``: how the source spelled its group.
+    """
 
     pos: int
     at_us: int | None
     attempt_id: str | None
     category: str | None
     complexity: str | None
+    alias: str
     estimated_tokens: int | None
     budget_tokens: int | None
     deliverables: int | None
@@ -74,6 +78,7 @@ class PhaseSamples(msgspec.Struct, frozen=True, kw_only=True):
     phase_id: str
     category: str | None = None
     complexity: str | None = None
+    alias: str = ""
     open: Open = Open()
     samples: tuple[Measured, ...] = ()
 
@@ -98,7 +103,12 @@ def _apply(state: PhaseSamples | None, seen: Seen) -> PhaseSamples:
     state = state or PhaseSamples(run_id=event.run_id, phase_id=event.phase_id)
     match event:
         case PhaseRegistered():
-            return replace(state, category=event.category, complexity=event.complexity)
+            return replace(
+                state,
+                category=event.category,
+                complexity=event.complexity,
+                alias=_alias(event.category_raw, event.complexity_raw),
+            )
         case AttemptEstimated():
             return replace(state, open=_opened(event))
         case UsageRecorded():
@@ -112,6 +122,13 @@ def _apply(state: PhaseSamples | None, seen: Seen) -> PhaseSamples:
             return replace(state, samples=(*state.samples, _imported(event, seen.pos)))
         case _:
             assert_never(event)
+
+
+def _alias(category_raw: str | None, complexity_raw: str | None) -> str:
+    """How the source spelled a group; empty where it did not say."""
+    if category_raw is None and complexity_raw is None:
+        return ""
+    return f"{category_raw or ''}/{complexity_raw or ''}"
 
 
 def _opened(event: AttemptEstimated) -> Open:
@@ -143,6 +160,7 @@ def _ended(state: PhaseSamples, event: AttemptFinished, seen: Seen) -> Measured:
         attempt_id=event.attempt_id,
         category=opened.category or state.category,
         complexity=opened.complexity or state.complexity,
+        alias=state.alias,
         estimated_tokens=opened.estimated_tokens,
         budget_tokens=opened.budget_tokens,
         deliverables=opened.deliverables,
@@ -170,6 +188,7 @@ def _imported(event: EstimateImported, pos: int) -> Measured:
         attempt_id=None,
         category=event.category,
         complexity=event.complexity,
+        alias=_alias(event.category_raw, event.complexity_raw),
         estimated_tokens=event.predicted_output_tokens,
         budget_tokens=event.selected_budget_tokens,
         deliverables=event.deliverable_count,
@@ -211,4 +230,5 @@ def _sample(phase: PhaseSamples, each: Measured) -> Sample:
         each.at_us,
         each.budget_tokens,
         each.deliverables,
+        each.alias,
     )

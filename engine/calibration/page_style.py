@@ -19,7 +19,7 @@ h2 { font-size: 18px; margin: 36px 0 6px; }
 .aside { color: var(--soft); margin: 0 0 10px; max-width: 68ch; }
 figure { margin: 0; }
 svg { max-width: 100%; height: auto; display: block; }
-.panels { display: flex; flex-wrap: wrap; gap: 16px; }
+.panels > svg { display: inline-block; margin: 0 14px 14px 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; margin: 8px 0; }
 th, td { text-align: left; padding: 5px 12px 5px 0; border-bottom: 1px solid var(--rule);

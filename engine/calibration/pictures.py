@@ -12,6 +12,7 @@ from engine.calibration.result import GroupResult
 from engine.calibration.samples import Group, Sample
 from engine.calibration.svg import (
     LogAxis,
+    clipped,
     line,
     log_axis,
     mark,
@@ -19,6 +20,7 @@ from engine.calibration.svg import (
     polygon,
     polyline,
     rect,
+    short,
     svg,
     text,
     times,
@@ -58,10 +60,11 @@ def scatter(shown: Shown) -> str:
     pairs = [(each.estimated or 1.0, each.actual or 1.0) for each in points]
     along = log_axis([e for e, _ in pairs], 46, PANEL - 8)
     up = log_axis([value for pair in pairs for value in pair], PANEL - 34, 24)
-    parts = [text(46, 14, f"{shown.result.name} · {len(shown.group.clean)} clean", "head")]
+    count = f"{len(shown.group.clean)} clean"
+    parts = [text(4, 14, f"{short(shown.result.name)} · {count}", "head")]
     parts += _grid(along, up)
-    parts += _proposal(shown.result, along, up)
-    parts.append(_diagonal(1.0, along, up, "equal"))
+    lines = [*_proposal(shown.result, along, up), _diagonal(1.0, along, up, "equal")]
+    parts.append(clipped(along, up, lines))
     parts += [
         mark(along.at(e), up.at(a), is_cut=each.truncated)
         for each, (e, a) in zip(points, pairs, strict=True)
@@ -84,10 +87,8 @@ def _grid(along: LogAxis, up: LogAxis) -> list[str]:
 
 
 def _ends(multiplier: float, along: LogAxis, up: LogAxis) -> list[tuple[float, float]]:
-    """Where the line actual = estimate * multiplier enters and leaves the picture."""
-    low = max(along.low, up.low / multiplier)
-    high = max(low, min(along.high, up.high / multiplier))
-    return [(along.at(e), up.at(e * multiplier)) for e in (low, high)]
+    """Where the line actual = estimate * multiplier is at both sides, inside the picture or not."""
+    return [(along.at(e), up.beyond(e * multiplier)) for e in (along.low, along.high)]
 
 
 def _diagonal(multiplier: float, along: LogAxis, up: LogAxis, kind: str) -> str:
@@ -124,7 +125,7 @@ def ratio_strip(shown: Sequence[Shown]) -> str:
 def _strip_row(shown: Shown, axis: LogAxis, top: float) -> list[str]:
     middle = top + STRIP_ROW / 2
     result = shown.result
-    parts = [text(STRIP_LEFT - 10, middle + 4, result.name, "label", "end")]
+    parts = [text(STRIP_LEFT - 10, middle + 4, short(result.name), "label", "end")]
     for index, each in enumerate(thinned(shown.group)):
         ratio = (each.actual or 1.0) / (each.estimated or 1.0)
         # Spread over the row by the golden ratio: even, and the same every time.
@@ -147,7 +148,7 @@ def drift_chart(shown: Shown) -> str | None:
         return None
     up = log_axis([math.exp(each.x) for each in ratios], DRIFT_HEIGHT - 20, 24)
     along = _linear(len(ratios), 44, DRIFT_WIDTH - 8)
-    parts = [text(44, 14, f"{shown.result.name} · {_watched(shown.result)}", "head")]
+    parts = [text(4, 14, f"{short(shown.result.name)} · {_watched(shown.result)}", "head")]
     for value in up.ticks():
         y = up.at(value)
         parts += [line(44, y, DRIFT_WIDTH - 8, y, "equal" if value == 1 else "grid")]

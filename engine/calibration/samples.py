@@ -52,7 +52,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ``pos`` orders samples: a position of the log, or the number of a row.  ``category`` and
     ``complexity`` are as the source spelled them.  ``version``: the coefficients it was estimated
     with.  ``at_us``: when, in Unix microseconds, if known.  ``budget``: the most tokens that it was
-    allowed.
+    allowed.  ``alias``: how its source spelled the group, where the words are folded already.
     """
 
     pos: int
@@ -68,6 +68,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at_us: int | None = None
     budget: float | None = None
     deliverables: int | None = None
+    alias: str = ""
 
     @property
     def group(self) -> GroupKey:
@@ -147,12 +148,9 @@ class Group:
     @property
     def aliases(self) -> tuple[str, ...]:
         """The spellings that were folded into it, in alphabetical order."""
-        found = {
-            (each.category or "", each.complexity or "")
-            for samples in self.by_class.values()
-            for each in samples
-        }
-        return tuple("/".join(spelling) for spelling in sorted(found))
+        found = {(each.alias, each.category, each.complexity) for each in self.everything()}
+        spelled = {alias or f"{first or ''}/{second or ''}" for alias, first, second in found}
+        return tuple(sorted(spelled))
 
     def everything(self) -> Iterator[Sample]:
         """All of its samples, class by class."""

@@ -11,6 +11,7 @@ DECADE = 10.0
 THOUSAND, MILLION = 1_000.0, 1_000_000.0
 FEW_DECADES = 1.2
 TRIANGLE = 4.0
+NAME_CHARS = 30
 
 
 class LogAxis(NamedTuple):
@@ -23,8 +24,12 @@ class LogAxis(NamedTuple):
 
     def at(self, value: float) -> float:
         """The pixel of ``value``; beyond the ends, the end."""
-        share = math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
-        return self.start + min(share, 1.0) * (self.end - self.start)
+        return self.beyond(min(max(value, self.low), self.high))
+
+    def beyond(self, value: float) -> float:
+        """The pixel of ``value``, outside of the picture where it is so small or large."""
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return self.start + share * (self.end - self.start)
 
     def ticks(self) -> Iterator[float]:
         """Round values within: the powers of ten, and 2 and 5 between where those are few."""
@@ -95,6 +100,20 @@ def text(x: float, y: float, words: str, kind: str = "label", anchor: str = "sta
 def polygon(points: Sequence[tuple[float, float]], kind: str) -> str:
     """A closed area."""
     return f'<polygon class="{kind}" points="{_points(points)}"/>'
+
+
+def clipped(along: LogAxis, up: LogAxis, parts: Sequence[str]) -> str:
+    """Parts of which only what lies within two axes is seen."""
+    x, y = min(along.start, along.end), min(up.start, up.end)
+    width, height = abs(along.end - along.start), abs(up.end - up.start)
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    box = f'viewBox="{x:.1f} {y:.1f} {width:.1f} {height:.1f}"'
+    return f"<svg {place} {box}>{''.join(parts)}</svg>"
+
+
+def short(name: str) -> str:
+    """A name that fits above a picture."""
+    return name if len(name) <= NAME_CHARS else f"{name[: NAME_CHARS - 1]}…"
 
 
 def polyline(points: Sequence[tuple[float, float]], kind: str) -> str:

@@ -100,7 +100,6 @@ class DriftWatch:
             for seen in seen_page(rows):
                 self._folded.feed(seen)
             self._pos = rows[-1][0]
-        self._folded.take_changes()
 
 
 def _succeeded(record: Record) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from engine.calibration.calibrate import calibrate
 from engine.calibration.result import Settings
-from engine.calibration.samples import Sample, classify
+from engine.calibration.samples import Sample, classify, grouped
 from engine.events import (
     AnyEvent,
     AttemptEstimated,
@@ -165,6 +165,8 @@ def test_imported_rows_are_samples_of_their_own_coefficients() -> None:
     assert [each.version for each in found] == [IMPORTED, IMPORTED]
     assert [classify(each) for each in found] == ["clean", "missing"]
     assert found[0].at_us == 7
+    (group,) = grouped(found)
+    assert (group.key, group.aliases) == (("docs", "low"), ("DOC/SIMPLE",))
 
 
 def test_an_attempt_that_nothing_was_estimated_for_is_missing_not_stale() -> None:

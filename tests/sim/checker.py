@@ -81,6 +81,7 @@ class Checker:
         self._last: Record | None = None
         self._due: _Due | None = None
         self._owed: list[Decision] = []
+        self._newest_start: tuple[int, str] = (0, "")
 
     def take(self, record: Record, event: Event) -> None:
         """Check one event, and go on from it."""
@@ -274,6 +275,11 @@ class Checker:
         self._check_told(record, event, session, phase)
         self._owed += crossed(phase, run, session, {"attempts": 1})
         self.model.start(event, record.epoch, now_us)
+        self._newest_start = (record.pos, event["attempt_id"])
+
+    def _estimated(self, record: Record, event: Event) -> None:
+        if self._newest_start != (record.pos - 1, event["attempt_id"]):
+            self._say("S25: an estimate is not right behind its attempt's start", record.pos)
 
     def _check_told(self, record: Record, event: Event, session: Session, phase: Phase) -> None:
         """S19: what an attempt says of itself and of its reason."""
@@ -470,6 +476,7 @@ class Checker:
         "session.draining": _draining,
         "session.ended": _ended,
         "attempt.started": _started,
+        "attempt.estimated": _estimated,
         "attempt.spawned": _spawned,
         "attempt.finished": _finished,
         "usage.recorded": _used,

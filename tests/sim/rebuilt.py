@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from engine.audit.lines import Line, commands
+from engine.audit.lines import UNSEEN, Line, commands
 from engine.audit.redecide import Redecision
 from engine.drain.sheets import event_of
 from engine.events import Record, Seen, decode_page
@@ -77,7 +77,9 @@ class Redecided:
     def take(self, records: Sequence[Record]) -> None:
         """Decide again what stands in these records, which are whole commands."""
         lines = (
-            Line(r.pos, r.recorded_us, r.command_id, r.cause, r.data, event_of(r)) for r in records
+            Line(r.pos, r.recorded_us, r.command_id, r.cause, r.data, event_of(r))
+            for r in records
+            if r.type not in UNSEEN
         )
         for command in commands(lines):
             self._redecision.take(command)

@@ -16,6 +16,7 @@ import msgspec
 
 from engine.audit.chain import Chain, Row
 from engine.audit.histories import Histories
+from engine.calibration.estimator import shipped
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
 from engine.drain.virtual import VirtualClock
@@ -266,6 +267,7 @@ class Session:
             blobs=None,
             tell=self._acknowledged.extend,
             in_threads=False,
+            coefficients=shipped(),
         )
         end = self.plan.chance(0.2) or (session is None and not self.plan.everything)
         adopt = await open_attempts(recorder, self.clock, end=end)

@@ -31,8 +31,6 @@ RARE = {
     "event backlog.import_finished",
     "event usage.imported",
     "event usage.estimate_imported",
-    "event session.coefficients_in_force",
-    "event attempt.estimated",
     "event calibration.proposed",
     "event calibration.drift_alarmed",
     "event calibration.coefficients_adopted",
