@@ -257,3 +257,8 @@ def test_a_place_in_folded_text_leads_back_past_the_codes(parts: list[str]) -> N
     original = "\x1b[1m".join(parts)
     folded = Folded(original)
     assert "".join(original[folded.origin(place)] for place in range(len(folded.raw))) == folded.raw
+
+
+@pytest.mark.parametrize("told", ["PASSED", "FAILED", "skipped"])
+def test_the_name_of_a_test_is_no_limit(told: str) -> None:
+    assert hits_in(f"test_context_length_exceeded {told}\n") == ()
