@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from engine.errors import RunoffError, StorageFailed, WrongDatabase
+from engine.errors import StorageFailed, WrongDatabase
 from engine.store.location import Location
 from engine.store.migrate import APPLICATION_ID, Migration, pending, statements
-from engine.store.sqlite import SqliteStore, translation
+from engine.store.sqlite import SqliteStore, translated
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 BUSY_TIMEOUT_MS = 5000
 _HEADER_BYTES = 100
@@ -96,13 +99,14 @@ async def open_writer(location: Location, *, create: bool) -> SqliteStore:
                 f"{location.path} is read-only.",
                 remedy="make it writable, or use commands that only read.",
             )
-    store = await _open(f"file:{quote(str(location.path))}?mode=rwc", _WRITER_PRAGMAS)
+    uri = f"file:{quote(str(location.path))}?mode=rwc"
+    store = await _open(uri, _WRITER_PRAGMAS)
     try:
         if fresh:
             # Before WAL mode, so that the mark stands in the file itself from the first moment.
             await store.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         await store.execute("PRAGMA journal_mode = WAL")
-        await _migrate(store)
+        await _migrate(store, uri)
     except BaseException:
         await store.close()
         raise
@@ -132,26 +136,10 @@ def _is_fresh(path: Path) -> bool:
 
 
 async def _open(uri: str, pragmas: Sequence[str]) -> SqliteStore:
-    # Imported here: SQLAlchemy costs about 300 ms, which `runoff --help` must not pay.
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
-    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+    from engine.store.hops import connect  # noqa: PLC0415  --help opens nothing
 
-    from engine.store.hops import connect  # noqa: PLC0415
-
-    engine = create_async_engine(
-        "sqlite+aiosqlite://", async_creator=lambda: connect(uri), poolclass=NullPool
-    )
-    try:
-        connection = await engine.connect()
-        raw = await connection.get_raw_connection()
-    except DBAPIError as error:
-        await engine.dispose()
-        raise _opening(error.orig) from error
-    except sqlite3.Error as error:
-        await engine.dispose()
-        raise _opening(error) from error
-    store = SqliteStore(engine, connection, raw.driver_connection)
+    with translated():
+        store = SqliteStore(await connect(uri))
     try:
         for pragma in pragmas:
             await store.execute(pragma)
@@ -162,35 +150,58 @@ async def _open(uri: str, pragmas: Sequence[str]) -> SqliteStore:
     return store
 
 
-def _opening(error: Any) -> RunoffError:
-    while error is not None and not isinstance(error, sqlite3.Error):
-        error = error.__cause__
-    if error is None:
-        return StorageFailed("the database could not be opened.", remedy="check permissions.")
-    return translation(error)
+async def _migrate(store: SqliteStore, uri: str) -> None:
+    table = "SELECT 1 FROM sqlite_schema WHERE name = 'migrations'"
+    applied: dict[int, str] = {}
+    if await store.execute(table):
+        rows = await store.execute("SELECT number, sha256 FROM migrations")
+        applied = {row[0]: row[1] for row in rows}
+    outstanding = pending(applied)
+    if outstanding:
+        with translated():
+            await _apply_all(uri, outstanding)
 
 
-async def _migrate(store: SqliteStore) -> None:
-    await store.execute(
-        "CREATE TABLE IF NOT EXISTS migrations"
-        " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"
+async def _apply_all(uri: str, outstanding: Sequence[Migration]) -> None:
+    """Bring the schema up to date, each migration in a transaction of its own."""
+    # Imported here: a third to half a second that no engine shall spend on being ready again.
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+    from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+    from engine.store.hops import connect  # noqa: PLC0415
+
+    engine = create_async_engine(
+        "sqlite+aiosqlite://", async_creator=lambda: connect(uri), poolclass=NullPool
     )
-    rows = await store.execute("SELECT number, sha256 FROM migrations")
-    applied = {row[0]: row[1] for row in rows}
-    for migration in pending(applied):
-        await _apply(store, migration)
-
-
-async def _apply(store: SqliteStore, migration: Migration) -> None:
-    await store.execute("BEGIN IMMEDIATE")
     try:
+        async with engine.connect() as connection:
+            for pragma in _WRITER_PRAGMAS:
+                await connection.exec_driver_sql(pragma)
+            for migration in outstanding:
+                await _apply(connection, migration)
+    except DBAPIError as error:
+        raise error.orig or error from error
+    finally:
+        await engine.dispose()
+
+
+async def _apply(connection: AsyncConnection, migration: Migration) -> None:
+    await connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        await connection.exec_driver_sql(
+            "CREATE TABLE IF NOT EXISTS migrations"
+            " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"
+        )
         for statement in statements(migration.sql):
-            await store.execute(statement)
-        await store.execute(
+            await connection.exec_driver_sql(statement)
+        await connection.exec_driver_sql(
             "INSERT INTO migrations VALUES (?, ?, ?)",
             (migration.number, migration.name, migration.sha256),
         )
-        await store.execute("COMMIT")
+        await connection.exec_driver_sql("COMMIT")
     except BaseException:
-        await store.execute("ROLLBACK")
+        # What failed may have ended the transaction by itself; what it was matters more.
+        with suppress(Exception):
+            await connection.exec_driver_sql("ROLLBACK")
         raise

@@ -1,7 +1,8 @@
 """The log in SQLite: WAL, every acknowledged commit on disk, one writing connection.
 
-SQLAlchemy opens the connections; the two hot paths talk to aiosqlite's connection underneath,
-because each SQLAlchemy statement costs four thread hops where one is enough (docs/adr/0004).
+SQLAlchemy migrates the schema; everything else talks to aiosqlite's connection itself, because
+importing SQLAlchemy costs half of what an engine needs to be ready again, and each statement
+through it four thread hops where one is enough (docs/adr/0004).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from engine.clock import REAL_WORK
 from engine.errors import (
@@ -35,8 +36,6 @@ from engine.store.protocol import (
 from projections.fold import Checkpoint
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
     from engine.store.hops import HopConnection
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
@@ -133,10 +132,8 @@ class SqliteReader(ABC):
 class SqliteStore(SqliteReader):
     """An event store in one SQLite file; made by ``engine.store.database``."""
 
-    def __init__(self, engine: AsyncEngine, connection: AsyncConnection, driver: Any) -> None:
-        self._engine = engine
-        self._connection = connection
-        self._driver = cast("HopConnection", driver)
+    def __init__(self, driver: HopConnection) -> None:
+        self._driver = driver
         self._tables: set[str] = set()
 
     async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
@@ -174,8 +171,7 @@ class SqliteStore(SqliteReader):
 
     async def close(self) -> None:
         """Close connection and thread; an open aiosqlite thread would hang the interpreter."""
-        await self._connection.close()
-        await self._engine.dispose()
+        await self._driver.close()
 
 
 class SqliteTransaction:

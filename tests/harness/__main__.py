@@ -1,6 +1,6 @@
 """``python -m tests.harness``: end engines in every way there is, and show what it came to.
 
-  python -m tests.harness kill --rounds 1000 --seed 0 --json
+python -m tests.harness kill --rounds 1000 --seed 0 --json
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ class Rounds:
             "tree": _tree,
             "recovery": self._recovery,
             "second": self._second,
-            "pause": self._pause,
+            "pause": lambda _place, engine: self._pause(engine),
             "term": self._term,
-            "write": lambda _place, engine: None,
+            "write": lambda _place, _engine: None,
             "end": lambda _place, engine: engine.kill(),
         }
         missing = shim.why_not()
@@ -146,7 +146,7 @@ class Rounds:
             self.tally.found("misbehaved", [f"second engine: {code} {other.complaint()}"], "second")
         engine.kill()
 
-    def _pause(self, place: Place, engine: EngineProcess) -> None:
+    def _pause(self, engine: EngineProcess) -> None:
         strike(engine.pid, signal.SIGSTOP)
         engine.wait(self._random.uniform(0.05, PAUSE_S))
         strike(engine.pid, signal.SIGCONT)
@@ -177,7 +177,6 @@ class Rounds:
 def terminated_s(engine: EngineProcess) -> float:
     """Ask an engine to end; how long it took."""
 
-
     began_s = monotonic()
     strike(engine.pid, signal.SIGTERM)
     if engine.wait() is None:
@@ -197,5 +196,3 @@ def kill_all(place: Place) -> None:
 def _tree(place: Place, engine: EngineProcess) -> None:
     kill_tree(engine.pid, place.folder)
     engine.process.wait()
-
-
