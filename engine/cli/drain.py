@@ -32,7 +32,7 @@ from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
 from engine.drain.dry import planned
 from engine.drain.loop import Drain, Stopping
-from engine.drain.recovery import open_attempts
+from engine.drain.recovery import open_attempts, swept
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
 from engine.errors import LimitReached, UsageProblem
@@ -230,6 +230,8 @@ class _Session:
             tell=live.tell,
             in_threads=not virtual,
         )
+        for left in await swept(recorder, place.beside("files")):
+            live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         adopt = await open_attempts(recorder, clock, end=self._options["on_restart"] == "end")
         async with _signals(drain.stopping, live):
             await drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)

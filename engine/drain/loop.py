@@ -21,7 +21,7 @@ from engine.detect import Detectors, detectors
 from engine.drain import commands
 from engine.drain.diagnose import diagnose
 from engine.drain.sheets import assignment_for, event_of
-from engine.errors import RunoffError
+from engine.errors import Fenced, RunoffError
 from engine.events import AttemptStarted, Record, SessionEnd
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.ids import IdMaker
@@ -81,6 +81,8 @@ class Drain:
     def __post_init__(self) -> None:
         self._running: set[str] = set()
         self._attended: set[str] = set()
+        self._left: set[str] = set()
+        self._failed: RunoffError | None = None
         self._changed = anyio.Event()
         self._limiter: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
@@ -214,8 +216,9 @@ class Drain:
                 await self._close(started, assignment, outcome, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
             # Another task failed.  The executor has ended this attempt: say so while the log can
-            # still be written.  The guardian of an adopted one goes on, and so it stays open.
-            if report is None:
+            # still be written.  The guardian of an adopted one goes on, and so it stays open, and
+            # so does one that was left to its guardian.
+            if report is None and started.attempt_id not in self._left:
                 with anyio.CancelScope(shield=True), suppress(RunoffError):
                     ended = Report(ended="abandoned", duration_ms=0)
                     await self._close(started, assignment, ended, adopted=False)
@@ -238,15 +241,28 @@ class Drain:
         async def told(process: Spawned) -> None:
             await self._submit(commands.spawned(started, process))
 
+        leave = partial(self._leave, started)
         try:
             if report is not None:
                 return await report(self.stopping.abandon)
-            watch = Watch(spawned=told, abandon=self.stopping.abandon)
+            watch = Watch(spawned=told, abandon=self.stopping.abandon, leave=leave)
             return await self.executor.run(assignment, watch)
-        except RunoffError:
+        except RunoffError as error:
+            self._failed = error
             raise
         except Exception as bug:  # noqa: BLE001  an executor's bug costs one attempt, not the drain
             return bug
+
+    def _leave(self, started: AttemptStarted) -> bool:
+        """Whether a failure below us is ending this engine as a kill would; then it stays open.
+
+        One that was overtaken must end what it runs: that is another's now.
+        """
+        failed = self.recorder.failed or self._failed
+        if failed is None or isinstance(failed, Fenced):
+            return False
+        self._left.add(started.attempt_id)
+        return True
 
     async def _close(
         self,

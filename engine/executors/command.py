@@ -114,6 +114,9 @@ class CommandExecutor:
         try:
             return await _attended(guardian, directory, assignment, watch)
         except BaseException:
+            if self._on_engine_death == "adopt" and watch.leave():
+                guardian.leave()
+                raise
             with anyio.CancelScope(shield=True):
                 await _leave_nothing(guardian, directory, assignment)
             raise

@@ -1,1 +1,1 @@
-"""The harness: real engines, real guardians and children, killed, stopped and starved on purpose."""
+"""The harness: real engines, guardians and children, killed, stopped and starved on purpose."""

@@ -1,5 +1,6 @@
 """The guardian's own files: read whole, written at one stroke, and a JSON that starts fast."""
 
+import fcntl
 import os
 
 TYPE_CHECKING = False
@@ -34,6 +35,14 @@ def fresh_file(name: str) -> int:
     """A new, empty file of ours under ``name``; its descriptor."""
     flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     return os.open(name, flags, 0o600)
+
+
+def hold_lock(name: str) -> None:
+    """Lock a file of ours until this process ends, as the proof that it has not.
+
+    A POSIX lock: the forked child does not hold it.  Where there are no locks, its pid has to do.
+    """
+    quietly(fcntl.lockf, fresh_file(name), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def write_at(descriptor: int, data: memoryview, at: int) -> None:
