@@ -19,9 +19,10 @@ from anyio.abc import TaskGroup
 from engine.clock import Clock
 from engine.detect import Detectors, detectors
 from engine.drain import commands
-from engine.drain.diagnose import diagnose
+from engine.drain.diagnose import Diagnosed, diagnose
+from engine.drain.last_words import Unrecorded
 from engine.drain.sheets import assignment_for, event_of
-from engine.errors import Fenced, RunoffError
+from engine.errors import DiskFull, Fenced, RunoffError
 from engine.events import AttemptStarted, Record, SessionEnd
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.ids import IdMaker
@@ -65,7 +66,7 @@ class Drain:
 
     ``tell`` is called with the records of every committed command, in log order per command.
     ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
-    which a virtual clock needs.
+    which a virtual clock needs.  ``unrecorded``: ends that a full disk kept out of the log.
     """
 
     recorder: Recorder
@@ -82,6 +83,8 @@ class Drain:
         self._running: set[str] = set()
         self._attended: set[str] = set()
         self._left: set[str] = set()
+        self._guarded: set[str] = set()
+        self.unrecorded: list[Unrecorded] = []
         self._failed: RunoffError | None = None
         self._changed = anyio.Event()
         self._limiter: anyio.CapacityLimiter | None = None
@@ -225,6 +228,7 @@ class Drain:
             raise
         finally:
             self._attended.discard(started.attempt_id)
+            self._guarded.discard(started.attempt_id)
             self._free(started)
 
     def _free(self, started: AttemptStarted) -> None:
@@ -239,6 +243,7 @@ class Drain:
         report: TakeOver | None,
     ) -> Report | Exception:
         async def told(process: Spawned) -> None:
+            self._guarded.add(started.attempt_id)
             await self._submit(commands.spawned(started, process))
 
         leave = partial(self._leave, started)
@@ -272,20 +277,28 @@ class Drain:
         *,
         adopted: bool,
     ) -> None:
-        scope = self._scope_of(started)
+        """Diagnose and record; what a full disk does not take is kept for the last words."""
+        scope, diagnosed = self._scope_of(started), None
         found: Detectors = detectors(scope.policy.detectors)
-        work = partial(
-            diagnose, outcome, assignment, scope.policy, found, self.blobs, adopted=adopted
-        )
-        if self.in_threads:
-            diagnosed = await to_thread.run_sync(work, limiter=self._limiter)
-        else:
-            diagnosed = work()
-        closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
-        # Free before it is durable: the next pick is decided behind the end that makes room for
-        # it, mostly in the same transaction.
-        self._free(started)
-        self.tell((await closing.answer()).records)
+        work = partial(diagnose, outcome, assignment, scope.policy, found, adopted=adopted)
+        try:
+            diagnosed = await self._in_thread(partial(work, self.blobs))
+            closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
+            # Free before it is durable: the next pick is decided behind the end that makes room
+            # for it, mostly in the same transaction.
+            self._free(started)
+            self.tell((await closing.answer()).records)
+        except DiskFull:
+            if diagnosed is None and started.attempt_id not in self._guarded:
+                diagnosed = work(None)  # no guardian keeps its outcome: better without its output
+            if diagnosed is not None:
+                self.unrecorded.append(Unrecorded(diagnosed, scope))
+            raise
+
+    async def _in_thread(self, work: Callable[[], Diagnosed]) -> Diagnosed:
+        if not self.in_threads:
+            return work()
+        return await to_thread.run_sync(work, limiter=self._limiter)
 
     def _scope_of(self, started: AttemptStarted) -> Scope:
         """An attempt is judged by the session that started it, also when another closes it."""

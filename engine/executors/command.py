@@ -16,7 +16,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from engine.errors import RunoffError, StorageFailed, UsageProblem
+from engine.errors import RunoffError, UsageProblem, not_written
 from engine.executors import outcome
 from engine.executors.guardian_process import GuardianProcess
 from engine.executors.outcome import OUTPUT_BYTES_KEPT, Spec, lost_report, read_report
@@ -137,10 +137,7 @@ class CommandExecutor:
                 remedy="start it under a new attempt id.",
             ) from None
         except OSError as error:
-            raise StorageFailed(
-                f"the files of an attempt cannot be written to {self._files_root}: {error}.",
-                remedy="make room there, or choose another place that can be written to.",
-            ) from error
+            raise not_written(f"the files of an attempt in {self._files_root}", error) from error
         return directory
 
     def _open_workspace(self, assignment: Assignment) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Protocol
 
-from engine.errors import StorageFailed
+from engine.errors import not_written
 
 BLOB_BYTES_MAX = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -80,8 +80,5 @@ class Blobs:
                 os.fsync(file.fileno())
             Path(file.name).replace(path)
         except OSError as error:
-            raise StorageFailed(
-                f"cannot store output at {path}: {error.strerror}.",
-                remedy="free space or fix the disk, then start again.",
-            ) from error
+            raise not_written(f"the output {path}", error) from error
         return digest

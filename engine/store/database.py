@@ -10,26 +10,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from engine.errors import StorageFailed, WrongDatabase
+from engine.errors import StorageFailed, UsageProblem, WrongDatabase
 from engine.store.location import Location
 from engine.store.migrate import APPLICATION_ID, Migration, pending, statements
-from engine.store.sqlite import SqliteStore, translated
+from engine.store.same_files import SameFiles
+from engine.store.sqlite import SqliteStore
+from engine.store.sqlite_errors import translated
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-BUSY_TIMEOUT_MS = 5000
+LOCK_WAIT = "RUNOFF_LOCK_WAIT_SECONDS"
+LOCK_WAIT_S = 5.0
+"""How long to wait while another program has the database locked, unless the variable says else."""
+
+_LOCK_WAIT_S_MAX = 3600
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 _WRITER_PRAGMAS = (
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 8000",
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA cache_size = -16384",
     "PRAGMA temp_store = MEMORY",
 )
-READER_PRAGMAS = (f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}", "PRAGMA query_only = 1")
+READER_PRAGMAS = ("PRAGMA query_only = 1",)
+
+
+def lock_wait() -> str:
+    """The pragma that says how long to wait for a lock.
+
+    Raises UsageProblem when the environment variable is no number of seconds.
+    """
+    text = os.environ.get(LOCK_WAIT, "")
+    try:
+        seconds = float(text) if text else LOCK_WAIT_S
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _LOCK_WAIT_S_MAX:
+        raise UsageProblem(
+            f"{LOCK_WAIT}={text[:80]!a} is no number of seconds.",
+            remedy=f"give one from 0 to {_LOCK_WAIT_S_MAX}, or leave it out for {LOCK_WAIT_S:g}.",
+        )
+    return f"PRAGMA busy_timeout = {round(seconds * 1000)}"
 
 
 def check_file(location: Location) -> None:
@@ -100,7 +123,7 @@ async def open_writer(location: Location, *, create: bool) -> SqliteStore:
                 remedy="make it writable, or use commands that only read.",
             )
     uri = f"file:{quote(str(location.path))}?mode=rwc"
-    store = await _open(uri, _WRITER_PRAGMAS)
+    store = await _open(uri, _WRITER_PRAGMAS, SameFiles(location.path) if not fresh else None)
     try:
         if fresh:
             # Before WAL mode, so that the mark stands in the file itself from the first moment.
@@ -135,13 +158,13 @@ def _is_fresh(path: Path) -> bool:
     return True
 
 
-async def _open(uri: str, pragmas: Sequence[str]) -> SqliteStore:
+async def _open(uri: str, pragmas: Sequence[str], files: SameFiles | None = None) -> SqliteStore:
     from engine.store.hops import connect  # noqa: PLC0415  --help opens nothing
 
     with translated():
-        store = SqliteStore(await connect(uri))
+        store = SqliteStore(await connect(uri), files)
     try:
-        for pragma in pragmas:
+        for pragma in (lock_wait(), *pragmas):
             await store.execute(pragma)
         await store.execute("SELECT count(*) FROM sqlite_schema")
     except BaseException:
@@ -176,7 +199,7 @@ async def _apply_all(uri: str, outstanding: Sequence[Migration]) -> None:
     )
     try:
         async with engine.connect() as connection:
-            for pragma in _WRITER_PRAGMAS:
+            for pragma in (lock_wait(), *_WRITER_PRAGMAS):
                 await connection.exec_driver_sql(pragma)
             for migration in outstanding:
                 await _apply(connection, migration)

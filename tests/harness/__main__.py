@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness.engine_process import ENGINE
+from tests.harness.faults import Faults
 from tests.harness.kill import Rounds
 
 
@@ -43,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     kill.add_argument("--workers", type=int, default=4)
     kill.add_argument("--kinds", default="", metavar="A,B", help="only these ways")
     kill.add_argument("--no-audit", action="store_true", help="verify only; faster")
+    faults = _harness(kinds, "faults", _faults)
+    faults.add_argument("--rounds", type=int, default=0, help="default: each kind once")
+    faults.add_argument("--kinds", default="", metavar="A,B", help="only these")
     return parser
 
 
@@ -57,6 +61,22 @@ def _harness(kinds: Any, name: str, work: Any) -> argparse.ArgumentParser:
     return parser
 
 
+def _progress(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _faults(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Let disks fail and files be damaged."""
+    faults = Faults(folder, options.seed, options.engine, _progress)
+    faults.kinds = {
+        kind: way
+        for kind, way in faults.kinds.items()
+        if not options.kinds or kind in options.kinds.split(",")
+    }
+    tally = faults.run(options.rounds or len(faults.kinds))
+    return {"harness": "faults", "seed": options.seed, **tally.json()}
+
+
 def _kill(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """End engines and let others recover."""
     rounds = Rounds(
@@ -68,7 +88,7 @@ def _kill(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         options.workers,
         audited=not options.no_audit,
         kinds=tuple(filter(None, options.kinds.split(","))),
-        tell=lambda line: print(line, file=sys.stderr),  # noqa: T201
+        tell=_progress,
     )
     return {"harness": "kill", "seed": options.seed, **rounds.run().json()}
 

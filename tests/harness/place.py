@@ -6,6 +6,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -43,18 +44,20 @@ class Place:
         self.folder = self.folder.resolve()
         for name in ("locks", "ran", "twice", "overlaps", "done", "out"):
             (self.folder / name).mkdir(parents=True)
-        self._run("seed", "--repeat", str(-(-self.phases // 10)))
+        self.runoff("seed", "--repeat", str(-(-self.phases // 10))).check_returncode()
 
     @property
     def location(self) -> Location:
         """Where the log is."""
         return locate(f"sqlite:///{self.folder}/b.db")
 
-    def _run(self, *arguments: str) -> None:
-        subprocess.run(
+    def runoff(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one other command on the log."""
+        return subprocess.run(
             [sys.executable, "-m", "engine", *arguments, "--database", self.location.url],
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
             cwd=HOME,
         )
 
@@ -77,8 +80,15 @@ class Place:
         return engine
 
     def has_session(self) -> bool:
-        """Whether there is one that could be resumed."""
-        return bool(self.rows("SELECT 1 FROM events WHERE type = 'session.started' LIMIT 1"))
+        """Whether there is one that could be resumed: begun, and not out of work."""
+        try:
+            found = self.rows(
+                "SELECT json_extract(data, '$.because') FROM events WHERE type IN"
+                " ('session.started', 'session.resumed', 'session.ended') ORDER BY pos DESC LIMIT 1"
+            )
+        except sqlite3.DatabaseError:
+            return True  # it is damaged on purpose
+        return bool(found) and found[0][0] != "nothing_eligible"
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
         """Ask the log."""
@@ -153,9 +163,13 @@ class Place:
         return {(str(run), str(phase)): int(str(count)) for run, phase, count in rows}
 
     def endings(self) -> dict[str, int]:
-        """How many attempts ended in each way."""
+        """How many attempts ended in each way, those of dead engines with their reason."""
         rows = self.rows(
-            "SELECT json_extract(data, '$.ending'), count(*) FROM events"
-            " WHERE type = 'attempt.finished' GROUP BY 1"
+            "SELECT json_extract(data, '$.ending'), json_extract(data, '$.told.reason')"
+            " FROM events WHERE type = 'attempt.finished'"
         )
-        return {str(ending): int(str(count)) for ending, count in rows}
+        found = Counter[str]()
+        for ending, reason in rows:
+            why = f": {str(reason).partition(':')[0]}" if ending == "orphaned" else ""
+            found[f"{ending}{why}"] += 1
+        return found

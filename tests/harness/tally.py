@@ -27,6 +27,7 @@ class Tally:
     wrong: Counter[str] = field(default_factory=Counter[str])
     ready_s: list[float] = field(default_factory=list[float])
     term_s: list[float] = field(default_factory=list[float])
+    exits: Counter[str] = field(default_factory=Counter[str])
     endings: Counter[str] = field(default_factory=Counter[str])
     complaints: list[str] = field(default_factory=list[str])
     skipped: dict[str, str] = field(default_factory=dict[str, str])
@@ -62,6 +63,7 @@ class Tally:
                 "p50": percentile(self.term_s, 0.5),
                 "p95": percentile(self.term_s, 0.95),
             },
+            "exits": dict(self.exits),
             "endings": dict(self.endings),
             "skipped": self.skipped,
             "complaints": self.complaints,
