@@ -20,7 +20,8 @@ AppendRefused              exit 1    the log's own rules refused the append
 
 from __future__ import annotations
 
-from typing import ClassVar
+from errno import EDQUOT, ENOSPC
+from typing import ClassVar, cast
 
 
 class RunoffError(Exception):
@@ -87,6 +88,36 @@ class StorageFailed(RunoffError):
     """A write or read failed below us.  Nothing acknowledged is lost; the process stops."""
 
     exit_code = 74
+
+
+class DiskFull(StorageFailed):
+    """There is no room left.  Nothing acknowledged is lost; what a reserve has room for is kept."""
+
+    @classmethod
+    def at(cls, what: str) -> DiskFull:
+        """``what`` could not be written for want of room."""
+        return cls(
+            f"the disk is full: {what} could not be written.",
+            remedy="free space on that disk, then start again; what was acknowledged is safe.",
+        )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a full disk is among what went wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return any(map(is_full, group.exceptions))
+    return isinstance(error, DiskFull)
+
+
+def not_written(what: str, error: OSError) -> StorageFailed:
+    """``what`` could not be written, because of ``error``."""
+    if error.errno in (ENOSPC, EDQUOT):
+        return DiskFull.at(what)
+    return StorageFailed(
+        f"cannot write {what}: {error.strerror}.",
+        remedy="check permissions and the disk, then start again; what was acknowledged is safe.",
+    )
 
 
 class LogHeld(RunoffError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,21 @@ from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
 from engine.drain.drift_watch import EVERY, DriftWatch
 from engine.drain.dry import planned
+from engine.drain.last_words import Unrecorded, last_words
 from engine.drain.loop import Drain, Stopping
-from engine.drain.recovery import open_attempts
+from engine.drain.recovery import open_attempts, swept
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
-from engine.errors import LimitReached, UsageProblem
+from engine.errors import LimitReached, RunoffError, UsageProblem, is_full
 from engine.events import Record, SessionEnd
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Executor
 from engine.executors.scripted import ScriptedExecutor, load_script
 from engine.ids import checked_id
 from engine.store.blobs import Blobs
-from engine.store.location import Location
+from engine.store.location import Location, locate
 from engine.store.recorder import Recorder
+from engine.store.reserve import Reserve
 from engine.triage.policy import POLICIES
 from engine.triage.scope import Scope
 
@@ -205,9 +207,32 @@ class _Session:
         self._executor_of = executor_of
         self._options = request.options
         self.signal: int | None = None
+        self._drain: Drain | None = None
 
     async def run(self) -> Summary:
-        """Open, recover, drain, sum up."""
+        """Open, recover, drain, sum up; on a full disk, the last words."""
+        try:
+            return await self._session()
+        except BaseException as error:
+            if self._drain is not None and is_full(error):
+                with anyio.CancelScope(shield=True):
+                    await self._last_words(self._drain.unrecorded)
+            raise
+
+    async def _last_words(self, unrecorded: Sequence[Unrecorded]) -> None:
+        url = self._options["database"]
+        Reserve(locate(url).beside("reserve")).release()
+        if not unrecorded:
+            return
+        try:
+            async with writing(url, "drain, its last words") as (_, recorder):
+                said = await last_words(recorder, unrecorded)
+        except* RunoffError as group:
+            click.echo(f"Its last words found no room either: {group.exceptions[0]}", err=True)
+        else:
+            click.echo(f"Recorded the ends of {said} attempts with the reserve.", err=True)
+
+    async def _session(self) -> Summary:
         virtual = self._options["virtual_time"]
         clock = VirtualClock() if virtual else SystemClock()
         async with writing(self._options["database"], "drain", clock=clock) as (place, recorder):
@@ -219,9 +244,9 @@ class _Session:
             options = self._options
             as_json = options["log_format"] == "json"
             with Live(recorder, scope, ack_lines=options["ack_lines"], as_json=as_json) as live:
-                return await self._drain(place, recorder, scope, clock, live, virtual=virtual)
+                return await self._drained(place, recorder, scope, clock, live, virtual=virtual)
 
-    async def _drain(
+    async def _drained(
         self,
         place: Location,
         recorder: Recorder,
@@ -239,7 +264,9 @@ class _Session:
             if watch is not None:
                 watch.heed(records)
 
-        drain = Drain(
+        reserve = Reserve(place.beside("reserve"))
+        reserve.hold()
+        drain = self._drain = Drain(
             recorder=recorder,
             executor=self._executor_of(place),
             scope=scope,
@@ -250,11 +277,14 @@ class _Session:
             in_threads=not virtual,
             coefficients=await coefficients_for(self._options["coefficients"], recorder.store),
         )
+        for left in await swept(recorder, place.beside("files")):
+            live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         adopt = await open_attempts(recorder, clock, end=self._options["on_restart"] == "end")
         async with _signals(drain.stopping, live):
             await _watched(
                 watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
             )
+        reserve.release()
         self.signal = drain.stopping.signal
         return await summarise(recorder.store, recorder.board, scope)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -33,7 +33,6 @@ from engine.events import (
     SessionDraining,
     ZeroYieldExplained,
 )
-from engine.logs import json_logger
 from engine.store.recorder import Recorder
 from engine.triage.scope import Scope
 
@@ -73,7 +72,7 @@ class Live:
     def __init__(
         self, recorder: Recorder, scope: Scope, *, ack_lines: bool, as_json: bool = False
     ) -> None:
-        self._logger = json_logger() if as_json else None
+        self._logger = _json_logger() if as_json else None
         self._recorder = recorder
         self._scope = scope
         self._ack_lines = ack_lines
@@ -136,6 +135,12 @@ class Live:
         )
         done = session.attempts - session.open
         self._progress.update(self._task, completed=done, description=text)
+
+
+def _json_logger() -> Any:
+    from engine.logs import json_logger  # noqa: PLC0415  a tenth of a second that words need not pay
+
+    return json_logger()
 
 
 def _out(line: str) -> None:

@@ -20,9 +20,10 @@ from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
 from engine.detect import Detectors, detectors
 from engine.drain import commands
-from engine.drain.diagnose import diagnose
+from engine.drain.diagnose import Diagnosed, diagnose
+from engine.drain.last_words import Unrecorded
 from engine.drain.sheets import assignment_for, event_of
-from engine.errors import RunoffError
+from engine.errors import DiskFull, Fenced, RunoffError
 from engine.events import AttemptStarted, Record, SessionEnd
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.ids import IdMaker
@@ -37,6 +38,10 @@ from projections.sessions import SessionStanding
 ESTIMATED = "attempt.estimated"
 DIAGNOSES_AT_ONCE = 2
 """Each holds the kept output of one attempt, so this bounds the engine's memory."""
+
+SMALL_BYTES = 64 * 1024
+SMALL_AT_ONCE = 32
+"""Diagnoses of little output mostly wait for the disk, which serves many in the time of one."""
 
 
 TakeOver = Callable[[anyio.Event], Awaitable[Report]]
@@ -67,7 +72,8 @@ class Drain:
 
     ``tell`` is called with the records of every committed command, in log order per command.
     ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
-    which a virtual clock needs.  ``coefficients`` None estimates nothing.
+    which a virtual clock needs.  ``coefficients`` None estimates nothing.  ``unrecorded``: ends
+    that a full disk kept out of the log.
     """
 
     recorder: Recorder
@@ -84,8 +90,13 @@ class Drain:
     def __post_init__(self) -> None:
         self._running: set[str] = set()
         self._attended: set[str] = set()
+        self._left: set[str] = set()
+        self._guarded: set[str] = set()
+        self.unrecorded: list[Unrecorded] = []
+        self._failed: RunoffError | None = None
         self._changed = anyio.Event()
         self._limiter: anyio.CapacityLimiter | None = None
+        self._small: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
 
     async def run(
@@ -101,6 +112,7 @@ class Drain:
         ``ready`` is called; living ones take up workers until they end.
         """
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
+        self._small = anyio.CapacityLimiter(SMALL_AT_ONCE)
         begun = commands.begin(
             self.ids("cmd"),
             self.scope,
@@ -228,14 +240,16 @@ class Drain:
                 await self._close(started, assignment, outcome, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
             # Another task failed.  The executor has ended this attempt: say so while the log can
-            # still be written.  The guardian of an adopted one goes on, and so it stays open.
-            if report is None:
+            # still be written.  The guardian of an adopted one goes on, and so it stays open, and
+            # so does one that was left to its guardian.
+            if report is None and started.attempt_id not in self._left:
                 with anyio.CancelScope(shield=True), suppress(RunoffError):
                     ended = Report(ended="abandoned", duration_ms=0)
                     await self._close(started, assignment, ended, adopted=False)
             raise
         finally:
             self._attended.discard(started.attempt_id)
+            self._guarded.discard(started.attempt_id)
             self._free(started)
 
     def _free(self, started: AttemptStarted) -> None:
@@ -250,17 +264,31 @@ class Drain:
         report: TakeOver | None,
     ) -> Report | Exception:
         async def told(process: Spawned) -> None:
+            self._guarded.add(started.attempt_id)
             await self._submit(commands.spawned(started, process))
 
+        leave = partial(self._leave, started)
         try:
             if report is not None:
                 return await report(self.stopping.abandon)
-            watch = Watch(spawned=told, abandon=self.stopping.abandon)
+            watch = Watch(spawned=told, abandon=self.stopping.abandon, leave=leave)
             return await self.executor.run(assignment, watch)
-        except RunoffError:
+        except RunoffError as error:
+            self._failed = error
             raise
         except Exception as bug:  # noqa: BLE001  an executor's bug costs one attempt, not the drain
             return bug
+
+    def _leave(self, started: AttemptStarted) -> bool:
+        """Whether a failure below us is ending this engine as a kill would; then it stays open.
+
+        One that was overtaken must end what it runs: that is another's now.
+        """
+        failed = self.recorder.failed or self._failed
+        if failed is None or isinstance(failed, Fenced):
+            return False
+        self._left.add(started.attempt_id)
+        return True
 
     async def _close(
         self,
@@ -270,20 +298,29 @@ class Drain:
         *,
         adopted: bool,
     ) -> None:
-        scope = self._scope_of(started)
+        """Diagnose and record; what a full disk does not take is kept for the last words."""
+        scope, diagnosed = self._scope_of(started), None
         found: Detectors = detectors(scope.policy.detectors)
-        work = partial(
-            diagnose, outcome, assignment, scope.policy, found, self.blobs, adopted=adopted
-        )
-        if self.in_threads:
-            diagnosed = await to_thread.run_sync(work, limiter=self._limiter)
-        else:
-            diagnosed = work()
-        closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
-        # Free before it is durable: the next pick is decided behind the end that makes room for
-        # it, mostly in the same transaction.
-        self._free(started)
-        self.tell((await closing.answer()).records)
+        work = partial(diagnose, outcome, assignment, scope.policy, found, adopted=adopted)
+        try:
+            diagnosed = await self._in_thread(partial(work, self.blobs), _kept_bytes(outcome))
+            closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
+            # Free before it is durable: the next pick is decided behind the end that makes room
+            # for it, mostly in the same transaction.
+            self._free(started)
+            self.tell((await closing.answer()).records)
+        except DiskFull:
+            if diagnosed is None and started.attempt_id not in self._guarded:
+                diagnosed = work(None)  # no guardian keeps its outcome: better without its output
+            if diagnosed is not None:
+                self.unrecorded.append(Unrecorded(diagnosed, scope))
+            raise
+
+    async def _in_thread(self, work: Callable[[], Diagnosed], size_bytes: int) -> Diagnosed:
+        if not self.in_threads:
+            return work()
+        limiter = self._small if size_bytes <= SMALL_BYTES else self._limiter
+        return await to_thread.run_sync(work, limiter=limiter)
 
     def _scope_of(self, started: AttemptStarted) -> Scope:
         """An attempt is judged by the session that started it, also when another closes it."""
@@ -296,6 +333,12 @@ class Drain:
         sentence = "A person asked the session to stop; running attempts may finish."
         await self._submit(commands.drain_now(self.ids("cmd"), self.scope, "interrupted", sentence))
         self._changed.set()
+
+
+def _kept_bytes(outcome: Report | Exception) -> int:
+    if isinstance(outcome, Exception):
+        return 0
+    return sum(o.head_bytes + o.tail_bytes for o in (outcome.stdout, outcome.stderr))
 
 
 def _as_started(record: Record) -> AttemptStarted:

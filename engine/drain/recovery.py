@@ -7,9 +7,10 @@ guardian died without an outcome nothing may be left running, and it is lost.
 
 from __future__ import annotations
 
-import socket
+from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from engine.clock import Clock
 from engine.drain import commands
@@ -17,7 +18,8 @@ from engine.drain.loop import Adoption
 from engine.drain.sheets import assignment_for, event_of
 from engine.errors import LogHeld
 from engine.events import AttemptSpawned, AttemptStarted
-from engine.executors.adoption import guardian_lives, take_over
+from engine.executors.adoption import guardian_lives, is_of_here, take_over
+from engine.executors.leftovers import Leftover, end_leftovers
 from engine.executors.port import Assignment, Report, Spawned
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
@@ -30,8 +32,21 @@ async def open_attempts(recorder: Recorder, clock: Clock, *, end: bool) -> list[
     ``end``: living guardians are told to end theirs instead of being waited for.  Raises LogHeld
     for an attempt that was started on another machine, which cannot be proved dead from here.
     """
-    open_ids = [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
-    return [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in open_ids]
+    found = _open_ids(recorder)
+    return [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in found]
+
+
+async def swept(recorder: Recorder, files_root: Path) -> list[Leftover]:
+    """End what is left of attempts that the log does not hold open; who that was.
+
+    ``files_root``: where the attempts of this log keep their files.  Only for whoever holds the
+    log, before it starts any attempt.
+    """
+    return await to_thread.run_sync(end_leftovers, files_root, _open_ids(recorder))
+
+
+def _open_ids(recorder: Recorder) -> list[str]:
+    return [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
 
 
 async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool) -> Adoption:
@@ -66,11 +81,6 @@ async def _of_process(
     *,
     end: bool,
 ) -> Adoption:
-    if event.host != socket.gethostname():
-        raise LogHeld(
-            f"the attempt {event.attempt_id} was started on {event.host} and is still open.",
-            remedy=f"run the drain on {event.host}, where it can be proved dead or taken over.",
-        )
     process = Spawned(
         host=event.host,
         boot_id=event.boot_id,
@@ -78,6 +88,11 @@ async def _of_process(
         start_ticks=event.start_ticks,
         directory=event.directory,
     )
+    if not is_of_here(process):
+        raise LogHeld(
+            f"the attempt {event.attempt_id} was started on {event.host} and is still open.",
+            remedy=f"run the drain on {event.host}, where it can be proved dead or taken over.",
+        )
     lives = guardian_lives(process) and not end
     if lives:
         await recorder.submit(commands.adopted(started, recorder.epoch))

@@ -4,26 +4,55 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from socket import gethostname
 
 import anyio
 from anyio import to_thread
 
+from engine.errors import LogHeld
 from engine.executors.command import OUTER_MARGIN_S
-from engine.executors.outcome import Spec, lost_report, read_report
+from engine.executors.outcome import GUARDIAN_LOCK, Spec, lost_report, read_report
 from engine.executors.port import Report, Spawned
-from engine.executors.processes import boot_id, end_marked_processes, end_process, is_alive
+from engine.executors.processes import (
+    boot_id,
+    end_marked_processes,
+    end_process,
+    is_alive,
+    is_locked,
+)
 
 POLL_S = 0.05
 
 
+def is_of_here(spawned: Spawned) -> bool:
+    """Whether life and death of the guardian can be told from here.
+
+    On the machine that started it, whatever that calls itself today; and wherever the lock is
+    that it held, as in another container with the same files.
+    """
+    if spawned.host == gethostname() or spawned.boot_id == boot_id():
+        return True
+    return _lock_of(spawned).is_file()
+
+
 def guardian_lives(spawned: Spawned) -> bool:
-    """Whether this very guardian still runs on this machine, under this boot."""
+    """Whether this very guardian still runs: by the lock that it holds, or by its process."""
+    if is_locked(_lock_of(spawned)):
+        return True
     return spawned.boot_id == boot_id() and is_alive(spawned.pid, spawned.start_ticks)
 
 
+def _lock_of(spawned: Spawned) -> Path:
+    return Path(spawned.directory) / GUARDIAN_LOCK
+
+
 def end_guardian(spawned: Spawned) -> bool:
-    """Ask a guardian to end its attempt and to write the outcome; false when it is dead."""
-    return guardian_lives(spawned) and end_process(spawned.pid, spawned.start_ticks, signal.SIGTERM)
+    """Ask a guardian to end its attempt and to write the outcome; false when it is dead.
+
+    One that was stopped is woken up to do so.
+    """
+    told = guardian_lives(spawned) and end_process(spawned.pid, spawned.start_ticks, signal.SIGTERM)
+    return told and end_process(spawned.pid, spawned.start_ticks, signal.SIGCONT)
 
 
 async def await_guardian(spawned: Spawned, limit_s: float = float("inf")) -> bool:
@@ -41,7 +70,8 @@ async def take_over(
 
     ``abandon``: set it to end the attempt now.  Without an outcome the report says ``lost``, or
     ``abandoned`` when that was asked for, with a duration of 0; and nothing of the attempt is
-    left running.  Only for guardians of this machine: ``spawned.host`` is the caller's to check.
+    left running.  Only where ``is_of_here``, which is the caller's to check.  Raises LogHeld for
+    a guardian that overstays its limits and cannot be ended from here.
 
     When cancelled, it lets the guardian go on, so that the next engine can take over.
     """
@@ -50,16 +80,30 @@ async def take_over(
     await _until_ended(spawned, _limits_s(directory), abandon)
     if guardian_lives(spawned):
         end_process(spawned.pid, spawned.start_ticks, signal.SIGKILL)
-        await await_guardian(spawned, OUTER_MARGIN_S)
+        if not await await_guardian(spawned, OUTER_MARGIN_S):
+            raise _out_of_reach(spawned, attempt_id)
     report = await to_thread.run_sync(read_report, directory)
     if report is not None and report.ended != "lost":
         return report
     killed = await to_thread.run_sync(end_marked_processes, attempt_id)
     return lost_report(
         directory,
-        reason=report.reason if report else "its engine and its guardian died",
+        reason=f"lost: {report.reason if report else _why_lost(spawned)}",
         ended="abandoned" if abandon.is_set() else "lost",
         killed=killed,
+    )
+
+
+def _why_lost(spawned: Spawned) -> str:
+    if spawned.boot_id != boot_id():
+        return "the machine was started again before the attempt ended"
+    return "its engine and its guardian died"
+
+
+def _out_of_reach(spawned: Spawned, attempt_id: str) -> LogHeld:
+    return LogHeld(
+        f"the attempt {attempt_id} still runs, and cannot be ended from here.",
+        remedy=f"end process {spawned.pid} on {spawned.host}, then start again.",
     )
 
 

@@ -16,7 +16,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from engine.errors import RunoffError, StorageFailed, UsageProblem
+from engine.errors import RunoffError, UsageProblem, not_written
 from engine.executors import outcome
 from engine.executors.guardian_process import GuardianProcess
 from engine.executors.outcome import OUTPUT_BYTES_KEPT, Spec, lost_report, read_report
@@ -114,6 +114,9 @@ class CommandExecutor:
         try:
             return await _attended(guardian, directory, assignment, watch)
         except BaseException:
+            if self._on_engine_death == "adopt" and watch.leave():
+                guardian.leave()
+                raise
             with anyio.CancelScope(shield=True):
                 await _leave_nothing(guardian, directory, assignment)
             raise
@@ -128,16 +131,15 @@ class CommandExecutor:
             sheet = msgspec.json.encode(assignment.sheet)
             (directory / outcome.PHASE_FILE).write_bytes(sheet)
             (directory / outcome.EVENTS_FILE).touch(mode=0o600)
+            room = directory / f"{outcome.OUTCOME_FILE}.part"
+            room.write_bytes(b" " * outcome.OUTCOME_ROOM_BYTES)
         except FileExistsError:
             raise RunoffError(
                 f"attempt {assignment.attempt_id} has been started before.",
                 remedy="start it under a new attempt id.",
             ) from None
         except OSError as error:
-            raise StorageFailed(
-                f"the files of an attempt cannot be written to {self._files_root}: {error}.",
-                remedy="make room there, or choose another place that can be written to.",
-            ) from error
+            raise not_written(f"the files of an attempt in {self._files_root}", error) from error
         return directory
 
     def _open_workspace(self, assignment: Assignment) -> Path:

@@ -166,10 +166,13 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
     The executor awaits ``spawned`` once its guardian exists, before the child starts to work;
     the engine sets ``abandon`` when the attempt must end now (the report then says so).
+    ``leave``: asked by an executor that is cancelled; true when the engine is dying as if it had
+    been killed, so that what outlives a dead engine shall be left alone.
     """
 
     spawned: Callable[[Spawned], Awaitable[None]]
     abandon: anyio.Event
+    leave: Callable[[], bool] = lambda: False
 
 
 class Executor(Protocol):
@@ -184,6 +187,7 @@ class Executor(Protocol):
         """Execute and report.
 
         Never raises for what a child does.  When cancelled, it ends what it started before it
-        lets the cancellation through.
+        lets the cancellation through, unless ``watch.leave()`` says that the next engine shall
+        find it alive.
         """
         ...

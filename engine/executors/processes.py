@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,16 +15,16 @@ from pathlib import Path
 from engine.executors.port import KILL_BUDGET_S
 
 ATTEMPT_MARKER = "RUNOFF_ATTEMPT_ID"
-_PROC = Path("/proc")
+PROC = Path("/proc")
 _PAUSE_S = 0.01
-_LINUX = sys.platform == "linux"
+LINUX = sys.platform == "linux"
 
 
 @cache
 def boot_id() -> str:
     """A name for this boot of the machine; nothing that ran under another one is alive."""
-    if _LINUX:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    if LINUX:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     command = ["/usr/sbin/sysctl", "-n", "kern.boottime"]
     return subprocess.run(command, capture_output=True, check=False, text=True).stdout.strip()  # noqa: S603
 
@@ -31,7 +32,7 @@ def boot_id() -> str:
 def process_start_ticks(pid: int) -> int | None:
     """When the process began, in clock ticks since boot; None when it is dead or unknowable."""
     try:
-        fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in "ZX" else int(fields[19])
@@ -50,25 +51,40 @@ def is_alive(pid: int, start_ticks: int | None) -> bool:
         return False
     except PermissionError:
         return True
-    return not _LINUX or process_start_ticks(pid) is not None
+    return not LINUX or process_start_ticks(pid) is not None
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the POSIX lock on ``path``, in whatever container it is.
+
+    A process's own locks do not show, and asking would lose them: do not ask about those.
+    """
+    try:
+        with path.open("rb+") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def marked_processes(attempt_id: str) -> list[int]:
     """The pids of living processes that carry the attempt's id in their environment."""
     marker = f"{ATTEMPT_MARKER}={attempt_id}".encode()
-    carriers = _carriers_by_proc(marker) if _LINUX else _carriers_by_ps(marker)
+    carriers = _carriers_by_proc(marker) if LINUX else _carriers_by_ps(marker)
     return [pid for pid in carriers if pid != os.getpid()]
 
 
 def _carriers_by_proc(marker: bytes) -> Iterator[int]:
-    for entry in os.scandir(_PROC):
+    for entry in os.scandir(PROC):
         if entry.name.isdigit() and _carries(int(entry.name), marker):
             yield int(entry.name)
 
 
 def _carries(pid: int, marker: bytes) -> bool:
     try:
-        return marker in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        return marker in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
         return False
 
@@ -92,23 +108,28 @@ def end_marked_processes(attempt_id: str, budget_s: float = KILL_BUDGET_S) -> in
     until_s = time.monotonic() + budget_s
     while found := marked_processes(attempt_id):
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            killed.update(pid for pid in found if _strike(pid, marker, number))
+            killed.update(
+                pid for pid in found if strike(pid, lambda pid: _carries(pid, marker), number)
+            )
         if time.monotonic() >= until_s:
             break
         time.sleep(_PAUSE_S)
     return len(killed)
 
 
-def _strike(pid: int, marker: bytes, number: signal.Signals) -> bool:
-    """Signal the process if it still is the marked one; a handle keeps its pid from reuse."""
-    if not _LINUX:
+def strike(pid: int, is_meant: Callable[[int], bool], number: signal.Signals) -> bool:
+    """Signal the process if it still is the one that is meant; a handle keeps its pid from reuse.
+
+    Whether it was sent.
+    """
+    if not LINUX:
         return _sent(lambda: os.kill(pid, number))
     try:
         handle = os.pidfd_open(pid)
     except OSError:
         return False
     try:
-        return _carries(pid, marker) and _sent(lambda: signal.pidfd_send_signal(handle, number))
+        return is_meant(pid) and _sent(lambda: signal.pidfd_send_signal(handle, number))
     finally:
         os.close(handle)
 

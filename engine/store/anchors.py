@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from engine.errors import LogUnreadable, StorageFailed
+from engine.errors import LogUnreadable, StorageFailed, not_written
 from engine.events import Head
 from engine.store.protocol import LogReader
 
@@ -44,9 +44,7 @@ class Anchors:
             os.write(self._fd, f"{head.pos} {head.hash.hex()}\n".encode())
             os.fsync(self._fd)
         except OSError as error:
-            raise StorageFailed(
-                f"cannot write {self.path}: {error.strerror}.", remedy="free space or fix the disk."
-            ) from error
+            raise not_written(str(self.path), error) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from engine.errors import RunoffError, StorageFailed, WrongDatabase
+from engine.errors import StorageFailed, UsageProblem, WrongDatabase
 from engine.store.location import Location
 from engine.store.migrate import APPLICATION_ID, Migration, pending, statements
-from engine.store.sqlite import SqliteStore, translation
+from engine.store.same_files import SameFiles
+from engine.store.sqlite import SqliteStore
+from engine.store.sqlite_errors import translated
 
-BUSY_TIMEOUT_MS = 5000
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+LOCK_WAIT = "RUNOFF_LOCK_WAIT_SECONDS"
+LOCK_WAIT_S = 5.0
+"""How long to wait while another program has the database locked, unless the variable says else."""
+
+_LOCK_WAIT_S_MAX = 3600
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 _WRITER_PRAGMAS = (
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 8000",
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA cache_size = -16384",
     "PRAGMA temp_store = MEMORY",
 )
-READER_PRAGMAS = (f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}", "PRAGMA query_only = 1")
+READER_PRAGMAS = ("PRAGMA query_only = 1",)
+
+
+def lock_wait() -> str:
+    """The pragma that says how long to wait for a lock.
+
+    Raises UsageProblem when the environment variable is no number of seconds.
+    """
+    text = os.environ.get(LOCK_WAIT, "")
+    try:
+        seconds = float(text) if text else LOCK_WAIT_S
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _LOCK_WAIT_S_MAX:
+        raise UsageProblem(
+            f"{LOCK_WAIT}={text[:80]!a} is no number of seconds.",
+            remedy=f"give one from 0 to {_LOCK_WAIT_S_MAX}, or leave it out for {LOCK_WAIT_S:g}.",
+        )
+    return f"PRAGMA busy_timeout = {round(seconds * 1000)}"
 
 
 def check_file(location: Location) -> None:
@@ -96,13 +122,14 @@ async def open_writer(location: Location, *, create: bool) -> SqliteStore:
                 f"{location.path} is read-only.",
                 remedy="make it writable, or use commands that only read.",
             )
-    store = await _open(f"file:{quote(str(location.path))}?mode=rwc", _WRITER_PRAGMAS)
+    uri = f"file:{quote(str(location.path))}?mode=rwc"
+    store = await _open(uri, _WRITER_PRAGMAS, SameFiles(location.path) if not fresh else None)
     try:
         if fresh:
             # Before WAL mode, so that the mark stands in the file itself from the first moment.
             await store.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         await store.execute("PRAGMA journal_mode = WAL")
-        await _migrate(store)
+        await _migrate(store, uri)
     except BaseException:
         await store.close()
         raise
@@ -131,8 +158,36 @@ def _is_fresh(path: Path) -> bool:
     return True
 
 
-async def _open(uri: str, pragmas: Sequence[str]) -> SqliteStore:
-    # Imported here: SQLAlchemy costs about 300 ms, which `runoff --help` must not pay.
+async def _open(uri: str, pragmas: Sequence[str], files: SameFiles | None = None) -> SqliteStore:
+    from engine.store.hops import connect  # noqa: PLC0415  --help opens nothing
+
+    with translated():
+        store = SqliteStore(await connect(uri), files)
+    try:
+        for pragma in (lock_wait(), *pragmas):
+            await store.execute(pragma)
+        await store.execute("SELECT count(*) FROM sqlite_schema")
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+async def _migrate(store: SqliteStore, uri: str) -> None:
+    table = "SELECT 1 FROM sqlite_schema WHERE name = 'migrations'"
+    applied: dict[int, str] = {}
+    if await store.execute(table):
+        rows = await store.execute("SELECT number, sha256 FROM migrations")
+        applied = {row[0]: row[1] for row in rows}
+    outstanding = pending(applied)
+    if outstanding:
+        with translated():
+            await _apply_all(uri, outstanding)
+
+
+async def _apply_all(uri: str, outstanding: Sequence[Migration]) -> None:
+    """Bring the schema up to date, each migration in a transaction of its own."""
+    # Imported here: a third to half a second that no engine shall spend on being ready again.
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
@@ -143,54 +198,33 @@ async def _open(uri: str, pragmas: Sequence[str]) -> SqliteStore:
         "sqlite+aiosqlite://", async_creator=lambda: connect(uri), poolclass=NullPool
     )
     try:
-        connection = await engine.connect()
-        raw = await connection.get_raw_connection()
+        async with engine.connect() as connection:
+            for pragma in (lock_wait(), *_WRITER_PRAGMAS):
+                await connection.exec_driver_sql(pragma)
+            for migration in outstanding:
+                await _apply(connection, migration)
     except DBAPIError as error:
+        raise error.orig or error from error
+    finally:
         await engine.dispose()
-        raise _opening(error.orig) from error
-    except sqlite3.Error as error:
-        await engine.dispose()
-        raise _opening(error) from error
-    store = SqliteStore(engine, connection, raw.driver_connection)
+
+
+async def _apply(connection: AsyncConnection, migration: Migration) -> None:
+    await connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
-        for pragma in pragmas:
-            await store.execute(pragma)
-        await store.execute("SELECT count(*) FROM sqlite_schema")
-    except BaseException:
-        await store.close()
-        raise
-    return store
-
-
-def _opening(error: Any) -> RunoffError:
-    while error is not None and not isinstance(error, sqlite3.Error):
-        error = error.__cause__
-    if error is None:
-        return StorageFailed("the database could not be opened.", remedy="check permissions.")
-    return translation(error)
-
-
-async def _migrate(store: SqliteStore) -> None:
-    await store.execute(
-        "CREATE TABLE IF NOT EXISTS migrations"
-        " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"
-    )
-    rows = await store.execute("SELECT number, sha256 FROM migrations")
-    applied = {row[0]: row[1] for row in rows}
-    for migration in pending(applied):
-        await _apply(store, migration)
-
-
-async def _apply(store: SqliteStore, migration: Migration) -> None:
-    await store.execute("BEGIN IMMEDIATE")
-    try:
+        await connection.exec_driver_sql(
+            "CREATE TABLE IF NOT EXISTS migrations"
+            " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"
+        )
         for statement in statements(migration.sql):
-            await store.execute(statement)
-        await store.execute(
+            await connection.exec_driver_sql(statement)
+        await connection.exec_driver_sql(
             "INSERT INTO migrations VALUES (?, ?, ?)",
             (migration.number, migration.name, migration.sha256),
         )
-        await store.execute("COMMIT")
+        await connection.exec_driver_sql("COMMIT")
     except BaseException:
-        await store.execute("ROLLBACK")
+        # What failed may have ended the transaction by itself; what it was matters more.
+        with suppress(Exception):
+            await connection.exec_driver_sql("ROLLBACK")
         raise

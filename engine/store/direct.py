@@ -12,9 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.errors import StorageFailed
-from engine.store.database import READER_PRAGMAS, check_file
+from engine.store.database import READER_PRAGMAS, check_file, lock_wait
 from engine.store.location import Location
-from engine.store.sqlite import SqliteReader, translated
+from engine.store.sqlite import SqliteReader
+from engine.store.sqlite_errors import translated
 
 
 class DirectReader(SqliteReader):
@@ -53,7 +54,12 @@ def _connected(uri: str) -> sqlite3.Connection:
     with translated():
         connection = sqlite3.connect(uri, uri=True, isolation_level=None)
         try:
-            for statement in (*READER_PRAGMAS, "BEGIN", "SELECT count(*) FROM sqlite_schema"):
+            for statement in (
+                lock_wait(),
+                *READER_PRAGMAS,
+                "BEGIN",
+                "SELECT count(*) FROM sqlite_schema",
+            ):
                 connection.execute(statement)
         except sqlite3.Error:
             connection.close()

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from engine.errors import LogHeld, StorageFailed
@@ -39,8 +40,10 @@ class WriterLock:
                 f"another process holds this log: {holder or 'unknown'}.",
                 remedy="wait for it or stop it; reading commands work meanwhile.",
             ) from error
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{program}, pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        note = f"{program}, pid {os.getpid()} on {socket.gethostname()}\n".encode()
+        with suppress(OSError):  # a full disk; the lock holds, and says less
+            os.pwrite(self._fd, note, 0)
+            os.ftruncate(self._fd, len(note))
 
     def close(self) -> None:
         """Let the log go."""

@@ -1,26 +1,18 @@
 """The log in SQLite: WAL, every acknowledged commit on disk, one writing connection.
 
-SQLAlchemy opens the connections; the two hot paths talk to aiosqlite's connection underneath,
-because each SQLAlchemy statement costs four thread hops where one is enough (docs/adr/0004).
+SQLAlchemy migrates the schema; everything else talks to aiosqlite's connection itself, because
+importing SQLAlchemy costs half of what an engine needs to be ready again, and each statement
+through it four thread hops where one is enough (docs/adr/0004).
 """
 
 from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from engine.clock import REAL_WORK
-from engine.errors import (
-    AppendRefused,
-    Fenced,
-    LogHeld,
-    LogUnreadable,
-    RunoffError,
-    StorageFailed,
-)
 from engine.events import COLUMNS, GENESIS, Head, Record
 from engine.store.protocol import (
     PAGE_ROWS,
@@ -32,12 +24,12 @@ from engine.store.protocol import (
     Shape,
     StoredProjection,
 )
+from engine.store.sqlite_errors import overtaken, translated
 from projections.fold import Checkpoint
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
     from engine.store.hops import HopConnection
+    from engine.store.same_files import SameFiles
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
 _INSERT = (
@@ -133,10 +125,9 @@ class SqliteReader(ABC):
 class SqliteStore(SqliteReader):
     """An event store in one SQLite file; made by ``engine.store.database``."""
 
-    def __init__(self, engine: AsyncEngine, connection: AsyncConnection, driver: Any) -> None:
-        self._engine = engine
-        self._connection = connection
-        self._driver = cast("HopConnection", driver)
+    def __init__(self, driver: HopConnection, files: SameFiles | None = None) -> None:
+        self._driver = driver
+        self._files = files
         self._tables: set[str] = set()
 
     async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
@@ -163,7 +154,7 @@ class SqliteStore(SqliteReader):
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[SqliteTransaction, None]:
         """Begin at the first look or at the end, append and commit at the end of the block."""
-        transaction = SqliteTransaction(self._driver, self._tables)
+        transaction = SqliteTransaction(self._driver, self._tables, self._files)
         try:
             yield transaction
             await transaction.commit()
@@ -174,16 +165,18 @@ class SqliteStore(SqliteReader):
 
     async def close(self) -> None:
         """Close connection and thread; an open aiosqlite thread would hang the interpreter."""
-        await self._connection.close()
-        await self._engine.dispose()
+        await self._driver.close()
 
 
 class SqliteTransaction:
     """One atomic append to a SqliteStore, in two hops to the connection's thread."""
 
-    def __init__(self, driver: HopConnection, tables: set[str]) -> None:
+    def __init__(
+        self, driver: HopConnection, tables: set[str], files: SameFiles | None = None
+    ) -> None:
         self._driver = driver
         self._tables = tables
+        self._files = files
         self._appended: list[tuple[Sequence[Record], Sequence[Kept]]] = []
 
     async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
@@ -206,7 +199,7 @@ class SqliteTransaction:
         self._appended.append((records, kept))
 
     async def commit(self) -> None:
-        """Write what was appended, and commit."""
+        """Write what was appended, and commit to the file that bears the log's name."""
 
         def work(connection: sqlite3.Connection) -> None:
             _begin(connection)
@@ -214,6 +207,8 @@ class SqliteTransaction:
                 _insert(connection, records)
                 self._keep(connection, kept)
             connection.execute("COMMIT")
+            if self._files is not None:
+                self._files.check()
 
         with translated():
             await self._driver.hop(work)
@@ -261,14 +256,8 @@ def _insert(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
         # names first is undefined; another row in our place settles it.
         sql = "SELECT 1 FROM events WHERE pos = ? AND hash IS NOT ?"
         if connection.execute(sql, (records[0].pos, records[0].hash)).fetchone():
-            raise _overtaken() from error
+            raise overtaken() from error
         raise
-
-
-def _overtaken() -> Fenced:
-    return Fenced(
-        "another writer has appended to this log.", remedy="start again; nothing was lost."
-    )
 
 
 def _by_name(connection: sqlite3.Connection, sql: str, names: Sequence[str]) -> list[Any]:
@@ -309,39 +298,3 @@ def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
         parts.append("(" + " OR ".join(["type GLOB ?"] * len(query.types)) + ")")
         parameters += query.types
     return " AND ".join(parts), parameters
-
-
-@contextmanager
-def translated() -> Generator[None, None, None]:
-    """SQLite's errors as ours; the work is done in a thread, so it is real work."""
-    try:
-        with REAL_WORK:
-            yield
-    except sqlite3.Error as error:
-        raise translation(error) from error
-
-
-def translation(error: sqlite3.Error) -> RunoffError:
-    """What an error of SQLite means to the person running this, by its result code."""
-    text = str(error)
-    if "only grows at its end" in text:
-        return _overtaken()
-    if isinstance(error, sqlite3.IntegrityError):
-        return AppendRefused(f"the log refused an append: {text}.", remedy="read the log again.")
-    code = getattr(error, "sqlite_errorcode", None) or 0
-    match code & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return LogHeld(
-                "the database is locked by another program.",
-                remedy="close whatever else has it open for writing, then start again.",
-            )
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
-            return LogUnreadable(
-                f"the database cannot be read: {text}.",
-                remedy="restore it from a backup; `runoff verify` names what is damaged.",
-            )
-        case _:
-            return StorageFailed(
-                f"the database could not be used: {text}.",
-                remedy="check free space, permissions and the disk; what was acknowledged is safe.",
-            )

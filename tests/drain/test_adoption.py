@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,15 @@ import anyio
 import msgspec
 import pytest
 
+from engine.errors import LogHeld
 from engine.executors import adoption
-from engine.executors.adoption import await_guardian, end_guardian, guardian_lives, take_over
+from engine.executors.adoption import (
+    await_guardian,
+    end_guardian,
+    guardian_lives,
+    is_of_here,
+    take_over,
+)
 from engine.executors.command import attempt_directory, workspace_directory
 from engine.executors.port import Assignment, PhaseSheet, Spawned
 from engine.executors.processes import (
@@ -176,7 +184,7 @@ async def test_an_attempt_whose_engine_and_guardian_died_is_lost_and_swept_up(
     os.kill(spawned.pid, signal.SIGKILL)
     report = await take_over(spawned, attempt.attempt_id)
     assert (report.ended, report.duration_ms) == ("lost", 0)
-    assert report.reason == "its engine and its guardian died"
+    assert report.reason == "lost: its engine and its guardian died"
     assert left(attempt) == []
 
 
@@ -207,6 +215,70 @@ async def test_a_take_over_that_is_cancelled_leaves_the_attempt_to_the_next_engi
     assert end_guardian(spawned)
     assert await await_guardian(spawned, LIMIT_S)
     assert not end_guardian(spawned)
+
+
+async def test_a_guardian_proves_its_life_by_its_lock_whatever_its_pid_is_here(
+    tmp_path: Path,
+) -> None:
+    attempt = Started(tmp_path)
+    spawned = await engine_killed(attempt, "adopt", WORK)
+    # As it is seen from another container: another host, and pids that mean nothing.
+    seen = msgspec.structs.replace(spawned, host="another", pid=2**22 + 1)
+    assert guardian_lives(seen)
+    assert is_of_here(seen)
+    assert not end_guardian(seen)
+    (attempt.workspace / "finish").touch()
+    assert await await_guardian(seen, LIMIT_S)
+    assert (await take_over(seen, attempt.attempt_id)).exit_code == 3
+
+
+async def test_a_guardian_out_of_reach_that_overstays_its_limits_is_not_called_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adoption, "OUTER_MARGIN_S", 0.1)
+    attempt = Started(tmp_path)
+    spawned = await engine_killed(attempt, "adopt", WORK)
+    spec = json.loads((attempt.directory / "spec.json").read_text())
+    short = spec | {"timeout_s": 0.1, "grace_s": 0.1, "kill_budget_s": 0.1}
+    (attempt.directory / "spec.json").write_text(json.dumps(short))
+    elsewhere = msgspec.structs.replace(spawned, host="another", pid=2**22 + 1)
+    with pytest.raises(LogHeld, match="still runs"):
+        await take_over(elsewhere, attempt.attempt_id)
+    assert end_guardian(spawned)
+    assert await await_guardian(spawned, LIMIT_S)
+
+
+def test_life_and_death_on_another_machine_cannot_be_told_from_here(tmp_path: Path) -> None:
+    def of(host: str, boot: str) -> Spawned:
+        return Spawned(host=host, boot_id=boot, pid=1, start_ticks=1, directory=str(tmp_path))
+
+    assert not is_of_here(of("another", "another"))
+    # The machine may have another name today, as after a new lease or in a new container.
+    assert is_of_here(of("another", boot_id()))
+    assert is_of_here(of(socket.gethostname(), "another"))
+    (tmp_path / "guardian.lock").touch()
+    assert is_of_here(of("another", "another"))
+    assert not guardian_lives(of("another", "another"))
+
+
+async def test_an_attempt_of_before_the_machine_was_started_again_is_lost_with_it(
+    tmp_path: Path,
+) -> None:
+    here = Spawned(
+        host="h", boot_id="another", pid=os.getpid(), start_ticks=None, directory=str(tmp_path)
+    )
+    report = await take_over(here, "att_of_before")
+    assert report.ended == "lost"
+    assert report.reason == "lost: the machine was started again before the attempt ended"
+
+
+async def test_a_stopped_guardian_is_woken_up_to_end(tmp_path: Path) -> None:
+    attempt = Started(tmp_path)
+    spawned = await engine_killed(attempt, "adopt", WORK)
+    os.kill(spawned.pid, signal.SIGSTOP)
+    abandon = anyio.Event()
+    abandon.set()
+    assert (await take_over(spawned, attempt.attempt_id, abandon)).ended == "abandoned"
 
 
 def test_a_process_of_another_time_is_not_alive() -> None:

@@ -413,7 +413,7 @@ async def test_an_attempt_executes_at_most_once(tmp_path: Path) -> None:
 
 async def test_a_place_that_cannot_be_written_to_is_a_storage_failure(tmp_path: Path) -> None:
     (tmp_path / "attempts").write_text("in the way")
-    with pytest.raises(StorageFailed, match="cannot be written"):
+    with pytest.raises(StorageFailed, match="cannot write the files"):
         await Attempt(tmp_path, ("true",)).run()
 
 

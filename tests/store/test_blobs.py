@@ -24,5 +24,5 @@ def test_many_threads_may_store_the_same_bytes_at_once(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_a_storage_failure(tmp_path: Path) -> None:
     (tmp_path / "blobs").write_text("in the way")
-    with pytest.raises(StorageFailed, match="cannot store output"):
+    with pytest.raises(StorageFailed, match="cannot write the output"):
         Blobs(tmp_path / "blobs").put(b"x")

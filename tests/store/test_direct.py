@@ -61,7 +61,7 @@ async def test_what_is_appended_meanwhile_is_not_seen(location: Location) -> Non
 async def test_it_cannot_write(location: Location) -> None:
     await (await open_writer(location, create=True)).close()
     reader = open_direct(location)
-    with pytest.raises(StorageFailed, match="readonly"):
+    with pytest.raises(StorageFailed, match="read-only"):
         await reader.execute("CREATE TABLE x (y)")
     await reader.close()
 

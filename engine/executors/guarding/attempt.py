@@ -6,7 +6,7 @@ import sys
 import time
 
 from engine.executors.guarding.child import PR_SET_CHILD_SUBREAPER, become_child, prctl
-from engine.executors.guarding.files import parsed, publish, quietly, quoted, read
+from engine.executors.guarding.files import hold_lock, parsed, publish, quietly, quoted, read
 from engine.executors.guarding.streams import Stream, wide_pipe
 from engine.executors.guarding.tree import (
     descendants,
@@ -255,10 +255,11 @@ def identity() -> str:
 def main(directory: str) -> None:
     """Guard one attempt; returns when its outcome is written."""
     os.chdir(directory)
+    hold_lock("guardian.lock")
     if LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     guardian = Guardian(parsed(read("spec.json")))
-    publish("guardian.json", identity())
+    quietly(publish, "guardian.json", identity())  # for people; a full disk can do without it
     quietly(os.write, 1, b"R")
     if guardian.may_start():
         try:

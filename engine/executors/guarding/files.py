@@ -1,5 +1,6 @@
 """The guardian's own files: read whole, written at one stroke, and a JSON that starts fast."""
 
+import fcntl
 import os
 
 TYPE_CHECKING = False
@@ -36,6 +37,14 @@ def fresh_file(name: str) -> int:
     return os.open(name, flags, 0o600)
 
 
+def hold_lock(name: str) -> None:
+    """Lock a file of ours until this process ends, as the proof that it has not.
+
+    A POSIX lock: the forked child does not hold it.  Where there are no locks, its pid has to do.
+    """
+    quietly(fcntl.lockf, fresh_file(name), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def write_at(descriptor: int, data: memoryview, at: int) -> None:
     """All of ``data`` from offset ``at`` on."""
     while data:
@@ -44,9 +53,16 @@ def write_at(descriptor: int, data: memoryview, at: int) -> None:
 
 
 def publish(name: str, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    descriptor = fresh_file(name + ".part")
-    write_at(descriptor, memoryview(text.encode()), 0)
+    """Write a file that is there whole or not at all.
+
+    What stands under its temporary name is written over, so that a full disk cannot keep out what
+    room was made for.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(name + ".part", flags, 0o600)
+    data = text.encode()
+    write_at(descriptor, memoryview(data), 0)
+    os.ftruncate(descriptor, len(data))
     os.fsync(descriptor)
     os.close(descriptor)
     os.rename(name + ".part", name)  # noqa: PTH104
