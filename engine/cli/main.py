@@ -25,6 +25,7 @@ VERBS: Mapping[str, Verb] = {
     "seed": Verb("engine.cli.backlog:seed", "Register the telemetry plan, or one of your own."),
     "import": Verb("engine.cli.backlog:import_", "Take in the backlog of an older database."),
     "drain": Verb("engine.cli.drain:drain", "Execute the backlog with many workers."),
+    "daemon": Verb("engine.cli.daemon:daemon", "Drain continuously; talk to a daemon."),
     "run": Verb("engine.cli.look:run", "Look at runs; reinstate one."),
     "phase": Verb("engine.cli.look:phase", "Look at phases; requeue one."),
     "attempt": Verb("engine.cli.look:attempt", "Look at attempts."),

@@ -39,8 +39,10 @@ def stream_of(session_id: str) -> str:
     return f"drain/{session_id}"
 
 
-def begin(command_id: str, scope: Scope, executor: str, *, resume: bool) -> Command:
-    """Open or resume a session, with its policy and limits."""
+def begin(
+    command_id: str, scope: Scope, executor: str, *, resume: bool, queue: Queue | None = None
+) -> Command:
+    """Open or resume a session, with its policy and limits; its ``queue`` is ordered by them."""
     kind = SessionResumed if resume else SessionStarted
     policy = scope.policy
     adopted = PolicyAdopted(
@@ -57,6 +59,8 @@ def begin(command_id: str, scope: Scope, executor: str, *, resume: bool) -> Comm
         ground = Ground(scope, moment.next_pos + 1, moment.now_us)
         for event in list(taken_over(board, ground)):
             yield Draft(event)
+        if queue is not None:
+            queue.renew(scope)
 
     request = msgspec.json.encode([scope.session_id, executor, scope.limits, policy])
     return Command(command_id, stream_of(scope.session_id), request, decide)

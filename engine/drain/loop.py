@@ -1,7 +1,8 @@
 """The loop: keeps the workers busy until the session ends.
 
 Workers never decide: they run what was picked and hand back facts.  The loop asks the writer for
-as many picks as there is room, waits until something ends, and asks again.
+as many picks as there is room, waits until something ends, and asks again.  A standing session (a
+daemon's) does not end for lack of work: it waits until something may have changed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from anyio.abc import TaskGroup
 from engine.clock import Clock
 from engine.detect import Detectors, detectors
 from engine.drain import commands
-from engine.drain.diagnose import diagnose
+from engine.drain.diagnose import Diagnosed, diagnose
 from engine.drain.sheets import assignment_for, event_of
+from engine.drain.stopping import Hold, Stopping
 from engine.errors import RunoffError
-from engine.events import AttemptStarted, Record, SessionEnd
+from engine.events import AnyEvent, AttemptStarted, Record, SessionEnd
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
@@ -31,10 +33,14 @@ from engine.store.recorder import Recorder
 from engine.triage.picking import active_ms
 from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue, paused_until_us
+from engine.triage.waking import wakes_us
 from projections.sessions import SessionStanding
 
 DIAGNOSES_AT_ONCE = 2
 """Each holds the kept output of one attempt, so this bounds the engine's memory."""
+
+LONGEST_WAIT_S = 300.0
+"""We wait by a clock that counts seconds, for moments of a clock that people may set."""
 
 
 TakeOver = Callable[[anyio.Event], Awaitable[Report]]
@@ -51,21 +57,12 @@ class Adoption(NamedTuple):
 
 
 @dataclass
-class Stopping:
-    """How a person stops a session: once to finish what runs, twice to abandon it."""
-
-    asked: anyio.Event = field(default_factory=anyio.Event)
-    abandon: anyio.Event = field(default_factory=anyio.Event)
-    signal: int | None = None
-
-
-@dataclass
 class Drain:
     """One session over one log.
 
     ``tell`` is called with the records of every committed command, in log order per command.
     ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
-    which a virtual clock needs.
+    which a virtual clock needs.  ``standing``: wait for work instead of ending without.
     """
 
     recorder: Recorder
@@ -77,6 +74,7 @@ class Drain:
     tell: Callable[[tuple[Record, ...]], None]
     stopping: Stopping = field(default_factory=Stopping)
     in_threads: bool = True
+    standing: bool = False
 
     def __post_init__(self) -> None:
         self._running: set[str] = set()
@@ -84,6 +82,8 @@ class Drain:
         self._changed = anyio.Event()
         self._limiter: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
+        self._resuming = 0
+        self._is_over = False
 
     async def run(
         self,
@@ -91,25 +91,61 @@ class Drain:
         resume: bool,
         adopt: Sequence[Adoption] = (),
         ready: Callable[[], None] = lambda: None,
+        hold: Hold | None = None,
     ) -> SessionEnd:
         """Drain until the session ends; why it ended.
 
         ``adopt``: open attempts of dead engines.  Those that are dead too are closed first; then
-        ``ready`` is called; living ones take up workers until they end.
+        ``ready`` is called; living ones take up workers until they end.  ``hold``: start nothing,
+        only see to those.
         """
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
         begun = commands.begin(self.ids("cmd"), self.scope, self.executor.name, resume=resume)
         await self._submit(begun)
         self._queue = Queue(self.recorder.board, self.scope)
+        if hold is not None:
+            await self.hold(hold)
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
             await self._recover(group, adopt)
             ready()
             because = await self._feed(group)
+            self._is_over = True
             group.cancel_scope.cancel()
         await self._submit(commands.end(self.ids("cmd"), self.scope, because))
         return self._session().because or because
+
+    @property
+    def standing_of_session(self) -> SessionStanding | None:
+        """How its session stands, None before it has begun and once it ends."""
+        return self._session() if self._queue is not None and not self._is_over else None
+
+    async def hold(self, why: Hold) -> None:
+        """Start nothing more; once what runs has ended, so has this part of the session."""
+        command = commands.drain_now(self.ids("cmd"), self.scope, why.because, why.sentence)
+        await self._submit(command)
+        self._changed.set()
+
+    async def go_on(self, scope: Scope) -> None:
+        """Begin the session anew while it goes on: after a hold, or under another scope."""
+        # Whoever asks the writer from here on asks behind this command.
+        self.scope = scope
+        begun = commands.begin(
+            self.ids("cmd"), scope, self.executor.name, resume=True, queue=self._queue
+        )
+        self._resuming += 1
+        try:
+            await self._submit(begun)
+        finally:
+            self._resuming -= 1
+            self._changed.set()
+
+    def heed(self, event: AnyEvent) -> None:
+        """Something was recorded by another's command and folded: it may be work."""
+        if self._queue is not None:
+            self._queue.heed(event)
+        self._changed.set()
 
     async def _recover(self, group: TaskGroup, adopt: Sequence[Adoption]) -> None:
         for adoption in adopt:
@@ -156,14 +192,28 @@ class Drain:
                 started = await self._pick(group, room)
                 if not started and self._pause_ended_since(asked_us):
                     continue  # the pick met a pause that is over now
-            pause_left_s = self._pause_left_s()
-            if not self._attended and not started and pause_left_s is None:
+            wait_s = self._wait_s(asked_us)
+            if not self._attended and not started and wait_s is None and not self._resuming:
                 return self._out_of_work()
             is_full = len(self._running) >= self.scope.limits.workers
             if not started or is_full:
                 # While every worker is busy the end of a pause changes nothing.
-                with anyio.move_on_after(None if is_full else pause_left_s):
+                with anyio.move_on_after(None if is_full else wait_s):
                     await self._changed.wait()
+
+    def _wait_s(self, asked_us: int) -> float | None:
+        """How long to wait for time alone to change something; None when it will not.
+
+        ``asked_us``: when the last pick was asked for.
+        """
+        if not self.standing:
+            return self._pause_left_s()
+        if self._session().status != "running" or self._queue is None:
+            return None
+        due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)
+        if due_us is None:
+            return LONGEST_WAIT_S
+        return min(LONGEST_WAIT_S, max(0, due_us - self.clock.now_us()) / 1e6)
 
     def _pause_ended_since(self, asked_us: int) -> bool:
         """Whether a pause of the session's account was in force then, and is over now."""
@@ -257,19 +307,30 @@ class Drain:
         adopted: bool,
     ) -> None:
         scope = self._scope_of(started)
-        found: Detectors = detectors(scope.policy.detectors)
-        work = partial(
-            diagnose, outcome, assignment, scope.policy, found, self.blobs, adopted=adopted
-        )
-        if self.in_threads:
-            diagnosed = await to_thread.run_sync(work, limiter=self._limiter)
-        else:
-            diagnosed = work()
+        diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
+        while scope != self._scope_of(started):  # another policy came into force meanwhile
+            scope = self._scope_of(started)
+            diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
         closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
         # Free before it is durable: the next pick is decided behind the end that makes room for
         # it, mostly in the same transaction.
         self._free(started)
         self.tell((await closing.answer()).records)
+
+    async def _diagnosed(
+        self,
+        assignment: Assignment,
+        outcome: Report | Exception,
+        scope: Scope,
+        *,
+        adopted: bool,
+    ) -> Diagnosed:
+        policy = scope.policy
+        found: Detectors = detectors(policy.detectors)
+        work = partial(diagnose, outcome, assignment, policy, found, self.blobs, adopted=adopted)
+        if self.in_threads:
+            return await to_thread.run_sync(work, limiter=self._limiter)
+        return work()
 
     def _scope_of(self, started: AttemptStarted) -> Scope:
         """An attempt is judged by the session that started it, also when another closes it."""

@@ -24,6 +24,7 @@ from engine.events.backlog import (
     TierRegistered,
 )
 from engine.events.base import Event
+from engine.events.daemon import DaemonConfigured, DaemonPaused, DaemonResumed
 from engine.events.diagnosis import (
     BoundaryDetected,
     FailureFingerprinted,
@@ -96,6 +97,9 @@ AnyEvent = (
     | RunReinstated
     | BreakerReset
     | AccountResumed
+    | DaemonConfigured
+    | DaemonPaused
+    | DaemonResumed
 )
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -106,20 +110,20 @@ def _as_it_was(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
-    (name, 1): _as_it_was
-    for name in (
-        "attempt.started",
-        "attempt.finished",
-        "diagnosis.boundary_detected",
-        "session.draining",
-        "session.ended",
-        "session.resumed",
-        "session.started",
-        "triage.run_judged",
-        "triage.run_stopped",
-    )
-}
+_GREW = (
+    ("attempt.started", 1),
+    ("attempt.finished", 1),
+    ("diagnosis.boundary_detected", 1),
+    ("session.draining", 1),
+    ("session.draining", 2),
+    ("session.ended", 1),
+    ("session.ended", 2),
+    ("session.resumed", 1),
+    ("session.started", 1),
+    ("triage.run_judged", 1),
+    ("triage.run_stopped", 1),
+)
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = dict.fromkeys(_GREW, _as_it_was)
 """(type, schema) → the pure function that turns that shape into the next one."""
 
 _encoder = msgspec.json.Encoder()
