@@ -147,6 +147,7 @@ class _Life:
         )
 
     async def _serve(self, service: Service, place: Location, teller: Teller) -> None:
+        await service.open()
         path = control_path(place.path)
         control = unix_listener(path)
         try:

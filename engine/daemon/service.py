@@ -76,10 +76,13 @@ class Service:
         self._stirred = anyio.Event()
         self._started_us = self.clock.now_us()
 
-    async def run(self) -> None:
-        """Recover, then drain and rest by turns, until told to stop; all attempts are closed."""
+    async def open(self) -> None:
+        """Take up what a person said last, and record by what it goes; before anybody may ask."""
         self._pause = await self._last_pause()
         await self._configure("started")
+
+    async def run(self) -> None:
+        """Recover, then drain and rest by turns, until told to stop; all attempts are closed."""
         adopt = await open_attempts(self.recorder, self.clock, end=self.end_open)
         async with anyio.create_task_group() as group:
             group.start_soon(self._mind)

@@ -195,11 +195,20 @@ class Drain:
             wait_s = self._wait_s(asked_us)
             if not self._attended and not started and wait_s is None and not self._resuming:
                 return self._out_of_work()
-            is_full = len(self._running) >= self.scope.limits.workers
-            if not started or is_full:
-                # While every worker is busy the end of a pause changes nothing.
-                with anyio.move_on_after(None if is_full else wait_s):
-                    await self._changed.wait()
+            if len(self._running) >= self.scope.limits.workers:
+                await self._changed.wait()  # the end of a pause changes nothing
+            elif not started:
+                await self._until_changed(asked_us)
+
+    async def _until_changed(self, asked_us: int) -> None:
+        """Until something has changed, or time alone may have changed something."""
+        while not self._changed.is_set():
+            wait_s = self._wait_s(asked_us)
+            with anyio.move_on_after(wait_s) as waited:
+                await self._changed.wait()
+            was_due = wait_s is not None and wait_s < LONGEST_WAIT_S
+            if waited.cancelled_caught and (was_due or not self.standing):
+                return
 
     def _wait_s(self, asked_us: int) -> float | None:
         """How long to wait for time alone to change something; None when it will not.

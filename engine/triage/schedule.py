@@ -71,8 +71,8 @@ def _days(text: str | None) -> frozenset[int] | None:
         return frozenset(range(7))
     found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        last = last or first
+        first, dash, last = part.partition("-")
+        last = last if dash else first
         if first not in DAYS or last not in DAYS:
             return None
         start, count = DAYS.index(first), (DAYS.index(last) - DAYS.index(first)) % 7 + 1
