@@ -23,6 +23,9 @@ UNSEEN = (
     "calibration.proposed",
     "calibration.drift_alarmed",
     "calibration.coefficients_adopted",
+    "daemon.configured",
+    "daemon.paused",
+    "daemon.resumed",
 )
 """Types that no rule and no fold reads."""
 

@@ -61,7 +61,8 @@ ReadAttempt = Callable[[str, int], list[AnyEvent]]
 
 NOTHING_TO_SAY = Diagnosis(None, None, (), None)
 
-OPERATOR_STOPS = ("interrupted", "storage")
+OPERATOR_STOPS = ("interrupted", "storage", "paused", "window_closed")
+"""Stops that no rule decides: a person, the disk, or the clock on the wall said so."""
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 
 

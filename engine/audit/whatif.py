@@ -54,6 +54,16 @@ from projections.fold import join
 DELAYS = ("sample_in_flight", "run_is_full")
 """Hindrances that change only when an attempt is made."""
 
+FROM_OUTSIDE = (
+    "interrupted",
+    "storage",
+    "total_time",
+    "day_budget",
+    "paused",
+    "window_closed",
+)
+"""Stops that come under any policy: a person, the disk, time or a day's money said so."""
+
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 
 
@@ -174,7 +184,7 @@ class Walk:
         if session.status != "running":
             return
         scope = self._scopes[event.session_id]
-        if event.because in ("interrupted", "storage", "total_time", "day_budget"):
+        if event.because in FROM_OUTSIDE:
             self._feed(event, line)
         elif event.because == "batch_size":
             if session.attempts >= scope.limits.batch_size:

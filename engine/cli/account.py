@@ -14,11 +14,9 @@ from engine.cli.moment import at_option
 from engine.cli.operating import say, why_options
 from engine.cli.peeking import peeking
 from engine.cli.render import asked, clean, print_json, table
-from engine.errors import UsageProblem
-from engine.events import AccountResumed, AnyEvent
 from engine.store.boards import load_folds
+from engine.triage.operating import ResumeAccount
 from projections.accounts import ACCOUNTS, AccountStanding
-from projections.board import Board
 
 COLUMNS = "account state kind until stated consecutive pauses since"
 
@@ -98,21 +96,6 @@ def view(standing: AccountStanding, now_us: int) -> AccountView:
 def resume(name: str, why: str, by: str, **options: Any) -> None:
     """End the pause of an account, so that attempts go to it again at once."""
     asked(name, "NAME")
-
-    def decided(board: Board, now_us: int) -> AnyEvent:
-        standing = board.accounts.get(name)
-        if standing is None:
-            raise UsageProblem(
-                f"the account {name[:80]!a} never met a limit.",
-                remedy="`runoff account list` names those that did.",
-            )
-        if now_us >= standing.until_us:
-            raise UsageProblem(
-                f"the account {name[:80]!a} is not paused.",
-                remedy="`runoff why` says what else keeps attempts from starting.",
-            )
-        return AccountResumed(account=name, by=by, why=why)
-
-    say(name, (why, by), decided, options)
+    say(ResumeAccount(account=name, by=by, why=why), options)
     if not options["as_json"]:
         click.echo(f"Resumed the account {clean(name)}. Next: runoff drain")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,8 +14,8 @@ from engine.cli.context import (
     json_option,
     run_async,
     show_identity,
-    writing,
 )
+from engine.cli.handing import Keeper, keeping
 from engine.errors import UsageProblem
 from engine.events import (
     EstimateImported,
@@ -26,12 +24,10 @@ from engine.events import (
     PhaseRegistered,
     TierRegistered,
     UsageImported,
-    encode,
     event_type,
 )
 from engine.store.boards import seen_page
-from engine.store.command import Command, Decide, Draft, Moment
-from engine.store.recorder import Recorder
+from engine.store.protocol import LogReader
 from projections.board import Board
 
 _KNOWN_TYPES = frozenset(
@@ -81,11 +77,10 @@ def seed(
     groups = registrations(plan, run_id=run_id, repeat=repeat)
 
     async def work() -> int:
-        async with writing(database, "seed", create=True) as (location, recorder):
-            show_identity(location, recorder.board)
-            refuse_known_runs(groups, await known_to(recorder))
-            await register(recorder, groups)
-            return recorder.head.pos
+        async with keeping(database, "seed", create=True) as keeper:
+            show_identity(keeper.location, keeper.board)
+            refuse_known_runs(groups, await known_to(keeper.reader, keeper.board))
+            return await register(keeper, groups)
 
     head = run_async(work)
     phases = [e for g in groups for e in g.events if isinstance(e, PhaseRegistered)]
@@ -127,14 +122,14 @@ def import_(
     first = read_legacy(file, Known())  # refuse a bad source before a database is touched
 
     async def work() -> ImportFinished:
-        async with writing(database, "import", create=True) as (location, recorder):
-            known = await known_to(recorder)
+        async with keeping(database, "import", create=True) as keeper:
+            known = await known_to(keeper.reader, keeper.board)
             found = first
             if known != Known():
                 found = await to_thread.run_sync(read_legacy, file, known)
             if found.registrations:
-                await register(recorder, [*found.registrations, found.closing])
-            show_identity(location, recorder.board)
+                await register(keeper, [*found.registrations, found.closing])
+            show_identity(keeper.location, await keeper.look())
             return found.finished
 
     finished = run_async(work)
@@ -159,13 +154,13 @@ def _words(finding: Finding) -> str:
     return f"{finding.count} × {finding.what}{example}"
 
 
-async def known_to(recorder: Recorder) -> Known:
-    """What the log holds already of what could be registered."""
+async def known_to(reader: LogReader, board: Board) -> Known:
+    """What the log of ``board`` holds already of what could be registered."""
     tiers: set[tuple[str, str]] = set()
     usage: set[str] = set()
     estimates: set[str] = set()
-    pos, end = 0, recorder.head.pos
-    while pos < end and (rows := await recorder.store.fold_rows(pos, end, _KNOWN_TYPES)):
+    pos, end = 0, board.head.pos
+    while pos < end and (rows := await reader.fold_rows(pos, end, _KNOWN_TYPES)):
         for seen in seen_page(rows):
             match seen.event:
                 case TierRegistered(run_id=run_id, tier_id=tier_id):
@@ -177,7 +172,6 @@ async def known_to(recorder: Recorder) -> Known:
                 case _:
                     pass
         pos = rows[-1][0]
-    board = recorder.board
     return Known(
         runs=frozenset(run_id for run_id, _ in board.runs.items()),
         tiers=frozenset(tiers),
@@ -187,22 +181,12 @@ async def known_to(recorder: Recorder) -> Known:
     )
 
 
-async def register(recorder: Recorder, groups: list[Registration]) -> None:
-    """Append every group, in order, each at most once."""
+async def register(keeper: Keeper, groups: list[Registration]) -> int:
+    """Take in every group, in order, each at most once; where the log then ends or goes on."""
+    head = keeper.board.head.pos
     for group in groups:
-        request = "\n".join(encode(event) for event in group.events).encode()
-        command_id = "reg_" + hashlib.sha256(group.key.encode()).hexdigest()[:32]
-        await recorder.submit(Command(command_id, group.stream, request, _as_it_was(group)))
-
-
-def _as_it_was(group: Registration) -> Decide:
-    """Record a group; what its source dates is claimed to have occurred then."""
-
-    def decide(_board: Board, _moment: Moment) -> Iterator[Draft]:
-        for event in group.events:
-            yield Draft(event, occurred_us=getattr(event, "created_us", None))
-
-    return decide
+        head = max(head, await keeper.register(group))
+    return head
 
 
 @click.command(

@@ -15,10 +15,11 @@ from engine.cli.moment import at_option
 from engine.cli.operating import say, why_options
 from engine.cli.render import asked, clean, fields, print_json, table
 from engine.errors import UsageProblem
-from engine.events import AnyEvent, BreakerReset, Record
+from engine.events import Record
 from engine.store.boards import seen_page
 from engine.store.protocol import LogReader, Query
 from engine.triage.breaker import next_probe_us
+from engine.triage.operating import ResetBreaker
 from engine.triage.policy import policy_from_json
 from projections.board import Board
 from projections.breakers import BreakerStanding
@@ -190,18 +191,6 @@ def _told(record: Record) -> tuple[str, Fact] | None:
 def reset(fingerprint: str, why: str, by: str, **options: Any) -> None:
     """Close an open breaker, so that runs without a verdict go on; its count starts anew."""
     asked(fingerprint, "FINGERPRINT")
-
-    def decided(board: Board, _now_us: int) -> AnyEvent:
-        standing = _known(board, fingerprint)
-        if standing.opened_pos is None:
-            raise UsageProblem(
-                f"the breaker of {fingerprint[:80]!a} is not open; it closed at position"
-                f" {standing.closed_pos}.",
-                remedy="`runoff breaker list` says which are open; `runoff why` what else holds"
-                " runs back.",
-            )
-        return BreakerReset(session_id=standing.session_id, fingerprint=fingerprint, by=by, why=why)
-
-    say(fingerprint, (why, by), decided, options)
+    say(ResetBreaker(fingerprint=fingerprint, by=by, why=why), options)
     if not options["as_json"]:
         click.echo(f"Reset the breaker of {clean(fingerprint)}. Next: runoff drain")

@@ -17,7 +17,7 @@ from engine.cli.render import clean, print_json, table
 from engine.errors import UsageProblem
 from engine.events import CoefficientsAdopted, CoefficientsInForce, decode
 from engine.store.protocol import LogReader, Query
-from projections.board import Board
+from engine.triage.operating import AdoptCoefficients
 
 SHORT_CHARS = 12
 KNOWN_TYPES = ("session.coefficients_in_force", "calibration.coefficients_adopted")
@@ -136,17 +136,15 @@ def adopt(file: str, why: str, by: str, **options: Any) -> None:
     found = coefficients_in_file(file)
     replaces = run_async(lambda: _replaced(found, options))
 
-    def decided(_board: Board, _now_us: int) -> CoefficientsAdopted:
-        return CoefficientsAdopted(
-            coefficient_version=found.version,
-            coefficients_sha256=found.sha256,
-            coefficients_json=found.json,
-            replaces=replaces,
-            by=by,
-            why=why,
-        )
-
-    say("coefficients", (why, by), decided, options)
+    operation = AdoptCoefficients(
+        coefficient_version=found.version,
+        coefficients_sha256=found.sha256,
+        coefficients_json=found.json,
+        replaces=replaces,
+        by=by,
+        why=why,
+    )
+    say(operation, options)
     if not options["as_json"]:
         click.echo(f"Adopted coefficients {clean(found.version)} in place of {clean(replaces)}.")
 

@@ -17,6 +17,7 @@ from engine.backlog.sample import SAMPLE_PARTS, write_sample
 from engine.calibration.estimator import shipped
 from engine.cli.backlog import known_to, register
 from engine.cli.context import ids, run_async, show_identity, writing
+from engine.cli.handing import Own
 from engine.cli.live import Live, summary_words
 from engine.cli.why_words import explanation_lines
 from engine.clock import SystemClock
@@ -86,8 +87,8 @@ def _place(directory: Path) -> Path:
 
 async def _run(url: str, source: Path, agent: Path) -> tuple[Summary, str]:
     async with writing(url, "demo", create=True) as (place, recorder):
-        found = read_legacy(source, await known_to(recorder))
-        await register(recorder, [*found.registrations, found.closing])
+        found = read_legacy(source, await known_to(recorder.store, recorder.board))
+        await register(Own(place, recorder), [*found.registrations, found.closing])
         show_identity(place, recorder.board)
         clock = SystemClock()
         scope = Scope(ids()("ses"), policy_named("default"), _limits())

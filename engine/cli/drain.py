@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -28,21 +26,21 @@ from engine.cli.context import (
     writing,
 )
 from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
+from engine.cli.executing import executor_of
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
 from engine.drain.drift_watch import EVERY, DriftWatch
 from engine.drain.dry import planned
 from engine.drain.last_words import Unrecorded, last_words
-from engine.drain.loop import Drain, Stopping
+from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
+from engine.drain.stopping import Stopping
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
 from engine.errors import LimitReached, RunoffError, UsageProblem, is_full
 from engine.events import Record, SessionEnd
-from engine.executors.command import CommandExecutor
 from engine.executors.port import Executor
-from engine.executors.scripted import ScriptedExecutor, load_script
 from engine.ids import checked_id
 from engine.store.blobs import Blobs
 from engine.store.location import Location, locate
@@ -127,8 +125,7 @@ def drain(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
     if options["dry_run"]:
         run_async(lambda: _plan(request))
         return
-    executor_of = _executor(request)
-    work = _Session(request, executor_of)
+    work = _Session(request, executor_of(request))
     summary = run_async(work.run, virtual=options["virtual_time"])
     ctx.exit(_conclude(summary, request, work.signal))
 
@@ -147,56 +144,6 @@ def _check(request: Request) -> None:
     policy_of(options["policy_name"])
     if options["coefficients"] is not None:
         coefficients_in_file(options["coefficients"])
-
-
-def _executor(request: Request) -> Callable[[Location], Executor]:
-    options = request.options
-    argv = request.argv or tuple(shlex.split(options["command_line"] or ""))
-    kind = options["executor"] or ("scripted" if options["script"] else "command")
-    if kind == "scripted":
-        if options["script"] is None:
-            raise UsageProblem("the scripted executor needs a script.", remedy="give --script.")
-        rules = load_script(options["script"])
-        return lambda _location: ScriptedExecutor(rules)
-    if not argv:
-        raise UsageProblem(
-            "no program was named to execute phases with.",
-            remedy="put it behind --, such as `runoff drain -- python agent.py`; or --script FILE.",
-        )
-    found = _from_here(argv)
-    return lambda location: CommandExecutor(
-        found,
-        files_root=location.beside("files"),
-        workspace=options["workspace"],
-        pass_env=options["pass_env"],
-        on_engine_death=options["on_restart"],
-        require_deliverables=options["require_deliverables"],
-    )
-
-
-def _from_here(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """``argv`` as it is meant where it was typed, though children run in their workspaces.
-
-    The program is looked up now, and arguments that name an existing file are made absolute.
-    """
-    program = argv[0]
-    if "{" not in program:
-        found = shutil.which(program)
-        if found is None:
-            raise UsageProblem(
-                f"there is no program {program[:200]!a} that could be started.",
-                remedy="check its name, its path and that it is executable.",
-            )
-        program = str(Path(found).absolute())
-    return (program, *(_absolute(argument) for argument in argv[1:]))
-
-
-def _absolute(argument: str) -> str:
-    try:
-        here = bool(argument) and Path(argument).is_file()
-    except (OSError, ValueError):
-        here = False
-    return str(Path(argument).absolute()) if here else argument
 
 
 class _Session:

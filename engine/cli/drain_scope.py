@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from engine.cli.policies import policy_of
 from engine.errors import UsageProblem
 from engine.events import Budget, BudgetScope, Limits
+from engine.triage.budgets import budget_from
 from engine.triage.policy import Policy, policy_from_json
 from engine.triage.scope import Scope
 from projections.board import Board
@@ -17,9 +17,6 @@ from projections.fold import join
 from projections.sessions import SessionStanding
 
 BUDGET_HELP = "Such as day:tokens=1000000 or run:minutes=90; repeatable."
-_BUDGET = re.compile(
-    r"(?P<scope>phase|run|session|day):(?P<measure>tokens|minutes|attempts)=(?P<limit>\d{1,15})"
-)
 
 
 class Request(NamedTuple):
@@ -74,7 +71,7 @@ def _limits(request: Request, before: Limits | None) -> Limits:
 
 def _budgets(options: dict[str, Any], before: tuple[Budget, ...]) -> tuple[Budget, ...]:
     """Those given, and of those before the ones that no given one replaces."""
-    given = [_budget(text) for text in options["budget"]]
+    given = [budget_from(text) for text in options["budget"]]
     flags: tuple[tuple[str, BudgetScope], ...] = (
         ("max_total_tokens", "session"),
         ("max_run_tokens", "run"),
@@ -85,21 +82,6 @@ def _budgets(options: dict[str, Any], before: tuple[Budget, ...]) -> tuple[Budge
             given.append(Budget(scope=scope, measure="tokens", limit=options[flag]))
     found = {(budget.scope, budget.measure): budget for budget in (*before, *given)}
     return tuple(found[key] for key in sorted(found))
-
-
-def _budget(text: str) -> Budget:
-    """A budget such as ``day:tokens=1000000`` or ``run:minutes=90``."""
-    match = _BUDGET.fullmatch(text)
-    if match is None or int(match["limit"]) < 1:
-        raise UsageProblem(
-            f"--budget {text[:80]!a} cannot be read.",
-            remedy="write SCOPE:MEASURE=N: phase, run, session or day; tokens, minutes or attempts;"
-            " and N of 1 or more, such as day:tokens=1000000.",
-        )
-    limit, measure = int(match["limit"]), match["measure"]
-    if measure == "minutes":
-        measure, limit = "ms", limit * 60_000
-    return msgspec.convert({"scope": match["scope"], "measure": measure, "limit": limit}, Budget)
 
 
 def _resumable(board: Board) -> SessionStanding:

@@ -24,10 +24,10 @@ from engine.cli.moment import at_option
 from engine.cli.operating import say, why_options
 from engine.cli.render import clean, fields, print_json, table
 from engine.errors import UsageProblem
-from engine.events import AnyEvent, PhaseRequeued, RunReinstated
 from engine.store.location import Location
 from engine.store.protocol import LogReader, Query
 from engine.store.sqlite import SqliteStore
+from engine.triage.operating import ReinstateRun, RequeuePhase
 from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.fold import join
@@ -166,17 +166,7 @@ async def _sentence(store: LogReader, pos: int | None) -> str | None:
 @_common
 def reinstate(run_id: str, why: str, by: str, **options: Any) -> None:
     """Set a run's verdict aside, so that it is sampled again."""
-
-    def decided(board: Board, _now_us: int) -> AnyEvent:
-        state = _known(board.runs.get(run_id), "run", run_id)
-        if state.standing == "unsampled":
-            raise UsageProblem(
-                f"the run {clean(run_id)} has no verdict to set aside.",
-                remedy="drain it; unsampled runs go first.",
-            )
-        return RunReinstated(run_id=run_id, generation=state.generation + 1, by=by, why=why)
-
-    say(run_id, (why, by), decided, options)
+    say(ReinstateRun(run_id=run_id, by=by, why=why), options)
     if not options["as_json"]:
         click.echo(f"Reinstated {clean(run_id)}. Next: runoff drain")
 
@@ -219,17 +209,7 @@ def phase_show(run_id: str, phase_id: str, **options: Any) -> None:
 @_common
 def requeue(run_id: str, phase_id: str, why: str, by: str, **options: Any) -> None:
     """Put a phase back; its attempts count from one again."""
-
-    def decided(board: Board, _now_us: int) -> AnyEvent:
-        state = _known(board.backlog.get(join(run_id, phase_id)), "phase", phase_id)
-        if state.open_attempt is not None:
-            raise UsageProblem(
-                f"the attempt {state.open_attempt} of the phase is open.",
-                remedy="wait until it ends; `runoff drain` takes over what a dead engine left.",
-            )
-        return PhaseRequeued(run_id=run_id, phase_id=phase_id, by=by, why=why)
-
-    say(run_id, (why, by), decided, options)
+    say(RequeuePhase(run_id=run_id, phase_id=phase_id, by=by, why=why), options)
     if not options["as_json"]:
         click.echo(f"Requeued {clean(run_id)}/{clean(phase_id)}. Next: runoff drain")
 

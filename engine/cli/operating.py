@@ -7,16 +7,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-import msgspec
 
-from engine.cli.context import ids, refuse_empty, run_async, show_identity, writing
+from engine.cli.context import refuse_empty, run_async, show_identity
+from engine.cli.handing import keeping
 from engine.cli.render import asked, print_json
-from engine.clock import SystemClock
 from engine.errors import UsageProblem
 from engine.events import AnyEvent
-from engine.store.command import Command, just
-from engine.store.moments import recorded_at
-from projections.board import Board
+from engine.triage.operating import Operation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,31 +25,21 @@ def why_options(function: F) -> F:
     return why(by(function))
 
 
-def say(
-    subject: str,
-    texts: tuple[str, str],
-    decided: Callable[[Board, int], AnyEvent],
-    options: dict[str, Any],
-) -> None:
-    """Record what an operator decided; ``texts`` are why, and by whom.
+def say(operation: Operation, options: dict[str, Any]) -> None:
+    """Record what an operator asks for, by whoever writes the log; printed with ``--json``.
 
-    ``decided`` gets the board at the head and the writer's time (Unix microseconds), and raises
-    UsageProblem for what makes no sense there.
+    Raises UsageProblem for what makes no sense at the head of the log.
     """
-    for text, name in zip(texts, ("--why", "--by"), strict=True):
+    for text, name in ((operation.why, "--why"), (operation.by, "--by")):
         if not asked(text, name).strip():
             raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
 
     async def work() -> AnyEvent:
-        async with writing(options["database"], "operator") as (location, recorder):
-            identity = show_identity(location, recorder.board)
-            refuse_empty(identity, allow_empty=options["allow_empty_db"])
-            end = recorder.head.pos
-            last_us = await recorded_at(recorder.store, end) if end else 0
-            event = decided(recorder.board, max(last_us, SystemClock().now_us()))
-            request, stream = msgspec.json.encode(event), f"operator/{subject}"
-            await recorder.submit(Command(ids()("cmd"), stream, request, just(event)))
-            return event
+        async with keeping(options["database"], "operator") as keeper:
+            refuse_empty(
+                show_identity(keeper.location, keeper.board), allow_empty=options["allow_empty_db"]
+            )
+            return await keeper.operate(operation)
 
     event = run_async(work)
     if options["as_json"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.events import (
+    NO_BATCH,
     AccountPaused,
     AccountRecovered,
     AccountResumed,
@@ -22,6 +23,9 @@ from engine.events import (
     CalibrationProposed,
     CoefficientsAdopted,
     CoefficientsInForce,
+    DaemonConfigured,
+    DaemonPaused,
+    DaemonResumed,
     DriftAlarmed,
     EngineStarted,
     EstimateImported,
@@ -73,7 +77,9 @@ _Decided = (
     | SessionDraining
 )
 _Rules = _Diagnosis | _Decided
-_Operator = PhaseRequeued | RunReinstated | BreakerReset | AccountResumed
+_Operator = (
+    PhaseRequeued | RunReinstated | BreakerReset | AccountResumed | DaemonPaused | DaemonResumed
+)
 _Sessions = (
     EngineStarted | PolicyAdopted | SessionStarted | SessionResumed | SessionPartLost | SessionEnded
 )
@@ -102,6 +108,8 @@ def in_words(event: AnyEvent) -> str:
         return _rules(event)
     if isinstance(event, _Sessions):
         return _sessions(event)
+    if isinstance(event, DaemonConfigured):
+        return f"{event.because} under {event.policy}: {event.settings_json}"
     if isinstance(event, _Operator):
         return f"by {event.by}: {event.why}"
     if isinstance(event, _Calibration):
@@ -196,7 +204,8 @@ def _sessions(event: _Sessions) -> str:
             return f"policy {event.policy}"
         case SessionStarted() | SessionResumed():
             limits = event.limits
-            return f"{event.executor}, {limits.workers} workers, batch of {limits.batch_size}"
+            batch = "no batch" if limits.batch_size >= NO_BATCH else f"batch of {limits.batch_size}"
+            return f"{event.executor}, {limits.workers} workers, {batch}"
         case SessionPartLost():
             return (
                 f"its engine had died; it had been at it for {event.active_ms / 60000:.1f} minutes"

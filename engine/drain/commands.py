@@ -50,8 +50,12 @@ def begin(
     *,
     resume: bool,
     coefficients: Coefficients | None = None,
+    queue: Queue | None = None,
 ) -> Command:
-    """Open or resume a session, with its policy, its limits, and what it estimates with."""
+    """Open or resume a session, with its policy, its limits, and what it estimates with.
+
+    Its ``queue`` is ordered by them.
+    """
     kind = SessionResumed if resume else SessionStarted
     policy = scope.policy
     adopted = PolicyAdopted(
@@ -70,6 +74,8 @@ def begin(
         ground = Ground(scope, moment.next_pos + 1, moment.now_us)
         for event in list(taken_over(board, ground)):
             yield Draft(event)
+        if queue is not None:
+            queue.renew(scope)
 
     asked = [scope.session_id, executor, scope.limits, policy]
     request = msgspec.json.encode(asked if coefficients is None else [*asked, coefficients])

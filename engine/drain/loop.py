@@ -1,7 +1,8 @@
 """The loop: keeps the workers busy until the session ends.
 
 Workers never decide: they run what was picked and hand back facts.  The loop asks the writer for
-as many picks as there is room, waits until something ends, and asks again.
+as many picks as there is room, waits until something ends, and asks again.  A standing session (a
+daemon's) does not end for lack of work: it waits until something may have changed.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from anyio.abc import TaskGroup
 
 from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
-from engine.detect import Detectors, detectors
+from engine.detect import detectors
 from engine.drain import commands
 from engine.drain.diagnose import Diagnosed, diagnose
 from engine.drain.last_words import Unrecorded
 from engine.drain.sheets import assignment_for, event_of
+from engine.drain.stopping import Hold, Stopping
 from engine.errors import DiskFull, Fenced, RunoffError
-from engine.events import AttemptStarted, Record, SessionEnd
+from engine.events import AnyEvent, AttemptStarted, Record, SessionEnd
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
@@ -33,6 +35,7 @@ from engine.store.recorder import Recorder
 from engine.triage.picking import active_ms
 from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue, paused_until_us
+from engine.triage.waking import LONGEST_WAIT_S, wait_s, wakes_us
 from projections.sessions import SessionStanding
 
 ESTIMATED = "attempt.estimated"
@@ -58,22 +61,13 @@ class Adoption(NamedTuple):
 
 
 @dataclass
-class Stopping:
-    """How a person stops a session: once to finish what runs, twice to abandon it."""
-
-    asked: anyio.Event = field(default_factory=anyio.Event)
-    abandon: anyio.Event = field(default_factory=anyio.Event)
-    signal: int | None = None
-
-
-@dataclass
 class Drain:
     """One session over one log.
 
     ``tell`` is called with the records of every committed command, in log order per command.
     ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
-    which a virtual clock needs.  ``coefficients`` None estimates nothing.  ``unrecorded``: ends
-    that a full disk kept out of the log.
+    which a virtual clock needs.  ``coefficients`` None estimates nothing.  ``standing``: wait for
+    work instead of ending without.  ``unrecorded``: ends that a full disk kept out of the log.
     """
 
     recorder: Recorder
@@ -86,6 +80,7 @@ class Drain:
     stopping: Stopping = field(default_factory=Stopping)
     in_threads: bool = True
     coefficients: Coefficients | None = None
+    standing: bool = False
 
     def __post_init__(self) -> None:
         self._running: set[str] = set()
@@ -98,6 +93,8 @@ class Drain:
         self._limiter: anyio.CapacityLimiter | None = None
         self._small: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
+        self._resuming = 0
+        self._is_over = False
 
     async def run(
         self,
@@ -105,11 +102,13 @@ class Drain:
         resume: bool,
         adopt: Sequence[Adoption] = (),
         ready: Callable[[], None] = lambda: None,
+        hold: Hold | None = None,
     ) -> SessionEnd:
         """Drain until the session ends; why it ended.
 
         ``adopt``: open attempts of dead engines.  Those that are dead too are closed first; then
-        ``ready`` is called; living ones take up workers until they end.
+        ``ready`` is called; living ones take up workers until they end.  ``hold``: start nothing,
+        only see to those.
         """
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
         self._small = anyio.CapacityLimiter(SMALL_AT_ONCE)
@@ -122,15 +121,49 @@ class Drain:
         )
         await self._submit(begun)
         self._queue = Queue(self.recorder.board, self.scope)
+        if hold is not None:
+            await self.hold(hold)
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
             await self._recover(group, adopt)
             ready()
             because = await self._feed(group)
+            self._is_over = True
             group.cancel_scope.cancel()
         await self._submit(commands.end(self.ids("cmd"), self.scope, because))
         return self._session().because or because
+
+    @property
+    def standing_of_session(self) -> SessionStanding | None:
+        """How its session stands, None before it has begun and once it ends."""
+        return self._session() if self._queue is not None and not self._is_over else None
+
+    async def hold(self, why: Hold) -> None:
+        """Start nothing more; once what runs has ended, so has this part of the session."""
+        command = commands.drain_now(self.ids("cmd"), self.scope, why.because, why.sentence)
+        await self._submit(command)
+        self._changed.set()
+
+    async def go_on(self, scope: Scope) -> None:
+        """Begin the session anew while it goes on: after a hold, or under another scope."""
+        # Whoever asks the writer from here on asks behind this command.
+        self.scope = scope
+        begun = commands.begin(
+            self.ids("cmd"), scope, self.executor.name, resume=True, queue=self._queue
+        )
+        self._resuming += 1
+        try:
+            await self._submit(begun)
+        finally:
+            self._resuming -= 1
+            self._changed.set()
+
+    def heed(self, event: AnyEvent) -> None:
+        """Something was recorded by another's command and folded: it may be work."""
+        if self._queue is not None:
+            self._queue.heed(event)
+        self._changed.set()
 
     async def _recover(self, group: TaskGroup, adopt: Sequence[Adoption]) -> None:
         for adoption in adopt:
@@ -177,14 +210,35 @@ class Drain:
                 started = await self._pick(group, room)
                 if not started and self._pause_ended_since(asked_us):
                     continue  # the pick met a pause that is over now
-            pause_left_s = self._pause_left_s()
-            if not self._attended and not started and pause_left_s is None:
+            left_s = self._wait_s(asked_us)
+            if not self._attended and not started and left_s is None and not self._resuming:
                 return self._out_of_work()
-            is_full = len(self._running) >= self.scope.limits.workers
-            if not started or is_full:
-                # While every worker is busy the end of a pause changes nothing.
-                with anyio.move_on_after(None if is_full else pause_left_s):
-                    await self._changed.wait()
+            if len(self._running) >= self.scope.limits.workers:
+                await self._changed.wait()  # the end of a pause changes nothing
+            elif not started:
+                await self._until_changed(asked_us)
+
+    async def _until_changed(self, asked_us: int) -> None:
+        """Until something has changed, or time alone may have changed something."""
+        while not self._changed.is_set():
+            left_s = self._wait_s(asked_us)
+            with anyio.move_on_after(left_s) as waited:
+                await self._changed.wait()
+            was_due = left_s is not None and left_s < LONGEST_WAIT_S
+            if waited.cancelled_caught and (was_due or not self.standing):
+                return
+
+    def _wait_s(self, asked_us: int) -> float | None:
+        """How long to wait for time alone to change something; None when it will not.
+
+        ``asked_us``: when the last pick was asked for.
+        """
+        if not self.standing:
+            return self._pause_left_s()
+        if self._session().status != "running" or self._queue is None:
+            return None
+        due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)
+        return wait_s(due_us, self.clock.now_us())
 
     def _pause_ended_since(self, asked_us: int) -> bool:
         """Whether a pause of the session's account was in force then, and is over now."""
@@ -300,10 +354,11 @@ class Drain:
     ) -> None:
         """Diagnose and record; what a full disk does not take is kept for the last words."""
         scope, diagnosed = self._scope_of(started), None
-        found: Detectors = detectors(scope.policy.detectors)
-        work = partial(diagnose, outcome, assignment, scope.policy, found, adopted=adopted)
         try:
-            diagnosed = await self._in_thread(partial(work, self.blobs), _kept_bytes(outcome))
+            diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
+            while scope != self._scope_of(started):  # another policy came into force meanwhile
+                scope = self._scope_of(started)
+                diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
             closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
             # Free before it is durable: the next pick is decided behind the end that makes room
             # for it, mostly in the same transaction.
@@ -311,15 +366,24 @@ class Drain:
             self.tell((await closing.answer()).records)
         except DiskFull:
             if diagnosed is None and started.attempt_id not in self._guarded:
-                diagnosed = work(None)  # no guardian keeps its outcome: better without its output
+                # No guardian keeps its outcome: better without its output.
+                diagnosed = _work(assignment, outcome, scope, adopted=adopted)(None)
             if diagnosed is not None:
                 self.unrecorded.append(Unrecorded(diagnosed, scope))
             raise
 
-    async def _in_thread(self, work: Callable[[], Diagnosed], size_bytes: int) -> Diagnosed:
+    async def _diagnosed(
+        self,
+        assignment: Assignment,
+        outcome: Report | Exception,
+        scope: Scope,
+        *,
+        adopted: bool,
+    ) -> Diagnosed:
+        work = partial(_work(assignment, outcome, scope, adopted=adopted), self.blobs)
         if not self.in_threads:
             return work()
-        limiter = self._small if size_bytes <= SMALL_BYTES else self._limiter
+        limiter = self._small if _kept_bytes(outcome) <= SMALL_BYTES else self._limiter
         return await to_thread.run_sync(work, limiter=limiter)
 
     def _scope_of(self, started: AttemptStarted) -> Scope:
@@ -345,3 +409,13 @@ def _as_started(record: Record) -> AttemptStarted:
     event = event_of(record)
     assert isinstance(event, AttemptStarted)
     return event
+
+
+def _work(
+    assignment: Assignment, outcome: Report | Exception, scope: Scope, *, adopted: bool
+) -> Callable[[BlobStore | None], Diagnosed]:
+    """What is made of an outcome, once it is known where its output is kept."""
+    policy = scope.policy
+    return partial(
+        diagnose, outcome, assignment, policy, detectors(policy.detectors), adopted=adopted
+    )

@@ -41,6 +41,7 @@ from engine.events.codec import (
     refuse_unknown,
     tags_of,
 )
+from engine.events.daemon import DaemonConfigured, DaemonPaused, DaemonResumed
 from engine.events.diagnosis import (
     BoundaryDetected,
     BoundaryKind,
@@ -57,6 +58,7 @@ from engine.events.diagnosis import (
 from engine.events.envelope import COLUMNS, GENESIS, Head, Record, Seen, chain_hash
 from engine.events.operator import AccountResumed, BreakerReset, RunReinstated
 from engine.events.session import (
+    NO_BATCH,
     Budget,
     BudgetScope,
     EngineStarted,
@@ -91,6 +93,7 @@ from engine.events.usage import EstimateImported, UsageImported, UsageRecorded, 
 __all__ = [
     "COLUMNS",
     "GENESIS",
+    "NO_BATCH",
     "TAGS",
     "AccountPaused",
     "AccountRecovered",
@@ -115,6 +118,9 @@ __all__ = [
     "Classified",
     "CoefficientsAdopted",
     "CoefficientsInForce",
+    "DaemonConfigured",
+    "DaemonPaused",
+    "DaemonResumed",
     "Deliverable",
     "Diagnosed",
     "Disposition",

@@ -31,6 +31,7 @@ from engine.events.calibration import (
     CoefficientsInForce,
     DriftAlarmed,
 )
+from engine.events.daemon import DaemonConfigured, DaemonPaused, DaemonResumed
 from engine.events.diagnosis import (
     BoundaryDetected,
     FailureFingerprinted,
@@ -108,6 +109,9 @@ AnyEvent = (
     | CalibrationProposed
     | DriftAlarmed
     | CoefficientsAdopted
+    | DaemonConfigured
+    | DaemonPaused
+    | DaemonResumed
 )
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -124,8 +128,8 @@ _ONLY_ADDED = {
     "diagnosis.boundary_detected": 3,
     "diagnosis.fingerprinted": 2,
     "diagnosis.zero_yield_explained": 2,
-    "session.draining": 2,
-    "session.ended": 2,
+    "session.draining": 3,
+    "session.ended": 3,
     "session.resumed": 2,
     "session.started": 2,
     "triage.run_judged": 2,

@@ -43,6 +43,10 @@ class Budget(Value, frozen=True, kw_only=True):
     limit: int
 
 
+NO_BATCH = 2**53 - 1
+"""A batch size that bounds nothing, as a daemon's sessions have it."""
+
+
 class Limits(Value, frozen=True, kw_only=True):
     """What bounds a session.  None means no bound.
 
@@ -102,13 +106,15 @@ SessionEnd = Literal[
     "storage",
     "session_budget",
     "day_budget",
+    "paused",
+    "window_closed",
 ]
 
 
 class SessionDraining(Event, frozen=True, kw_only=True, tag="session.draining"):
     """From here on this session starts no attempt; running ones may finish."""
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     session_id: str
     because: SessionEnd
@@ -118,7 +124,7 @@ class SessionDraining(Event, frozen=True, kw_only=True, tag="session.draining"):
 class SessionEnded(Event, frozen=True, kw_only=True, tag="session.ended"):
     """The last attempt is closed.  ``work_left`` counts the backlog within the session's filter."""
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     session_id: str
     because: SessionEnd

@@ -5,9 +5,13 @@ The ledger is the log: every count is a projection's, so that a restart forgets 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
+from engine.errors import UsageProblem
 from engine.events import AttemptFinished, AttemptStarted, Budget, BudgetReached, Measure
 from engine.triage.reasons import Facts, Ground
 from engine.triage.scope import Scope
@@ -20,6 +24,28 @@ from projections.sessions import SessionStanding
 
 RULE = "budget"
 _UNITS: Mapping[Measure, str] = {"tokens": "tokens", "ms": "ms of work", "attempts": "attempts"}
+
+_WRITTEN = re.compile(
+    r"(?P<scope>phase|run|session|day):(?P<measure>tokens|minutes|attempts)=(?P<limit>\d{1,15})"
+)
+
+
+def budget_from(text: str) -> Budget:
+    """A budget such as ``day:tokens=1000000`` or ``run:minutes=90``.
+
+    Raises UsageProblem for anything else.
+    """
+    match = _WRITTEN.fullmatch(text)
+    if match is None or int(match["limit"]) < 1:
+        raise UsageProblem(
+            f"--budget {text[:80]!a} cannot be read.",
+            remedy="write SCOPE:MEASURE=N: phase, run, session or day; tokens, minutes or attempts;"
+            " and N of 1 or more, such as day:tokens=1000000.",
+        )
+    limit, measure = int(match["limit"]), match["measure"]
+    if measure == "minutes":
+        measure, limit = "ms", limit * 60_000
+    return msgspec.convert({"scope": match["scope"], "measure": measure, "limit": limit}, Budget)
 
 
 def of_phase(phase: PhaseStanding, measure: Measure) -> int:

@@ -65,6 +65,8 @@ ENDS: dict[SessionEnd, str] = {
     "storage": "the log could not be written",
     "session_budget": "its budget was used up",
     "day_budget": "the day's budget was used up",
+    "paused": "a person paused the daemon",
+    "window_closed": "the daemon's schedule window closed",
 }
 """Why a session starts nothing more, as the rest of a sentence."""
 

@@ -138,6 +138,11 @@ class Queue:
 
     def __init__(self, board: Board, scope: Scope) -> None:
         self._board = board
+        self.renew(scope)
+
+    def renew(self, scope: Scope) -> None:
+        """Order everything anew, for the same session under another scope."""
+        board = self._board
         self._scope = scope
         self._orders: dict[str, RunOrder] = {}
         self._phases: dict[str, list[tuple[SortKey, str]]] = {}
@@ -195,6 +200,15 @@ class Queue:
             run = self._board.runs.states[run_id]
             if cools_us(run, self._scope.policy) == due_us:
                 return run if is_cool(run, self._scope, now_us) else None
+            heappop(self._cooling)
+        return None
+
+    def cools_next_us(self) -> int | None:
+        """When the next deprioritized run may be sampled again (Unix microseconds)."""
+        while self._cooling:
+            due_us, run_id = self._cooling[0]
+            if cools_us(self._board.runs.states[run_id], self._scope.policy) == due_us:
+                return due_us
             heappop(self._cooling)
         return None
 

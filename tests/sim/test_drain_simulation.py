@@ -36,9 +36,15 @@ RARE = {
     "event calibration.coefficients_adopted",
     "verdict inconclusive because repeated_timeout",
     "session ends by storage",
+    "session ends by paused",
+    "session ends by window_closed",
+    "event daemon.configured",
+    "event daemon.paused",
+    "event daemon.resumed",
     "event session.part_lost",
 }
-"""What registers no phase, what needs an operator at the right moment, and what nothing records."""
+"""What registers no phase, what needs an operator at the right moment, what a daemon does (which
+has tests of its own on virtual time), and what nothing records."""
 
 
 def broken(tally: Tally) -> list[str]:

@@ -1,0 +1,264 @@
+"""``runoff daemon``: drain continuously, and tell a daemon what to do."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import click
+import msgspec
+from click.core import ParameterSource
+
+from engine.cli.context import (
+    allow_empty_option,
+    database_option,
+    ids,
+    json_option,
+    refuse_empty,
+    run_async,
+    writing,
+)
+from engine.cli.daemon_plan import loader, settings_options
+from engine.cli.drain_scope import Request
+from engine.cli.executing import executor_of
+from engine.cli.groups import DefaultGroup
+from engine.cli.live import words
+from engine.cli.log import when
+from engine.cli.render import asked, clean, print_json
+from engine.clock import SystemClock
+from engine.daemon.answers import Status
+from engine.daemon.client import Client
+from engine.daemon.control import Control, control_path
+from engine.daemon.http import Address, Http, address_from, tcp_listener
+from engine.daemon.messages import AskStatus, Pause, Reload, Requested, Resume, Stop
+from engine.daemon.notify import Notifier
+from engine.daemon.pages import pages_of
+from engine.daemon.service import Service
+from engine.daemon.settings import Plan
+from engine.daemon.telling import Teller
+from engine.daemon.wire import unix_listener
+from engine.errors import UsageProblem
+from engine.executors.port import Executor
+from engine.logs import logger_of
+from engine.store.blobs import Blobs
+from engine.store.identity import identify
+from engine.store.location import Location, locate
+from engine.store.recorder import Recorder
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(cls=DefaultGroup)
+def daemon() -> None:
+    """Drain continuously; ``daemon`` alone runs it, the other verbs talk to one that runs."""
+
+
+@daemon.command("run", context_settings={"show_default": True})
+@database_option
+@settings_options
+@click.option("--executor", type=click.Choice(["command", "scripted"]), help="[default: by use]")
+@click.option("--command", "command_line", metavar="TEXT", help="The program, as one text.")
+@click.option("--script", type=click.Path(path_type=Path), help="Outcomes for --executor scripted.")
+@click.option("--workspace", type=click.Path(path_type=Path), help="Where children work.")
+@click.option("--pass-env", multiple=True, metavar="NAME", help="Let children see this variable.")
+@click.option("--require-deliverables", is_flag=True, help="No success without the files.")
+@click.option("--on-restart", type=click.Choice(["adopt", "end"]), default="adopt")
+@click.option("--http", metavar="HOST:PORT", help="Health and metrics, on loopback. [default: off]")
+@click.option("--log-format", type=click.Choice(["auto", "words", "json"]), default="auto")
+@allow_empty_option
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def run(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
+    """Drain whatever backlog there is and whatever comes, until told to stop.
+
+    Everything after -- is the program that executes a phase, as for `runoff drain`. SIGHUP reads
+    policy and settings again; SIGTERM or SIGINT stops within --stop-seconds, a second one at once.
+
+    \b
+    Examples:
+      runoff daemon --database sqlite:///backlog.db -- python agent.py {phase_file}
+      runoff daemon --settings daemon.toml --http 127.0.0.1:9464 -- ./agent
+      runoff daemon --window "Mon-Fri 20:00-06:00" --timezone Europe/Berlin -- ./agent
+    """  # noqa: D301
+    given = frozenset(
+        name
+        for name in options
+        if ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+    )
+    request = Request(options, given, argv)
+    address = address_from(options["http"]) if options["http"] else None
+    life = _Life(request, loader(options, given), executor_of(request), address)
+    run_async(life.run)
+    ctx.exit(128 + life.signal if life.signal is not None else 0)
+
+
+class _Life:
+    """One process of a daemon: opens what it needs, and closes it in the end."""
+
+    def __init__(
+        self,
+        request: Request,
+        load: Callable[[], Plan],
+        executor_of: Callable[[Location], Executor],
+        address: Address | None,
+    ) -> None:
+        self._options = request.options
+        self._load = load
+        self._plan = load()
+        self._executor_of = executor_of
+        self._address = address
+        self._notifier = Notifier(os.environ)
+        self.signal: int | None = None
+
+    async def run(self) -> None:
+        """Hold the log and serve until told to stop."""
+        async with writing(self._options["database"], "daemon") as (place, recorder):
+            teller = Teller(
+                logger_of(self._options["log_format"]), words, lambda: recorder.head.pos
+            )
+            identity = identify(place, recorder.board)
+            text = f"{identity.runs} runs, {identity.phases} phases in {identity.file}"
+            teller.say("daemon.database", text, **msgspec.to_builtins(identity))
+            refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
+            try:
+                await self._serve(self._service(place, recorder, teller), place, teller)
+                teller.say("daemon.stopped", "Stopped.")
+            finally:
+                self._notifier.close()
+
+    def _service(self, place: Location, recorder: Recorder, teller: Teller) -> Service:
+        clock = SystemClock()
+        return Service(
+            recorder=recorder,
+            executor=self._executor_of(place),
+            clock=clock,
+            ids=ids(clock),
+            blobs=Blobs(place.beside("files") / "blobs"),
+            load=self._load,
+            plan=self._plan,
+            teller=teller,
+            notifier=self._notifier,
+            end_open=self._options["on_restart"] == "end",
+        )
+
+    async def _serve(self, service: Service, place: Location, teller: Teller) -> None:
+        await service.open()
+        path = control_path(place.path)
+        control = unix_listener(path)
+        try:
+            async with anyio.create_task_group() as group:
+                await group.start(self._heed, service)
+                group.start_soon(Control(service).serve, control)
+                if self._address is not None:
+                    listener = tcp_listener(self._address)
+                    port = listener.getsockname()[1]
+                    teller.say("daemon.http", f"{self._address.host}:{port}", port=port)
+                    group.start_soon(Http(pages_of(service), port).serve, listener)
+                await service.run()
+                group.cancel_scope.cancel()
+        finally:
+            path.unlink(missing_ok=True)
+            control.close()
+        self.signal = service.stopping.signal
+
+    async def _heed(self, service: Service, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Signals: SIGHUP reads again; the first to stop stops, the second ends attempts now."""
+        numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+        with anyio.open_signal_receiver(*numbers) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    await service.reload_or_complain()
+                elif service.stopping.asked.is_set():
+                    service.stopping.signal = number
+                    service.abandon()
+                else:
+                    service.teller.say("daemon.stopping", "Running attempts may finish.")
+                    service.stop()
+
+
+def _asking(function: F) -> F:
+    return database_option(json_option(function))
+
+
+def _why_options(function: F) -> F:
+    by = click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
+    why = click.option("--why", default="asked for", metavar="TEXT", help="Your reason.")
+    return why(by(function))
+
+
+@daemon.command()
+@_asking
+def status(**options: Any) -> None:
+    """How the daemon of this database stands.  Exit 1 when there is none."""
+    _ask(AskStatus(), options)
+
+
+@daemon.command()
+@_why_options
+@_asking
+def pause(by: str, why: str, **options: Any) -> None:
+    """Start no attempt until resumed; running ones go on. It outlives a restart."""
+    _ask(Pause(by=_said(by, "--by"), why=_said(why, "--why")), options)
+
+
+@daemon.command()
+@_why_options
+@_asking
+def resume(by: str, why: str, **options: Any) -> None:
+    """Go on after a pause, or after a streak of attempts without usage."""
+    _ask(Resume(by=_said(by, "--by"), why=_said(why, "--why")), options)
+
+
+@daemon.command()
+@click.option("--now", is_flag=True, help="End running attempts at once.")
+@_asking
+def stop(*, now: bool, **options: Any) -> None:
+    """End the daemon, as SIGTERM does."""
+    _ask(Stop(now=now), options)
+
+
+@daemon.command()
+@_asking
+def reload(**options: Any) -> None:
+    """Read policy and settings again, as SIGHUP does; what is wrong with them is said here."""
+    _ask(Reload(), options)
+
+
+def _said(text: str, name: str) -> str:
+    if not asked(text, name).strip():
+        raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
+    return text
+
+
+def _ask(request: Requested, options: dict[str, Any]) -> None:
+    client = Client(control_path(locate(options["database"]).path))
+    try:
+        found = client.ask(request).status
+    finally:
+        client.close()
+    assert found is not None, "these requests are answered with the status"
+    print_json(found) if options["as_json"] else click.echo(status_words(found))
+
+
+def status_words(found: Status) -> str:
+    """The status for a person."""
+    until = f" (until {when(found.until_us)})" if found.until_us is not None else ""
+    phases = ", ".join(f"{count} {state}" for state, count in sorted(found.phases.items()))
+    today, minutes = found.today, found.today.busy_ms / 60000
+    return "\n".join(
+        (
+            f"state     {found.state}{until}: {clean(found.sentence)}",
+            f"process   {found.pid}, version {found.version}, since {when(found.started_us)}",
+            f"log       position {found.position}, epoch {found.epoch}",
+            f"session   {found.session_id or 'none'} under {clean(found.policy)}",
+            f"attempts  {found.open_attempts} running of {found.settings.workers} at once",
+            f"backlog   {found.runs} runs; phases: {phases or 'none'}",
+            f"today     {today.attempts} attempts, {today.tokens} tokens, {minutes:.1f} minutes",
+        )
+    )

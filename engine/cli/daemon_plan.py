@@ -1,0 +1,86 @@
+"""The plan of a daemon: its settings file, with the flags of its command line on top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.cli.policies import policy_of
+from engine.cli.render import clean
+from engine.daemon.settings import (
+    SETTINGS_BYTES_MAX,
+    Plan,
+    Settings,
+    plan_of,
+    settings_from,
+    table_from,
+)
+from engine.errors import UsageProblem
+from engine.executors.untrusted import read_at_most
+
+_LISTS = {"window": "windows", "budget": "budget", "skip_run_prefix": "skip_run_prefix"}
+_SAME = tuple(name for name in Settings.__struct_fields__ if name not in _LISTS.values())
+
+
+def settings_options(function: Any) -> Any:
+    """A flag for every setting; what is not given comes from the file, or is the default."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+_OPTIONS = (
+    click.option("--settings", type=click.Path(path_type=Path), help="TOML, read on SIGHUP."),
+    click.option("--policy", metavar="NAME|FILE", help="[default: default]"),
+    click.option("--workers", type=int, help="Attempts at once. [default: 4]"),
+    click.option("--max-per-run", type=int, help="Of one run at once. [default: 2]"),
+    click.option("--phase-timeout-seconds", type=float, help="[default: 900]"),
+    click.option("--grace-seconds", type=float, help="TERM to KILL. [default: 5]"),
+    click.option("--stop-seconds", type=float, help="For attempts after SIGTERM. [default: 1]"),
+    click.option("--session-hours", type=float, help="Then counts begin anew. [default: 24]"),
+    click.option("--window", multiple=True, metavar="TEXT", help="`Mon-Fri 20:00-06:00`; repeat."),
+    click.option("--timezone", metavar="NAME", help="Of the windows. [default: UTC]"),
+    click.option("--max-day-tokens", type=int, metavar="N", help="Of a day in UTC."),
+    click.option("--max-run-tokens", type=int, metavar="N", help="Of each run."),
+    click.option("--budget", multiple=True, metavar="SCOPE:MEASURE=N", help="Repeatable."),
+    click.option("--skip-run-prefix", multiple=True, metavar="PREFIX", help="Repeatable."),
+    click.option("--account", metavar="NAME", help="Whose provider limits pause."),
+)
+
+
+def loader(options: dict[str, Any], given: Iterable[str]) -> Callable[[], Plan]:
+    """What reads the plan, each time anew; it raises UsageProblem for what cannot be meant."""
+    flags = {name: options[name] for name in given if name in _SAME}
+    flags |= {_LISTS[name]: list(options[name]) for name in given if name in _LISTS}
+    path: Path | None = options["settings"]
+
+    def load() -> Plan:
+        table = table_from(_text(path), _origin(path)) if path is not None else {}
+        origin = _origin(path) if path is not None else "the command line"
+        settings = settings_from({**table, **flags}, origin)
+        return plan_of(settings, policy_of(settings.policy))
+
+    return load
+
+
+def _origin(path: Path) -> str:
+    return clean(str(path)[:200])
+
+
+def _text(path: Path) -> str:
+    remedy = "name a settings file; docs/reference/daemon.md says what it may hold."
+    try:
+        data = read_at_most(path.resolve(), SETTINGS_BYTES_MAX + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageProblem(f"{_origin(path)} cannot be read: {error}.", remedy=remedy) from None
+    if len(data) > SETTINGS_BYTES_MAX:
+        raise UsageProblem(
+            f"{_origin(path)} has more than {SETTINGS_BYTES_MAX} bytes.", remedy=remedy
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageProblem(f"{_origin(path)} is not UTF-8.", remedy="save it as UTF-8.") from None

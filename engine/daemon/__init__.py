@@ -1,0 +1,1 @@
+"""The daemon: drains for months, rests when told, and answers whoever asks on its socket."""

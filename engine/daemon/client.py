@@ -1,0 +1,66 @@
+"""The other end of the control socket, for the command line; it blocks, with a bound."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from engine.daemon.messages import (
+    LINE_BYTES_MAX,
+    Answer,
+    Requested,
+    answer_from,
+    error_of,
+    line_of,
+)
+from engine.daemon.wire import with_address
+from engine.errors import LogHeld, RunoffError
+
+WAIT_S = 60.0
+
+
+class NobodyListens(RunoffError):
+    """There is no daemon at the socket."""
+
+
+class Client:
+    """One connection to a daemon.  Raises NobodyListens when there is none."""
+
+    def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(wait_s)
+        try:
+            with_address(path, self._socket.connect)
+        except OSError as error:
+            self._socket.close()
+            raise NobodyListens(
+                f"no daemon answers at {path}.",
+                remedy="start one with `runoff daemon`, or check DATABASE_URL.",
+            ) from error
+        self._file = self._socket.makefile("rb")
+
+    def ask(self, request: Requested) -> Answer:
+        """What the daemon answers.  Raises what it refused with, or LogHeld when it went away."""
+        try:
+            self._socket.sendall(line_of(request))
+            line = self._file.readline(LINE_BYTES_MAX)
+        except OSError as error:
+            raise _gone() from error
+        if not line.endswith(b"\n"):
+            raise _gone()
+        answer = answer_from(line)
+        if not answer.ok:
+            raise error_of(answer)
+        return answer
+
+    def close(self) -> None:
+        """Hang up."""
+        self._file.close()
+        self._socket.close()
+
+
+def _gone() -> LogHeld:
+    return LogHeld(
+        "the daemon went away before it answered.",
+        remedy="ask again; what it had recorded by then stands, and is not recorded twice.",
+    )

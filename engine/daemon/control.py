@@ -1,0 +1,92 @@
+"""The control socket: what ``runoff daemon status|pause|resume|stop`` and handed work talk to."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from engine.daemon.messages import (
+    LINE_BYTES_MAX,
+    Answer,
+    AskStatus,
+    Operate,
+    Pause,
+    Register,
+    Reload,
+    Requested,
+    Resume,
+    Stop,
+    event_answer,
+    line_of,
+    refusal,
+    request_from,
+)
+from engine.daemon.service import Service
+from engine.daemon.wire import TooLong, Wire, serve
+from engine.errors import RunoffError, UsageProblem
+
+SECONDS_MAX = 60.0
+REQUESTS_MAX = 10_000
+
+
+def control_path(database: Path) -> Path:
+    """Where the control socket of a database is."""
+    return database.with_name(f"{database.name}-control")
+
+
+class Control:
+    """Answers requests for a service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Answer whoever connects, for ever."""
+        await serve(listener, self._attend, seconds_max=SECONDS_MAX)
+
+    async def _attend(self, wire: Wire) -> None:
+        if wire.user not in (None, 0, os.geteuid()):
+            return
+        for _ in range(REQUESTS_MAX):
+            try:
+                line = await wire.until(b"\n", LINE_BYTES_MAX)
+            except TooLong:
+                await wire.send(line_of(refusal(_too_long())))
+                return
+            if not line:
+                return
+            await wire.send(line_of(await self.answer(line)))
+
+    async def answer(self, line: bytes) -> Answer:
+        """The answer to a line, whatever is in it."""
+        try:
+            return await self._do(request_from(line))
+        except RunoffError as error:
+            return refusal(error)
+
+    async def _do(self, request: Requested) -> Answer:
+        service = self._service
+        match request:
+            case AskStatus():
+                pass
+            case Pause():
+                await service.pause(request.by, request.why)
+            case Resume():
+                await service.resume(request.by, request.why)
+            case Stop(now=now):
+                service.abandon() if now else service.stop()
+            case Reload():
+                await service.reload()
+            case Register():
+                return Answer(ok=True, position=await service.register(request.group))
+            case Operate():
+                event = await service.operate(request.operation)
+                return event_answer(event, service.recorder.head.pos)
+        return Answer(ok=True, status=service.status())
+
+
+def _too_long() -> UsageProblem:
+    return UsageProblem(
+        f"a request has more than {LINE_BYTES_MAX} bytes.", remedy="send one object a line."
+    )

@@ -1,0 +1,214 @@
+"""Messages on the control socket: one JSON object a line, a request and then its answer.
+
+Pure.  ``docs/reference/daemon.md`` describes them for programs in other languages.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+import msgspec
+
+from engine.backlog.batch import Registration
+from engine.daemon.answers import Status
+from engine.errors import (
+    AppendRefused,
+    AuditDifference,
+    Fenced,
+    LimitReached,
+    LogHeld,
+    LogUnreadable,
+    RunoffError,
+    StorageFailed,
+    UsageProblem,
+    WrongDatabase,
+)
+from engine.events import (
+    EstimateImported,
+    ImportFinished,
+    PhaseRegistered,
+    RunRegistered,
+    TierRegistered,
+    UsageImported,
+    encode,
+)
+from engine.triage.operating import Operation
+
+LINE_BYTES_MAX = 4 * 1024 * 1024
+"""A group of the backlog has at most 512 KiB; all else is short."""
+
+TEXT_CHARS_MAX = 2000
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
+Registered = (
+    RunRegistered
+    | TierRegistered
+    | PhaseRegistered
+    | ImportFinished
+    | UsageImported
+    | EstimateImported
+)
+
+
+class Request(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="do", forbid_unknown_fields=True
+):
+    """Something asked of the daemon; ``do`` names what."""
+
+
+class AskStatus(Request, frozen=True, kw_only=True, tag="status"):
+    """How it stands."""
+
+
+class Pause(Request, frozen=True, kw_only=True, tag="pause"):
+    """Start no attempt until resumed."""
+
+    by: Text
+    why: Text
+
+
+class Resume(Request, frozen=True, kw_only=True, tag="resume"):
+    """Go on after a pause or a halt."""
+
+    by: Text
+    why: Text
+
+
+class Stop(Request, frozen=True, kw_only=True, tag="stop"):
+    """End, like SIGTERM; ``now`` also ends attempts at once."""
+
+    now: bool = False
+
+
+class Reload(Request, frozen=True, kw_only=True, tag="reload"):
+    """Read policy and settings again, like SIGHUP."""
+
+
+class Register(Request, frozen=True, kw_only=True, tag="register"):
+    """Take in one group of the backlog; the same key again is answered, not repeated."""
+
+    key: Text
+    stream: Text
+    events: Annotated[tuple[Registered, ...], msgspec.Meta(min_length=1, max_length=512)]
+
+    @property
+    def group(self) -> Registration:
+        """The group as the recorder takes it."""
+        return Registration(key=self.key, stream=self.stream, events=self.events)
+
+
+class Operate(Request, frozen=True, kw_only=True, tag="operate"):
+    """Reinstate a run, requeue a phase, reset a breaker or resume an account."""
+
+    operation: Operation
+
+
+Requested = AskStatus | Pause | Resume | Stop | Reload | Register | Operate
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What every request is answered with.
+
+    ``ok`` False: ``problem``, ``remedy`` and ``exit_code`` say why.  ``status`` goes with all but
+    ``register`` and ``operate``; ``position`` is the end of what was recorded; ``event`` is what an
+    operation came to.
+    """
+
+    ok: bool
+    problem: str | None = None
+    remedy: str | None = None
+    exit_code: int = 0
+    status: Status | None = None
+    position: int | None = None
+    event: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_requests: msgspec.json.Decoder[Requested] = msgspec.json.Decoder(Requested)
+_answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+
+
+def request_from(line: bytes) -> Requested:
+    """The request in a line.  Raises UsageProblem for whatever is none."""
+    try:
+        return _requests.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageProblem(
+            f"the request cannot be read: {str(error)[:200]}.",
+            remedy="docs/reference/daemon.md lists the requests.",
+        ) from None
+
+
+def line_of(message: Requested | Answer) -> bytes:
+    """A message as it goes over the socket."""
+    return msgspec.json.encode(message) + b"\n"
+
+
+def answer_from(line: bytes) -> Answer:
+    """The answer in a line.  Raises UsageProblem for whatever is none."""
+    try:
+        return _answers.decode(line)
+    except msgspec.MsgspecError as error:
+        raise UsageProblem(
+            f"the daemon's answer cannot be read: {str(error)[:200]}.",
+            remedy="use the same version of runoff as the daemon; `runoff daemon status` names it.",
+        ) from None
+
+
+def register_of(group: Registration) -> Register:
+    """The request that hands a group over.  Raises UsageProblem for events of another kind."""
+    if not all(isinstance(event, Registered) for event in group.events):
+        raise UsageProblem("only a backlog can be registered.", remedy="use `runoff seed`.")
+    events = cast("tuple[Registered, ...]", group.events)
+    return Register(key=group.key, stream=group.stream, events=events)
+
+
+def refusal(error: RunoffError) -> Answer:
+    """The answer that says what went wrong."""
+    return Answer(ok=False, problem=error.problem, remedy=error.remedy, exit_code=error.exit_code)
+
+
+_KINDS: dict[int, type[RunoffError]] = {
+    kind.exit_code: kind
+    for kind in (
+        UsageProblem,
+        WrongDatabase,
+        LimitReached,
+        LogUnreadable,
+        AuditDifference,
+        StorageFailed,
+        LogHeld,
+        Fenced,
+    )
+}
+
+
+def error_of(answer: Answer) -> RunoffError:
+    """The error that a refusal stands for, with its exit code."""
+    kind = _KINDS.get(answer.exit_code, AppendRefused)
+    return kind(answer.problem or "the daemon refused.", remedy=answer.remedy or "ask again.")
+
+
+def event_answer(event: Any, position: int) -> Answer:
+    """The answer to an operation that was recorded."""
+    return Answer(ok=True, position=position, event=msgspec.Raw(encode(event).encode()))
+
+
+__all__ = [
+    "LINE_BYTES_MAX",
+    "Answer",
+    "AskStatus",
+    "Operate",
+    "Pause",
+    "Register",
+    "Reload",
+    "Request",
+    "Requested",
+    "Resume",
+    "Stop",
+    "answer_from",
+    "error_of",
+    "event_answer",
+    "line_of",
+    "refusal",
+    "register_of",
+    "request_from",
+]

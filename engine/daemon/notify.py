@@ -1,0 +1,76 @@
+"""Telling the service manager: readiness, reloads, status and life signs (``sd_notify(3)``).
+
+One datagram to the socket that ``NOTIFY_SOCKET`` names; without it nothing is done.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+_TEXT_MAX = 200
+
+
+class Notifier:
+    """Sends states to the service manager that ``environment`` names, if one does."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._address = _address(environment.get("NOTIFY_SOCKET", ""))
+        self.watchdog_s = _watchdog_s(environment) if self._address else None
+        self._status = ""
+        self._socket: socket.socket | None = None
+        if self._address is not None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setblocking(False)
+
+    def ready(self) -> None:
+        """Attempts of dead engines are seen to; work may begin."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Settings are being read again; ``ready`` says when that is done."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """No attempt is started any more."""
+        self._send("STOPPING=1")
+
+    def alive(self) -> None:
+        """The loop still turns."""
+        self._send("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``; the same again is not told twice."""
+        if text != self._status:
+            self._status = text
+            self._send("STATUS=" + text.replace("\n", " ")[:_TEXT_MAX])
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, state: str) -> None:
+        if self._socket is None or self._address is None:
+            return
+        try:
+            self._socket.sendto(state.encode(), self._address)
+        except OSError:
+            return  # a manager that does not listen is no reason to stop draining
+
+
+def _address(path: str) -> str | bytes | None:
+    if path.startswith("@"):
+        return b"\0" + path[1:].encode()
+    return path if path.startswith("/") else None
+
+
+def _watchdog_s(environment: Mapping[str, str]) -> float | None:
+    """How often the manager wants a life sign at the latest, in seconds; None for never."""
+    usec, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
+    if not usec.isascii() or not usec.isdigit() or int(usec) == 0:
+        return None
+    return None if pid and pid != str(os.getpid()) else int(usec) / 1e6

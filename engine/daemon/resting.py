@@ -1,0 +1,83 @@
+"""Resting: why a daemon starts no attempts now, and until when.  Pure."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from engine.daemon.settings import Plan
+from engine.triage.budgets import of_day, sentence_of
+from engine.triage.schedule import opening
+from engine.triage.scope import Scope
+from projections.board import Board
+from projections.days import DAY_US, day_key
+from projections.sessions import SessionStanding
+
+RestCause = Literal["paused", "halted", "window_closed", "day_budget"]
+ONCE_MORE = ("total_time", "zero_yield_streak", "nothing_eligible", "held_back", "batch_size")
+"""Ends of a session after which the next one begins with new counts."""
+
+
+class Pause(NamedTuple):
+    """Who made the daemon rest, and why."""
+
+    by: str
+    why: str
+
+
+class Rest(NamedTuple):
+    """Why no attempt is started; ``until_us`` (Unix): when that ends by itself."""
+
+    cause: RestCause
+    sentence: str
+    until_us: int | None = None
+
+
+def rest_of(
+    plan: Plan, board: Board, pause: Pause | None, now_us: int, *, halted: bool
+) -> Rest | None:
+    """Why the daemon is to rest at ``now_us``: what a person said first; None when it is not."""
+    if pause is not None:
+        return Rest("paused", f"{pause.by} paused the daemon: {pause.why}")
+    if halted:
+        return Rest(
+            "halted",
+            "Too many attempts in a row yielded no usage; a person must look and resume.",
+        )
+    window = opening(plan.windows, plan.zone, now_us)
+    if not window.is_open:
+        return Rest("window_closed", "No schedule window is open.", window.until_us)
+    return _day_budget(plan, board, now_us)
+
+
+def _day_budget(plan: Plan, board: Board, now_us: int) -> Rest | None:
+    day = board.days.get(day_key(now_us))
+    for budget in plan.limits.budgets:
+        if (
+            day is not None
+            and budget.scope == "day"
+            and of_day(day, budget.measure) >= budget.limit
+        ):
+            spent = of_day(day, budget.measure)
+            return Rest("day_budget", sentence_of(budget, spent), (now_us // DAY_US + 1) * DAY_US)
+    return None
+
+
+def closes_us(plan: Plan, now_us: int) -> int | None:
+    """When the window that is open closes (Unix microseconds); None when it never does."""
+    window = opening(plan.windows, plan.zone, now_us)
+    return window.until_us if window.is_open else None
+
+
+def session_to_go_on(board: Board, plan: Plan) -> SessionStanding | None:
+    """The session that a daemon goes on with: the newest of the log, if a daemon's and not over."""
+    newest: SessionStanding | None = None
+    for session in board.sessions.values():
+        newest = session
+    if newest is None or newest.limits is None or newest.because in ONCE_MORE:
+        return None
+    return newest if newest.limits.batch_size == plan.limits.batch_size else None
+
+
+def scope_for(session: SessionStanding | None, plan: Plan, new_id: str) -> Scope:
+    """The scope of the session to go on with, or of a new one."""
+    return Scope(session.session_id if session else new_id, plan.policy, plan.limits)

@@ -1,0 +1,331 @@
+"""The service: one session after the other over one log, for as long as the process lives.
+
+It waits for events and never asks around: a commit, a control request, a signal or a due moment
+wakes it.  What it waits for is always worked out anew, so nothing depends on what woke it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from engine import __version__
+from engine.backlog.batch import Registration
+from engine.clock import Clock
+from engine.daemon.answers import Moment, Status, status_of
+from engine.daemon.notify import Notifier
+from engine.daemon.resting import Pause, Rest, closes_us, rest_of, scope_for, session_to_go_on
+from engine.daemon.settings import Plan
+from engine.daemon.telling import Teller
+from engine.drain.intake import operating, registering
+from engine.drain.loop import Adoption, Drain
+from engine.drain.recovery import open_attempts
+from engine.drain.sheets import event_of
+from engine.drain.stopping import Hold, Stopping
+from engine.errors import RunoffError
+from engine.events import (
+    AnyEvent,
+    DaemonConfigured,
+    DaemonPaused,
+    DaemonResumed,
+    Record,
+    encode,
+)
+from engine.executors.port import Executor
+from engine.ids import IdMaker
+from engine.store.blobs import BlobStore
+from engine.store.command import Command, just
+from engine.store.protocol import Query
+from engine.store.recorder import Recorder
+from engine.triage.operating import Operation
+from engine.triage.waking import wait_s
+
+STREAM = "daemon"
+HELD = ("paused", "window_closed", "day_budget")
+
+
+@dataclass
+class Service:
+    """Drains until it is told to stop.
+
+    ``load`` reads policy and settings again and raises UsageProblem for what cannot be meant.
+    ``end_open``: attempts of a dead engine are ended instead of waited for.  ``in_threads``,
+    ``blobs``: as in ``Drain``.
+    """
+
+    recorder: Recorder
+    executor: Executor
+    clock: Clock
+    ids: IdMaker
+    blobs: BlobStore | None
+    load: Callable[[], Plan]
+    plan: Plan
+    teller: Teller
+    notifier: Notifier
+    end_open: bool = False
+    in_threads: bool = True
+    stopping: Stopping = field(default_factory=Stopping)
+
+    def __post_init__(self) -> None:
+        self._drain: Drain | None = None
+        self._pause: Pause | None = None
+        self._halted = False
+        self._ready = False
+        self._over = anyio.Event()
+        self._stirred = anyio.Event()
+        self._started_us = self.clock.now_us()
+
+    async def open(self) -> None:
+        """Take up what a person said last, and record by what it goes; before anybody may ask."""
+        self._pause = await self._last_pause()
+        await self._configure("started")
+
+    async def run(self) -> None:
+        """Recover, then drain and rest by turns, until told to stop; all attempts are closed."""
+        adopt = await open_attempts(self.recorder, self.clock, end=self.end_open)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._mind)
+            group.start_soon(self._bound_the_stop)
+            if self.notifier.watchdog_s is not None:
+                group.start_soon(self._show_life, self.notifier.watchdog_s / 2)
+            await self._go_on(adopt)
+            self._over.set()
+            group.cancel_scope.cancel()
+
+    # What is asked of it from outside
+
+    def status(self) -> Status:
+        """How it stands now."""
+        drain = self._drain
+        moment = Moment(
+            pid=os.getpid(),
+            version=__version__,
+            started_us=self._started_us,
+            now_us=self.clock.now_us(),
+            epoch=self.recorder.epoch,
+            session_id=drain.scope.session_id if drain else None,
+            is_ready=self._ready,
+            is_stopping=self.stopping.asked.is_set(),
+        )
+        return status_of(moment, self.plan, self.recorder.board, self._rest())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether attempts of dead engines are seen to, and it was not told to stop."""
+        return self._ready and not self.stopping.asked.is_set()
+
+    async def pause(self, by: str, why: str) -> None:
+        """Start nothing more until resumed, over restarts, too; nothing happens if it rests so."""
+        if self._pause is None:
+            self._pause = Pause(by, why)
+            await self._record(DaemonPaused(by=by, why=why), f"Paused by {by}: {why}")
+            await self._direct(self._rest())
+        self._stir()
+
+    async def resume(self, by: str, why: str) -> None:
+        """Go on after a pause or a halt; nothing happens if there is none."""
+        if self._pause is not None or self._halted:
+            self._pause, self._halted = None, False
+            await self._record(DaemonResumed(by=by, why=why), f"Resumed by {by}: {why}")
+        self._stir()
+
+    async def reload(self) -> None:
+        """Read policy and settings again.  Raises UsageProblem and keeps the old if it cannot."""
+        self.notifier.reloading()
+        try:
+            self.plan = self.load()
+            self._halted = False
+            await self._configure("reloaded")
+            await self._direct(self._rest())
+        finally:
+            self.notifier.ready()
+            self._stir()
+
+    async def reload_or_complain(self) -> None:
+        """The same for whom no one listens to: what is wrong goes to the log lines, once."""
+        try:
+            await self.reload()
+        except RunoffError as error:
+            text = f"{error.problem} Everything stays as it was; {error.remedy}"
+            self.teller.complain("daemon.reload_failed", text)
+
+    def stop(self) -> None:
+        """Start nothing more, let attempts finish within the bound, then end."""
+        self.stopping.asked.set()
+        self.notifier.stopping()
+        self._stir()
+
+    def abandon(self) -> None:
+        """End the attempts now."""
+        self.stop()
+        self.stopping.abandon.set()
+
+    async def register(self, group: Registration) -> int:
+        """Take in a group of the backlog; the position of its last event."""
+        receipt = await self.recorder.submit(registering(group, self._heed))
+        self._stir()
+        if not receipt.repeated:
+            self.teller.noted(receipt.records[-1], f"Took in {len(group.events)} of {group.key}.")
+        return receipt.records[-1].pos
+
+    async def operate(self, operation: Operation) -> AnyEvent:
+        """Record what a person asks for; the event.  Raises UsageProblem where it is senseless."""
+        command = operating(self.ids("cmd"), operation, self._heed)
+        (record,) = (await self.recorder.submit(command)).records
+        self._stir()
+        self.teller.noted(record, f"Asked for by {operation.by}: {operation.why}")
+        return event_of(record)
+
+    # Its life
+
+    async def _go_on(self, adopt: Sequence[Adoption]) -> None:
+        rest = self._rest()
+        if adopt and rest is not None:
+            await self._stretch(adopt, rest)
+            adopt = ()
+        while not self.stopping.asked.is_set():
+            stirred = self._stirred
+            rest = self._rest()
+            if rest is None:
+                await self._stretch(adopt, None)
+                adopt = ()
+                continue
+            self._be_ready()
+            self.notifier.status(f"{rest.cause}: {rest.sentence}")
+            await self._wait(stirred, rest.until_us)
+
+    async def _stretch(self, adopt: Sequence[Adoption], rest: Rest | None) -> None:
+        """One part of a session: until it ends, or rests and nothing of it runs any more."""
+        session = session_to_go_on(self.recorder.board, self.plan)
+        self._drain = drain = Drain(
+            recorder=self.recorder,
+            executor=self.executor,
+            scope=scope_for(session, self.plan, self.ids("ses")),
+            clock=self.clock,
+            ids=self.ids,
+            blobs=self.blobs,
+            tell=self._tell,
+            stopping=self.stopping,
+            in_threads=self.in_threads,
+            standing=True,
+        )
+        because = await drain.run(
+            resume=session is not None, adopt=adopt, ready=self._begun, hold=_hold(rest)
+        )
+        self._drain = None
+        self._halted = because == "zero_yield_streak"
+
+    async def _mind(self) -> None:
+        """Hold the session when it is to rest, let it go on when not, and by the present plan."""
+        while True:
+            stirred, rest = self._stirred, self._rest()
+            await self._direct(rest)
+            due_us = rest.until_us if rest else closes_us(self.plan, self.clock.now_us())
+            await self._wait(stirred, due_us)
+
+    async def _direct(self, rest: Rest | None) -> None:
+        drain = self._drain
+        session = drain.standing_of_session if drain is not None else None
+        if drain is None or session is None or self.stopping.asked.is_set():
+            return
+        hold, planned = _hold(rest), scope_for(session, self.plan, "")
+        if session.status == "running":
+            if hold is not None:
+                await drain.hold(hold)
+            elif drain.scope != planned:
+                await drain.go_on(planned)
+        elif rest is None and session.status == "draining" and session.because in HELD:
+            await drain.go_on(planned)
+
+    async def _wait(self, stirred: anyio.Event, due_us: int | None) -> None:
+        """Until something stirs or a moment is due; never long, for clocks may be set."""
+        with anyio.move_on_after(wait_s(due_us, self.clock.now_us())):
+            await stirred.wait()
+
+    async def _bound_the_stop(self) -> None:
+        await self.stopping.asked.wait()
+        with anyio.move_on_after(self.plan.settings.stop_seconds):
+            await self._over.wait()
+        self.stopping.abandon.set()
+
+    async def _show_life(self, every_s: float) -> None:
+        while True:
+            self.notifier.alive()
+            await anyio.sleep(every_s)
+
+    def _rest(self) -> Rest | None:
+        board, now_us = self.recorder.board, self.clock.now_us()
+        return rest_of(self.plan, board, self._pause, now_us, halted=self._halted)
+
+    def _be_ready(self) -> None:
+        if not self._ready:
+            self._ready = True
+            self.notifier.ready()
+            self.teller.say("daemon.ready", "Ready.")
+
+    def _begun(self) -> None:
+        self._be_ready()
+        self._stir()
+
+    def _stir(self) -> None:
+        stirred, self._stirred = self._stirred, anyio.Event()
+        stirred.set()
+
+    def _heed(self, event: AnyEvent) -> None:
+        if self._drain is not None:
+            self._drain.heed(event)
+
+    def _tell(self, records: tuple[Record, ...]) -> None:
+        self.teller.records(records)
+        drain = self._drain
+        session = drain.standing_of_session if drain is not None else None
+        if any(record.type == "session.draining" for record in records):
+            self._stir()
+        if session is not None:
+            running = f"{session.open} running, {session.attempts} attempts"
+            self.notifier.status(f"{running}, position {self.recorder.head.pos}")
+
+    async def _record(self, event: AnyEvent, text: str) -> None:
+        command = Command(self.ids("cmd"), STREAM, encode(event).encode(), just(event), STREAM)
+        (record,) = (await self.recorder.submit(command)).records
+        self.teller.noted(record, text)
+
+    async def _configure(self, because: str) -> None:
+        settings, policy = self.plan.settings, self.plan.policy
+        await self._record(
+            DaemonConfigured(
+                because="reloaded" if because == "reloaded" else "started",
+                settings_sha256=settings.sha256,
+                settings_json=settings.json,
+                policy=policy.label,
+                policy_sha256=policy.sha256,
+                paused=self._pause is not None,
+            ),
+            f"{because} under {policy.label} {policy.sha256[:12]}: {settings.json}",
+        )
+
+    async def _last_pause(self) -> Pause | None:
+        """What a person said last, to whichever life of the daemon: a pause outlives it."""
+        newest = Query(types=("daemon.*",), newest_first=True)
+        records = await self.recorder.store.records(newest, limit=1)
+        event = event_of(records[0]) if records else None
+        if isinstance(event, DaemonConfigured) and event.paused:
+            types = Query(types=("daemon.paused",), newest_first=True)
+            event = event_of((await self.recorder.store.records(types, limit=1))[0])
+        return Pause(event.by, event.why) if isinstance(event, DaemonPaused) else None
+
+
+def _hold(rest: Rest | None) -> Hold | None:
+    """What a session is told of a rest; a day's budget it finds out by itself."""
+    if rest is None:
+        return None
+    match rest.cause:
+        case "paused":
+            return Hold("paused", f"{rest.sentence}; running attempts may finish.")
+        case "window_closed":
+            return Hold("window_closed", f"{rest.sentence} Running attempts may finish.")
+        case "halted" | "day_budget":
+            return None

@@ -1,0 +1,158 @@
+"""Wires: plain sockets with bounds on bytes, time and how many there are at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+
+from engine.errors import StorageFailed
+
+CONNECTIONS_MAX = 32
+_BACKLOG = 16
+_NO_FILES_PAUSE_S = 0.2
+_CHUNK_BYTES = 64 * 1024
+_ADDRESS_BYTES_MAX = 100  # of 108 on Linux and 104 elsewhere
+
+
+class TooLong(Exception):
+    """The other side sent more than it may before the end that was waited for."""
+
+
+class Wire:
+    """One connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._data = bytearray()
+
+    async def until(self, mark: bytes, bytes_max: int) -> bytes:
+        """Everything up to and with ``mark``; empty when the other side is done before it.
+
+        Raises TooLong when ``bytes_max`` bytes hold no mark.
+        """
+        searched = 0
+        while (found := self._data.find(mark, max(0, searched - len(mark) + 1))) < 0:
+            searched = len(self._data)
+            if searched >= bytes_max:
+                raise TooLong
+            chunk = await self._receive()
+            if not chunk:
+                return b""
+            self._data += chunk
+        end = found + len(mark)
+        if end > bytes_max:
+            raise TooLong
+        taken = bytes(self._data[:end])
+        del self._data[:end]
+        return taken
+
+    async def _receive(self) -> bytes:
+        while True:
+            try:
+                return self._socket.recv(_CHUNK_BYTES)
+            except BlockingIOError:
+                await anyio.wait_readable(self._socket)
+            except ConnectionError:
+                return b""
+
+    async def send(self, data: bytes) -> None:
+        """All of ``data``; quietly nothing more once the other side is gone."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._socket.send(view) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._socket)
+            except ConnectionError:
+                return
+
+    @property
+    def user(self) -> int | None:
+        """The numeric user at the other end, None where that cannot be told."""
+        if sys.platform != "linux" or self._socket.family != socket.AF_UNIX:
+            return None
+        credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("3i", credentials)[1])
+
+    def close(self) -> None:
+        """Let go."""
+        self._socket.close()
+
+
+async def serve(
+    listener: socket.socket, attend: Callable[[Wire], Awaitable[None]], *, seconds_max: float
+) -> None:
+    """Attend to connections side by side, for ever; each is over after ``seconds_max``."""
+    places = anyio.Semaphore(CONNECTIONS_MAX)
+
+    async def one(wire: Wire) -> None:
+        try:
+            with anyio.move_on_after(seconds_max), suppress(OSError):
+                await attend(wire)
+        finally:
+            wire.close()
+            places.release()
+
+    async with anyio.create_task_group() as group:
+        while True:
+            await places.acquire()
+            group.start_soon(one, Wire(await _accepted(listener)))
+
+
+async def _accepted(listener: socket.socket) -> socket.socket:
+    while True:
+        await anyio.wait_readable(listener)
+        try:
+            return listener.accept()[0]
+        except (BlockingIOError, ConnectionError):
+            continue  # it is gone again
+        except OSError:
+            await anyio.sleep(_NO_FILES_PAUSE_S)
+
+
+def unix_listener(path: Path) -> socket.socket:
+    """Listen at ``path``, for its owner alone; what a dead one left there is replaced.
+
+    Only for whoever holds the lock beside it, which proves that one that is there is dead.
+    Raises StorageFailed when it cannot be made.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(path.lstat().st_mode):
+                raise FileExistsError(0, "something else stands there")
+            path.unlink()
+        os.fchmod(listener.fileno(), 0o600)  # on Linux the file is made with these
+        with_address(path, listener.bind)
+        path.chmod(0o600)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise StorageFailed(
+            f"the control socket {path} cannot be made: {error.strerror or error}.",
+            remedy="check the folder's permissions; move what stands in its place.",
+        ) from error
+    return listener
+
+
+def with_address(path: Path, use: Callable[[str], None]) -> None:
+    """Call ``use`` with an address for ``path``, which may be longer than addresses may be."""
+    address = str(path)
+    if len(os.fsencode(address)) <= _ADDRESS_BYTES_MAX or sys.platform != "linux":
+        use(address)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        use(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)

@@ -1,0 +1,51 @@
+"""Intake: what comes into a log from outside its sessions, as commands of whoever is the writer.
+
+The same commands whether a command line writes the log itself or hands them to the daemon that
+does; decided inside the writer, so that nothing is said of a board that has moved on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from engine.backlog.batch import Registration
+from engine.events import AnyEvent, encode
+from engine.store.command import Command, Draft, Moment
+from engine.triage.operating import Operation, operated, subject_of
+from projections.board import Board
+
+Heed = Callable[[AnyEvent], None]
+"""Told of every event right after it was folded."""
+
+
+def registering(group: Registration, heed: Heed | None = None) -> Command:
+    """Register a group, each at most once; what its source dates is claimed to have occurred then.
+
+    The command id comes from the group's key, so that asking again is answered, not repeated.
+    """
+
+    def decide(_board: Board, _moment: Moment) -> Iterator[Draft]:
+        for event in group.events:
+            yield Draft(event, occurred_us=getattr(event, "created_us", None))
+            if heed is not None:
+                heed(event)
+
+    request = "\n".join(encode(event) for event in group.events).encode()
+    command_id = "reg_" + hashlib.sha256(group.key.encode()).hexdigest()[:32]
+    return Command(command_id, group.stream, request, decide)
+
+
+def operating(command_id: str, operation: Operation, heed: Heed | None = None) -> Command:
+    """Record what a person asks for; refused where it makes no sense at the head."""
+
+    def decide(board: Board, moment: Moment) -> Iterator[Draft]:
+        event = operated(operation, board, moment.now_us)
+        yield Draft(event)
+        if heed is not None:
+            heed(event)
+
+    stream = f"operator/{subject_of(operation)}"
+    return Command(command_id, stream, msgspec.json.encode(operation), decide)

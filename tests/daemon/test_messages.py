@@ -1,0 +1,164 @@
+"""The control socket's language: garbage is answered, whatever it is, and work is bounded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import example, given, strategies as st
+from msgspec.structs import replace
+
+from engine.daemon.client import Client, NobodyListens
+from engine.daemon.control import Control, control_path
+from engine.daemon.messages import (
+    LINE_BYTES_MAX,
+    Answer,
+    AskStatus,
+    Operate,
+    Pause,
+    Requested,
+    Stop,
+    answer_from,
+    error_of,
+    line_of,
+    refusal,
+    register_of,
+    request_from,
+)
+from engine.daemon.wire import unix_listener
+from engine.errors import LogHeld, RunoffError, StorageFailed, UsageProblem
+from engine.events import RunReinstated
+from engine.triage.operating import ReinstateRun
+from tests.living import Living, group
+
+SAID = {"by": "ann", "why": "x"}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"  # sockets are real, and so is time
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+@example(b"null\n")
+@example(b"[" * 100_000)
+@example(b'{"do":"status","do":"stop","x":1}')
+@example(b'{"do":"pause","by":"","why":""}')
+@example(b'{"do":"register","key":"k","stream":"s","events":[]}')
+@example(b'{"do":"operate","operation":{"operation":"drop_table"}}')
+def test_a_line_is_a_request_or_refused(line: bytes) -> None:
+    with pytest.raises(UsageProblem) as refused:
+        request_from(line)
+    answer = answer_from(line_of(refusal(refused.value)))
+    assert error_of(answer).problem == refused.value.problem
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        AskStatus(),
+        Pause(**SAID),
+        Stop(now=True),
+        register_of(group("r", 3)),
+        Operate(operation=ReinstateRun(run_id="r", **SAID)),
+    ],
+)
+def test_a_request_survives_the_wire(message: Requested) -> None:
+    line = line_of(message)
+    assert line.endswith(b"\n")
+    assert b"\n" not in line[:-1]
+    assert request_from(line) == message
+
+
+def test_only_a_backlog_can_be_registered() -> None:
+    word = RunReinstated(run_id="r", generation=2, **SAID)
+    with pytest.raises(UsageProblem):
+        register_of(replace(group("r", 1), events=(word,)))
+    event = {"type": "operator.run_reinstated", "run_id": "r", "generation": 2, **SAID}
+    line = json.dumps({"do": "register", "key": "k", "stream": "s", "events": [event]})
+    with pytest.raises(UsageProblem):
+        request_from(line.encode())
+
+
+@pytest.mark.parametrize("error", [UsageProblem, StorageFailed, LogHeld])
+def test_a_refusal_keeps_its_exit_code(error: type[RunoffError]) -> None:
+    found = error_of(refusal(error("no.", remedy="yes.")))
+    assert (type(found), str(found)) == (error, "no.\n  try: yes.")
+
+
+async def _answers(path: Path, data: bytes) -> list[dict[str, Any]]:
+    """The answers to ``data``, after which we have nothing more to say."""
+    async with await anyio.connect_unix(str(path)) as stream:
+        await stream.send(data)
+        await stream.send_eof()
+        answered = b""
+        try:
+            while True:
+                answered += await stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return [json.loads(line) for line in answered.splitlines()]
+
+
+async def talk(folder: Path, *lines: bytes) -> list[list[dict[str, Any]]]:
+    """What a daemon at a real socket answers, a connection a line."""
+    answers: list[list[dict[str, Any]]] = []
+    path = folder / "b.db-control"
+    listener = unix_listener(path)
+    async with Living().life() as service, anyio.create_task_group() as tasks:
+        tasks.start_soon(Control(service).serve, listener)
+        answers += [await _answers(path, line) for line in lines]
+        tasks.cancel_scope.cancel()
+    listener.close()
+    return answers
+
+
+async def test_garbage_is_answered_and_the_next_line_is_heard(tmp_path: Path) -> None:
+    status = line_of(AskStatus())
+    found = await talk(tmp_path, b"\xff\xfe{\n\n" + status, status[:-1])
+    assert [answer["ok"] for answer in found[0]] == [False, False, True]
+    assert found[0][0]["exit_code"] == 2
+    assert found[1] == [], "a line without its end was never sent"
+
+
+async def test_a_line_without_end_is_cut_off(tmp_path: Path) -> None:
+    ((answer,),) = await talk(tmp_path, b"x" * (LINE_BYTES_MAX + 1))
+    assert "bytes" in answer["problem"]
+
+
+def test_only_its_owner_may_talk_to_it(tmp_path: Path) -> None:
+    listener = unix_listener(tmp_path / "s")
+    assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
+    listener.close()
+
+
+def test_a_dead_daemons_socket_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    unix_listener(path).close()
+    with pytest.raises(NobodyListens):
+        Client(path)
+    unix_listener(path).close()
+    path.unlink()
+    path.write_text("mine")
+    with pytest.raises(StorageFailed):
+        unix_listener(path)
+    assert path.read_text() == "mine"
+
+
+def test_a_database_deep_in_folders_has_a_socket(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+    path = control_path(deep / "backlog.db")
+    listener = unix_listener(path)
+    Client(path).close()
+    listener.close()
+    assert path.is_socket()
+
+
+def test_an_answer_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageProblem):
+        answer_from(b"hello\n")
+    assert answer_from(line_of(Answer(ok=True))) == Answer(ok=True)
