@@ -8,6 +8,7 @@ RunoffError                exit 1    what was asked could not be done
 │   └── UnknownEvent       exit 5    one event is of a type or version this program lacks
 ├── AuditDifference        exit 6    an audit found a difference
 ├── StorageFailed          exit 74   the disk or database refused a write or a read
+│   └── ServerLost         exit 74   the database server cannot be reached, or no longer
 ├── LogHeld                exit 75   another process holds the log, or it stayed locked
 └── Fenced                 exit 76   a newer writer has taken over
 
@@ -87,6 +88,10 @@ class StorageFailed(RunoffError):
     """A write or read failed below us.  Nothing acknowledged is lost; the process stops."""
 
     exit_code = 74
+
+
+class ServerLost(StorageFailed):
+    """The database server cannot be reached.  It may be there again later."""
 
 
 class LogHeld(RunoffError):

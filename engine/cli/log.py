@@ -20,8 +20,8 @@ from engine.cli.words import in_words
 from engine.errors import UsageProblem
 from engine.events import Record, decode
 from engine.events.codec import EVENT_CLASSES
-from engine.store.database import open_reader
 from engine.store.location import locate
+from engine.store.opening import open_reader
 from engine.store.protocol import PAGE_ROWS, LogReader, Query
 
 POLL_S = 0.2
