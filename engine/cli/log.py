@@ -14,6 +14,7 @@ import msgspec
 
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
+from engine.cli.log_copy import log_copy
 from engine.cli.moment import POS_MAX, moment, place_of
 from engine.cli.render import as_json as to_json, asked, clean
 from engine.cli.words import in_words
@@ -32,6 +33,9 @@ _Position = click.IntRange(0, POS_MAX)
 @click.group(cls=DefaultGroup)
 def log() -> None:
     """Read the log itself; ``log`` alone shows its newest events."""
+
+
+log.add_command(log_copy)
 
 
 @log.command()

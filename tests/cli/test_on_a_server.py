@@ -105,3 +105,25 @@ def test_a_forged_row_is_found(postgres: Server, drained: Place) -> None:
     anyio.run(forge, "DISABLE")
     anyio.run(forge, "ENABLE")
     drained.runoff("verify")
+
+
+def test_a_log_moves_to_a_file_and_to_another_server_with_its_chain(
+    postgres: Server, drained: Place
+) -> None:
+    file, folder = f"sqlite:///{drained.folder}/moved.db", drained.folder
+    out = drained.shown("log", "copy", drained.url, file)
+    back = Place(folder, anyio.run(postgres.fresh))
+    assert drained.shown("log", "copy", file, back.url)["head"] == out["head"]
+    logs = [
+        place.runoff("log", "show", "--after", "0", "--limit", "9999", "--json").stdout
+        for place in (drained, Place(folder, file), back)
+    ]
+    assert logs[0] == logs[1] == logs[2]
+    for place in (Place(folder, file), back):
+        place.runoff("verify")
+        place.runoff("audit")
+    assert "events already" in drained.runoff("log", "copy", file, back.url, code=1).stderr
+    drained.runoff("log", "copy", file, file, code=2)
+    drained.runoff("log", "copy", f"sqlite:///{folder}/none.db", back.url, code=3)
+    back.runoff("drain", "--script", "script.json", "--virtual-time", "--batch-size", "99")
+    assert "gone on" in back.runoff("log", "copy", "--resume", file, back.url, code=1).stderr
