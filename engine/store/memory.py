@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+
+import anyio
 
 from engine.errors import AppendRefused, Fenced
 from engine.events import GENESIS, Head, Record
@@ -22,9 +24,14 @@ from projections.fold import Checkpoint
 
 
 class MemoryStore:
-    """An event store that lives as long as the object.  One transaction at a time."""
+    """An event store that lives as long as the object.  One transaction at a time.
 
-    def __init__(self) -> None:
+    ``is_shared`` as if it were a server's, for simulations of several writers.
+    """
+
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
+        self._turn = anyio.Lock() if is_shared else nullcontext()
         self._log: list[Record] = []
         self.commands: dict[str, Prior] = {}
         self.versions: dict[str, int] = {}
@@ -101,10 +108,16 @@ class MemoryStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
         """Begin; what was appended is taken back if the block raises."""
+        async with self._turn:
+            transaction = MemoryTransaction(self)
+            with self._whole(transaction):
+                yield transaction
+
+    @contextmanager
+    def _whole(self, transaction: MemoryTransaction) -> Generator[None, None, None]:
         length = len(self._log)
-        transaction = MemoryTransaction(self)
         try:
-            yield transaction
+            yield
         except BaseException:
             del self._log[length:]
             self._reindex()

@@ -58,8 +58,6 @@ SELECT stream, max(version) FROM events WHERE stream = ANY($1::text[]) GROUP BY 
 class PostgresReader:
     """Reading a log over one connection, one statement at a time."""
 
-    is_shared = True
-
     def __init__(self, driver: Connection[Any]) -> None:
         self._driver = driver
         self._turn = anyio.Lock()
@@ -136,6 +134,8 @@ class PostgresReader:
 
 class PostgresStore(PostgresReader):
     """An event store on a server; made by ``engine.store.postgres_database``."""
+
+    is_shared = True
 
     def __init__(self, reading: Connection[Any], writing: Connection[Any]) -> None:
         super().__init__(reading)

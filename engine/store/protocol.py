@@ -140,7 +140,16 @@ class LogReader(Protocol):
 
 
 class EventStore(LogReader, Protocol):
-    """Reading and appending."""
+    """Reading and appending.
+
+    ``is_shared``: others may append between two transactions of this one, but never during one
+    that has looked; reading during it shows all that they have appended.
+    """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several writers may have the log open."""
+        ...
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin; commit at the end of the block, roll back if it raises.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from engine.errors import CommandReused, RunoffError, StorageFailed, WrongVersio
 from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type, tags_of
 from engine.store.anchors import Anchors
 from engine.store.batch import Batch, Pending
-from engine.store.boards import load_board
+from engine.store.boards import followed, load_board
 from engine.store.command import Command, Draft, Moment, Receipt
 from engine.store.protocol import EventStore, Kept, Query, Transaction
 from projections.board import FOLDS, Board
@@ -49,7 +49,11 @@ class Writer(NamedTuple):
 
 
 class Recorder:
-    """Use ``recording`` to make one.  ``board`` stands at the head; read it, never change it."""
+    """Use ``recording`` to make one.  ``board`` stands at the head; read it, never change it.
+
+    In a shared log the board follows what others append whenever this one is about to; then
+    ``followers`` are called with each of those events, behind the board.
+    """
 
     def __init__(
         self,
@@ -76,6 +80,8 @@ class Recorder:
         self._finished = False
         self._unkept = 0
         self._committed = board.head
+        self._log_epoch = 0
+        self.followers: list[Callable[[Seen], None]] = []
 
     @property
     def head(self) -> Head:
@@ -110,7 +116,7 @@ class Recorder:
 
     async def open(self) -> None:
         """Take the next epoch and make the stored projections current."""
-        self._epoch = await self.store.last_epoch() + 1
+        self._log_epoch = self._epoch = await self.store.last_epoch() + 1
         newest = await self.store.records(Query(newest_first=True), limit=1)
         self._recorded_us = newest[0].recorded_us if newest else 0
         await self._refresh_projections()
@@ -199,11 +205,28 @@ class Recorder:
             streams.add("engine")
         if len(self._versions) > STREAMS_REMEMBERED:
             self._versions.clear()
+        if self.store.is_shared:
+            self._versions.clear()
         unknown = [stream for stream in streams if stream not in self._versions]
         ids = [pending.command.command_id for pending in taken]
         prior, versions = await transaction.look(ids, unknown)
         self._versions.update(versions)
+        if self.store.is_shared:
+            await self._follow_others()
         return Batch(self.board.head, self._versions, prior)
+
+    async def _follow_others(self) -> None:
+        """Fold what other writers have appended; the transaction holds the head still."""
+        known = self.board.head.pos
+        async for seen in followed(self.board, self.store):
+            self._recorded_us = max(self._recorded_us, seen.recorded_us)
+            for follower in self.followers:
+                follower(seen)
+        if self.board.head.pos > known or not self._announced:
+            self._log_epoch = await self.store.last_epoch()
+            if not self._announced:
+                # Another may have begun since this one was opened: numbers are given out here.
+                self._epoch = self._log_epoch = self._log_epoch + 1
 
     def _decide_all(self, batch: Batch, taken: list[Pending]) -> None:
         """Decide as many of ``taken`` as fit; the rest goes back to the front of the queue."""
@@ -301,7 +324,7 @@ class Recorder:
             draft.occurred_us or self._recorded_us,
             self._recorded_us,
             draft.cause,
-            self._epoch,
+            self._log_epoch,
             *tags_of(event),
             actor,
             self._writer.package_version,

@@ -133,6 +133,8 @@ class SqliteReader(ABC):
 class SqliteStore(SqliteReader):
     """An event store in one SQLite file; made by ``engine.store.database``."""
 
+    is_shared = False
+
     def __init__(self, engine: AsyncEngine, connection: AsyncConnection, driver: Any) -> None:
         self._engine = engine
         self._connection = connection
