@@ -42,6 +42,8 @@ KNOWN_SCHEMAS: Mapping[str, int] = {
     "operator.run_reinstated": 1,
     "session.draining": 2,
     "session.ended": 2,
+    "session.lapsed": 1,
+    "session.leased": 1,
     "session.part_lost": 1,
     "session.policy_adopted": 1,
     "session.resumed": 2,

@@ -27,6 +27,7 @@ from engine.cli.context import (
     writing,
 )
 from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
+from engine.cli.joining import joined
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
@@ -84,6 +85,9 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.option("--pass-env", multiple=True, metavar="NAME", help="Let children see this variable.")
 @click.option("--require-deliverables", is_flag=True, help="No success without the files.")
 @click.option("--on-restart", type=click.Choice(["adopt", "end"]), default="adopt")
+@click.option(
+    "--lease-seconds", type=click.FloatRange(1, 3600), default=15, help="In a shared log."
+)
 @click.option("--resume", is_flag=True, help="Go on with the newest session that has work left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with reasons; write nothing.")
 @click.option("--log-format", type=click.Choice(["words", "json"]), default="words")
@@ -230,9 +234,11 @@ class _Session:
             tell=live.tell,
             in_threads=not virtual,
         )
-        adopt = await open_attempts(recorder, clock, end=self._options["on_restart"] == "end")
-        async with _signals(drain.stopping, live):
-            await drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
+        async with joined(None if virtual else place, drain, self._options) as skip:
+            end = self._options["on_restart"] == "end"
+            adopt = await open_attempts(recorder, clock, end=end, skip=skip)
+            async with _signals(drain.stopping, live):
+                await drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
         self.signal = drain.stopping.signal
         return await summarise(recorder.store, recorder.board, scope)
 

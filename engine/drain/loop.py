@@ -22,7 +22,7 @@ from engine.drain import commands
 from engine.drain.diagnose import diagnose
 from engine.drain.sheets import assignment_for, event_of
 from engine.errors import RunoffError
-from engine.events import AttemptStarted, Record, SessionEnd
+from engine.events import AttemptStarted, Record, Seen, SessionEnd
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
@@ -84,6 +84,29 @@ class Drain:
         self._changed = anyio.Event()
         self._limiter: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
+        self._group: TaskGroup | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it picks, and can take over what others leave."""
+        return self._group is not None
+
+    @property
+    def attended(self) -> frozenset[str]:
+        """The attempts that it stays with."""
+        return frozenset(self._attended)
+
+    def adopt(self, adoptions: Sequence[Adoption]) -> None:
+        """Take over attempts of an engine that died while this one runs."""
+        for adoption in adoptions:
+            if self._group is not None and adoption.started.attempt_id not in self._attended:
+                self._launch(self._group, adoption.started, adoption.assignment, adoption.report)
+
+    def _followed(self, seen: Seen) -> None:
+        """Another engine has appended: there may be more to do, or less."""
+        if self._queue is not None:
+            self._queue.heed(seen.event)
+        self._changed.set()
 
     async def run(
         self,
@@ -101,12 +124,15 @@ class Drain:
         begun = commands.begin(self.ids("cmd"), self.scope, self.executor.name, resume=resume)
         await self._submit(begun)
         self._queue = Queue(self.recorder.board, self.scope)
+        self.recorder.followers.append(self._followed)
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
             await self._recover(group, adopt)
             ready()
+            self._group = group
             because = await self._feed(group)
+            self._group = None
             group.cancel_scope.cancel()
         await self._submit(commands.end(self.ids("cmd"), self.scope, because))
         return self._session().because or because

@@ -24,14 +24,17 @@ from engine.store.recorder import Recorder
 from engine.triage.scope import scope_of
 
 
-async def open_attempts(recorder: Recorder, clock: Clock, *, end: bool) -> list[Adoption]:
-    """Every attempt that the log holds open, each with a way to its report.
+async def open_attempts(
+    recorder: Recorder, clock: Clock, *, end: bool, skip: frozenset[str] = frozenset()
+) -> list[Adoption]:
+    """Every attempt that the log holds open but those to ``skip``, each with a way to its report.
 
     ``end``: living guardians are told to end theirs instead of being waited for.  Raises LogHeld
     for an attempt that was started on another machine, which cannot be proved dead from here.
     """
     open_ids = [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
-    return [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in open_ids]
+    wanted = [attempt_id for attempt_id in open_ids if attempt_id not in skip]
+    return [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in wanted]
 
 
 async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool) -> Adoption:

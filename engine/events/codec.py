@@ -40,6 +40,7 @@ from engine.events.session import (
     SessionResumed,
     SessionStarted,
 )
+from engine.events.sharing import SessionLapsed, SessionLeased
 from engine.events.triage import (
     AccountPaused,
     AccountRecovered,
@@ -68,6 +69,8 @@ AnyEvent = (
     | SessionStarted
     | SessionResumed
     | SessionPartLost
+    | SessionLeased
+    | SessionLapsed
     | SessionDraining
     | SessionEnded
     | AttemptStarted

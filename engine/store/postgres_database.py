@@ -74,6 +74,11 @@ async def is_missing(location: Location) -> bool:
         await say_goodbye(connection)
 
 
+async def connected(location: Location) -> Connection[Any]:
+    """A connection for what must not wait for appends, such as heartbeats."""
+    return await _open(location, WRITER)
+
+
 async def _open(location: Location, settings: dict[str, str]) -> Connection[Any]:
     """The driver's own connection to the server of ``location``, ready for the log's tables."""
     assert location.address is not None
@@ -158,4 +163,4 @@ async def _refuse_foreign(connection: Connection[Any]) -> None:
         )
 
 
-__all__ = ["driver", "is_missing", "open_reader", "open_writer"]
+__all__ = ["connected", "driver", "is_missing", "open_reader", "open_writer"]

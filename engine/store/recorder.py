@@ -20,8 +20,19 @@ import anyio.lowlevel
 from anyio import to_thread
 
 from engine.clock import REAL_WORK, Clock
-from engine.errors import CommandReused, RunoffError, StorageFailed, WrongVersion
-from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type, tags_of
+from engine.errors import CommandReused, Fenced, RunoffError, StorageFailed, WrongVersion
+from engine.events import (
+    AnyEvent,
+    EngineStarted,
+    Head,
+    Record,
+    Seen,
+    SessionLapsed,
+    chain_hash,
+    encode,
+    event_type,
+    tags_of,
+)
 from engine.store.anchors import Anchors
 from engine.store.batch import Batch, Pending
 from engine.store.boards import followed, load_board
@@ -219,6 +230,7 @@ class Recorder:
         """Fold what other writers have appended; the transaction holds the head still."""
         known = self.board.head.pos
         async for seen in followed(self.board, self.store):
+            self._refuse_lapsed(seen.event)
             self._recorded_us = max(self._recorded_us, seen.recorded_us)
             for follower in self.followers:
                 follower(seen)
@@ -227,6 +239,14 @@ class Recorder:
             if not self._announced:
                 # Another may have begun since this one was opened: numbers are given out here.
                 self._epoch = self._log_epoch = self._log_epoch + 1
+
+    def _refuse_lapsed(self, event: AnyEvent) -> None:
+        """A writer whose lease another has seen lapse may append nothing more."""
+        if isinstance(event, SessionLapsed) and self._announced and event.epoch == self._epoch:
+            raise Fenced(
+                f"the lease of this engine lapsed, and engine {event.noticed_by} has noticed.",
+                remedy="start again; what it was at has been taken over.",
+            )
 
     def _decide_all(self, batch: Batch, taken: list[Pending]) -> None:
         """Decide as many of ``taken`` as fit; the rest goes back to the front of the queue."""

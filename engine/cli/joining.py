@@ -1,0 +1,51 @@
+"""Joining those who share a log on a server; a log in a file has one engine, and a lock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from engine.drain.loop import Drain
+from engine.drain.recovery import open_attempts
+from engine.drain.sharing import Share, keeping
+from engine.store.leases import open_leases
+from engine.store.location import Location
+
+
+@asynccontextmanager
+async def joined(
+    place: Location | None, drain: Drain, options: dict[str, Any]
+) -> AsyncGenerator[frozenset[str], None]:
+    """Hold a lease on the drain's session while the block runs.
+
+    Yields the open attempts that are not to be taken over at the start.  Later the drain is handed
+    whatever engines leave that lapse.  ``place`` None joins nobody.
+    """
+    leases = None if place is None else await open_leases(place)
+    if leases is None:
+        yield frozenset()
+        return
+    try:
+        share = Share(
+            drain.recorder,
+            leases,
+            drain.clock,
+            drain.ids,
+            drain.scope.session_id,
+            lease_s=options["lease_seconds"],
+        )
+
+        async def look_after() -> None:
+            if drain.is_under_way:
+                skip = drain.attended | await share.left_alone()
+                end = options["on_restart"] == "end"
+                drain.adopt(await open_attempts(drain.recorder, drain.clock, end=end, skip=skip))
+                drain.adopt(await share.overdue())
+
+        share.look_after = look_after
+        await share.join()
+        async with keeping(share):
+            yield await share.left_alone()
+    finally:
+        await leases.close()
