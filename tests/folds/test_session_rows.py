@@ -146,7 +146,7 @@ def test_a_session_is_its_engines_until_that_lapses_or_ends_it() -> None:
     assert lapsed == {"leased_by": None, "heir": 8, "status": "lost", "active_ms": at_it_ms}
     rests = replace(leased, status="ended")
     assert changes(SESSIONS, rests, LAPSED) == {"leased_by": None, "heir": 8}
-    assert changes(SESSIONS, replace(rests, heir=8), LEASED) == {"leased_by": 7, "heir": None}
+    assert changes(SESSIONS, replace(SESSION, heir=8), LEASED) == {"leased_by": 7, "heir": None}
     assert after(SESSIONS, leased, ENDED).leased_by is None
 
 
