@@ -38,7 +38,7 @@ async def joined(
 
         async def look_after() -> None:
             if drain.is_under_way:
-                skip = drain.attended | await share.left_alone()
+                skip = drain.attended | await share.left_alone(is_under_way=True)
                 end = options["on_restart"] == "end"
                 drain.adopt(await open_attempts(drain.recorder, drain.clock, end=end, skip=skip))
                 drain.adopt(await share.overdue())
@@ -46,6 +46,6 @@ async def joined(
         share.look_after = look_after
         await share.join()
         async with keeping(share):
-            yield await share.left_alone()
+            yield await share.left_alone(is_under_way=False)
     finally:
         await leases.close()

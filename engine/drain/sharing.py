@@ -23,7 +23,7 @@ from engine.clock import Clock
 from engine.drain.commands import stream_of
 from engine.drain.loop import Adoption
 from engine.drain.sheets import assignment_for, event_of
-from engine.errors import LogHeld, RunoffError
+from engine.errors import LogHeld, RunoffError, ServerLost
 from engine.events import (
     AttemptAdopted,
     AttemptSpawned,
@@ -124,28 +124,41 @@ class Share:
     async def keep(self) -> None:
         """Renew, notice and follow, for ever; raises Fenced when this engine has lapsed itself."""
         while True:
-            due_s = self._clock.monotonic_s() + self._lease_s / BEATS_PER_LEASE
-            while (left_s := due_s - self._clock.monotonic_s()) > 0:
-                await self._leases.until_hint(min(FOLLOW_S, left_s))
-                await self._follow()
-            await self._leases.renew(self._me, self._lease_s)
-            await self._notice()
-            await self.look_after()
+            try:
+                await self._beat()
+            except ServerLost:
+                await self._leases.until_back()
+                # Nobody could renew meanwhile, so nobody has let anything lapse.
+                self._seen = {}
+
+    async def _beat(self) -> None:
+        """Follow for a third of a lease, then renew and notice."""
+        due_s = self._clock.monotonic_s() + self._lease_s / BEATS_PER_LEASE
+        while (left_s := due_s - self._clock.monotonic_s()) > 0:
+            await self._leases.until_hint(min(FOLLOW_S, left_s))
+            await self._follow()
+        await self._leases.renew(self._me, self._lease_s)
+        await self._notice()
+        await self.look_after()
 
     async def leave(self) -> None:
         """Give the lease back; a session that has not ended is then free at once."""
         await self._leases.give_back(self._session_id, self._recorder.epoch)
 
-    async def left_alone(self) -> frozenset[str]:
+    async def left_alone(self, *, is_under_way: bool) -> frozenset[str]:
         """Open attempts that are not this engine's to take over.
 
         They are another living engine's, or stand on another machine, where an engine of that
-        machine has to prove them dead.
+        machine has to prove them dead; and those of a session that ``is_under_way`` are its own.
         """
         mine = self._recorder.epoch
-        found = await self._open()
-        alone = [each for each in found if each.is_elsewhere or each.owner != mine]
-        return frozenset(each.started.attempt_id for each in alone)
+        return frozenset(
+            each.started.attempt_id
+            for each in await self._open()
+            if each.is_elsewhere
+            or each.owner != mine
+            or (is_under_way and each.started.session_id == self._session_id)
+        )
 
     async def overdue(self) -> list[Adoption]:
         """Attempts on other machines that fell to this engine and are over there, too, by now."""

@@ -94,7 +94,9 @@ async def followed(board: Board, reader: LogReader) -> AsyncGenerator[Seen, None
         for seen in seen_page(rows):
             board.feed(seen)
             yield seen
+        # So that one who is cut short here goes on behind what was fed.
         pos = rows[-1][0]
+        board.head = Head(pos, b"")
     board.head = head
 
 

@@ -6,15 +6,14 @@ only what is appended counts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 
+from engine.store.link import Link
 from engine.store.location import Location
+from engine.store.postgres import CHANNEL
 from engine.store.postgres_errors import translated
-
-if TYPE_CHECKING:
-    from asyncpg import Connection
 
 _RENEW = """
 INSERT INTO leases VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second', 1)
@@ -69,6 +68,10 @@ class Leases(Protocol):
         """Until something may have been appended, or ``limit_s`` have passed."""
         ...
 
+    async def until_back(self) -> None:
+        """Wait until the server can be reached again."""
+        ...
+
     async def close(self) -> None:
         """Let go of the connection."""
         ...
@@ -102,6 +105,9 @@ class MemoryLeases:
         """Nobody hints here."""
         await anyio.sleep(limit_s)
 
+    async def until_back(self) -> None:
+        """It never goes away."""
+
     async def close(self) -> None:
         """Nothing to let go of."""
 
@@ -109,30 +115,30 @@ class MemoryLeases:
 class PostgresLeases:
     """Leases in a server's table; made by ``open_leases``."""
 
-    def __init__(self, driver: Connection[Any]) -> None:
-        self._driver = driver
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._hint = anyio.Event()
 
-    async def listen(self, channel: str) -> None:
+    async def listen(self) -> None:
         """Take the server's hints from here on."""
         with translated():
-            await self._driver.add_listener(channel, lambda *_: self._hint.set())
+            await self._link.driver.add_listener(CHANNEL, lambda *_: self._hint.set())
 
     async def renew(self, holder: Holder, lease_s: float) -> None:
         """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""
         with translated():
-            await self._driver.execute(_RENEW, *holder, lease_s)
+            await self._link.driver.execute(_RENEW, *holder, lease_s)
 
     async def all(self) -> list[Lease]:
         """Every lease that has not been given back."""
         with translated():
-            rows = await self._driver.fetch(_ALL)
+            rows = await self._link.driver.fetch(_ALL)
         return [Lease(Holder(*tuple(row)[:5]), row[5], row[6]) for row in rows]
 
     async def give_back(self, session_id: str, epoch: int) -> None:
         """Forget the lease of an engine."""
         with translated():
-            await self._driver.execute(
+            await self._link.driver.execute(
                 "DELETE FROM leases WHERE session = $1 AND epoch = $2", session_id, epoch
             )
 
@@ -142,20 +148,22 @@ class PostgresLeases:
             await self._hint.wait()
         self._hint = anyio.Event()
 
+    async def until_back(self) -> None:
+        """Wait until the server can be reached again."""
+        await self._link.until_back()
+        await self.listen()
+
     async def close(self) -> None:
         """Let go of the connection."""
-        from engine.store.postgres import say_goodbye  # noqa: PLC0415
-
-        await say_goodbye(self._driver)
+        await self._link.close()
 
 
 async def open_leases(location: Location) -> Leases | None:
     """The leases of a log on a server; None for one in a file, which has a lock instead."""
     if location.address is None:
         return None
-    from engine.store.postgres import CHANNEL  # noqa: PLC0415
-    from engine.store.postgres_database import connected  # noqa: PLC0415
+    from engine.store.postgres_database import WRITER, linked  # noqa: PLC0415
 
-    leases = PostgresLeases(await connected(location))
-    await leases.listen(CHANNEL)
+    leases = PostgresLeases(await linked(location, WRITER))
+    await leases.listen()
     return leases

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from engine.errors import Fenced, RunoffError
+from engine.errors import Fenced, RunoffError, ServerLost
 from engine.events import COLUMNS, GENESIS, Head, Record
+from engine.store.link import Link
 from engine.store.postgres_errors import translated
 from engine.store.protocol import (
     PAGE_ROWS,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "runoff"
 CHANNEL = "runoff"
-CLOSE_S = 2.0
 _BYTES = ("request", "hash")
 _NUMBERS = ("pos", "version", "idx", "schema", "occurred_us", "recorded_us", "cause", "epoch")
 _TYPES: dict[str, str] = {
@@ -58,19 +58,19 @@ SELECT stream, max(version) FROM events WHERE stream = ANY($1::text[]) GROUP BY 
 class PostgresReader:
     """Reading a log over one connection, one statement at a time."""
 
-    def __init__(self, driver: Connection[Any]) -> None:
-        self._driver = driver
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._turn = anyio.Lock()
 
     async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement; its rows."""
         async with self._turn:
             with translated():
-                return await self._driver.fetch(sql, *parameters)
+                return await self._link.driver.fetch(sql, *parameters)
 
     async def close(self) -> None:
         """Let go of the connection."""
-        await say_goodbye(self._driver)
+        await self._link.close()
 
     async def head(self) -> Head:
         """The end of the log."""
@@ -137,11 +137,29 @@ class PostgresStore(PostgresReader):
 
     is_shared = True
 
-    def __init__(self, reading: Connection[Any], writing: Connection[Any]) -> None:
+    def __init__(self, reading: Link, writing: Link) -> None:
         super().__init__(reading)
         self._writing = writing
         self._writers_turn = anyio.Lock()
         self._tables: set[str] = set()
+
+    async def execute(self, sql: str, *parameters: Any) -> list[Any]:
+        """Run one statement; its rows.  Reading waits for a server that is away."""
+        while True:
+            try:
+                return await super().execute(sql, *parameters)
+            except ServerLost:
+                if self._writing.is_closing:
+                    raise
+                await self._link.until_back()
+
+    async def until_back(self) -> None:
+        """Wait until the server can be reached, over new connections.
+
+        Raises ServerLost when the store is closed meanwhile.
+        """
+        async with self._writers_turn:
+            await self._writing.until_back()
 
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
@@ -169,8 +187,8 @@ class PostgresStore(PostgresReader):
     @asynccontextmanager
     async def _locked(self) -> AsyncGenerator[Connection[Any], None]:
         """A transaction of the writing connection, taken back if the block raises."""
-        driver = self._writing
         async with self._writers_turn:
+            driver = self._writing.driver
             transaction = driver.transaction()
             with translated():
                 await transaction.start()
@@ -186,7 +204,7 @@ class PostgresStore(PostgresReader):
 
     async def close(self) -> None:
         """Let go of both connections."""
-        await say_goodbye(self._writing)
+        await self._writing.close()
         await super().close()
 
 
@@ -258,15 +276,6 @@ class PostgresTransaction:
         )
 
 
-async def say_goodbye(driver: Connection[Any]) -> None:
-    """Close a connection; one that is gone, or a server that does not answer, is let go of."""
-    try:
-        with translated():
-            await driver.close(timeout=CLOSE_S)
-    except RunoffError:
-        driver.terminate()
-
-
 def _end_of(record: Record) -> tuple[int, int, int]:
     return record.pos, record.epoch, record.recorded_us
 
@@ -317,4 +326,4 @@ def _pattern(glob: str) -> str:
     return escaped.replace("*", "%").replace("?", "_")
 
 
-__all__ = ["CHANNEL", "SCHEMA", "PostgresReader", "PostgresStore", "say_goodbye"]
+__all__ = ["CHANNEL", "SCHEMA", "PostgresReader", "PostgresStore"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import LogUnreadable, WrongDatabase
+from engine.store.link import Link, say_goodbye
 from engine.store.location import Location
 from engine.store.migrate import pending
-from engine.store.postgres import SCHEMA, PostgresReader, PostgresStore, say_goodbye
+from engine.store.postgres import SCHEMA, PostgresReader, PostgresStore
 from engine.store.postgres_errors import translated
 
 if TYPE_CHECKING:
@@ -39,28 +40,28 @@ async def open_reader(location: Location, *, snapshot: bool = False) -> Postgres
 
     Raises WrongDatabase where there is no log, ServerLost when the server cannot be reached.
     """
-    connection = await _open(location, READER)
+    link = await linked(location, READER)
     try:
-        await _refuse_missing(connection, location)
+        await _refuse_missing(link.driver, location)
         if snapshot:
             with translated():
-                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                await link.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     except BaseException:
-        await say_goodbye(connection)
+        await link.close()
         raise
-    return PostgresReader(connection)
+    return PostgresReader(link)
 
 
 async def open_writer(location: Location, *, create: bool) -> PostgresStore:
     """A writing store, at today's schema; ``create`` allows a log to be started."""
-    writing = await _open(location, WRITER)
+    writing = await linked(location, WRITER)
     try:
         if not create:
-            await _refuse_missing(writing, location)
-        await _migrate(writing)
-        reading = await _open(location, READER)
+            await _refuse_missing(writing.driver, location)
+        await _migrate(writing.driver)
+        reading = await linked(location, READER)
     except BaseException:
-        await say_goodbye(writing)
+        await writing.close()
         raise
     return PostgresStore(reading, writing)
 
@@ -74,9 +75,13 @@ async def is_missing(location: Location) -> bool:
         await say_goodbye(connection)
 
 
-async def connected(location: Location) -> Connection[Any]:
-    """A connection for what must not wait for appends, such as heartbeats."""
-    return await _open(location, WRITER)
+async def linked(location: Location, settings: dict[str, str]) -> Link:
+    """A connection to the server of ``location``, and the way to the next one."""
+
+    async def connect() -> Connection[Any]:
+        return await _open(location, settings)
+
+    return Link(await connect(), connect)
 
 
 async def _open(location: Location, settings: dict[str, str]) -> Connection[Any]:
@@ -163,4 +168,4 @@ async def _refuse_foreign(connection: Connection[Any]) -> None:
         )
 
 
-__all__ = ["connected", "driver", "is_missing", "open_reader", "open_writer"]
+__all__ = ["READER", "WRITER", "driver", "is_missing", "linked", "open_reader", "open_writer"]

@@ -162,3 +162,7 @@ class EventStore(LogReader, Protocol):
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection's rows and checkpoint; they can always be rebuilt."""
         ...
+
+    async def until_back(self) -> None:
+        """Wait for a server that was lost.  Raises ServerLost when there is nothing to wait for."""
+        ...

@@ -20,7 +20,14 @@ import anyio.lowlevel
 from anyio import to_thread
 
 from engine.clock import REAL_WORK, Clock
-from engine.errors import CommandReused, Fenced, RunoffError, StorageFailed, WrongVersion
+from engine.errors import (
+    CommandReused,
+    Fenced,
+    RunoffError,
+    ServerLost,
+    StorageFailed,
+    WrongVersion,
+)
 from engine.events import (
     AnyEvent,
     EngineStarted,
@@ -29,6 +36,7 @@ from engine.events import (
     Seen,
     SessionLapsed,
     chain_hash,
+    decode,
     encode,
     event_type,
     tags_of,
@@ -44,6 +52,9 @@ from projections.fold import Checkpoint
 BATCH_EVENTS_MAX = 512
 BATCH_BYTES_MAX = 1024 * 1024
 STREAMS_REMEMBERED = 4096
+DOUBT_S = 2.0
+"""How long to look for a server that was lost in the middle of an append, before ending."""
+LAPSES_READ = 100
 PROJECTION_EVENTS = 256
 """Projections are written with the batch that brings this many events, and when the writer closes;
 a reader folds what is missing, which takes about a millisecond."""
@@ -205,10 +216,44 @@ class Recorder:
                 self._decide_all(batch, taken)
                 if batch.records:
                     await transaction.append(batch.records, self._kept(batch))
+        except ServerLost as error:
+            # Before anything was decided the board says what the log says: nothing is lost by
+            # waiting.  Behind that nobody knows whether it was committed; who starts again will.
+            is_back = await self._until_back(None if batch is None else DOUBT_S)
+            if batch is not None or not is_back:
+                self._fail(await self._told(error) if is_back else error, taken)
+                return
+            self._queue.extendleft(reversed(taken))
         except Exception as error:  # noqa: BLE001  whatever failed, callers must hear of it
             self._fail(error, taken)
-            return
-        await self._acknowledge(batch)
+        else:
+            assert batch is not None
+            await self._acknowledge(batch)
+
+    async def _until_back(self, limit_s: float | None) -> bool:
+        """Wait for the server, at most ``limit_s``, unless this writer is about to close."""
+        if self._closing:
+            return False
+        with anyio.move_on_after(limit_s):
+            try:
+                await self.store.until_back()
+            except RunoffError:
+                return False
+            return True
+        return False
+
+    async def _told(self, error: RunoffError) -> RunoffError:
+        """The reason to end that counts more than a lost connection: another has taken over."""
+        query = Query(types=(event_type(SessionLapsed),), newest_first=True)
+        for record in await self.store.records(query, limit=LAPSES_READ):
+            event = decode(
+                record.data, event_type=record.type, schema=record.schema, pos=record.pos
+            )
+            try:
+                self._refuse_lapsed(event)
+            except Fenced as fenced:
+                return fenced
+        return error
 
     async def _begin(self, transaction: Transaction, taken: Sequence[Pending]) -> Batch:
         streams = {pending.command.stream for pending in taken}

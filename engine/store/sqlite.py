@@ -19,6 +19,7 @@ from engine.errors import (
     LogHeld,
     LogUnreadable,
     RunoffError,
+    ServerLost,
     StorageFailed,
 )
 from engine.events import COLUMNS, GENESIS, Head, Record
@@ -173,6 +174,10 @@ class SqliteStore(SqliteReader):
             self._tables.clear()
             await transaction.roll_back()
             raise
+
+    async def until_back(self) -> None:
+        """There is no server."""
+        raise ServerLost("there is no server.", remedy="report this.")
 
     async def close(self) -> None:
         """Close connection and thread; an open aiosqlite thread would hang the interpreter."""
