@@ -234,9 +234,9 @@ class _Session:
             tell=live.tell,
             in_threads=not virtual,
         )
-        async with joined(None if virtual else place, drain, self._options) as skip:
+        async with joined(None if virtual else place, drain, self._options) as among:
             end = self._options["on_restart"] == "end"
-            adopt = await open_attempts(recorder, clock, end=end, skip=skip)
+            adopt = await open_attempts(recorder, clock, end=end, among=among)
             async with _signals(drain.stopping, live):
                 await drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
         self.signal = drain.stopping.signal

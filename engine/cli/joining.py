@@ -16,15 +16,15 @@ from engine.store.location import Location
 @asynccontextmanager
 async def joined(
     place: Location | None, drain: Drain, options: dict[str, Any]
-) -> AsyncGenerator[frozenset[str], None]:
+) -> AsyncGenerator[frozenset[str] | None, None]:
     """Hold a lease on the drain's session while the block runs.
 
-    Yields the open attempts that are not to be taken over at the start.  Later the drain is handed
-    whatever engines leave that lapse.  ``place`` None joins nobody.
+    Yields the open attempts that are to be taken over at the start, None for all; later the drain
+    is handed what engines leave that lapse.  ``place`` None joins nobody.
     """
     leases = None if place is None else await open_leases(place)
     if leases is None:
-        yield frozenset()
+        yield None
         return
     try:
         share = Share(
@@ -38,14 +38,14 @@ async def joined(
 
         async def look_after() -> None:
             if drain.is_under_way:
-                skip = drain.attended | await share.left_alone(is_under_way=True)
+                among = await share.inherited(is_under_way=True) - drain.attended
                 end = options["on_restart"] == "end"
-                drain.adopt(await open_attempts(drain.recorder, drain.clock, end=end, skip=skip))
-                drain.adopt(await share.overdue())
+                left = await open_attempts(drain.recorder, drain.clock, end=end, among=among)
+                drain.adopt([*left, *await share.overdue()])
 
         share.look_after = look_after
         await share.join()
         async with keeping(share):
-            yield await share.left_alone(is_under_way=False)
+            yield await share.inherited(is_under_way=False)
     finally:
         await leases.close()

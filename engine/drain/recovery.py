@@ -25,15 +25,15 @@ from engine.triage.scope import scope_of
 
 
 async def open_attempts(
-    recorder: Recorder, clock: Clock, *, end: bool, skip: frozenset[str] = frozenset()
+    recorder: Recorder, clock: Clock, *, end: bool, among: frozenset[str] | None = None
 ) -> list[Adoption]:
-    """Every attempt that the log holds open but those to ``skip``, each with a way to its report.
+    """Every open attempt of the log, or those ``among`` them, each with a way to its report.
 
     ``end``: living guardians are told to end theirs instead of being waited for.  Raises LogHeld
     for an attempt that was started on another machine, which cannot be proved dead from here.
     """
     open_ids = [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
-    wanted = [attempt_id for attempt_id in open_ids if attempt_id not in skip]
+    wanted = [attempt_id for attempt_id in open_ids if among is None or attempt_id in among]
     return [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in wanted]
 
 

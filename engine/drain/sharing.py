@@ -36,7 +36,7 @@ from engine.executors.port import Report
 from engine.executors.processes import boot_id, is_alive, process_start_ticks
 from engine.ids import IdMaker
 from engine.store.command import Command, Draft, Moment
-from engine.store.leases import Holder, Lease, Leases
+from engine.store.leases import Holder, Leases
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.scope import scope_of
@@ -90,7 +90,8 @@ def opened(records: Sequence[Record], session: SessionStanding, living: set[int]
 class Share:
     """One engine at one session of a shared log.
 
-    ``look_after`` is called at every beat, to take over what others have left.
+    ``look_after`` is called at every beat, to take over what others have left.  ``here``: where
+    this process runs, as ``place`` says.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Share:
         session_id: str,
         *,
         lease_s: float = LEASE_S,
+        here: str | None = None,
     ) -> None:
         self._recorder = recorder
         self._leases = leases
@@ -109,6 +111,8 @@ class Share:
         self._ids = ids
         self._session_id = session_id
         self._lease_s = lease_s
+        self._here = place() if here is None else here
+        self._looked_s = 0.0
         self._seen: dict[tuple[str, int, int], float] = {}
         self.look_after: Callable[[], Awaitable[None]] = _nothing
 
@@ -145,19 +149,19 @@ class Share:
         """Give the lease back; a session that has not ended is then free at once."""
         await self._leases.give_back(self._session_id, self._recorder.epoch)
 
-    async def left_alone(self, *, is_under_way: bool) -> frozenset[str]:
-        """Open attempts that are not this engine's to take over.
+    async def inherited(self, *, is_under_way: bool) -> frozenset[str]:
+        """Open attempts that fell to this engine, because no other one is at them any more.
 
-        They are another living engine's, or stand on another machine, where an engine of that
-        machine has to prove them dead; and those of a session that ``is_under_way`` are its own.
+        Without those on other machines, where an engine of that machine has to prove them dead,
+        and without those of the session itself once it ``is_under_way``.
         """
         mine = self._recorder.epoch
         return frozenset(
             each.started.attempt_id
             for each in await self._open()
-            if each.is_elsewhere
-            or each.owner != mine
-            or (is_under_way and each.started.session_id == self._session_id)
+            if each.owner == mine
+            and not each.is_elsewhere
+            and not (is_under_way and each.started.session_id == self._session_id)
         )
 
     async def overdue(self) -> list[Adoption]:
@@ -189,7 +193,7 @@ class Share:
     def _me(self) -> Holder:
         pid = os.getpid()
         return Holder(
-            self._session_id, self._recorder.epoch, place(), pid, process_start_ticks(pid)
+            self._session_id, self._recorder.epoch, self._here, pid, process_start_ticks(pid)
         )
 
     def _leased(self) -> Command:
@@ -219,8 +223,11 @@ class Share:
     async def _notice(self) -> None:
         """Append what has lapsed."""
         found = {lease.holder.session_id: lease for lease in await self._leases.all()}
-        now_s, seen = self._clock.monotonic_s(), self._seen
-        self._seen = {}
+        now_s = self._clock.monotonic_s()
+        # Who was not there to look has not seen anything stand still.
+        was_there = now_s - self._looked_s < self._lease_s * 2 / BEATS_PER_LEASE
+        seen = self._seen if was_there else {}
+        self._seen, self._looked_s = {}, now_s
         for session in list(self._recorder.board.sessions.values()):
             epoch, session_id = session.leased_by, session.session_id
             if epoch in (None, self._recorder.epoch):
@@ -230,12 +237,17 @@ class Share:
                 lease = None
             key = (session_id, epoch, lease.renewals if lease else -1)
             since_s = self._seen[key] = seen.get(key, now_s)
-            proved = lease is not None and _is_dead(lease)
+            proved = lease is not None and self._is_dead(lease.holder)
             stands = now_s - since_s >= self._lease_s and (lease is None or lease.left_s < 0)
             if proved or stands:
                 host = lease.holder.place.partition(" ")[0] if lease else ""
                 await self._recorder.submit(self._lapsed(session_id, epoch, host, proved=proved))
                 await self._leases.give_back(session_id, epoch)
+
+    def _is_dead(self, holder: Holder) -> bool:
+        """Whether the engine ran right here, and does so no more."""
+        is_here = holder.place == self._here
+        return is_here and not is_alive(holder.pid, holder.start_ticks)
 
     def _lapsed(self, session_id: str, epoch: int, host: str, *, proved: bool) -> Command:
         def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
@@ -276,12 +288,6 @@ def place() -> str:
     except OSError:
         space = ""
     return f"{socket.gethostname()} {boot_id()} {space}"
-
-
-def _is_dead(lease: Lease) -> bool:
-    """Whether the engine ran right here, and does so no more."""
-    holder = lease.holder
-    return holder.place == place() and not is_alive(holder.pid, holder.start_ticks)
 
 
 async def _out_of_reach(_abandon: anyio.Event) -> Report:

@@ -189,8 +189,8 @@ class PostgresStore(PostgresReader):
         """A transaction of the writing connection, taken back if the block raises."""
         async with self._writers_turn:
             driver = self._writing.driver
-            transaction = driver.transaction()
             with translated():
+                transaction = driver.transaction()
                 await transaction.start()
             try:
                 yield driver

@@ -116,3 +116,24 @@ def test_one_is_killed_and_one_is_frozen_and_the_third_does_the_rest(place: Plac
     assert place.runoff("audit")["ok"]
     phases = place.runoff("phase", "list")
     assert {phase["state"] for phase in phases} == {"COMPLETE"}
+
+
+def test_a_server_that_goes_away_and_comes_back_costs_no_outcome(
+    place: Place, postgres: Server
+) -> None:
+    place.runoff("seed", "--repeat", "2")
+    with place.engine() as engine:
+        postgres.stop()
+        postgres.start()
+        out, _ = engine.communicate(timeout=60)
+        if engine.returncode == 74:
+            # It was lost in the middle of an append, which only a new engine can judge.
+            place.finish()
+        else:
+            assert engine.returncode == 0, out
+    assert list(place.locks.glob("*.overlap")) == []
+    assert place.runoff("verify")["ok"]
+    phases = place.runoff("phase", "list")
+    assert {phase["state"] for phase in phases} == {"COMPLETE"}
+    endings = {attempt["ending"] for attempt in place.runoff("attempt", "list", "--limit", "99")}
+    assert endings <= {"succeeded", "abandoned", "orphaned"}
