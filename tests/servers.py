@@ -14,7 +14,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 REQUIRED = os.environ.get("RUNOFF_TEST_POSTGRES") == "required"
@@ -41,6 +40,8 @@ class Server:
         return f"postgresql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{self.port}/{database}"
 
     async def connect(self, database: str) -> Any:
+        import asyncpg  # noqa: PLC0415  an extra
+
         return await asyncpg.connect(self.url(database))
 
     async def fresh(self) -> str:

@@ -27,7 +27,7 @@ from engine.cli.context import (
     writing,
 )
 from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
-from engine.cli.joining import joined
+from engine.cli.joining import joined, notice_the_dead
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
@@ -207,6 +207,8 @@ class _Session:
             identity = show_identity(place, recorder.board)
             if self._options["phase_id"] is None:
                 refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
+            if not virtual:
+                await notice_the_dead(place, recorder, clock)
             scope = scope_of(self._request, recorder.board, ids(clock)("ses"))
             refuse_unknown(scope, recorder.board)
             options = self._options

@@ -6,11 +6,24 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from engine.cli.context import ids
+from engine.clock import Clock
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
 from engine.drain.sharing import Share, keeping
 from engine.store.leases import open_leases
 from engine.store.location import Location
+from engine.store.recorder import Recorder
+
+
+async def notice_the_dead(place: Location, recorder: Recorder, clock: Clock) -> None:
+    """Append that engines of this machine are gone which are; their sessions can be resumed."""
+    leases = await open_leases(place)
+    if leases is not None:
+        try:
+            await Share(recorder, leases, clock, ids(clock), "").notice()
+        finally:
+            await leases.close()
 
 
 @asynccontextmanager

@@ -123,7 +123,7 @@ class Share:
         """
         await self._recorder.submit(self._leased())
         await self._leases.renew(self._me, self._lease_s)
-        await self._notice()
+        await self.notice()
 
     async def keep(self) -> None:
         """Renew, notice and follow, for ever; raises Fenced when this engine has lapsed itself."""
@@ -142,7 +142,7 @@ class Share:
             await self._leases.until_hint(min(FOLLOW_S, left_s))
             await self._follow()
         await self._leases.renew(self._me, self._lease_s)
-        await self._notice()
+        await self.notice()
         await self.look_after()
 
     async def leave(self) -> None:
@@ -220,8 +220,8 @@ class Share:
         if head.pos > self._recorder.head.pos:
             await self._recorder.submit(Command(self._ids("cmd"), "engine", b"follow", _follow))
 
-    async def _notice(self) -> None:
-        """Append what has lapsed."""
+    async def notice(self) -> None:
+        """Append which engines have lapsed: those seen standing still, and those gone from here."""
         found = {lease.holder.session_id: lease for lease in await self._leases.all()}
         now_s = self._clock.monotonic_s()
         # Who was not there to look has not seen anything stand still.

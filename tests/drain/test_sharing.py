@@ -90,7 +90,7 @@ async def watch(world: World, share: Share, seconds: float) -> None:
         world.clock.advance(step)
         seconds -= step
         await renew(share)
-        await share._notice()
+        await share.notice()
 
 
 async def renew(share: Share) -> None:
@@ -116,7 +116,7 @@ async def test_a_lease_lapses_when_it_has_stood_still_for_all_of_its_life(
 ) -> None:
     (_, frozen), (recorder, watching) = await engines(2)
     await renew(frozen)
-    await watching._notice()
+    await watching.notice()
     await watch(world, watching, LEASE_S - 1)
     assert recorder.board.sessions.states["s0"].leased_by == 1
     await watch(world, watching, 2)
@@ -138,7 +138,7 @@ async def test_nobody_lapses_who_was_not_seen_standing_still(
     """After an outage all leases have run out by the clock, and nobody was there to renew."""
     (_, one), (_, other) = await engines(2)
     world.clock.advance(10 * LEASE_S)
-    await other._notice()
+    await other.notice()
     await watch(world, other, LEASE_S - 1)
     await renew(one)
     await watch(world, other, LEASE_S - 1)
@@ -174,7 +174,7 @@ async def test_a_lease_that_is_gone_from_the_table_lapses_like_one_that_stands_s
 ) -> None:
     (_, gone), (_, watching) = await engines(2)
     await gone.leave()
-    await watching._notice()
+    await watching.notice()
     assert not any(isinstance(each, SessionLapsed) for each in await world.said())
     await watch(world, watching, LEASE_S + 1)
     assert isinstance((await world.said())[-1], SessionLapsed)

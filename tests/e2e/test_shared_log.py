@@ -44,10 +44,10 @@ class Place:
     def argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "engine", *arguments]
 
-    def drain(self) -> list[str]:
+    def drain(self, *more: str) -> list[str]:
         options = ("--workers", "2", "--batch-size", "999", "--lease-seconds", LEASE_S)
         program = (sys.executable, str(self.folder / "witness.py"), str(self.locks))
-        return self.argv("drain", *options, "--ignore-order", "--ack-lines", "--", *program)
+        return self.argv("drain", *options, "--ignore-order", "--ack-lines", *more, "--", *program)
 
     def runoff(self, *arguments: str) -> Any:
         done = subprocess.run(
@@ -61,9 +61,9 @@ class Place:
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
         return json.loads(done.stdout)
 
-    def finish(self) -> None:
+    def finish(self, *more: str) -> None:
         subprocess.run(
-            self.drain(),
+            self.drain(*more),
             capture_output=True,
             cwd=self.folder,
             env=self.environment,
@@ -116,6 +116,20 @@ def test_one_is_killed_and_one_is_frozen_and_the_third_does_the_rest(place: Plac
     assert place.runoff("audit")["ok"]
     phases = place.runoff("phase", "list")
     assert {phase["state"] for phase in phases} == {"COMPLETE"}
+
+
+def test_an_engine_that_was_killed_is_resumed_at_once(place: Place) -> None:
+    """Its lease lives on, but on this machine anybody sees that it is gone."""
+    place.runoff("seed")
+    with place.engine() as killed:
+        killed.kill()
+        killed.wait()
+        place.finish("--resume", "--lease-seconds", "3600")
+    (session,) = place.runoff("session", "list")
+    assert session["status"] == "ended"
+    assert place.runoff("verify")["ok"]
+    assert place.runoff("audit")["ok"]
+    assert list(place.locks.glob("*.overlap")) == []
 
 
 def test_a_server_that_goes_away_and_comes_back_costs_no_outcome(

@@ -203,6 +203,7 @@ async def test_a_database_in_another_encoding_is_refused(postgres: Server) -> No
 
 
 async def test_a_server_that_is_not_there_is_said_so() -> None:
+    pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
     with pytest.raises(ServerLost, match="cannot be reached"):
         await open_reader(locate("postgresql://user:secret@127.0.0.1:1/name"))
 
