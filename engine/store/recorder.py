@@ -150,8 +150,7 @@ class Recorder:
         if self.board.is_rebuilt and self.board.head.pos:
             for name, version in current & stored:
                 await self.store.drop_projection(name, version)
-            async with self.store.transaction() as transaction:
-                await transaction.append([], self._all_kept())
+            await self._keep_all()
         for name, version in stored - current:
             await self.store.drop_projection(name, version)
 
@@ -197,10 +196,17 @@ class Recorder:
 
     async def _keep_at_close(self) -> None:
         try:
-            async with self.store.transaction() as transaction:
-                await transaction.append([], self._all_kept())
+            await self._keep_all()
         except RunoffError as error:
             self._fail(error, ())
+
+    async def _keep_all(self) -> None:
+        """Write the projections as of the head; in a shared log others may have moved it."""
+        async with self.store.transaction() as transaction:
+            if self.store.is_shared:
+                await transaction.look([], [])
+                await self._follow_others()
+            await transaction.append([], self._all_kept())
 
     def close(self) -> None:
         """Finish what is queued, then let ``run`` return."""
