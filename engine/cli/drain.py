@@ -27,11 +27,11 @@ from engine.cli.context import (
     writing,
 )
 from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
-from engine.cli.joining import joined, notice_the_dead
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
 from engine.drain.dry import planned
+from engine.drain.joining import joined, notice_the_dead
 from engine.drain.loop import Drain, Stopping
 from engine.drain.recovery import open_attempts
 from engine.drain.summary import Summary, summarise
@@ -208,7 +208,7 @@ class _Session:
             if self._options["phase_id"] is None:
                 refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
             if not virtual:
-                await notice_the_dead(place, recorder, clock)
+                await notice_the_dead(place, recorder, clock, ids(clock))
             scope = scope_of(self._request, recorder.board, ids(clock)("ses"))
             refuse_unknown(scope, recorder.board)
             options = self._options
@@ -236,8 +236,9 @@ class _Session:
             tell=live.tell,
             in_threads=not virtual,
         )
-        async with joined(None if virtual else place, drain, self._options) as among:
-            end = self._options["on_restart"] == "end"
+        end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
+        shared = None if virtual else place
+        async with joined(shared, drain, end=end, lease_s=lease_s) as among:
             adopt = await open_attempts(recorder, clock, end=end, among=among)
             async with _signals(drain.stopping, live):
                 await drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)

@@ -199,9 +199,12 @@ class Share:
     def _leased(self) -> Command:
         def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
             session = board.sessions.get(self._session_id)
-            if session is not None and session.leased_by is not None:
+            holder = None if session is None else session.leased_by
+            if holder == self._recorder.epoch:
+                return
+            if holder is not None:
                 raise LogHeld(
-                    f"engine {session.leased_by} is at the session {self._session_id}.",
+                    f"engine {holder} is at the session {self._session_id}.",
                     remedy="begin another session; this one is free when its lease has lapsed.",
                 )
             yield Draft(

@@ -111,6 +111,12 @@ async def test_a_session_that_an_engine_is_at_is_not_joined(world: World, engine
             await share.join()
 
 
+async def test_joining_once_more_is_no_event(world: World, engines: Engines) -> None:
+    ((_, share),) = await engines(1)
+    await share.join()
+    assert len(await world.said()) == 1
+
+
 async def test_a_lease_lapses_when_it_has_stood_still_for_all_of_its_life(
     world: World, engines: Engines
 ) -> None:

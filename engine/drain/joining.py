@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from engine.cli.context import ids
 from engine.clock import Clock
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
-from engine.drain.sharing import Share, keeping
+from engine.drain.sharing import LEASE_S, Share, keeping
+from engine.ids import IdMaker
 from engine.store.leases import open_leases
 from engine.store.location import Location
 from engine.store.recorder import Recorder
 
 
-async def notice_the_dead(place: Location, recorder: Recorder, clock: Clock) -> None:
+async def notice_the_dead(place: Location, recorder: Recorder, clock: Clock, ids: IdMaker) -> None:
     """Append that engines of this machine are gone which are; their sessions can be resumed."""
     leases = await open_leases(place)
     if leases is not None:
         try:
-            await Share(recorder, leases, clock, ids(clock), "").notice()
+            await Share(recorder, leases, clock, ids, "").notice()
         finally:
             await leases.close()
 
 
 @asynccontextmanager
 async def joined(
-    place: Location | None, drain: Drain, options: dict[str, Any]
+    place: Location | None, drain: Drain, *, end: bool, lease_s: float = LEASE_S
 ) -> AsyncGenerator[frozenset[str] | None, None]:
     """Hold a lease on the drain's session while the block runs.
 
     Yields the open attempts that are to be taken over at the start, None for all; later the drain
-    is handed what engines leave that lapse.  ``place`` None joins nobody.
+    is handed what engines leave that lapse.  ``end``: living guardians are told to end theirs.
+    ``place`` None joins nobody.  Raises LogHeld when another engine is at the session, and Fenced
+    out of the block when this one has lapsed.
     """
     leases = None if place is None else await open_leases(place)
     if leases is None:
@@ -46,13 +47,12 @@ async def joined(
             drain.clock,
             drain.ids,
             drain.scope.session_id,
-            lease_s=options["lease_seconds"],
+            lease_s=lease_s,
         )
 
         async def look_after() -> None:
             if drain.is_under_way:
                 among = await share.inherited(is_under_way=True) - drain.attended
-                end = options["on_restart"] == "end"
                 left = await open_attempts(drain.recorder, drain.clock, end=end, among=among)
                 drain.adopt([*left, *await share.overdue()])
 
