@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.detect import Boundary, Detectors, Fingerprint, RuleSet, ZeroYield
 from engine.detect.diagnosis import Streams
@@ -53,9 +55,8 @@ def test_a_set_speaks_only_of_what_it_classifies(kinds: tuple[Diagnosed, ...]) -
 @pytest.mark.parametrize("what", KINDS)
 @pytest.mark.parametrize("field", ["name", "detail", "text", "detector"])
 def test_only_another_name_or_detail_is_another_word(what: Diagnosed, field: str) -> None:
-    old = Classified(**{f: getattr(SAID[what], f) for f in Classified.__struct_fields__})
-    fields = {f: getattr(old, f) for f in Classified.__struct_fields__} | {field: "other"}
-    known = {**SAID, what: Classified(**fields)}
+    changed: dict[str, Any] = {field: "other"}
+    known: dict[Diagnosed, Classified] = {**SAID, what: replace(SAID[what], **changed)}
     found = reclassified(END, Streams(), known, asked())
     expected = [(what, known[what], SAID[what])] if field in ("name", "detail") else []
     assert [(each.what, each.before, each.after) for each in found] == expected
