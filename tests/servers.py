@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -93,7 +93,8 @@ class Server:
 
     def _control(self, *arguments: str) -> None:
         argv = [str(self._programs / "pg_ctl"), "-w", "-D", str(self._data), *arguments]
-        done: subprocess.CompletedProcess[bytes] = subprocess.run(
+        run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
+        done = run(
             argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, **self._identity
         )
         assert done.returncode == 0, done.stderr

@@ -122,7 +122,7 @@ class Share:
         Raises LogHeld when another engine is at the session.
         """
         await self._recorder.submit(self._leased())
-        await self._leases.renew(self._me, self._lease_s)
+        await self.renew()
         await self.notice()
 
     async def keep(self) -> None:
@@ -131,6 +131,8 @@ class Share:
             try:
                 await self._beat()
             except ServerLost:
+                if self._recorder.failed is not None:
+                    raise
                 await self._leases.until_back()
                 # Nobody could renew meanwhile, so nobody has let anything lapse.
                 self._seen = {}
@@ -140,10 +142,14 @@ class Share:
         due_s = self._clock.monotonic_s() + self._lease_s / BEATS_PER_LEASE
         while (left_s := due_s - self._clock.monotonic_s()) > 0:
             await self._leases.until_hint(min(FOLLOW_S, left_s))
-            await self._follow()
-        await self._leases.renew(self._me, self._lease_s)
+            await self.follow()
+        await self.renew()
         await self.notice()
         await self.look_after()
+
+    async def renew(self) -> None:
+        """Let the lease live on from now."""
+        await self._leases.renew(self._me, self._lease_s)
 
     async def leave(self) -> None:
         """Give the lease back; a session that has not ended is then free at once."""
@@ -218,7 +224,8 @@ class Share:
 
         return Command(self._ids("cmd"), stream_of(self._session_id), b"lease", decide)
 
-    async def _follow(self) -> None:
+    async def follow(self) -> None:
+        """Have the writer fold what others have appended, if they have; Fenced if it lapsed."""
         head = await self._recorder.store.head()
         if head.pos > self._recorder.head.pos:
             await self._recorder.submit(Command(self._ids("cmd"), "engine", b"follow", _follow))

@@ -122,7 +122,10 @@ class PostgresLeases:
     async def listen(self) -> None:
         """Take the server's hints from here on."""
         with translated():
-            await self._link.driver.add_listener(CHANNEL, lambda *_: self._hint.set())
+            await self._link.driver.add_listener(CHANNEL, self._hinted)
+
+    def _hinted(self, *_: object) -> None:
+        self._hint.set()
 
     async def renew(self, holder: Holder, lease_s: float) -> None:
         """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""

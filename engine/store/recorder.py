@@ -115,6 +115,11 @@ class Recorder:
         """The epoch of this writer; one more than any before it."""
         return self._epoch
 
+    @property
+    def failed(self) -> RunoffError | None:
+        """Why nothing can be recorded any more; None while all is well."""
+        return self._failed
+
     async def submit(self, command: Command) -> Receipt:
         """Record ``command`` and return once it is durable.
 

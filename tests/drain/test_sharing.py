@@ -89,12 +89,8 @@ async def watch(world: World, share: Share, seconds: float) -> None:
         step = min(LEASE_S / 3, seconds)
         world.clock.advance(step)
         seconds -= step
-        await renew(share)
+        await share.renew()
         await share.notice()
-
-
-async def renew(share: Share) -> None:
-    await share._leases.renew(share._me, LEASE_S)
 
 
 async def test_an_engine_joins_by_an_event_and_a_lease(world: World, engines: Engines) -> None:
@@ -121,7 +117,7 @@ async def test_a_lease_lapses_when_it_has_stood_still_for_all_of_its_life(
     world: World, engines: Engines
 ) -> None:
     (_, frozen), (recorder, watching) = await engines(2)
-    await renew(frozen)
+    await frozen.renew()
     await watching.notice()
     await watch(world, watching, LEASE_S - 1)
     assert recorder.board.sessions.states["s0"].leased_by == 1
@@ -146,7 +142,7 @@ async def test_nobody_lapses_who_was_not_seen_standing_still(
     world.clock.advance(10 * LEASE_S)
     await other.notice()
     await watch(world, other, LEASE_S - 1)
-    await renew(one)
+    await one.renew()
     await watch(world, other, LEASE_S - 1)
     assert not any(isinstance(each, SessionLapsed) for each in await world.said())
 
@@ -159,7 +155,7 @@ async def test_one_that_was_overtaken_is_refused_and_hears_why(
     with pytest.raises(Fenced, match="engine 2 has noticed"):
         await recorder.submit(Command("late", "other", b"", just()))
     with pytest.raises(Fenced):
-        await frozen._follow()
+        await frozen.follow()
 
 
 @pytest.mark.parametrize("here", ["host-0 boot", "host-0 another boot"])
