@@ -8,6 +8,7 @@ RunoffError                exit 1    what was asked could not be done
 │   └── UnknownEvent       exit 5    one event is of a type or version this program lacks
 ├── AuditDifference        exit 6    an audit found a difference
 ├── StorageFailed          exit 74   the disk or database refused a write or a read
+│   └── ServerLost         exit 74   the database server cannot be reached, or no longer
 ├── LogHeld                exit 75   another process holds the log, or it stayed locked
 └── Fenced                 exit 76   a newer writer has taken over
 
@@ -118,6 +119,10 @@ def not_written(what: str, error: OSError) -> StorageFailed:
         f"cannot write {what}: {error.strerror}.",
         remedy="check permissions and the disk, then start again; what was acknowledged is safe.",
     )
+
+
+class ServerLost(StorageFailed):
+    """The database server cannot be reached.  It may be there again later."""
 
 
 class LogHeld(RunoffError):

@@ -19,6 +19,8 @@ from engine.events import (
     SessionDraining,
     SessionEnd,
     SessionEnded,
+    SessionLapsed,
+    SessionLeased,
     SessionPartLost,
     SessionResumed,
     SessionStarted,
@@ -39,6 +41,8 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     at ``part_started_us``.  ``zero_streak`` counts the latest finished attempts without yield.
     ``open_samples`` are the attempts in flight that sample a run; ``telling_samples`` counts those
     that ended other than as an earlier one did.  ``busy_ms``: what attempts took, one by one.
+    ``leased_by``: in a shared log the epoch of the engine that is at it, until its lease lapses;
+    ``heir``: that of the engine which noticed, and takes over the attempts that were left.
     """
 
     session_id: str
@@ -69,10 +73,14 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     open_samples: tuple[str, ...] = ()
     telling_samples: int = 0
     work_left: int | None = None
+    leased_by: int | None = None
+    heir: int | None = None
 
 
 Handled = (
     PolicyAdopted
+    | SessionLeased
+    | SessionLapsed
     | SessionStarted
     | SessionResumed
     | SessionPartLost
@@ -98,8 +106,12 @@ def _apply(state: SessionStanding | None, seen: Seen) -> SessionStanding:
     match event:
         case PolicyAdopted():
             return replace(state, policy=event.policy, policy_json=event.policy_json)
+        case SessionLeased():
+            return replace(state, leased_by=event.epoch, heir=None)
         case SessionStarted() | SessionResumed():
             return _begun(state, event, seen.recorded_us)
+        case SessionLapsed():
+            return _lapsed(state, event)  # by another; the last word of its own engine still counts
         case _:
             return _within(replace(state, last_us=seen.recorded_us), event)
 
@@ -163,6 +175,14 @@ def part_ms(state: SessionStanding) -> int:
     return max(0, state.last_us - state.part_started_us) // 1000
 
 
+def _lapsed(state: SessionStanding, event: SessionLapsed) -> SessionStanding:
+    """Its engine may say nothing more; a session that had ended stays as it is."""
+    state = replace(state, leased_by=None, heir=event.noticed_by)
+    if state.status in RESTING:
+        return state
+    return replace(state, status="lost", active_ms=state.active_ms + part_ms(state))
+
+
 def _ended(state: SessionStanding, event: SessionEnded) -> SessionStanding:
     return replace(
         state,
@@ -170,6 +190,7 @@ def _ended(state: SessionStanding, event: SessionEnded) -> SessionStanding:
         because=event.because,
         active_ms=event.active_ms,
         work_left=event.work_left,
+        leased_by=None,
     )
 
 
@@ -215,7 +236,7 @@ def _without(samples: tuple[str, ...], attempt_id: str) -> tuple[str, ...]:
 
 SESSIONS: Fold[SessionStanding] = Fold(
     name="sessions",
-    version=3,
+    version=4,
     state=SessionStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

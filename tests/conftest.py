@@ -1,10 +1,28 @@
-"""Shared by all tests: which event loop async tests run on."""
+"""Shared by all tests: which event loop async tests run on, and the server that some need."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from tests.servers import Server
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[Server, None, None]:
+    """A PostgreSQL server of one's own, started when the first test asks for it."""
+    if os.environ.get("RUNOFF_TEST_POSTGRES") != "required":
+        pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+    from tests.servers import running  # noqa: PLC0415
+
+    with running() as server:
+        yield server

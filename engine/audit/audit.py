@@ -23,6 +23,7 @@ from engine.audit.collector import without_collector
 from engine.audit.compared import Difference
 from engine.audit.connection import connect
 from engine.audit.lines import Line, commands, read_lines, said_of
+from engine.audit.local import local
 from engine.audit.redecide import Redecision, Unverifiable
 from engine.errors import LogUnreadable
 from engine.events import AttemptFinished, tags_of
@@ -68,6 +69,11 @@ def audit(location: Location, levels: Sequence[Level] = LEVELS) -> Audit:
     Raises LogUnreadable when it cannot be read to its end, UnknownEvent for what a newer program
     wrote.
     """
+    with local(location) as place:
+        return _audited(place, levels)
+
+
+def _audited(location: Location, levels: Sequence[Level]) -> Audit:
     try:
         with closing(connect(location.path)) as connection:
             connection.execute("BEGIN")

@@ -62,6 +62,7 @@ class Histories:
             "session.resumed": self._begun,
             "session.policy_adopted": self._governed,
             "session.draining": self._draining,
+            "session.lapsed": self._draining,
             "session.ended": self._ended,
             "attempt.started": self._started,
             "attempt.spawned": self._while_open,

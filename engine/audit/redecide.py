@@ -90,7 +90,7 @@ class Redecision:
         self._uneventful: set[tuple[object, ...]] = set()
         self._seen_limits: dict[tuple[str, Outcome], tuple[Boundary, ...]] = {}
         self._scopes: dict[str, Scope | None] = {}
-        self._queue: tuple[str, Queue] | None = None
+        self._queues: dict[str, Queue] = {}
 
     def take(self, lines: Sequence[Line]) -> None:
         """One command's events, or those of them that folds and rules can see."""
@@ -118,8 +118,8 @@ class Redecision:
     def _feed(self, line: Line) -> None:
         self.board.head = Head(line.pos, GENESIS)
         self.board.feed(Seen(line.pos, line.recorded_us, line.event))
-        if self._queue is not None:
-            self._queue[1].heed(line.event)
+        for queue in self._queues.values():
+            queue.heed(line.event)
 
     def _scope(self, session_id: str) -> Scope | None:
         """The scope of a session as last begun; None when its policy cannot be read here."""
@@ -135,9 +135,10 @@ class Redecision:
         return self._scopes[session_id]
 
     def _queue_of(self, scope: Scope) -> Queue:
-        if self._queue is None or self._queue[0] != scope.session_id:
-            self._queue = (scope.session_id, Queue(self.board, scope))
-        return self._queue[1]
+        queue = self._queues.get(scope.session_id)
+        if queue is None:
+            queue = self._queues[scope.session_id] = Queue(self.board, scope)
+        return queue
 
     def _begin(self, lines: Sequence[Line]) -> None:
         facts = [e for e in lines if isinstance(e.event, PolicyAdopted | SessionStarted)]
@@ -147,7 +148,12 @@ class Redecision:
         begun = facts[-1].event
         assert isinstance(begun, SessionStarted | SessionResumed | PolicyAdopted)
         self._scopes.pop(begun.session_id, None)
-        self._queue = None
+        # In a shared log several sessions go on side by side; elsewhere a new one is alone.
+        self._queues = {
+            name: queue
+            for name, queue in self._queues.items()
+            if name != begun.session_id and self.board.sessions.states[name].leased_by is not None
+        }
         scope = self._scope(begun.session_id)
         rest = [line for line in lines if line not in facts]
         if scope is None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from engine.audit.anchored import AnchorsState
 from engine.audit.histories import Histories
+from engine.audit.local import local
 from engine.audit.parts import Tags
 from engine.audit.rows import follow
 from engine.store.location import Location
@@ -49,6 +50,8 @@ KNOWN_SCHEMAS: Mapping[str, int] = {
     "session.coefficients_in_force": 1,
     "session.draining": 3,
     "session.ended": 3,
+    "session.lapsed": 1,
+    "session.leased": 1,
     "session.part_lost": 1,
     "session.policy_adopted": 1,
     "session.resumed": 2,
@@ -114,6 +117,11 @@ def verify(location: Location) -> Verification:
     Raises LogUnreadable when the file cannot be read to its end, or holds an event of a type or
     version that this program does not know.
     """
+    with local(location) as place:
+        return _verified(place)
+
+
+def _verified(location: Location) -> Verification:
     result = Verification()
     histories = Histories(result.report, location.beside("files") / "blobs")
 

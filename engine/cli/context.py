@@ -22,12 +22,11 @@ from engine.executors.processes import boot_id
 from engine.ids import IdMaker
 from engine.store.anchors import check_against
 from engine.store.boards import load_board
-from engine.store.database import is_missing, open_reader, open_writer
 from engine.store.identity import Identity, identify
 from engine.store.location import Location, locate
-from engine.store.lock import WriterLock
+from engine.store.opening import held, is_missing, open_reader, open_writer
+from engine.store.protocol import LogReader
 from engine.store.recorder import Recorder, Writer, recording
-from engine.store.sqlite import SqliteStore
 from projections.board import Board
 
 ANCHORS_MISSING = (
@@ -88,7 +87,7 @@ async def reading(
     guarded: bool = True,
     quiet: bool = False,
     at: Moment | None = None,
-) -> AsyncGenerator[tuple[Location, SqliteStore, Board], None]:
+) -> AsyncGenerator[tuple[Location, LogReader, Board], None]:
     """Open for reading, with banner and guardrail; the board stands at the head, or at ``at``.
 
     Banner and guardrail speak of the head in any case: they say which database this is.
@@ -123,17 +122,17 @@ async def writing(
 ) -> AsyncGenerator[tuple[Location, Recorder], None]:
     """Hold the log as its one writer; ``create`` may start a new database, and says so."""
     location = locate(url)
-    fresh = is_missing(location)
+    fresh = await is_missing(location)
     if fresh and not create:
         # Refuse before a lock file appears beside a database that is not there.
         await (await open_reader(location)).close()
-    lock = WriterLock(location.beside("lock"), f"runoff {program}")
-    try:
+    with held(location, f"runoff {program}"):
         store = await open_writer(location, create=create)
         try:
             anchors, clock = location.beside("anchors"), clock or SystemClock()
             if fresh:
-                click.echo(f"Started a new database at {location.path}.", err=True)
+                place = location.path if location.address is None else location.url
+                click.echo(f"Started a new database at {place}.", err=True)
                 _set_aside(anchors, clock)
             if not anchors.exists() and (await store.head()).pos:
                 click.echo(ANCHORS_MISSING.format(anchors.name), err=True)
@@ -142,8 +141,6 @@ async def writing(
                 yield location, recorder
         finally:
             await store.close()
-    finally:
-        lock.close()
 
 
 def _set_aside(anchors: Path, clock: Clock) -> None:

@@ -32,6 +32,7 @@ from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
 from engine.drain.drift_watch import EVERY, DriftWatch
 from engine.drain.dry import planned
+from engine.drain.joining import joined, notice_the_dead
 from engine.drain.last_words import Unrecorded, last_words
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
@@ -93,6 +94,9 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.option("--pass-env", multiple=True, metavar="NAME", help="Let children see this variable.")
 @click.option("--require-deliverables", is_flag=True, help="No success without the files.")
 @click.option("--on-restart", type=click.Choice(["adopt", "end"]), default="adopt")
+@click.option(
+    "--lease-seconds", type=click.FloatRange(1, 3600), default=15, help="In a shared log."
+)
 @click.option("--resume", is_flag=True, help="Go on with the newest session that has work left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with reasons; write nothing.")
 @click.option("--log-format", type=click.Choice(["words", "json"]), default="words")
@@ -186,6 +190,8 @@ class _Session:
             identity = show_identity(place, recorder.board)
             if self._options["phase_id"] is None:
                 refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
+            if not virtual:
+                await notice_the_dead(place, recorder, clock, ids(clock))
             scope = scope_of(self._request, recorder.board, ids(clock)("ses"))
             refuse_unknown(scope, recorder.board)
             options = self._options
@@ -226,11 +232,14 @@ class _Session:
         )
         for left in await swept(recorder, place.beside("files")):
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
-        adopt = await open_attempts(recorder, clock, end=self._options["on_restart"] == "end")
-        async with _signals(drain.stopping, live):
-            await _watched(
-                watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
-            )
+        end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
+        shared = None if virtual else place
+        async with joined(shared, drain, end=end, lease_s=lease_s) as among:
+            adopt = await open_attempts(recorder, clock, end=end, among=among)
+            async with _signals(drain.stopping, live):
+                await _watched(
+                    watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
+                )
         reserve.release()
         self.signal = drain.stopping.signal
         return await summarise(recorder.store, recorder.board, scope)

@@ -85,10 +85,12 @@ def _budgets(options: dict[str, Any], before: tuple[Budget, ...]) -> tuple[Budge
 
 
 def _resumable(board: Board) -> SessionStanding:
-    """The newest session that did not run out of work."""
+    """The newest session that did not run out of work, and that no engine is at."""
     for session in reversed(list(board.sessions.values())):
-        if session.limits and not (
-            session.status == "ended" and session.because == "nothing_eligible"
+        if (
+            session.limits
+            and session.leased_by is None
+            and not (session.status == "ended" and session.because == "nothing_eligible")
         ):
             return session
     raise UsageProblem(

@@ -14,14 +14,15 @@ import msgspec
 
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
+from engine.cli.log_copy import log_copy
 from engine.cli.moment import POS_MAX, moment, place_of
 from engine.cli.render import as_json as to_json, asked, clean
 from engine.cli.words import in_words
 from engine.errors import UsageProblem
 from engine.events import Record, decode
 from engine.events.codec import EVENT_CLASSES
-from engine.store.database import open_reader
 from engine.store.location import locate
+from engine.store.opening import open_reader
 from engine.store.protocol import PAGE_ROWS, LogReader, Query
 
 POLL_S = 0.2
@@ -32,6 +33,9 @@ _Position = click.IntRange(0, POS_MAX)
 @click.group(cls=DefaultGroup)
 def log() -> None:
     """Read the log itself; ``log`` alone shows its newest events."""
+
+
+log.add_command(log_copy)
 
 
 @log.command()

@@ -26,7 +26,6 @@ from engine.cli.render import clean, fields, print_json, table
 from engine.errors import UsageProblem
 from engine.store.location import Location
 from engine.store.protocol import LogReader, Query
-from engine.store.sqlite import SqliteStore
 from engine.triage.operating import ReinstateRun, RequeuePhase
 from projections.backlog import PhaseStanding
 from projections.board import Board
@@ -59,7 +58,7 @@ def _looking(function: F) -> F:
 
 def _opened(
     options: dict[str, Any],
-) -> AbstractAsyncContextManager[tuple[Location, SqliteStore, Board]]:
+) -> AbstractAsyncContextManager[tuple[Location, LogReader, Board]]:
     allow, at = options["allow_empty_db"], options["at"]
     return reading(options["database"], allow_empty=allow, at=at)
 

@@ -13,10 +13,10 @@ from engine.cli.moment import Moment, place_of
 from engine.clock import SystemClock
 from engine.errors import WrongDatabase
 from engine.store.boards import refuse_unreadable
-from engine.store.direct import open_direct
 from engine.store.identity import short_banner
 from engine.store.location import Location, locate
 from engine.store.moments import recorded_at
+from engine.store.opening import open_quick
 from engine.store.protocol import LogReader
 
 _BACKLOG = {"backlog.run_registered", "backlog.phase_registered"}
@@ -40,7 +40,7 @@ async def peeking(
     The time is the clock's, but never before the last event; with ``at`` that event's.
     """
     location = locate(url)
-    reader = open_direct(location)
+    reader = await open_quick(location)
     try:
         head = await reader.head()
         await refuse_unreadable(reader, head.pos)

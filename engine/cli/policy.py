@@ -15,8 +15,8 @@ from engine.cli.policies import is_path, policy_in_file, policy_of
 from engine.cli.render import asked, clean, print_json, table
 from engine.errors import UsageProblem
 from engine.events import PolicyAdopted, Record, decode
-from engine.store.database import is_missing
 from engine.store.location import locate
+from engine.store.opening import is_missing
 from engine.store.protocol import Query
 from engine.triage.policy import POLICIES, Policy, policy_from_json
 from engine.triage.policy_compare import IDENTITY, Difference, differences, warnings_of
@@ -82,7 +82,7 @@ def list_(ctx: click.Context, database: str | None, *, as_json: bool) -> None:
 def _is_only_planned(ctx: click.Context, database: str) -> bool:
     """Whether the environment names a database that was not made yet."""
     explicit = ctx.get_parameter_source("database") is ParameterSource.COMMANDLINE
-    return not explicit and is_missing(locate(database))
+    return not explicit and run_async(lambda: is_missing(locate(database)))
 
 
 def _add(found: dict[str, Listed], adopted: PolicyAdopted) -> None:

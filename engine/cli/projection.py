@@ -20,9 +20,8 @@ from engine.cli.groups import DefaultGroup
 from engine.cli.render import print_json, table
 from engine.errors import AuditDifference, LogUnreadable, UnknownEvent, UsageProblem
 from engine.store.boards import load_board
-from engine.store.database import check_file, open_reader, open_writer
 from engine.store.location import Location, locate
-from engine.store.lock import WriterLock
+from engine.store.opening import check as check_place, held, open_reader, open_writer
 from engine.store.protocol import LogReader
 from projections.board import FOLDS
 
@@ -110,9 +109,8 @@ def rebuild(name: str | None, database: str | None, *, allow_empty_db: bool, as_
 async def _dropped(database: str | None, name: str | None, *, allow_empty: bool) -> dict[str, str]:
     """Drop without reading a row, since rows may be what is damaged; the digests there were."""
     location = locate(database)
-    check_file(location)
-    lock = WriterLock(location.beside("lock"), "runoff projection")
-    try:
+    check_place(location)
+    with held(location, "runoff projection"):
         store = await open_writer(location, create=False)
         try:
             await _guarded(location, store, allow_empty=allow_empty)
@@ -122,8 +120,6 @@ async def _dropped(database: str | None, name: str | None, *, allow_empty: bool)
                     await store.drop_projection(stored.name, stored.version)
         finally:
             await store.close()
-    finally:
-        lock.close()
     return {stored.name: stored.checkpoint.digest.hex() for stored in found}
 
 

@@ -13,9 +13,9 @@ from engine.cli.context import banner, database_option, json_option, run_async
 from engine.cli.render import clean
 from engine.errors import AuditDifference, LogUnreadable
 from engine.store.boards import load_board
-from engine.store.database import check_file, open_reader
 from engine.store.identity import identify
 from engine.store.location import locate
+from engine.store.opening import check, open_reader
 
 
 @click.command()
@@ -35,7 +35,7 @@ def verify(
     Exit 0 when everything holds, 6 with the list of what does not, 5 when the log cannot be read.
     """
     location = locate(database)
-    check_file(location)
+    check(location)
     result = verify_log(location)
 
     async def projections() -> None:

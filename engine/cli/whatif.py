@@ -13,6 +13,7 @@ import click
 from engine.audit.collector import without_collector
 from engine.audit.connection import connect
 from engine.audit.lines import Line, commands, read_lines
+from engine.audit.local import local
 from engine.audit.whatif import walked
 from engine.audit.whatif_result import WhatIf
 from engine.cli.context import allow_empty_option, database_option, json_option, run_async
@@ -62,7 +63,7 @@ def whatif(database: str | None, *, as_json: bool, **options: Any) -> None:
 
 
 def _held_against(location: Location, options: dict[str, Any], *, as_json: bool) -> None:
-    with closing(connect(location.path)) as connection:
+    with local(location) as place, closing(connect(place.path)) as connection:
         lines = list(read_lines(connection))
     base = _base(options["policy_name"], lines)
     policy = with_settings(base, options["settings"]) if options["settings"] else base
@@ -109,7 +110,7 @@ def _in_words(found: WhatIf, simulated: Rerun | None, location: Location) -> str
     policy = f"{clean(found.policy)} ({found.policy_sha256[:12]})"
     made = f"{found.attempts_made} of {found.attempts}"
     lines = [
-        f"Under {policy}, as far as {location.path.name} can tell:",
+        f"Under {policy}, as far as {location.name} can tell:",
         f"  attempts made {made}; {found.attempts_saved} saved, {found.attempts_unknown} unknown",
         f"  saved {found.tokens_saved} tokens, {found.minutes_saved:.1f} minutes of work",
         f"  lost {found.successes_lost} successes, {found.usage_lost} usage records",

@@ -15,7 +15,7 @@ from engine.cli.render import asked, print_json
 from engine.cli.why_words import attempt_lines, explanation_lines, overview_lines
 from engine.errors import UsageProblem
 from engine.store.boards import load_board
-from engine.store.lock import holder_of
+from engine.store.opening import holder
 
 
 @click.command()
@@ -67,8 +67,8 @@ def why(
 
 async def _all(peek: Peek, *, is_now: bool) -> Overview:
     board = await load_board(peek.reader, peek.end)
-    holder = holder_of(peek.location.beside("lock")) if is_now else None
-    return await survey(peek.reader, board, peek.now_us, holder)
+    held_by = holder(peek.location) if is_now else None
+    return await survey(peek.reader, board, peek.now_us, held_by)
 
 
 async def _one(peek: Peek, what: str, phase_id: str | None) -> Explanation | AttemptExplanation:

@@ -43,6 +43,8 @@ from engine.events import (
     RunStopped,
     SessionDraining,
     SessionEnded,
+    SessionLapsed,
+    SessionLeased,
     SessionPartLost,
     SessionResumed,
     SessionStarted,
@@ -81,7 +83,14 @@ _Operator = (
     PhaseRequeued | RunReinstated | BreakerReset | AccountResumed | DaemonPaused | DaemonResumed
 )
 _Sessions = (
-    EngineStarted | PolicyAdopted | SessionStarted | SessionResumed | SessionPartLost | SessionEnded
+    EngineStarted
+    | PolicyAdopted
+    | SessionStarted
+    | SessionResumed
+    | SessionPartLost
+    | SessionEnded
+    | SessionLeased
+    | SessionLapsed
 )
 _Calibration = (
     CoefficientsInForce
@@ -210,5 +219,11 @@ def _sessions(event: _Sessions) -> str:
             return (
                 f"its engine had died; it had been at it for {event.active_ms / 60000:.1f} minutes"
             )
+        case SessionLeased():
+            seconds = event.lease_ms / 1000
+            return f"engine {event.epoch} on {event.host} is at it, with a lease of {seconds:g} s"
+        case SessionLapsed():
+            how = "is gone" if event.proved else "let its lease lapse"
+            return f"engine {event.epoch} on {event.host} {how}, noticed by {event.noticed_by}"
         case SessionEnded():
             return f"{event.because}: {event.attempts} attempts, {event.work_left} phases left"

@@ -26,7 +26,7 @@ from engine.drain.last_words import Unrecorded
 from engine.drain.sheets import assignment_for, event_of
 from engine.drain.stopping import Hold, Stopping
 from engine.errors import DiskFull, Fenced, RunoffError
-from engine.events import AnyEvent, AttemptStarted, Record, SessionEnd
+from engine.events import AnyEvent, AttemptStarted, Record, Seen, SessionEnd
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
@@ -95,6 +95,29 @@ class Drain:
         self._queue: Queue | None = None
         self._resuming = 0
         self._is_over = False
+        self._group: TaskGroup | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it picks, and can take over what others leave."""
+        return self._group is not None
+
+    @property
+    def attended(self) -> frozenset[str]:
+        """The attempts that it stays with."""
+        return frozenset(self._attended)
+
+    def adopt(self, adoptions: Sequence[Adoption]) -> None:
+        """Take over attempts of an engine that died while this one runs."""
+        for adoption in adoptions:
+            if self._group is not None and adoption.started.attempt_id not in self._attended:
+                self._launch(self._group, adoption.started, adoption.assignment, adoption.report)
+
+    def _followed(self, seen: Seen) -> None:
+        """Another engine has appended: there may be more to do, or less."""
+        if self._queue is not None:
+            self._queue.heed(seen.event)
+        self._changed.set()
 
     async def run(
         self,
@@ -121,6 +144,7 @@ class Drain:
         )
         await self._submit(begun)
         self._queue = Queue(self.recorder.board, self.scope)
+        self.recorder.followers.append(self._followed)
         if hold is not None:
             await self.hold(hold)
         because: SessionEnd = "interrupted"
@@ -128,8 +152,10 @@ class Drain:
             group.start_soon(self._heed_stop)
             await self._recover(group, adopt)
             ready()
+            self._group = group
             because = await self._feed(group)
             self._is_over = True
+            self._group = None
             group.cancel_scope.cancel()
         await self._submit(commands.end(self.ids("cmd"), self.scope, because))
         return self._session().because or because

@@ -26,13 +26,15 @@ from engine.store.recorder import Recorder
 from engine.triage.scope import scope_of
 
 
-async def open_attempts(recorder: Recorder, clock: Clock, *, end: bool) -> list[Adoption]:
-    """Every attempt that the log holds open, each with a way to its report.
+async def open_attempts(
+    recorder: Recorder, clock: Clock, *, end: bool, among: frozenset[str] | None = None
+) -> list[Adoption]:
+    """Every open attempt of the log, or those ``among`` them, each with a way to its report.
 
     ``end``: living guardians are told to end theirs instead of being waited for.  Raises LogHeld
     for an attempt that was started on another machine, which cannot be proved dead from here.
     """
-    found = _open_ids(recorder)
+    found = [each for each in _open_ids(recorder) if among is None or each in among]
     return [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in found]
 
 

@@ -72,6 +72,7 @@ from engine.events.session import (
     SessionResumed,
     SessionStarted,
 )
+from engine.events.sharing import SessionLapsed, SessionLeased
 from engine.events.triage import (
     AccountPaused,
     AccountRecovered,
@@ -160,6 +161,8 @@ __all__ = [
     "SessionDraining",
     "SessionEnd",
     "SessionEnded",
+    "SessionLapsed",
+    "SessionLeased",
     "SessionPartLost",
     "SessionResumed",
     "SessionStarted",

@@ -48,6 +48,7 @@ from engine.events.session import (
     SessionResumed,
     SessionStarted,
 )
+from engine.events.sharing import SessionLapsed, SessionLeased
 from engine.events.triage import (
     AccountPaused,
     AccountRecovered,
@@ -76,6 +77,8 @@ AnyEvent = (
     | SessionStarted
     | SessionResumed
     | SessionPartLost
+    | SessionLeased
+    | SessionLapsed
     | SessionDraining
     | SessionEnded
     | AttemptStarted

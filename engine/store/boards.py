@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -81,6 +81,23 @@ async def catch_up(board: Board, reader: LogReader, end: int) -> None:
             board.feed(seen)
         pos = rows[-1][0]
     board.head = Head(pos, await reader.hash_at(pos) or GENESIS)
+
+
+async def followed(board: Board, reader: LogReader) -> AsyncGenerator[Seen, None]:
+    """Feed ``board`` every event up to the head, and hand each on.
+
+    Raises UnknownEvent at what this program does not know.
+    """
+    head = await reader.head()
+    pos = board.head.pos
+    while pos < head.pos and (rows := await reader.fold_rows(pos, head.pos)):
+        for seen in seen_page(rows):
+            board.feed(seen)
+            yield seen
+        # So that one who is cut short here goes on behind what was fed.
+        pos = rows[-1][0]
+        board.head = Head(pos, b"")
+    board.head = head
 
 
 async def _stored_board(reader: LogReader, end: int) -> Board:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
@@ -17,7 +16,8 @@ from projections.zero_yield import TOTAL, YieldCounts
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """A database's identity as of ``head``, its last position; ``digest`` is the hash there.
 
-    ``modified``: of the file or its write-ahead log, whichever is newer, ISO 8601 in UTC.
+    ``modified``: of the file or its write-ahead log, whichever is newer, ISO 8601 in UTC.  Of a
+    database on a server ``file`` is the folder for files that stand here, and ``modified`` empty.
     """
 
     url: str
@@ -36,7 +36,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         states = ", ".join(f"{n} {state}" for state, n in self.phases_by_state.items()) or "none"
         return (
             f"database  {self.url}\n"
-            f"file      {self.file} (modified {self.modified})\n"
+            f"{_file_line(self.file, self.modified)}\n"
             f"holds     {self.runs} runs, {self.phases} phases ({states}),"
             f" {self.usage_events} usage events\n"
             f"log       {self.events} events, head {self.head} {self.digest[:16]}"
@@ -49,8 +49,8 @@ def identify(location: Location, board: Board) -> Identity:
     states = Counter(phase.state for phase in board.backlog.values())
     return Identity(
         url=location.url,
-        file=str(location.path.resolve()),
-        modified=_modified(location.path),
+        file=_file(location),
+        modified=_modified(location),
         runs=len(board.runs),
         phases=len(board.backlog),
         phases_by_state=dict(sorted(states.items())),
@@ -63,15 +63,26 @@ def identify(location: Location, board: Board) -> Identity:
 
 def short_banner(location: Location, head: Head) -> str:
     """The lines that name a database, without what takes reading all of its backlog."""
-    path = location.path
     return (
         f"database  {location.url}\n"
-        f"file      {path.resolve()} (modified {_modified(path)})\n"
+        f"{_file_line(_file(location), _modified(location))}\n"
         f"log       {head.pos} events, head {head.pos} {head.hash.hex()[:16]}"
     )
 
 
-def _modified(path: Path) -> str:
-    wal = path.with_name(path.name + "-wal")
-    times = [p.stat().st_mtime for p in (path, wal) if p.exists()]
+def _file(location: Location) -> str:
+    """The database file; of a server's database the folder that stands here."""
+    if location.address is None:
+        return str(location.path.resolve())
+    return str(location.beside("files"))
+
+
+def _file_line(file: str, modified: str) -> str:
+    return f"file      {file} (modified {modified})" if modified else f"files     {file}"
+
+
+def _modified(location: Location) -> str:
+    if location.address is not None:
+        return ""
+    times = [p.stat().st_mtime for p in (location.path, location.beside("wal")) if p.exists()]
     return datetime.fromtimestamp(max(times, default=0), UTC).isoformat(timespec="seconds")

@@ -3,27 +3,67 @@
 For ``backlog.db`` there are ``backlog.db-wal`` and ``-shm`` (SQLite's own), ``backlog.db-lock``
 (who writes), ``backlog.db-anchors`` (positions and hashes, so that a cut tail shows) and the
 folder ``backlog.db-files`` (stored output, attempt directories, workspaces).
+
+A database on a server has no file to stand beside; its anchors and its folder are in the folder
+that ``RUNOFF_FILES`` names, under the server's name (docs/adr/0030).
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from engine.errors import UsageProblem, WrongDatabase
 
+FILES_VARIABLE = "RUNOFF_FILES"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
-_PASSWORD = re.compile(r"(?<=://)([^:@/]*):([^@/]*)@")
-_EXAMPLE = "give a URL such as sqlite:///backlog.db (four slashes for an absolute path)."
+# To the last @, because people write passwords with @ and / in them, and those must not show.
+_PASSWORD = re.compile(r"(?<=://)([^:@/]*):(.*)@", re.DOTALL)
+_PASSWORD_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
+_EXAMPLE = (
+    "give a URL such as sqlite:///backlog.db (four slashes for an absolute path)"
+    " or postgresql://user@host:5432/name."
+)
+_POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg")
+_POSTGRES_PORT = 5432
+_PLAIN = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
+
+class Address:
+    """How to reach a server, password and all; shows itself without."""
+
+    __slots__ = ("_dsn",)
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def reveal(self) -> str:
+        """The whole of it, for the driver alone."""
+        return self._dsn
+
+    def __repr__(self) -> str:
+        return masked(self._dsn)
 
 
 class Location(NamedTuple):
-    """A parsed database URL.  ``url`` is fit to be shown: its password is masked."""
+    """A parsed database URL.  ``url`` is fit to be shown: its password is masked.
+
+    ``path``: the database file, or for a server the name that files beside it begin with.
+    ``address``: the server's, None for a file.
+    """
 
     url: str
     path: Path
+    address: Address | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence."""
+        return self.path.name
 
     def beside(self, what: str) -> Path:
         """The file or folder ``what`` that belongs to this database."""
@@ -32,7 +72,7 @@ class Location(NamedTuple):
 
 def masked(url: str) -> str:
     """``url`` without its password or control characters, for showing."""
-    shown = _PASSWORD.sub(r"\1:***@", url)
+    shown = _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)
 
 
@@ -51,9 +91,12 @@ def locate(url: str | None) -> Location:
     if not match:
         raise UsageProblem(f"{masked(url)!r} is not a database URL.", remedy=_EXAMPLE)
     scheme, rest = match.groups()
+    if scheme.lower() in _POSTGRES:
+        return _server(f"postgresql://{rest}")
     if scheme.lower() not in ("sqlite", "sqlite+aiosqlite"):
         raise WrongDatabase(
-            f"{masked(url)} is of the kind {scheme!r}; only sqlite is supported.", remedy=_EXAMPLE
+            f"{masked(url)} is of the kind {scheme!r}; only sqlite and postgresql are supported.",
+            remedy=_EXAMPLE,
         )
     return Location(masked(url), _path(rest.partition("?")[0], url))
 
@@ -68,3 +111,34 @@ def _path(rest: str, url: str) -> Path:
     if path.name in ("", ".", ".."):
         raise UsageProblem(f"{masked(url)} names no file.", remedy=_EXAMPLE)
     return path
+
+
+def _server(dsn: str) -> Location:
+    try:
+        parts = urlsplit(dsn)
+        host, port = _host(parts), parts.port or _POSTGRES_PORT
+    except ValueError:
+        raise UsageProblem(
+            f"{masked(dsn)} is not a database URL.",
+            remedy="write @, / and : in a password as %40, %2F and %3A; " + _EXAMPLE,
+        ) from None
+    name = unquote(parts.path[1:])
+    if not name or "/" in name or not dsn.isprintable():
+        raise UsageProblem(f"{masked(dsn)} names no database.", remedy=_EXAMPLE)
+    folder = os.environ.get(FILES_VARIABLE)
+    root = Path(folder) if folder else Path.home() / ".local" / "share" / "runoff"
+    stem = _stem(host, str(port), name)
+    return Location(masked(dsn), root.absolute() / stem, Address(dsn))
+
+
+def _host(parts: SplitResult) -> str:
+    asked = parse_qs(parts.query).get("host", [""])[0]
+    return parts.hostname or asked or "localhost"
+
+
+def _stem(*parts: str) -> str:
+    """A file name for a server's database; what cannot stand in one is told apart by a digest."""
+    if all(map(_PLAIN.fullmatch, parts)):
+        return "-".join(parts)
+    plain = "-".join(re.sub(r"[^A-Za-z0-9._-]", "_", part)[:60] for part in parts)
+    return f"{plain}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 
-from engine.errors import AppendRefused, Fenced
+import anyio
+
+from engine.errors import AppendRefused, Fenced, ServerLost
 from engine.events import GENESIS, Head, Record
 from engine.store.protocol import (
     PAGE_ROWS,
@@ -22,9 +24,14 @@ from projections.fold import Checkpoint
 
 
 class MemoryStore:
-    """An event store that lives as long as the object.  One transaction at a time."""
+    """An event store that lives as long as the object.  One transaction at a time.
 
-    def __init__(self) -> None:
+    ``is_shared`` as if it were a server's, for simulations of several writers.
+    """
+
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
+        self._turn = anyio.Lock() if is_shared else nullcontext()
         self._log: list[Record] = []
         self.commands: dict[str, Prior] = {}
         self.versions: dict[str, int] = {}
@@ -95,16 +102,26 @@ class MemoryStore:
         """Forget a projection."""
         self._projections.pop((name, version), None)
 
+    async def until_back(self) -> None:
+        """There is no server."""
+        raise ServerLost("there is no server.", remedy="report this.")
+
     async def close(self) -> None:
         """Nothing to let go of."""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
         """Begin; what was appended is taken back if the block raises."""
+        async with self._turn:
+            transaction = MemoryTransaction(self)
+            with self._whole(transaction):
+                yield transaction
+
+    @contextmanager
+    def _whole(self, transaction: MemoryTransaction) -> Generator[None, None, None]:
         length = len(self._log)
-        transaction = MemoryTransaction(self)
         try:
-            yield transaction
+            yield
         except BaseException:
             del self._log[length:]
             self._reindex()

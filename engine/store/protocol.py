@@ -140,7 +140,16 @@ class LogReader(Protocol):
 
 
 class EventStore(LogReader, Protocol):
-    """Reading and appending."""
+    """Reading and appending.
+
+    ``is_shared``: others may append between two transactions of this one, but never during one
+    that has looked; reading during it shows all that they have appended.
+    """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several writers may have the log open."""
+        ...
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin; commit at the end of the block, roll back if it raises.
@@ -152,4 +161,8 @@ class EventStore(LogReader, Protocol):
 
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection's rows and checkpoint; they can always be rebuilt."""
+        ...
+
+    async def until_back(self) -> None:
+        """Wait for a server that was lost.  Raises ServerLost when there is nothing to wait for."""
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +20,30 @@ import anyio.lowlevel
 from anyio import to_thread
 
 from engine.clock import REAL_WORK, Clock
-from engine.errors import CommandReused, RunoffError, StorageFailed, WrongVersion
-from engine.events import EngineStarted, Head, Record, Seen, chain_hash, encode, event_type, tags_of
+from engine.errors import (
+    CommandReused,
+    Fenced,
+    RunoffError,
+    ServerLost,
+    StorageFailed,
+    WrongVersion,
+)
+from engine.events import (
+    AnyEvent,
+    EngineStarted,
+    Head,
+    Record,
+    Seen,
+    SessionLapsed,
+    chain_hash,
+    decode,
+    encode,
+    event_type,
+    tags_of,
+)
 from engine.store.anchors import Anchors
 from engine.store.batch import Batch, Pending
-from engine.store.boards import load_board
+from engine.store.boards import followed, load_board
 from engine.store.command import Command, Draft, Moment, Receipt
 from engine.store.protocol import EventStore, Kept, Query, Transaction
 from projections.board import FOLDS, Board
@@ -33,6 +52,9 @@ from projections.fold import Checkpoint
 BATCH_EVENTS_MAX = 512
 BATCH_BYTES_MAX = 1024 * 1024
 STREAMS_REMEMBERED = 4096
+DOUBT_S = 2.0
+"""How long to look for a server that was lost in the middle of an append, before ending."""
+LAPSES_READ = 100
 PROJECTION_EVENTS = 256
 """Projections are written with the batch that brings this many events, and when the writer closes;
 a reader folds what is missing, which takes about a millisecond."""
@@ -49,7 +71,11 @@ class Writer(NamedTuple):
 
 
 class Recorder:
-    """Use ``recording`` to make one.  ``board`` stands at the head; read it, never change it."""
+    """Use ``recording`` to make one.  ``board`` stands at the head; read it, never change it.
+
+    In a shared log the board follows what others append whenever this one is about to; then
+    ``followers`` are called with each of those events, behind the board.
+    """
 
     def __init__(
         self,
@@ -76,6 +102,8 @@ class Recorder:
         self._finished = False
         self._unkept = 0
         self._committed = board.head
+        self._log_epoch = 0
+        self.followers: list[Callable[[Seen], None]] = []
 
     @property
     def head(self) -> Head:
@@ -115,7 +143,7 @@ class Recorder:
 
     async def open(self) -> None:
         """Take the next epoch and make the stored projections current."""
-        self._epoch = await self.store.last_epoch() + 1
+        self._log_epoch = self._epoch = await self.store.last_epoch() + 1
         newest = await self.store.records(Query(newest_first=True), limit=1)
         self._recorded_us = newest[0].recorded_us if newest else 0
         await self._refresh_projections()
@@ -127,8 +155,7 @@ class Recorder:
         if self.board.is_rebuilt and self.board.head.pos:
             for name, version in current & stored:
                 await self.store.drop_projection(name, version)
-            async with self.store.transaction() as transaction:
-                await transaction.append([], self._all_kept())
+            await self._keep_all()
         for name, version in stored - current:
             await self.store.drop_projection(name, version)
 
@@ -174,10 +201,17 @@ class Recorder:
 
     async def _keep_at_close(self) -> None:
         try:
-            async with self.store.transaction() as transaction:
-                await transaction.append([], self._all_kept())
+            await self._keep_all()
         except RunoffError as error:
             self._fail(error, ())
+
+    async def _keep_all(self) -> None:
+        """Write the projections as of the head; in a shared log others may have moved it."""
+        async with self.store.transaction() as transaction:
+            if self.store.is_shared:
+                await transaction.look([], [])
+                await self._follow_others()
+            await transaction.append([], self._all_kept())
 
     def close(self) -> None:
         """Finish what is queued, then let ``run`` return."""
@@ -193,10 +227,44 @@ class Recorder:
                 self._decide_all(batch, taken)
                 if batch.records:
                     await transaction.append(batch.records, self._kept(batch))
+        except ServerLost as error:
+            # Before anything was decided the board says what the log says: nothing is lost by
+            # waiting.  Behind that nobody knows whether it was committed; who starts again will.
+            is_back = await self._until_back(None if batch is None else DOUBT_S)
+            if batch is not None or not is_back:
+                self._fail(await self._told(error) if is_back else error, taken)
+                return
+            self._queue.extendleft(reversed(taken))
         except Exception as error:  # noqa: BLE001  whatever failed, callers must hear of it
             self._fail(error, taken)
-            return
-        await self._acknowledge(batch)
+        else:
+            assert batch is not None
+            await self._acknowledge(batch)
+
+    async def _until_back(self, limit_s: float | None) -> bool:
+        """Wait for the server, at most ``limit_s``, unless this writer is about to close."""
+        if self._closing:
+            return False
+        with anyio.move_on_after(limit_s):
+            try:
+                await self.store.until_back()
+            except RunoffError:
+                return False
+            return True
+        return False
+
+    async def _told(self, error: RunoffError) -> RunoffError:
+        """The reason to end that counts more than a lost connection: another has taken over."""
+        query = Query(types=(event_type(SessionLapsed),), newest_first=True)
+        for record in await self.store.records(query, limit=LAPSES_READ):
+            event = decode(
+                record.data, event_type=record.type, schema=record.schema, pos=record.pos
+            )
+            try:
+                self._refuse_lapsed(event)
+            except Fenced as fenced:
+                return fenced
+        return error
 
     async def _begin(self, transaction: Transaction, taken: Sequence[Pending]) -> Batch:
         streams = {pending.command.stream for pending in taken}
@@ -204,11 +272,37 @@ class Recorder:
             streams.add("engine")
         if len(self._versions) > STREAMS_REMEMBERED:
             self._versions.clear()
+        if self.store.is_shared:
+            self._versions.clear()
         unknown = [stream for stream in streams if stream not in self._versions]
         ids = [pending.command.command_id for pending in taken]
         prior, versions = await transaction.look(ids, unknown)
         self._versions.update(versions)
+        if self.store.is_shared:
+            await self._follow_others()
         return Batch(self.board.head, self._versions, prior)
+
+    async def _follow_others(self) -> None:
+        """Fold what other writers have appended; the transaction holds the head still."""
+        known = self.board.head.pos
+        async for seen in followed(self.board, self.store):
+            self._refuse_lapsed(seen.event)
+            self._recorded_us = max(self._recorded_us, seen.recorded_us)
+            for follower in self.followers:
+                follower(seen)
+        if self.board.head.pos > known or not self._announced:
+            self._log_epoch = await self.store.last_epoch()
+            if not self._announced:
+                # Another may have begun since this one was opened: numbers are given out here.
+                self._epoch = self._log_epoch = self._log_epoch + 1
+
+    def _refuse_lapsed(self, event: AnyEvent) -> None:
+        """A writer whose lease another has seen lapse may append nothing more."""
+        if isinstance(event, SessionLapsed) and self._announced and event.epoch == self._epoch:
+            raise Fenced(
+                f"the lease of this engine lapsed, and engine {event.noticed_by} has noticed.",
+                remedy="start again; what it was at has been taken over.",
+            )
 
     def _decide_all(self, batch: Batch, taken: list[Pending]) -> None:
         """Decide as many of ``taken`` as fit; the rest goes back to the front of the queue."""
@@ -306,7 +400,7 @@ class Recorder:
             draft.occurred_us or self._recorded_us,
             self._recorded_us,
             draft.cause,
-            self._epoch,
+            self._log_epoch,
             *tags_of(event),
             actor,
             self._writer.package_version,

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import ServerLost
 from engine.events import COLUMNS, GENESIS, Head, Record
 from engine.store.protocol import (
     PAGE_ROWS,
@@ -125,6 +126,8 @@ class SqliteReader(ABC):
 class SqliteStore(SqliteReader):
     """An event store in one SQLite file; made by ``engine.store.database``."""
 
+    is_shared = False
+
     def __init__(self, driver: HopConnection, files: SameFiles | None = None) -> None:
         self._driver = driver
         self._files = files
@@ -162,6 +165,10 @@ class SqliteStore(SqliteReader):
             self._tables.clear()
             await transaction.roll_back()
             raise
+
+    async def until_back(self) -> None:
+        """There is no server."""
+        raise ServerLost("there is no server.", remedy="report this.")
 
     async def close(self) -> None:
         """Close connection and thread; an open aiosqlite thread would hang the interpreter."""

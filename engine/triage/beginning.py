@@ -12,9 +12,13 @@ from projections.sessions import RESTING, part_ms
 
 
 def taken_over(board: Board, ground: Ground) -> Iterator[AnyEvent]:
-    """Other sessions whose engine has died, and breakers that were open."""
+    """Other sessions whose engine has died, and breakers that were open.
+
+    A session that an engine holds a lease on is that engine's, until a lapse is recorded.
+    """
     for session in board.sessions.values():
-        if session.session_id != ground.scope.session_id and session.status not in RESTING:
+        is_other = session.session_id != ground.scope.session_id
+        if is_other and session.status not in RESTING and session.leased_by is None:
             active_ms = session.active_ms + part_ms(session)
             yield SessionPartLost(session_id=session.session_id, active_ms=active_ms)
     yield from carried(board.breakers.values(), ground)

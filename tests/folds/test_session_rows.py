@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
+from msgspec.structs import replace
 
 from engine.events import (
     AccountPaused,
@@ -19,6 +20,8 @@ from engine.events import (
     SessionDraining,
     SessionEnd,
     SessionEnded,
+    SessionLapsed,
+    SessionLeased,
     SessionPartLost,
     SessionResumed,
     SessionStarted,
@@ -100,6 +103,10 @@ def deferred(*, no_yield: bool = True) -> AttemptDeferred:
     )
 
 
+LEASED = SessionLeased(session_id="s", epoch=7, host="h", lease_ms=15_000)
+LAPSED = SessionLapsed(session_id="s", epoch=7, host="h", noticed_by=8, proved=False)
+
+
 def within(event: AnyEvent, before: SessionStanding = SESSION) -> dict[str, Any]:
     """What changes beside the time of the last word, which every event within a part is."""
     found = changes(SESSIONS, before, event)
@@ -110,6 +117,8 @@ def within(event: AnyEvent, before: SessionStanding = SESSION) -> dict[str, Any]
 def test_a_session_is_touched_by_what_happens_in_it() -> None:
     events = (
         ADOPTED,
+        LEASED,
+        LAPSED,
         STARTED,
         RESUMED,
         LOST,
@@ -124,6 +133,21 @@ def test_a_session_is_touched_by_what_happens_in_it() -> None:
     assert SESSIONS.name == "sessions"
     assert taken(SESSIONS) == {type(event).__name__ for event in events}
     assert {keys(SESSIONS, event) for event in events} == {("s",)}
+
+
+# Whose it is, where several engines share a log.
+
+
+def test_a_session_is_its_engines_until_that_lapses_or_ends_it() -> None:
+    assert changes(SESSIONS, SESSION, LEASED) == {"leased_by": 7}
+    leased = replace(SESSION, leased_by=7, part_started_us=1_000_000, last_us=3_000_000)
+    lapsed = changes(SESSIONS, leased, LAPSED)
+    at_it_ms = SESSION.active_ms + 2000
+    assert lapsed == {"leased_by": None, "heir": 8, "status": "lost", "active_ms": at_it_ms}
+    rests = replace(leased, status="ended")
+    assert changes(SESSIONS, rests, LAPSED) == {"leased_by": None, "heir": 8}
+    assert changes(SESSIONS, replace(SESSION, heir=8), LEASED) == {"leased_by": 7, "heir": None}
+    assert after(SESSIONS, leased, ENDED).leased_by is None
 
 
 # How it begins and ends.
@@ -152,7 +176,7 @@ def test_a_policy_is_adopted_before_the_session_begins() -> None:
 def test_a_session_that_is_new_has_nothing_counted() -> None:
     fresh = SessionStanding(session_id="s")
     shown = {name: getattr(fresh, name) for name in fresh.__struct_fields__}
-    none = ("because", "limits", "work_left")
+    none = ("because", "limits", "work_left", "leased_by", "heir")
     text = ("executor", "policy", "policy_json")
     assert {name: shown.pop(name) for name in none} == dict.fromkeys(none)
     assert {name: shown.pop(name) for name in text} == dict.fromkeys(text, "")

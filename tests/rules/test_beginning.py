@@ -33,5 +33,10 @@ def test_breakers_are_taken_over_behind_what_was_lost() -> None:
     assert len(list(carried([known], of))) == 1
 
 
+def test_a_session_that_another_engine_holds_a_lease_on_is_left_to_it() -> None:
+    rows = board(session(session_id="a", leased_by=3), session(session_id="b"))
+    assert list(taken_over(rows, ground())) == [SessionPartLost(session_id="b", active_ms=0)]
+
+
 def test_a_first_session_finds_nothing() -> None:
     assert list(taken_over(board(session()), ground(policy(breaker_runs=3)))) == []

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple, TypeVar
 import anyio
 import pytest
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from engine.audit.chain import Chain, Row
 from engine.audit.rows import follow
@@ -24,12 +31,14 @@ from engine.errors import CommandReused, Fenced, StorageFailed, UsageProblem, Wr
 from engine.events import Record, RunRegistered
 from engine.store.boards import catch_up
 from engine.store.command import Command, Draft, Moment, Receipt, just
-from engine.store.database import open_writer
 from engine.store.location import locate
 from engine.store.memory import MemoryStore
+from engine.store.opening import open_writer
 from engine.store.protocol import EventStore, Query
 from engine.store.recorder import Recorder, Writer, recording
+from engine.store.sqlite import SqliteStore
 from projections.board import Board
+from tests.servers import Server
 
 T = TypeVar("T")
 STREAMS = st.sampled_from(["runs", "other"])
@@ -271,6 +280,7 @@ class SqliteMachine(MemoryMachine):
 
     async def another(self) -> EventStore:
         store = await open_writer(self.location, create=True)
+        assert isinstance(store, SqliteStore)
         await store.execute("PRAGMA synchronous = OFF")  # no power fails here
         return store
 
@@ -278,6 +288,36 @@ class SqliteMachine(MemoryMachine):
         found: list[tuple[str, int | None]] = []
         rows = follow(self.location, KNOWN_SCHEMAS, lambda what, pos: found.append((what, pos)))
         assert (found, rows.pos) == ([], len(self.log))
+
+
+class SharedMachine(MemoryMachine):
+    """The same where others may append meanwhile, which overtakes nobody."""
+
+    async def first(self) -> EventStore:
+        return MemoryStore(is_shared=True)
+
+    @rule(stream=STREAMS, notices=st.booleans())
+    def be_overtaken(self, stream: str, notices: bool) -> None:
+        """Another writer appends, and this one goes on behind it."""
+        command = self.fresh(stream, 1)
+        self.run(self._overtake(command))
+        self.recorded(command, 1, announced=False)
+        if notices:
+            mine = self.fresh(stream, 1, expected_version=self.version(stream))
+            self.accepted(mine, self.run(self.recorder.submit(mine)), 1)
+
+
+class PostgresMachine(SharedMachine):
+    """The same on a server."""
+
+    server: Server
+
+    async def first(self) -> EventStore:
+        self.url = await self.server.emptied("recorder")
+        return await self.another()
+
+    async def another(self) -> EventStore:
+        return await open_writer(locate(self.url), create=True)
 
 
 def profile(max_examples: int) -> settings:
@@ -289,5 +329,12 @@ def profile(max_examples: int) -> settings:
 
 MemoryMachine.TestCase.settings = profile(25)
 SqliteMachine.TestCase.settings = profile(15)
+SharedMachine.TestCase.settings = profile(15)
+test_a_recorder_that_shares_its_log_keeps_what_it_says = SharedMachine.TestCase
 test_a_recorder_over_memory_keeps_what_it_says = MemoryMachine.TestCase
 test_a_recorder_over_sqlite_keeps_what_it_says = SqliteMachine.TestCase
+
+
+def test_a_recorder_on_a_server_keeps_what_it_says(postgres: Server) -> None:
+    PostgresMachine.server = postgres
+    run_state_machine_as_test(PostgresMachine, settings=profile(6))

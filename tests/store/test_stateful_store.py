@@ -1,4 +1,4 @@
-"""Both stores side by side, step by step, against a list and a few dictionaries."""
+"""Stores side by side, step by step, against a list and a few dictionaries."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from engine.audit.chain import Chain, Row
 from engine.errors import AppendRefused, Fenced, RunoffError
 from engine.events import GENESIS, Head, Record, chain_hash
-from engine.store.database import open_writer
 from engine.store.location import Location, locate
 from engine.store.memory import MemoryStore
+from engine.store.opening import open_writer
 from engine.store.protocol import EventStore, Kept, Prior, Query, Shape
 from engine.store.sqlite import SqliteStore
 from projections.fold import Change, Checkpoint
+from tests.servers import Server
 
 T = TypeVar("T")
 RUNS, PHASES, ATTEMPTS, SESSIONS = ("r", "q"), ("p0", "p1"), ("a", "b", "c", "d"), ("s", "t")
@@ -54,6 +62,7 @@ class Crash(Exception):
 
 async def opened(location: Location) -> SqliteStore:
     store = await open_writer(location, create=True)
+    assert isinstance(store, SqliteStore)
     await store.execute("PRAGMA synchronous = OFF")  # no power fails here
     return store
 
@@ -126,17 +135,23 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = Path(tempfile.mkdtemp(prefix="runoff-store-"))
         self.copies = 0
-        self.location = locate(f"sqlite:///{self.folder}/0.db")
+        self.location = self.place()
         self.memory = MemoryStore()
-        self.sqlite = self.run(opened(self.location))
+        self.stored = self.run(self.opened())
         self.model = Model()
         self.commands = 0
+
+    def place(self) -> Location:
+        return locate(f"sqlite:///{self.folder}/{self.copies}.db")
+
+    async def opened(self) -> EventStore:
+        return await opened(self.location)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
     def both(self) -> tuple[EventStore, EventStore]:
-        return self.memory, self.sqlite
+        return self.memory, self.stored
 
     def drafted(self, data: st.DataObject, *, count: int, wrong: dict[str, int]) -> list[Record]:
         """One command's rows behind the head; the last one is ``wrong`` by so much in a column."""
@@ -187,7 +202,7 @@ class StoreMachine(RuleBasedStateMachine):
         before = list(self.model.rows)
         expected: tuple[type[Exception], ...] = ()
         for row in rows:
-            expected = expected or self.model.refusals(row)
+            expected = self.refused(expected, self.model.refusals(row))
             self.model.rows.append(row)
         expected += (Crash,) * crash
         for store in self.both():
@@ -203,6 +218,12 @@ class StoreMachine(RuleBasedStateMachine):
         for name, version, changes, checkpoint in kept:
             _, old = self.model.projections.get((name, version), (None, dict[str, str]()))
             self.model.projections[name, version] = (checkpoint, old | dict(changes))
+
+    def refused(
+        self, before: tuple[type[Exception], ...], by_this_row: tuple[type[Exception], ...]
+    ) -> tuple[type[Exception], ...]:
+        """What may be said of a batch: what may be said of its first wrong row."""
+        return before or by_this_row
 
     @staticmethod
     async def _append(
@@ -277,20 +298,24 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        self.run(self.sqlite.close())
-        self.sqlite = self.run(opened(self.location))
+        self.run(self.stored.close())
+        self.stored = self.run(self.opened())
 
     @rule()
     def lose_the_process(self) -> None:
+        self.lose()
+        self.run(self.stored.close())
+        self.stored = self.run(self.opened())
+
+    def lose(self) -> None:
         """What another one finds: the files as they stand, with nothing closed."""
         self.copies += 1
-        copy = locate(f"sqlite:///{self.folder}/{self.copies}.db")
+        copy = self.place()
         for suffix in ("", "-wal"):
             path = self.location.path.with_name(self.location.path.name + suffix)
             if path.exists():
                 shutil.copy(path, copy.path.with_name(copy.path.name + suffix))
-        self.run(self.sqlite.close())
-        self.location, self.sqlite = copy, self.run(opened(copy))
+        self.location = copy
 
     @rule(
         reads=st.lists(
@@ -350,23 +375,50 @@ class StoreMachine(RuleBasedStateMachine):
     def the_log_is_one_chain(self) -> None:
         broken: list[str] = []
         chain = Chain(lambda what, _pos: broken.append(what))
-        rows = self.run(self.sqlite.records(Query()))
+        rows = self.run(self.stored.records(Query()))
         assert rows == self.run(self.memory.records(Query())) == self.model.rows
         for row in rows:
             chain.take(Row(*row), None)
         assert [what for what in broken if not what.startswith("S4")] == []
 
     def teardown(self) -> None:
-        if hasattr(self, "sqlite"):
-            self.run(self.sqlite.close())
+        if hasattr(self, "stored"):
+            self.run(self.stored.close())
             self.runner.close()
             shutil.rmtree(self.folder)
 
 
-StoreMachine.TestCase.settings = settings(
+class PostgresMachine(StoreMachine):
+    """The same with a server's store; a lost process is a connection that the server ends."""
+
+    server: Server
+
+    def place(self) -> Location:
+        return locate(self.run(self.server.emptied("stateful")))
+
+    async def opened(self) -> EventStore:
+        return await open_writer(self.location, create=True)
+
+    def refused(
+        self, before: tuple[type[Exception], ...], by_this_row: tuple[type[Exception], ...]
+    ) -> tuple[type[Exception], ...]:
+        """A batch is one statement, so any of its wrong rows may be the one that is named."""
+        return before + by_this_row
+
+    def lose(self) -> None:
+        self.run(self.server.end_all_others("stateful"))
+
+
+SETTINGS = settings(
     max_examples=25,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+StoreMachine.TestCase.settings = SETTINGS
 test_both_stores_do_what_a_plain_list_does = StoreMachine.TestCase
+
+
+def test_a_server_does_what_a_plain_list_does(postgres: Server) -> None:
+    PostgresMachine.server = postgres
+    run_state_machine_as_test(PostgresMachine, settings=settings(SETTINGS, max_examples=10))

@@ -1,0 +1,92 @@
+"""``runoff log copy``: move a log to another database, with its chain."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, ExitStack
+from typing import NamedTuple
+
+import click
+
+from engine.cli.context import json_option, run_async
+from engine.cli.render import print_json
+from engine.errors import UsageProblem
+from engine.events import Head
+from engine.store.anchors import Anchors, check_against
+from engine.store.copying import copy_blobs, copy_log
+from engine.store.location import Location, locate
+from engine.store.opening import held, is_missing, open_reader, open_writer
+
+
+class _Copied(NamedTuple):
+    """What both databases have now."""
+
+    head: Head
+    files: int
+
+
+@click.command("copy")
+@click.argument("source", metavar="FROM-URL")
+@click.argument("target", metavar="TO-URL")
+@click.option("--resume", is_flag=True, help="Go on with a copy that was cut short.")
+@json_option
+def log_copy(source: str, target: str, *, resume: bool, as_json: bool) -> None:
+    """Copy a log with its chain, and the output that was kept, into an empty database.
+
+    Positions, epochs, hashes and bytes stay as they are; every row is checked on the way and read
+    back. What was copied when it is cut short is a beginning of the log: --resume goes on. Stop
+    whatever writes the source first; a source in a file is held meanwhile.
+
+    \b
+    Examples:
+      runoff log copy sqlite:///backlog.db postgresql://runoff@db.example/backlog
+      runoff log copy postgresql://runoff@db.example/backlog sqlite:///backlog.db
+    """  # noqa: D301
+    old, new = locate(source), locate(target)
+    if old.path == new.path:
+        raise UsageProblem("both are the same database.", remedy="name another one to copy to.")
+    copied = run_async(lambda: _copied(old, new, resume=resume))
+    if as_json:
+        print_json(
+            {
+                "from": old.url,
+                "to": new.url,
+                "events": copied.head.pos,
+                "head": copied.head.hash.hex(),
+                "files": copied.files,
+            }
+        )
+        return
+    click.echo(
+        f"Copied {copied.head.pos} events and {copied.files} kept outputs to {new.url};"
+        f" head {copied.head.hash.hex()[:16]}."
+    )
+    click.echo(f"Next: runoff verify --database {new.url}")
+
+
+async def _copied(old: Location, new: Location, *, resume: bool) -> _Copied:
+    """Both held for as long as it takes; the anchor comes last, when all of it is there."""
+    with ExitStack() as holding:
+        async with AsyncExitStack() as opened:
+            if not await is_missing(old):
+                holding.enter_context(held(old, "runoff log copy"))
+            reader = await open_reader(old)
+            opened.push_async_callback(reader.close)
+            await check_against(old.beside("anchors"), reader)
+            holding.enter_context(held(new, "runoff log copy"))
+            writer = await open_writer(new, create=True)
+            opened.push_async_callback(writer.close)
+            head = await copy_log(reader, writer, resume=resume, tell=_tell)
+            files = copy_blobs(old.beside("files") / "blobs", new.beside("files") / "blobs")
+            _anchor(new, head)
+    return _Copied(head, files)
+
+
+def _anchor(new: Location, head: Head) -> None:
+    if head.pos:
+        anchors = Anchors(new.beside("anchors"))
+        anchors.write(head)
+        anchors.close()
+
+
+def _tell(reached: int, end: int) -> None:
+    click.echo(f"copied {reached} of {end} events", err=True)

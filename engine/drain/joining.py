@@ -1,0 +1,64 @@
+"""Joining those who share a log on a server; a log in a file has one engine, and a lock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from engine.clock import Clock
+from engine.drain.loop import Drain
+from engine.drain.recovery import open_attempts
+from engine.drain.sharing import LEASE_S, Share, keeping
+from engine.ids import IdMaker
+from engine.store.leases import open_leases
+from engine.store.location import Location
+from engine.store.recorder import Recorder
+
+
+async def notice_the_dead(place: Location, recorder: Recorder, clock: Clock, ids: IdMaker) -> None:
+    """Append that engines of this machine are gone which are; their sessions can be resumed."""
+    leases = await open_leases(place)
+    if leases is not None:
+        try:
+            await Share(recorder, leases, clock, ids, "").notice()
+        finally:
+            await leases.close()
+
+
+@asynccontextmanager
+async def joined(
+    place: Location | None, drain: Drain, *, end: bool, lease_s: float = LEASE_S
+) -> AsyncGenerator[frozenset[str] | None, None]:
+    """Hold a lease on the drain's session while the block runs.
+
+    Yields the open attempts that are to be taken over at the start, None for all; later the drain
+    is handed what engines leave that lapse.  ``end``: living guardians are told to end theirs.
+    ``place`` None joins nobody.  Raises LogHeld when another engine is at the session, and Fenced
+    out of the block when this one has lapsed.
+    """
+    leases = None if place is None else await open_leases(place)
+    if leases is None:
+        yield None
+        return
+    try:
+        share = Share(
+            drain.recorder,
+            leases,
+            drain.clock,
+            drain.ids,
+            drain.scope.session_id,
+            lease_s=lease_s,
+        )
+
+        async def look_after() -> None:
+            if drain.is_under_way:
+                among = await share.inherited(is_under_way=True) - drain.attended
+                left = await open_attempts(drain.recorder, drain.clock, end=end, among=among)
+                drain.adopt([*left, *await share.overdue()])
+
+        share.look_after = look_after
+        await share.join()
+        async with keeping(share):
+            yield await share.inherited(is_under_way=False)
+    finally:
+        await leases.close()

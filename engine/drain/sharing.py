@@ -1,0 +1,318 @@
+"""An engine's part in a log that several share: its lease, and what it sees of the others.
+
+An engine takes a lease on its session by appending it, and renews it three times in its life.
+Whoever sees another's lease run out, or its process gone on the same machine, appends the lapse;
+from there on that engine's appends are refused, and what it was at may be taken over.
+
+A lease counts as lapsed only once it has been seen standing still for a whole life of it: when
+the server was away, everybody comes back late, and nobody is to blame.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+
+from engine.clock import Clock
+from engine.drain.commands import stream_of
+from engine.drain.loop import Adoption
+from engine.drain.sheets import assignment_for, event_of
+from engine.errors import LogHeld, RunoffError, ServerLost
+from engine.events import (
+    AttemptAdopted,
+    AttemptSpawned,
+    AttemptStarted,
+    Record,
+    SessionLapsed,
+    SessionLeased,
+)
+from engine.executors.port import Report
+from engine.executors.processes import boot_id, is_alive, process_start_ticks
+from engine.ids import IdMaker
+from engine.store.command import Command, Draft, Moment
+from engine.store.leases import Holder, Leases
+from engine.store.protocol import Query
+from engine.store.recorder import Recorder
+from engine.triage.scope import scope_of
+from projections.board import Board
+from projections.sessions import SessionStanding
+
+LEASE_S = 15.0
+BEATS_PER_LEASE = 3
+CLOCKS_APART_US = 60_000_000
+"""How far the clocks of machines may be apart, before an attempt elsewhere counts as over."""
+
+FOLLOW_S = 1.0
+"""How long to wait for a hint before looking at the head without one."""
+
+
+class Opened(NamedTuple):
+    """An open attempt, and whose it is.
+
+    ``owner``: the epoch of the living engine that is at it, or that has to take it over.
+    ``is_elsewhere``: its guardian is on another machine, and has ended it at ``ends_us`` (Unix
+    microseconds) at the latest.
+    """
+
+    started: AttemptStarted
+    owner: int | None
+    is_elsewhere: bool
+    ends_us: int
+
+
+def opened(records: Sequence[Record], session: SessionStanding, living: set[int]) -> Opened:
+    """What the start, spawn and adoptions of an attempt say of it, in the order of the log.
+
+    The newest living engine that claimed it has it; without one the oldest living engine, so that
+    it is always exactly one.
+    """
+    started = event_of(records[0])
+    assert isinstance(started, AttemptStarted), "an open attempt has a start"
+    claims, is_elsewhere = [session.heir, session.leased_by], False
+    for event in map(event_of, records[1:]):
+        if isinstance(event, AttemptSpawned):
+            is_elsewhere = event.host != socket.gethostname()
+        elif isinstance(event, AttemptAdopted):
+            claims.append(event.epoch)
+    alive = [epoch for epoch in claims if epoch in living]
+    owner = alive[-1] if alive else min(living, default=None)
+    grace_ms = session.limits.grace_ms if session.limits else 0
+    ends_us = records[0].recorded_us + (started.timeout_ms + grace_ms) * 1000
+    return Opened(started, owner, is_elsewhere, ends_us + CLOCKS_APART_US)
+
+
+class Share:
+    """One engine at one session of a shared log.
+
+    ``look_after`` is called at every beat, to take over what others have left.  ``here``: where
+    this process runs, as ``place`` says.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        leases: Leases,
+        clock: Clock,
+        ids: IdMaker,
+        session_id: str,
+        *,
+        lease_s: float = LEASE_S,
+        here: str | None = None,
+    ) -> None:
+        self._recorder = recorder
+        self._leases = leases
+        self._clock = clock
+        self._ids = ids
+        self._session_id = session_id
+        self._lease_s = lease_s
+        self._here = place() if here is None else here
+        self._looked_s = 0.0
+        self._seen: dict[tuple[str, int, int], float] = {}
+        self.look_after: Callable[[], Awaitable[None]] = _nothing
+
+    async def join(self) -> None:
+        """Take the lease, and say of engines that are provably dead that they are.
+
+        Raises LogHeld when another engine is at the session.
+        """
+        await self._recorder.submit(self._leased())
+        await self.renew()
+        await self.notice()
+
+    async def keep(self) -> None:
+        """Renew, notice and follow, for ever; raises Fenced when this engine has lapsed itself."""
+        while True:
+            try:
+                await self._beat()
+            except ServerLost:
+                if self._recorder.failed is not None:
+                    raise
+                await self._leases.until_back()
+                # Nobody could renew meanwhile, so nobody has let anything lapse.
+                self._seen = {}
+
+    async def _beat(self) -> None:
+        """Follow for a third of a lease, then renew and notice."""
+        due_s = self._clock.monotonic_s() + self._lease_s / BEATS_PER_LEASE
+        while (left_s := due_s - self._clock.monotonic_s()) > 0:
+            await self._leases.until_hint(min(FOLLOW_S, left_s))
+            await self.follow()
+        await self.renew()
+        await self.notice()
+        await self.look_after()
+
+    async def renew(self) -> None:
+        """Let the lease live on from now."""
+        await self._leases.renew(self._me, self._lease_s)
+
+    async def leave(self) -> None:
+        """Give the lease back; a session that has not ended is then free at once."""
+        await self._leases.give_back(self._session_id, self._recorder.epoch)
+
+    async def inherited(self, *, is_under_way: bool) -> frozenset[str]:
+        """Open attempts that fell to this engine, because no other one is at them any more.
+
+        Without those on other machines, where an engine of that machine has to prove them dead,
+        and without those of the session itself once it ``is_under_way``.
+        """
+        mine = self._recorder.epoch
+        return frozenset(
+            each.started.attempt_id
+            for each in await self._open()
+            if each.owner == mine
+            and not each.is_elsewhere
+            and not (is_under_way and each.started.session_id == self._session_id)
+        )
+
+    async def overdue(self) -> list[Adoption]:
+        """Attempts on other machines that fell to this engine and are over there, too, by now."""
+        now_us, mine = self._clock.now_us(), self._recorder.epoch
+        elsewhere = [each for each in await self._open() if each.is_elsewhere]
+        over = [each for each in elsewhere if each.owner == mine and each.ends_us < now_us]
+        return [await self._adoption(each.started) for each in over]
+
+    async def _adoption(self, started: AttemptStarted) -> Adoption:
+        scope = scope_of(self._recorder.board.sessions.states[started.session_id])
+        assignment = await assignment_for(self._recorder, started, scope, self._clock)
+        return Adoption(started, assignment, _out_of_reach, lives=False)
+
+    async def _open(self) -> list[Opened]:
+        board, living = self._recorder.board, _living(self._recorder.board)
+        open_ids = [p.open_attempt for p in board.backlog.values() if p.open_attempt]
+        kinds = ("attempt.started", "attempt.spawned", "attempt.adopted")
+        found: list[Opened] = []
+        for attempt_id in open_ids:
+            query = Query(attempt=attempt_id, types=kinds)
+            records = await self._recorder.store.records(query)
+            if records:
+                session = board.sessions.states[str(records[0].session)]
+                found.append(opened(records, session, living))
+        return found
+
+    @property
+    def _me(self) -> Holder:
+        pid = os.getpid()
+        return Holder(
+            self._session_id, self._recorder.epoch, self._here, pid, process_start_ticks(pid)
+        )
+
+    def _leased(self) -> Command:
+        def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
+            session = board.sessions.get(self._session_id)
+            holder = None if session is None else session.leased_by
+            if holder == self._recorder.epoch:
+                return
+            if holder is not None:
+                raise LogHeld(
+                    f"engine {holder} is at the session {self._session_id}.",
+                    remedy="begin another session; this one is free when its lease has lapsed.",
+                )
+            yield Draft(
+                SessionLeased(
+                    session_id=self._session_id,
+                    epoch=self._recorder.epoch,
+                    host=socket.gethostname(),
+                    lease_ms=round(self._lease_s * 1000),
+                )
+            )
+
+        return Command(self._ids("cmd"), stream_of(self._session_id), b"lease", decide)
+
+    async def follow(self) -> None:
+        """Have the writer fold what others have appended, if they have; Fenced if it lapsed."""
+        head = await self._recorder.store.head()
+        if head.pos > self._recorder.head.pos:
+            await self._recorder.submit(Command(self._ids("cmd"), "engine", b"follow", _follow))
+
+    async def notice(self) -> None:
+        """Append which engines have lapsed: those seen standing still, and those gone from here."""
+        found = {lease.holder.session_id: lease for lease in await self._leases.all()}
+        now_s = self._clock.monotonic_s()
+        # Who was not there to look has not seen anything stand still.
+        was_there = now_s - self._looked_s < self._lease_s * 2 / BEATS_PER_LEASE
+        seen = self._seen if was_there else {}
+        self._seen, self._looked_s = {}, now_s
+        for session in list(self._recorder.board.sessions.values()):
+            epoch, session_id = session.leased_by, session.session_id
+            if epoch in (None, self._recorder.epoch):
+                continue
+            lease = found.get(session_id)
+            if lease is not None and lease.holder.epoch != epoch:
+                lease = None
+            key = (session_id, epoch, lease.renewals if lease else -1)
+            since_s = self._seen[key] = seen.get(key, now_s)
+            proved = lease is not None and self._is_dead(lease.holder)
+            stands = now_s - since_s >= self._lease_s and (lease is None or lease.left_s < 0)
+            if proved or stands:
+                host = lease.holder.place.partition(" ")[0] if lease else ""
+                await self._recorder.submit(self._lapsed(session_id, epoch, host, proved=proved))
+                await self._leases.give_back(session_id, epoch)
+
+    def _is_dead(self, holder: Holder) -> bool:
+        """Whether the engine ran right here, and does so no more."""
+        is_here = holder.place == self._here
+        return is_here and not is_alive(holder.pid, holder.start_ticks)
+
+    def _lapsed(self, session_id: str, epoch: int, host: str, *, proved: bool) -> Command:
+        def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
+            session = board.sessions.get(session_id)
+            if session is not None and session.leased_by == epoch:
+                yield Draft(
+                    SessionLapsed(
+                        session_id=session_id,
+                        epoch=epoch,
+                        host=host,
+                        noticed_by=self._recorder.epoch,
+                        proved=proved,
+                    )
+                )
+
+        return Command(self._ids("cmd"), stream_of(session_id), b"lapse", decide)
+
+
+@asynccontextmanager
+async def keeping(share: Share) -> AsyncGenerator[None, None]:
+    """Renew the lease while the block runs; give it back behind it."""
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(share.keep)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True), suppress(RunoffError):
+            await share.leave()
+
+
+def place() -> str:
+    """Machine, boot and space of process numbers: where a number means one process."""
+    try:
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()} {boot_id()} {space}"
+
+
+async def _out_of_reach(_abandon: anyio.Event) -> Report:
+    reason = "its machine was not heard of again, and its deadline has passed there, too"
+    return Report(ended="lost", duration_ms=0, reason=reason)
+
+
+def _living(board: Board) -> set[int]:
+    return {s.leased_by for s in board.sessions.values() if s.leased_by is not None}
+
+
+def _follow(_board: Board, _moment: Moment) -> Iterator[Draft]:
+    """Nothing to say; the writer has followed the others by now."""
+    yield from ()
+
+
+async def _nothing() -> None:
+    """Nobody wants to know."""

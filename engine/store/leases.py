@@ -1,0 +1,172 @@
+"""Leases of a shared log: who lives, by the server's clock, renewed by heartbeats.
+
+They are no events, and nothing is decided by them alone: whoever sees one run out appends that, and
+only what is appended counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import anyio
+
+from engine.store.link import Link
+from engine.store.location import Location
+from engine.store.postgres import CHANNEL
+from engine.store.postgres_errors import translated
+
+_RENEW = """
+INSERT INTO leases VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second', 1)
+ON CONFLICT (session) DO UPDATE
+   SET epoch = excluded.epoch, place = excluded.place, pid = excluded.pid,
+       start_ticks = excluded.start_ticks, expires = excluded.expires,
+       renewals = leases.renewals + 1
+ WHERE leases.epoch <= excluded.epoch"""
+_ALL = """
+SELECT session, epoch, place, pid, start_ticks,
+       extract(epoch FROM expires - clock_timestamp())::float8, renewals FROM leases"""
+
+
+class Holder(NamedTuple):
+    """Who is at a session: an engine by its epoch, and its process.
+
+    ``place`` names machine, boot and space of process numbers; ``start_ticks`` tells a process
+    from a later one of the same number, None where that is not known.
+    """
+
+    session_id: str
+    epoch: int
+    place: str
+    pid: int
+    start_ticks: int | None
+
+
+class Lease(NamedTuple):
+    """A lease as it stands; ``left_s`` is below 0 when it has run out, by the server's clock."""
+
+    holder: Holder
+    left_s: float
+    renewals: int
+
+
+class Leases(Protocol):
+    """The table of leases, over a connection of its own that no append holds up."""
+
+    async def renew(self, holder: Holder, lease_s: float) -> None:
+        """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""
+        ...
+
+    async def all(self) -> list[Lease]:
+        """Every lease that has not been given back."""
+        ...
+
+    async def give_back(self, session_id: str, epoch: int) -> None:
+        """Forget the lease of an engine."""
+        ...
+
+    async def until_hint(self, limit_s: float) -> None:
+        """Until something may have been appended, or ``limit_s`` have passed."""
+        ...
+
+    async def until_back(self) -> None:
+        """Wait until the server can be reached again."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+class MemoryLeases:
+    """Leases of a simulation; ``now_s`` is the clock by which they run out."""
+
+    def __init__(self, now_s: Any) -> None:
+        self._now_s = now_s
+        self._rows: dict[str, tuple[Holder, float, int]] = {}
+
+    async def renew(self, holder: Holder, lease_s: float) -> None:
+        """Let it live for ``lease_s`` from now."""
+        before = self._rows.get(holder.session_id)
+        if before is None or before[0].epoch <= holder.epoch:
+            renewals = before[2] + 1 if before else 1
+            self._rows[holder.session_id] = (holder, self._now_s() + lease_s, renewals)
+
+    async def all(self) -> list[Lease]:
+        """Every lease that has not been given back."""
+        now_s = self._now_s()
+        return [Lease(holder, until - now_s, n) for holder, until, n in self._rows.values()]
+
+    async def give_back(self, session_id: str, epoch: int) -> None:
+        """Forget the lease of an engine."""
+        if session_id in self._rows and self._rows[session_id][0].epoch == epoch:
+            del self._rows[session_id]
+
+    async def until_hint(self, limit_s: float) -> None:
+        """Nobody hints here."""
+        await anyio.sleep(limit_s)
+
+    async def until_back(self) -> None:
+        """It never goes away."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class PostgresLeases:
+    """Leases in a server's table; made by ``open_leases``."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._hint = anyio.Event()
+
+    async def listen(self) -> None:
+        """Take the server's hints from here on."""
+        with translated():
+            await self._link.driver.add_listener(CHANNEL, self._hinted)
+
+    def _hinted(self, *_: object) -> None:
+        self._hint.set()
+
+    async def renew(self, holder: Holder, lease_s: float) -> None:
+        """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""
+        with translated():
+            await self._link.driver.execute(_RENEW, *holder, lease_s)
+
+    async def all(self) -> list[Lease]:
+        """Every lease that has not been given back."""
+        with translated():
+            rows = await self._link.driver.fetch(_ALL)
+        return [Lease(Holder(*tuple(row)[:5]), row[5], row[6]) for row in rows]
+
+    async def give_back(self, session_id: str, epoch: int) -> None:
+        """Forget the lease of an engine."""
+        with translated():
+            await self._link.driver.execute(
+                "DELETE FROM leases WHERE session = $1 AND epoch = $2", session_id, epoch
+            )
+
+    async def until_hint(self, limit_s: float) -> None:
+        """Until the server hints at an append, or ``limit_s`` have passed."""
+        with anyio.move_on_after(limit_s):
+            await self._hint.wait()
+        self._hint = anyio.Event()
+
+    async def until_back(self) -> None:
+        """Wait until the server can be reached again."""
+        await self._link.until_back()
+        await self.listen()
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._link.close()
+
+
+async def open_leases(location: Location) -> Leases | None:
+    """The leases of a log on a server; None for one in a file, which has a lock instead."""
+    if location.address is None:
+        return None
+    from engine.store.postgres_database import WRITER, linked  # noqa: PLC0415
+
+    leases = PostgresLeases(await linked(location, WRITER))
+    await leases.listen()
+    return leases

@@ -1,0 +1,329 @@
+"""The log in PostgreSQL, shared by several writers: appends take turns on the head row.
+
+A transaction locks the head before it looks and holds it until it has committed, so positions are
+in the order of commits and no reader can see one whose predecessor is still on its way.  Reading
+goes over a connection of its own and sees only what is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from engine.errors import Fenced, RunoffError, ServerLost
+from engine.events import COLUMNS, GENESIS, Head, Record
+from engine.store.link import Link
+from engine.store.postgres_errors import translated
+from engine.store.protocol import (
+    PAGE_ROWS,
+    FoldRow,
+    Found,
+    Kept,
+    Prior,
+    Query,
+    Shape,
+    StoredProjection,
+)
+from projections.fold import Checkpoint
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+SCHEMA = "runoff"
+CHANNEL = "runoff"
+_BYTES = ("request", "hash")
+_NUMBERS = ("pos", "version", "idx", "schema", "occurred_us", "recorded_us", "cause", "epoch")
+_TYPES: dict[str, str] = {
+    name: "bytea" if name in _BYTES else "bigint" if name in _NUMBERS else "text"
+    for name in COLUMNS
+}
+_ARRAYS = ", ".join(f"${n}::{_TYPES[name]}[]" for n, name in enumerate(COLUMNS, 1))
+_INSERT = (
+    f"INSERT INTO events ({', '.join(COLUMNS)})"  # noqa: S608  fixed names
+    f" SELECT * FROM unnest({_ARRAYS})"
+)
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
+_FOLD = "SELECT pos, recorded_us, type, schema, data FROM events WHERE pos > $1 AND pos <= $2"
+_LOCK = "SELECT pos, epoch, recorded_us FROM head FOR UPDATE"
+_PRIOR = """
+SELECT command_id, (array_agg(request))[1], min(pos), max(pos) FROM events
+ WHERE command_id = ANY($1::text[]) GROUP BY command_id"""
+_VERSIONS = """
+SELECT stream, max(version) FROM events WHERE stream = ANY($1::text[]) GROUP BY stream"""
+
+
+class PostgresReader:
+    """Reading a log over one connection, one statement at a time."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._turn = anyio.Lock()
+
+    async def execute(self, sql: str, *parameters: Any) -> list[Any]:
+        """Run one statement; its rows."""
+        async with self._turn:
+            with translated():
+                return await self._link.driver.fetch(sql, *parameters)
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._link.close()
+
+    async def head(self) -> Head:
+        """The end of the log."""
+        rows = await self.execute("SELECT pos, hash FROM events ORDER BY pos DESC LIMIT 1")
+        return Head(*rows[0]) if rows else Head(0, GENESIS)
+
+    async def last_epoch(self) -> int:
+        """The epoch of the last event, 0 when there is none."""
+        rows = await self.execute("SELECT epoch FROM events ORDER BY pos DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
+    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
+        """The next records beyond position ``after``."""
+        where, parameters = _conditions(query, after)
+        order = "DESC" if query.newest_first else "ASC"
+        sql = f"{_SELECT} WHERE {where} ORDER BY pos {order} LIMIT {int(limit)}"
+        return [Record(*row) for row in await self.execute(sql, *parameters)]
+
+    async def fold_rows(
+        self, after: int, until: int, types: frozenset[str] | None = None
+    ) -> list[FoldRow]:
+        """The next page of rows in ``after`` < pos <= ``until``."""
+        if types is None:
+            rows = await self.execute(f"{_FOLD} ORDER BY pos LIMIT {PAGE_ROWS}", after, until)
+        else:
+            sql = f"{_FOLD} AND type = ANY($3::text[]) ORDER BY pos LIMIT {PAGE_ROWS}"
+            rows = await self.execute(sql, after, until, sorted(types))
+        return [tuple(row) for row in rows]
+
+    async def hash_at(self, pos: int) -> bytes | None:
+        """The chain hash at ``pos``."""
+        rows = await self.execute("SELECT hash FROM events WHERE pos = $1", pos)
+        return rows[0][0] if rows else None
+
+    async def shapes(self) -> list[Shape]:
+        """Every type and version of event in the log, with the position of its first."""
+        rows = await self.execute("SELECT type, schema, first_pos FROM event_shapes")
+        return [Shape(*row) for row in rows]
+
+    async def projections(self) -> list[StoredProjection]:
+        """Every stored projection version and its checkpoint."""
+        rows = await self.execute(
+            "SELECT name, version, pos, hash, digest FROM projections ORDER BY name, version"
+        )
+        return [StoredProjection(r[0], r[1], Checkpoint(r[2], r[3], r[4])) for r in rows]
+
+    async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
+        """All rows of a stored projection, in key order."""
+        table = _table(name, version)
+        rows = await self.execute(f"SELECT key, data FROM {table} ORDER BY key")  # noqa: S608
+        return [(key, data) for key, data in rows]
+
+    async def projection_row(self, name: str, version: int, key: str) -> str | None:
+        """One row of a stored projection, or None."""
+        table = _table(name, version)
+        if not (await self.execute("SELECT to_regclass($1) IS NOT NULL", table))[0][0]:
+            return None
+        rows = await self.execute(f"SELECT data FROM {table} WHERE key = $1", key)  # noqa: S608
+        return rows[0][0] if rows else None
+
+
+class PostgresStore(PostgresReader):
+    """An event store on a server; made by ``engine.store.postgres_database``."""
+
+    is_shared = True
+
+    def __init__(self, reading: Link, writing: Link) -> None:
+        super().__init__(reading)
+        self._writing = writing
+        self._writers_turn = anyio.Lock()
+        self._tables: set[str] = set()
+
+    async def execute(self, sql: str, *parameters: Any) -> list[Any]:
+        """Run one statement; its rows.  Reading waits for a server that is away."""
+        while True:
+            try:
+                return await super().execute(sql, *parameters)
+            except ServerLost:
+                if self._writing.is_closing:
+                    raise
+                await self._link.until_back()
+
+    async def until_back(self) -> None:
+        """Wait until the server can be reached, over new connections.
+
+        Raises ServerLost when the store is closed meanwhile.
+        """
+        async with self._writers_turn:
+            await self._writing.until_back()
+
+    async def drop_projection(self, name: str, version: int) -> None:
+        """Forget a projection; its rows can always be rebuilt."""
+        self._tables.discard(_table(name, version))
+        async with self._locked() as driver:
+            with translated():
+                await driver.execute(f"DROP TABLE IF EXISTS {_table(name, version)}")
+                await driver.execute(
+                    "DELETE FROM projections WHERE name = $1 AND version = $2", name, version
+                )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[PostgresTransaction, None]:
+        """Begin with the head locked; append and commit at the end of the block."""
+        try:
+            async with self._locked() as driver:
+                transaction = PostgresTransaction(driver, self._tables)
+                yield transaction
+                with translated():
+                    await transaction.write()
+        except BaseException:
+            self._tables.clear()
+            raise
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncGenerator[Connection[Any], None]:
+        """A transaction of the writing connection, taken back if the block raises."""
+        async with self._writers_turn:
+            driver = self._writing.driver
+            with translated():
+                transaction = driver.transaction()
+                await transaction.start()
+            try:
+                yield driver
+            except BaseException:
+                # A connection that is gone has taken it back already.
+                with anyio.CancelScope(shield=True), suppress(RunoffError), translated():
+                    await transaction.rollback()
+                raise
+            with translated():
+                await transaction.commit()
+
+    async def close(self) -> None:
+        """Let go of both connections."""
+        await self._writing.close()
+        await super().close()
+
+
+class PostgresTransaction:
+    """One atomic append to a PostgresStore."""
+
+    def __init__(self, driver: Connection[Any], tables: set[str]) -> None:
+        self._driver = driver
+        self._tables = tables
+        self._end: tuple[int, int, int] | None = None
+        self._appended: list[tuple[Sequence[Record], Sequence[Kept]]] = []
+
+    async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
+        """Those of ``command_ids`` that the log holds, and the last version of each stream."""
+        with translated():
+            await self._lock()
+            prior = await self._driver.fetch(_PRIOR, command_ids)
+            versions = await self._driver.fetch(_VERSIONS, streams) if streams else []
+        found: dict[str, int] = {row[0]: row[1] for row in versions}
+        return Found(
+            {row[0]: Prior(*tuple(row)[1:]) for row in prior}, dict.fromkeys(streams, 0) | found
+        )
+
+    async def append(self, records: Sequence[Record], kept: Sequence[Kept] = ()) -> None:
+        """Add rows that continue the log, and rows of projections, at the end of the block."""
+        self._appended.append((records, kept))
+
+    async def write(self) -> None:
+        """Write what was appended."""
+        for records, kept in self._appended:
+            end = await self._lock()
+            if records:
+                _refuse_overtaken(records, end)
+                await self._driver.execute(_INSERT, *zip(*records, strict=True))
+                self._end = _end_of(records[-1])
+            for each in kept:
+                await self._keep(each)
+
+    async def _lock(self) -> tuple[int, int, int]:
+        """Wait for the head and hold it; its position, epoch and time."""
+        if self._end is None:
+            row = await self._driver.fetchrow(_LOCK)
+            if row is None:
+                raise Fenced("the log has lost its head row.", remedy="restore it from a backup.")
+            self._end = (row[0], row[1], row[2])
+        return self._end
+
+    async def _keep(self, kept: Kept) -> None:
+        table = _table(kept.name, kept.version)
+        if table not in self._tables:
+            await self._driver.execute(
+                f"CREATE TABLE IF NOT EXISTS {table}"
+                ' (key text COLLATE "C" PRIMARY KEY, data text COLLATE "C" NOT NULL)'
+            )
+            self._tables.add(table)
+        changes = dict(kept.changes)
+        await self._driver.execute(
+            f"INSERT INTO {table} (key, data) SELECT * FROM unnest($1::text[], $2::text[])"  # noqa: S608
+            " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
+            list(changes),
+            list(changes.values()),
+        )
+        await self._driver.execute(
+            "INSERT INTO projections VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name, version)"
+            " DO UPDATE SET pos = excluded.pos, hash = excluded.hash, digest = excluded.digest",
+            kept.name,
+            kept.version,
+            *kept.checkpoint,
+        )
+
+
+def _end_of(record: Record) -> tuple[int, int, int]:
+    return record.pos, record.epoch, record.recorded_us
+
+
+def _refuse_overtaken(records: Sequence[Record], end: tuple[int, int, int]) -> None:
+    """The database would refuse, too, but by whichever of its rules comes first."""
+    for record in records:
+        pos, epoch, recorded_us = _end_of(record)
+        if pos != end[0] + 1 or epoch < end[1] or recorded_us < end[2]:
+            raise Fenced(
+                "another writer has appended to this log.", remedy="start again; nothing was lost."
+            )
+        end = (pos, epoch, recorded_us)
+
+
+def _table(name: str, version: int) -> str:
+    assert name.replace("_", "").isalnum(), name
+    return f"projection_{name}_v{version}"
+
+
+def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
+    parts = ["true"]
+    parameters: list[Any] = []
+
+    def add(condition: str, value: Any) -> None:
+        parameters.append(value)
+        parts.append(condition.format(f"${len(parameters)}"))
+
+    for column in ("session", "run", "phase", "attempt"):
+        value = getattr(query, column)
+        if value is not None:
+            add(f"{column} = {{}}", value)
+    if query.session is not None:
+        # All of a session stands in its stream, whose index finds it.
+        add("stream = {}", f"drain/{query.session}")
+    if after:
+        add("pos < {}" if query.newest_first else "pos > {}", after)
+    if query.until is not None:
+        add("pos <= {}", query.until)
+    if query.types:
+        add("type LIKE ANY({}::text[])", list(map(_pattern, query.types)))
+    return " AND ".join(parts), parameters
+
+
+def _pattern(glob: str) -> str:
+    """A LIKE pattern for a type that may have stars."""
+    escaped = glob.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    return escaped.replace("*", "%").replace("?", "_")
+
+
+__all__ = ["CHANNEL", "SCHEMA", "PostgresReader", "PostgresStore"]

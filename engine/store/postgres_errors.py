@@ -1,0 +1,107 @@
+"""What PostgreSQL's errors mean to the person running this, by their SQLSTATE."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from engine.clock import REAL_WORK
+from engine.errors import (
+    AppendRefused,
+    Fenced,
+    LogHeld,
+    LogUnreadable,
+    RunoffError,
+    ServerLost,
+    StorageFailed,
+    WrongDatabase,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_OVERTAKEN, _REFUSED = "RO001", "RO002"
+_LOST = ("08", "57P", "25P03", "25P04")
+"""Connection failures, shutdowns, and the server's own end of a writer that stood still."""
+_NOT_LET_IN = ("28",)
+_UNSUITED_TEXT = ("22021", "22P05")
+_LOCKED = ("55P03", "40P01", "40001")
+
+
+@contextmanager
+def translated() -> Generator[None, None, None]:
+    """The driver's errors as ours; the work is done elsewhere, so it is real work."""
+    # Imported when the first connection is; by then it is there.
+    import asyncpg  # noqa: PLC0415
+
+    try:
+        with REAL_WORK:
+            yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise translation(error) from error
+    except (OSError, TimeoutError) as error:
+        raise lost(error) from error
+
+
+def lost(error: BaseException) -> ServerLost:
+    """The server is not to be reached, or no longer."""
+    text = str(error) or type(error).__name__
+    return ServerLost(
+        f"the database server cannot be reached: {text}.",
+        remedy="check that it runs and can be reached from here; what was acknowledged is safe.",
+    )
+
+
+def translation(error: BaseException) -> RunoffError:
+    """The error of ours that says the same."""
+    state = getattr(error, "sqlstate", None) or ""
+    text = str(error)
+    if state == _OVERTAKEN:
+        return Fenced("another writer has appended to this log.", remedy="start again.")
+    if state == _REFUSED or state.startswith("23"):
+        return AppendRefused(f"the log refused an append: {text}.", remedy="read the log again.")
+    if state in _UNSUITED_TEXT or _is_about_input(error):
+        return AppendRefused(
+            f"PostgreSQL cannot hold a text of this append: {text}.",
+            remedy="it holds no NUL and no half characters in texts; leave them out of ids.",
+        )
+    return _of_the_server(error, state, text)
+
+
+def _of_the_server(error: BaseException, state: str, text: str) -> RunoffError:
+    if _starts(state, _LOST) or (not state and _is_closed(error)):
+        return lost(error)
+    if _starts(state, _NOT_LET_IN) or state in ("3D000", "42501"):
+        return WrongDatabase(
+            f"the database server refused: {text}.",
+            remedy="check user, password and name in DATABASE_URL, and the role's rights.",
+        )
+    if state in _LOCKED:
+        return LogHeld(f"the log is locked: {text}.", remedy="end what locks it, then start again.")
+    if _starts(state, ("42", "XX")):
+        return LogUnreadable(
+            f"the database cannot be read: {text}.",
+            remedy="restore it from a backup; `runoff verify` names what is damaged.",
+        )
+    return StorageFailed(
+        f"the database could not be used: {text}.",
+        remedy="see the server's own log; what was acknowledged is safe.",
+    )
+
+
+def _starts(state: str, prefixes: Iterable[str]) -> bool:
+    return bool(state) and state.startswith(tuple(prefixes))
+
+
+def _is_about_input(error: BaseException) -> bool:
+    import asyncpg  # noqa: PLC0415
+
+    return isinstance(error, asyncpg.DataError) and "invalid input for query" in str(error)
+
+
+def _is_closed(error: BaseException) -> bool:
+    import asyncpg  # noqa: PLC0415
+
+    # The second is what the driver says when the server's good-bye crosses a question.
+    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)

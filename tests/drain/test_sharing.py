@@ -1,0 +1,240 @@
+"""When an engine counts as lapsed, and whose attempts are whose, by hand-set clocks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+import pytest
+
+from engine.clock import HandSetClock
+from engine.drain import sharing
+from engine.drain.sharing import Share, keeping, opened
+from engine.errors import Fenced, LogHeld
+from engine.events import (
+    AttemptAdopted,
+    AttemptSpawned,
+    Record,
+    SessionLapsed,
+    SessionLeased,
+    decode,
+    encode,
+    event_type,
+)
+from engine.ids import IdMaker
+from engine.store.command import Command, just
+from engine.store.leases import Holder, MemoryLeases
+from engine.store.memory import MemoryStore
+from engine.store.protocol import Query
+from engine.store.recorder import Recorder, Writer, recording
+from tests.rules.standings import limits, session, started
+
+LEASE_S = 15.0
+
+
+class World:
+    """A shared log in memory, one clock, one table of leases."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore(is_shared=True)
+        self.clock = HandSetClock()
+        self.leases = MemoryLeases(self.clock.monotonic_s)
+        self.numbers = iter(range(1, 10_000))
+
+    @asynccontextmanager
+    async def engine(
+        self, session_id: str, here: str
+    ) -> AsyncGenerator[tuple[Recorder, Share], None]:
+        writer = Writer("host", "boot", 1, "test", "0")
+        ids = IdMaker(self.clock.now_us, lambda: next(self.numbers))
+        async with recording(self.store, self.clock, writer) as recorder:
+            share = Share(recorder, self.leases, self.clock, ids, session_id, here=here)
+            yield recorder, share
+
+    async def said(self) -> list[SessionLeased | SessionLapsed]:
+        records = await self.store.records(Query(types=("session.*",)))
+        found = [decode(r.data, event_type=r.type, schema=r.schema, pos=r.pos) for r in records]
+        return [each for each in found if isinstance(each, SessionLeased | SessionLapsed)]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+Engines = Callable[[int], Awaitable[list[tuple[Recorder, Share]]]]
+
+
+@pytest.fixture
+async def engines(world: World) -> AsyncGenerator[Engines, None]:
+    """Engines that have joined; each believes to be on a machine of its own."""
+    async with AsyncExitStack() as opened_here:
+
+        async def joined(count: int) -> list[tuple[Recorder, Share]]:
+            found: list[tuple[Recorder, Share]] = []
+            for number in range(count):
+                engine = world.engine(f"s{number}", f"host-{number} boot")
+                pair = await opened_here.enter_async_context(engine)
+                await pair[1].join()
+                found.append(pair)
+            return found
+
+        yield joined
+
+
+async def watch(world: World, share: Share, seconds: float) -> None:
+    """Let time pass for an engine that beats, looks and renews."""
+    while seconds > 0:
+        step = min(LEASE_S / 3, seconds)
+        world.clock.advance(step)
+        seconds -= step
+        await share.renew()
+        await share.notice()
+
+
+async def test_an_engine_joins_by_an_event_and_a_lease(world: World, engines: Engines) -> None:
+    (first, _), (second, _) = await engines(2)
+    assert (first.epoch, second.epoch) == (1, 2)
+    assert [(e.session_id, e.epoch) for e in await world.said()] == [("s0", 1), ("s1", 2)]
+    assert [lease.holder.epoch for lease in await world.leases.all()] == [1, 2]
+
+
+async def test_a_session_that_an_engine_is_at_is_not_joined(world: World, engines: Engines) -> None:
+    await engines(1)
+    async with world.engine("s0", "elsewhere") as (_, share):
+        with pytest.raises(LogHeld, match="engine 1 is at the session"):
+            await share.join()
+
+
+async def test_joining_once_more_is_no_event(world: World, engines: Engines) -> None:
+    ((_, share),) = await engines(1)
+    await share.join()
+    assert len(await world.said()) == 1
+
+
+async def test_a_lease_lapses_when_it_has_stood_still_for_all_of_its_life(
+    world: World, engines: Engines
+) -> None:
+    (_, frozen), (recorder, watching) = await engines(2)
+    await frozen.renew()
+    await watching.notice()
+    await watch(world, watching, LEASE_S - 1)
+    assert recorder.board.sessions.states["s0"].leased_by == 1
+    await watch(world, watching, 2)
+    lapsed = (await world.said())[-1]
+    assert isinstance(lapsed, SessionLapsed)
+    assert (lapsed.session_id, lapsed.epoch, lapsed.noticed_by, lapsed.proved) == (
+        "s0",
+        1,
+        2,
+        False,
+    )
+    assert lapsed.host == "host-0"
+    assert [lease.holder.epoch for lease in await world.leases.all()] == [2]
+
+
+async def test_nobody_lapses_who_was_not_seen_standing_still(
+    world: World, engines: Engines
+) -> None:
+    """After an outage all leases have run out by the clock, and nobody was there to renew."""
+    (_, one), (_, other) = await engines(2)
+    world.clock.advance(10 * LEASE_S)
+    await other.notice()
+    await watch(world, other, LEASE_S - 1)
+    await one.renew()
+    await watch(world, other, LEASE_S - 1)
+    assert not any(isinstance(each, SessionLapsed) for each in await world.said())
+
+
+async def test_one_that_was_overtaken_is_refused_and_hears_why(
+    world: World, engines: Engines
+) -> None:
+    (recorder, frozen), (_, watching) = await engines(2)
+    await watch(world, watching, LEASE_S + 1)
+    with pytest.raises(Fenced, match="engine 2 has noticed"):
+        await recorder.submit(Command("late", "other", b"", just()))
+    with pytest.raises(Fenced):
+        await frozen.follow()
+
+
+@pytest.mark.parametrize("here", ["host-0 boot", "host-0 another boot"])
+async def test_a_process_that_is_gone_here_has_lapsed_at_once(
+    world: World, engines: Engines, here: str
+) -> None:
+    ((recorder, _),) = await engines(1)
+    dead = Holder("s0", recorder.epoch, "host-0 boot", 2**22 + 7, 1)
+    await world.leases.renew(dead, LEASE_S)
+    async with world.engine("next", here) as (_, share):
+        await share.join()
+    lapses = [each for each in await world.said() if isinstance(each, SessionLapsed)]
+    assert [each.proved for each in lapses] == [True] * (here == dead.place)
+
+
+async def test_a_lease_that_is_gone_from_the_table_lapses_like_one_that_stands_still(
+    world: World, engines: Engines
+) -> None:
+    (_, gone), (_, watching) = await engines(2)
+    await gone.leave()
+    await watching.notice()
+    assert not any(isinstance(each, SessionLapsed) for each in await world.said())
+    await watch(world, watching, LEASE_S + 1)
+    assert isinstance((await world.said())[-1], SessionLapsed)
+
+
+async def test_a_lease_is_given_back_behind_the_block(world: World, engines: Engines) -> None:
+    ((_, share),) = await engines(1)
+    async with keeping(share):
+        await anyio.lowlevel.checkpoint()
+        assert len(await world.leases.all()) == 1
+    assert await world.leases.all() == []
+
+
+def row(event: AttemptSpawned | AttemptAdopted, pos: int = 2) -> Record:
+    columns = (pos, "s", pos, f"c{pos}", 0, b"", event_type(type(event)), 1, pos, pos, None, 1)
+    return Record(*columns, "s", "r", "p", "a", "x", "0", encode(event), b"")
+
+
+TAGS = {"session_id": "s", "run_id": "r", "phase_id": "p", "attempt_id": "a"}
+
+
+def spawned(host: str) -> Record:
+    event = AttemptSpawned(
+        **TAGS, host=host, boot_id="b", pid=1, start_ticks=None, directory="/nowhere"
+    )
+    return row(event)
+
+
+def adopted(epoch: int) -> Record:
+    return row(AttemptAdopted(**TAGS, epoch=epoch), 3)
+
+
+@pytest.mark.parametrize(
+    ("leased_by", "heir", "adopters", "owner"),
+    [
+        (1, None, (), 1),  # its own engine lives
+        (None, 2, (), 2),  # who noticed takes over
+        (None, 9, (), 1),  # who noticed is dead, too: the oldest engine
+        (None, None, (), 1),  # a session of a log from before leases
+        (1, None, (3,), 3),  # taken over from an engine that begins the session anew
+        (None, 2, (3,), 3),  # the newest who adopted and lives
+        (None, 2, (3, 9), 3),
+        (None, 2, (9,), 2),
+    ],
+)
+def test_an_open_attempt_is_always_one_engines(
+    leased_by: int | None, heir: int | None, adopters: tuple[int, ...], owner: int
+) -> None:
+    begun = row(started(), 1)  # type: ignore[arg-type]
+    records = [begun, *map(adopted, adopters)]
+    found = opened(records, session(leased_by=leased_by, heir=heir), {1, 2, 3})
+    assert found.owner == owner
+    assert not found.is_elsewhere
+
+
+def test_an_attempt_elsewhere_is_over_when_its_guardian_must_have_ended_it() -> None:
+    event = started(timeout_ms=10_000)
+    begun = row(event, 1)  # type: ignore[arg-type]
+    found = opened([begun, spawned("far-away")], session(limits=limits(grace_ms=2000)), {1})
+    assert found.is_elsewhere
+    assert found.ends_us == 1 + 12_000_000 + sharing.CLOCKS_APART_US

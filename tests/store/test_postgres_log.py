@@ -1,0 +1,246 @@
+"""What holds of a log on a server only: who may change it, who waits, and what is shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from engine.errors import AppendRefused, Fenced, LogUnreadable, ServerLost, WrongDatabase
+from engine.events import Head, Record, chain_hash
+from engine.store import postgres_database
+from engine.store.location import Location, locate
+from engine.store.opening import is_missing, open_quick, open_reader, open_writer
+from engine.store.postgres import PostgresReader
+from engine.store.protocol import EventStore, Query
+from tests.servers import PASSWORD, PASSWORD_IN_URL, Server
+
+
+def row(pos: int, previous: bytes = bytes(32), **changes: Any) -> Record:
+    columns = Record(
+        *(pos, "s", pos, f"c{pos}", 0, bytes(32), "usage.imported", 1, pos, pos, None, 1),
+        *(None, "r", "p", None, "test", "0", "{}", b""),
+    )._replace(**changes)
+    return columns._replace(hash=chain_hash(previous, tuple(columns)[:-1]))
+
+
+async def append(store: EventStore, *records: Record) -> None:
+    async with store.transaction() as transaction:
+        await transaction.append(records)
+
+
+@pytest.fixture
+async def place(postgres: Server) -> Location:
+    return locate(await postgres.fresh())
+
+
+@pytest.fixture
+async def log(place: Location) -> AsyncGenerator[EventStore, None]:
+    store = await open_writer(place, create=True)
+    await append(store, row(1), row(2))
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def hand(postgres: Server, place: Location, log: EventStore) -> AsyncGenerator[Any, None]:
+    """Somebody with a client of his own."""
+    connection = await postgres.connect(place.name.rpartition("-")[2])
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE runoff.events SET data = '[]' WHERE pos = 1",
+        "DELETE FROM runoff.events WHERE pos = 2",
+        "TRUNCATE runoff.events",
+        """INSERT INTO runoff.events SELECT * FROM runoff.events WHERE pos = 1
+           ON CONFLICT (pos) DO UPDATE SET data = '[]'""",
+    ],
+)
+async def test_events_are_never_changed_or_deleted(hand: Any, statement: str) -> None:
+    with pytest.raises(Exception, match="runoff: events are never changed or deleted"):
+        await hand.execute(statement)
+
+
+@pytest.mark.parametrize("pos", [0, -1, 4, 2**62])
+async def test_a_row_by_hand_stands_right_behind_the_last_one_or_nowhere(
+    hand: Any, pos: int
+) -> None:
+    columns = ", ".join(name for name in Record._fields if name not in ("pos", "version", "idx"))
+    with pytest.raises(Exception, match="runoff: the log only grows at its end"):
+        await hand.execute(
+            f"INSERT INTO runoff.events (pos, version, idx, {columns})"
+            f" SELECT $1, 99, 99, {columns} FROM runoff.events WHERE pos = 2",
+            pos,
+        )
+
+
+async def test_a_writer_that_was_overtaken_is_fenced(place: Location, log: EventStore) -> None:
+    rival = await open_writer(place, create=False)
+    await append(rival, row(3))
+    await rival.close()
+    with pytest.raises(Fenced):
+        await append(log, row(3, command_id="other"))
+    await append(log, row(4))
+
+
+async def test_writers_take_turns_and_no_reader_sees_past_one_that_is_on_its_way(
+    place: Location, log: EventStore
+) -> None:
+    rival, reader = await open_writer(place, create=False), await open_reader(place)
+    order: list[str] = []
+    locked, looked_at = anyio.Event(), anyio.Event()
+
+    async def first() -> None:
+        async with log.transaction() as transaction:
+            await transaction.look([], ["s"])
+            locked.set()
+            await looked_at.wait()
+            await transaction.append([row(3)])
+            order.append("first")
+
+    async def second() -> None:
+        await locked.wait()
+        async with rival.transaction() as transaction:
+            _, versions = await transaction.look([], ["s"])
+            order.append("second")
+            await transaction.append([row(versions["s"] + 1)])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(first)
+        group.start_soon(second)
+        await locked.wait()
+        assert (await reader.head()).pos == 2
+        looked_at.set()
+    assert order == ["first", "second"]
+    assert [record.pos for record in await reader.records(Query())] == [1, 2, 3, 4]
+    await rival.close()
+    await reader.close()
+
+
+async def test_a_writer_that_stands_still_with_the_head_in_hand_loses_it(
+    place: Location, log: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = postgres_database.WRITER | {"idle_in_transaction_session_timeout": "100ms"}
+    monkeypatch.setattr(postgres_database, "WRITER", settings)
+    frozen = await open_writer(place, create=False)
+    with pytest.raises(ServerLost):  # noqa: PT012  the block is what is tested
+        async with frozen.transaction() as transaction:
+            await transaction.look([], [])
+            await append(log, row(3))  # waits until the server has had enough of the other
+            await transaction.append([row(3)])
+    assert (await log.head()).pos == 3
+    await frozen.close()
+
+
+async def test_a_quick_reader_sees_one_moment(place: Location, log: EventStore) -> None:
+    quick = await open_quick(place)
+    assert (await quick.head()).pos == 2
+    await append(log, row(3))
+    assert (await quick.head()).pos == 2
+    await quick.close()
+
+
+async def test_a_reader_can_write_nothing(place: Location, log: EventStore) -> None:
+    reader = await open_reader(place)
+    assert isinstance(reader, PostgresReader)
+    with pytest.raises(Exception, match="read-only transaction"):
+        await reader.execute("DELETE FROM projections")
+    await reader.close()
+
+
+async def test_a_text_that_no_database_text_can_hold_is_refused_by_name(log: EventStore) -> None:
+    for text in ("nul \0", "half \ud800"):
+        wrong = row(3)._replace(run=text, hash=bytes(32))
+        with pytest.raises(AppendRefused, match="PostgreSQL cannot hold a text"):
+            await append(log, wrong)
+    escaped = row(3, data='{"text":"nul \\u0000"}')
+    await append(log, escaped)
+    assert await log.records(Query(), after=2) == [escaped]
+
+
+async def test_a_log_is_made_only_when_that_is_meant(place: Location) -> None:
+    assert await is_missing(place)
+    for opened in (open_reader, open_quick):
+        with pytest.raises(WrongDatabase, match="there is no Runoff log"):
+            await opened(place)
+    with pytest.raises(WrongDatabase, match="there is no Runoff log"):
+        await open_writer(place, create=False)
+    assert await is_missing(place)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(_made, place)
+    assert not await is_missing(place)
+
+
+async def _made(place: Location) -> None:
+    store = await open_writer(place, create=True)
+    assert await store.head() == Head(0, bytes(32))
+    await store.close()
+
+
+async def test_a_schema_of_another_program_is_left_alone(postgres: Server, place: Location) -> None:
+    connection = await postgres.connect(place.name.rpartition("-")[2])
+    await connection.execute("CREATE SCHEMA runoff CREATE TABLE theirs (x int)")
+    with pytest.raises(LogUnreadable, match="belongs to another program"):
+        await open_writer(place, create=True)
+    assert await connection.fetchval("SELECT count(*) FROM runoff.theirs") == 0
+    await connection.close()
+
+
+async def test_a_database_in_another_encoding_is_refused(postgres: Server) -> None:
+    connection = await postgres.connect("postgres")
+    await connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    await connection.close()
+    with pytest.raises(WrongDatabase, match="needs UTF8"):
+        await open_writer(locate(postgres.url("latin")), create=True)
+
+
+async def test_a_server_that_is_not_there_is_said_so() -> None:
+    pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+    with pytest.raises(ServerLost, match="cannot be reached"):
+        await open_reader(locate("postgresql://user:secret@127.0.0.1:1/name"))
+
+
+async def test_a_wrong_password_is_refused_and_not_shown(postgres: Server) -> None:
+    url = postgres.url("postgres").replace(PASSWORD_IN_URL, "hush")
+    with pytest.raises(WrongDatabase) as refused:
+        await open_reader(locate(url))
+    assert "hush" not in str(refused.value)
+
+
+def test_a_password_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNOFF_FILES", str(tmp_path))
+    for url in (
+        f"postgresql://me:{PASSWORD_IN_URL}@host/db",
+        f"postgres+x://me:{PASSWORD}@host/db",
+        f"postgresql://me@host/db?password={PASSWORD_IN_URL}&sslmode=require",
+    ):
+        try:
+            shown = repr(locate(url))
+        except WrongDatabase as error:
+            shown = str(error)
+        assert PASSWORD_IN_URL not in shown
+        assert PASSWORD not in shown
+        assert "***" in shown
+
+
+def test_files_stand_under_the_servers_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNOFF_FILES", str(tmp_path))
+    location = locate("postgresql://me:pw@db.example:6543/work")
+    assert location.beside("files") == tmp_path / "db.example-6543-work-files"
+    assert locate("postgres://db.example:6543/work").path == location.path
+    odd = {locate(f"postgresql://h/{name}").path for name in ("a%20b", "a_b", "a%3Ab")}
+    assert len(odd) == 3
+    monkeypatch.delenv("RUNOFF_FILES")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / ".local" / "share" / "runoff"
+    assert locate("postgresql://h/db").beside("anchors") == folder / "h-5432-db-anchors"

@@ -1,0 +1,147 @@
+"""Several writers of one log: each follows what the others append before it decides."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+
+from engine.audit.chain import Chain, Row
+from engine.clock import HandSetClock
+from engine.errors import AppendRefused
+from engine.events import Record, RunRegistered, Seen
+from engine.store.boards import load_board
+from engine.store.command import Command, Draft, Moment, just
+from engine.store.location import Location, locate
+from engine.store.memory import MemoryStore
+from engine.store.opening import open_writer
+from engine.store.protocol import EventStore, Query
+from engine.store.recorder import PROJECTION_EVENTS, Recorder, Writer, recording
+from projections.board import Board
+from tests.servers import Server
+
+WRITERS = 3
+
+
+class Shared:
+    """One log, and a way to open it once more."""
+
+    def __init__(self, place: Location | None) -> None:
+        self._place = place
+        self._memory = MemoryStore(is_shared=True)
+
+    async def open(self) -> EventStore:
+        if self._place is None:
+            return self._memory
+        return await open_writer(self._place, create=True)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def log(request: pytest.FixtureRequest) -> Shared:
+    if request.param == "memory":
+        return Shared(None)
+    server: Server = request.getfixturevalue("postgres")
+    return Shared(locate(await server.fresh()))
+
+
+@pytest.fixture
+async def writers(log: Shared) -> AsyncGenerator[list[Recorder], None]:
+    async with AsyncExitStack() as opened:
+        found: list[Recorder] = []
+        for number in range(WRITERS):
+            store = await log.open()
+            opened.push_async_callback(store.close)
+            writer = Writer(f"host-{number}", "boot", number, "test", "0")
+            entering = recording(store, HandSetClock(1_000_000 + number), writer)
+            found.append(await opened.enter_async_context(entering))
+        yield found
+
+
+def registered(run_id: str, command_id: str = "") -> Command:
+    event = RunRegistered(run_id=run_id, origin="test", state="NEW")
+    return Command(command_id or f"c-{run_id}", "runs", run_id.encode(), just(event))
+
+
+def once(run_id: str, command_id: str) -> Command:
+    """Register a run unless somebody has."""
+
+    def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
+        if board.runs.get(run_id) is not None:
+            raise AppendRefused("it is there.", remedy="none.")
+        yield Draft(RunRegistered(run_id=run_id, origin="test", state="NEW"))
+
+    return Command(command_id, "runs", run_id.encode(), decide)
+
+
+async def rows(writer: Recorder) -> list[Record]:
+    return await writer.store.records(Query())
+
+
+async def test_writers_in_turn_make_one_chain(writers: list[Recorder]) -> None:
+    for number in range(4 * WRITERS):
+        await writers[number % WRITERS].submit(registered(f"r{number}"))
+    broken: list[str] = []
+    chain = Chain(lambda what, _pos: broken.append(what))
+    log = await rows(writers[0])
+    for row in log:
+        chain.take(Row(*row), {"epoch": row.epoch})
+    assert broken == []
+    assert [row.type for row in log].count("engine.started") == WRITERS
+    assert sorted(writer.epoch for writer in writers) == [1, 2, 3]
+
+
+async def test_each_decides_by_what_all_have_appended(writers: list[Recorder]) -> None:
+    outcomes: list[str] = []
+
+    async def attempt(writer: Recorder, run: str, number: int) -> None:
+        try:
+            await writer.submit(once(run, f"c-{run}-{number}"))
+            outcomes.append(run)
+        except AppendRefused:
+            pass
+
+    async with anyio.create_task_group() as group:
+        for number, writer in enumerate(writers):
+            for run in range(20):
+                group.start_soon(attempt, writer, f"r{run}", number)
+    assert sorted(outcomes) == sorted({f"r{run}" for run in range(20)})
+
+
+async def test_boards_of_all_come_to_the_same(writers: list[Recorder]) -> None:
+    for number, writer in enumerate(writers):
+        await writer.submit(registered(f"r{number}"))
+    for number, writer in enumerate(writers):
+        await writer.submit(registered(f"again{number}"))
+    await writers[1].submit(registered("last"))
+    fresh = await load_board(writers[0].store)
+    assert writers[1].head == fresh.head
+    for one, other in zip(writers[1].board.all, fresh.all, strict=True):
+        assert dict(one.rows()) == dict(other.rows())
+
+
+async def test_a_command_is_done_once_whoever_is_asked(writers: list[Recorder]) -> None:
+    first = await writers[0].submit(registered("r", "same"))
+    second = await writers[1].submit(registered("r", "same"))
+    assert (first.repeated, second.repeated) == (False, True)
+    assert second.records == first.records
+
+
+async def test_followers_hear_what_others_append_and_not_their_own(writers: list[Recorder]) -> None:
+    heard: list[Seen] = []
+    await writers[0].submit(registered("mine"))
+    writers[0].followers.append(heard.append)
+    await writers[1].submit(registered("theirs"))
+    await writers[0].submit(registered("mine too"))
+    runs = [seen.event.run_id for seen in heard if isinstance(seen.event, RunRegistered)]
+    assert runs == ["theirs"]
+
+
+async def test_stored_projections_of_several_writers_hold(writers: list[Recorder]) -> None:
+    async with anyio.create_task_group() as group:
+        for number in range(WRITERS * PROJECTION_EVENTS):
+            group.start_soon(writers[number % WRITERS].submit, registered(f"r{number}"))
+    board = await load_board(writers[0].store)
+    assert not board.is_rebuilt
+    assert len(dict(board.runs.rows())) == WRITERS * PROJECTION_EVENTS
