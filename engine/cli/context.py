@@ -30,6 +30,11 @@ from engine.store.recorder import Recorder, Writer, recording
 from engine.store.sqlite import SqliteStore
 from projections.board import Board
 
+ANCHORS_MISSING = (
+    "{} is missing: whether the log was cut short before now cannot be told any more;"
+    " new anchors are written from here on."
+)
+
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -130,6 +135,8 @@ async def writing(
             if fresh:
                 click.echo(f"Started a new database at {location.path}.", err=True)
                 _set_aside(anchors, clock)
+            if not anchors.exists() and (await store.head()).pos:
+                click.echo(ANCHORS_MISSING.format(anchors.name), err=True)
             await check_against(anchors, store)
             async with recording(store, clock, _writer(program), anchors=anchors) as recorder:
                 yield location, recorder

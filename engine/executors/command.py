@@ -131,6 +131,8 @@ class CommandExecutor:
             sheet = msgspec.json.encode(assignment.sheet)
             (directory / outcome.PHASE_FILE).write_bytes(sheet)
             (directory / outcome.EVENTS_FILE).touch(mode=0o600)
+            room = directory / f"{outcome.OUTCOME_FILE}.part"
+            room.write_bytes(b" " * outcome.OUTCOME_ROOM_BYTES)
         except FileExistsError:
             raise RunoffError(
                 f"attempt {assignment.attempt_id} has been started before.",

@@ -27,6 +27,9 @@ RESULT_FILE = "result.json"
 GUARDIAN_LOG = "guardian.log"
 GUARDIAN_LOCK = "guardian.lock"
 OUTPUT_BYTES_KEPT = 1024 * 1024
+OUTCOME_ROOM_BYTES = 4096
+"""Taken on the disk before an attempt starts, so that its outcome finds room whatever happens."""
+
 _OUTCOME_BYTES_MAX = 64 * 1024
 _SPEC_BYTES_MAX = 16 * 1024 * 1024
 

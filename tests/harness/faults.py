@@ -20,13 +20,14 @@ from tests.harness.place import Place
 from tests.harness.processes import wait_until
 from tests.harness.tally import Tally
 
-PHASES = 30
+PHASES = 20
 CALLS_MAX = 250
 """How far into an engine's life a fault may lie, in calls on the database's files."""
 
 LOCK_WAIT = {"RUNOFF_LOCK_WAIT_SECONDS": "0.3"}
 ACKS = 10
 DISK = "size=6m"
+ON_A_SMALL_DISK = ("really_full_then_freed", "read_only_disk")
 
 
 class Misbehaved(Exception):
@@ -52,6 +53,7 @@ class Faults:
             "sync_fails_once": lambda place: self._disk(place, "once", "sync"),
             "full_then_freed": self._full,
             "really_full_then_freed": self._really_full,
+            "read_only_disk": self._read_only,
             "locked": self._locked,
             "replaced_while_running": self._replaced,
             "removed_while_running": self._removed,
@@ -97,7 +99,7 @@ class Faults:
 
     def why_not(self, kind: str) -> str | None:
         """Why a fault cannot be made here; None when it can."""
-        if kind == "really_full_then_freed":
+        if kind in ON_A_SMALL_DISK:
             return None if _can_mount(self.folder) else "mounting a small disk needs root"
         if kind.endswith(("once", "then_on")) or kind == "full_then_freed":
             return shim.why_not()
@@ -107,7 +109,7 @@ class Faults:
     def _folder(self, kind: str) -> Iterator[Path]:
         folder = self.folder / f"fault-{self._number}"
         folder.mkdir(parents=True)
-        small = kind == "really_full_then_freed"
+        small = kind in ON_A_SMALL_DISK
         if small:
             mount = ["mount", "-t", "tmpfs", "-o", DISK, "tmpfs", str(folder)]
             subprocess.run(mount, check=True)
@@ -151,6 +153,22 @@ class Faults:
         (place.folder / "hog").unlink()
         self._cured(place)
 
+    def _read_only(self, place: Place) -> None:
+        """Nothing can be recorded, and everything can still be read."""
+        self._killed(place)
+        disk = str(place.folder.parent)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        try:
+            if place.violations():
+                raise Misbehaved(f"on a read-only disk: {place.violations()}")
+            refused = place.runoff("drain", "--resume", "--", "true")
+            if refused.returncode != 74 or "  try: " not in refused.stderr:
+                raise Misbehaved(f"{refused.returncode} {refused.stderr}")
+            self.tally.exits["74"] += 1
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        self._cured(place)
+
     def _locked(self, place: Place) -> None:
         engine = place.start(environment=LOCK_WAIT)
         _working(place, engine)
@@ -189,6 +207,9 @@ class Faults:
         found = verdict(place)
         if found.returncode or "anchors missing" not in found.stdout:
             raise Misbehaved(f"verify without anchors: {found.stdout}")
+        told = place.runoff("run", "reinstate", "nobody", "--why", "x").stderr
+        if "is missing" not in told:
+            raise Misbehaved(f"nobody says that the anchors are missing: {told}")
         self._cured(place)
 
     def _older_copy(self, place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sqlite3
 import subprocess
@@ -54,11 +55,12 @@ class Place:
     def runoff(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one other command on the log."""
         return subprocess.run(
-            [sys.executable, "-m", "engine", *arguments, "--database", self.location.url],
+            [sys.executable, "-m", "engine", *arguments],
             check=False,
             capture_output=True,
             text=True,
             cwd=HOME,
+            env={**os.environ, "DATABASE_URL": self.location.url},
         )
 
     def start(

@@ -259,7 +259,7 @@ def main(directory: str) -> None:
     if LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     guardian = Guardian(parsed(read("spec.json")))
-    publish("guardian.json", identity())
+    quietly(publish, "guardian.json", identity())  # for people; a full disk can do without it
     quietly(os.write, 1, b"R")
     if guardian.may_start():
         try:

@@ -53,9 +53,16 @@ def write_at(descriptor: int, data: memoryview, at: int) -> None:
 
 
 def publish(name: str, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    descriptor = fresh_file(name + ".part")
-    write_at(descriptor, memoryview(text.encode()), 0)
+    """Write a file that is there whole or not at all.
+
+    What stands under its temporary name is written over, so that a full disk cannot keep out what
+    room was made for.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(name + ".part", flags, 0o600)
+    data = text.encode()
+    write_at(descriptor, memoryview(data), 0)
+    os.ftruncate(descriptor, len(data))
     os.fsync(descriptor)
     os.close(descriptor)
     os.rename(name + ".part", name)  # noqa: PTH104

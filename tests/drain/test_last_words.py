@@ -1,0 +1,134 @@
+"""On a full disk the ends that are known are kept for a reopened log, and recorded once."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import pytest
+
+from engine.clock import SystemClock
+from engine.drain.last_words import last_words
+from engine.drain.loop import Drain
+from engine.errors import DiskFull, StorageFailed, is_full
+from engine.events import Limits, PhaseRegistered, RunRegistered
+from engine.executors.port import Assignment, Output, Report, Watch
+from engine.ids import IdMaker
+from engine.store.command import Command, just
+from engine.store.memory import MemoryStore, MemoryTransaction
+from engine.store.protocol import Query
+from engine.store.recorder import Recorder, Writer, recording
+from engine.triage.policy import Policy
+from engine.triage.scope import Scope
+
+CLOCK = SystemClock()
+WRITER = Writer("host", "boot", 1, "test", "0")
+LIMITS = Limits(batch_size=50, workers=4, per_run_max=4, phase_timeout_ms=60_000, grace_ms=100)
+
+
+class Filling(MemoryStore):
+    """A log whose disk is full for a while."""
+
+    full = False
+
+    def transaction(self) -> AbstractAsyncContextManager[MemoryTransaction]:
+        if self.full:
+            raise DiskFull.at("the log")
+        return super().transaction()
+
+
+class FullBlobs:
+    """No room for output either."""
+
+    def put(self, data: bytes) -> str:
+        raise DiskFull.at(f"{len(data)} bytes of output")
+
+    def get(self, digest: str) -> bytes | None:
+        raise AssertionError(digest)
+
+
+class Crew:
+    """Its first attempt succeeds when the disk is full; the others only end when cancelled."""
+
+    name = "crew"
+
+    def __init__(self, store: Filling) -> None:
+        self._store = store
+        self._begun = 0
+        self._all = anyio.Event()
+
+    async def run(self, _assignment: Assignment, _watch: Watch) -> Report:
+        self._begun += 1
+        if self._begun == 3:
+            self._all.set()
+        if self._begun > 1:
+            await anyio.sleep_forever()
+        await self._all.wait()
+        self._store.full = True
+        return Report(ended="exited", duration_ms=7, exit_code=0, stdout=Output.of(b"done"))
+
+
+async def register(recorder: Recorder) -> None:
+    for run in ("r0", "r1", "r2"):
+        registered = RunRegistered(run_id=run, origin="test", state="NEW")
+        phase = PhaseRegistered(
+            run_id=run,
+            phase_id="p",
+            tier_id="T",
+            tier_index=0,
+            phase_index=0,
+            name="",
+            state="QUEUED",
+        )
+        await recorder.submit(Command(f"reg-{run}", f"run/{run}", b"", just(registered, phase)))
+
+
+async def filled(store: Filling, blobs: FullBlobs | None) -> Drain:
+    """A drain that met a full disk."""
+    async with recording(store, CLOCK, WRITER) as recorder:
+        await register(recorder)
+        drain = Drain(
+            recorder=recorder,
+            executor=Crew(store),
+            scope=Scope("s", Policy(name="t"), LIMITS),
+            clock=CLOCK,
+            ids=IdMaker(CLOCK.now_us, lambda: 7),
+            blobs=blobs,
+            tell=lambda _records: None,
+        )
+        with pytest.raises(ExceptionGroup, check=is_full):
+            await drain.run(resume=False)
+    return drain
+
+
+async def endings(store: MemoryStore) -> list[str]:
+    found = await store.records(Query(types=("attempt.finished",)))
+    return sorted(json.loads(record.data)["ending"] for record in found)
+
+
+@pytest.mark.parametrize("blobs", [None, FullBlobs()], ids=["log full", "output full, too"])
+async def test_the_ends_that_found_no_room_are_recorded_once_in_a_reopened_log(
+    blobs: FullBlobs | None,
+) -> None:
+    store = Filling()
+    drain = await filled(store, blobs)
+    assert await endings(store) == []
+    store.full = False
+    for said in (3, 0):
+        async with recording(store, CLOCK, WRITER) as recorder:
+            assert await last_words(recorder, drain.unrecorded) == said
+        assert await endings(store) == ["abandoned", "abandoned", "succeeded"]
+    board = recorder.board.backlog.states
+    assert [phase.open_attempt for phase in board.values()] == [None, None, None]
+
+
+async def test_without_room_even_for_last_words_the_attempts_stay_open() -> None:
+    store = Filling()
+    drain = await filled(store, None)
+    store.full = False
+    async with recording(store, CLOCK, WRITER) as recorder:
+        store.full = True
+        with pytest.raises(StorageFailed):
+            await last_words(recorder, drain.unrecorded)
+    assert await endings(store) == []

@@ -1,0 +1,40 @@
+"""Disks that fail, fill up and lose files under a real engine; each fault once.
+
+The long form is ``python -m tests.harness faults --rounds 100``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.faults import Faults
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and pidfds")
+KINDS = (
+    "write_fails_once",
+    "sync_fails_once",
+    "full_then_freed",
+    "really_full_then_freed",
+    "read_only_disk",
+    "locked",
+    "replaced_while_running",
+    "anchors_missing",
+    "older_copy",
+    "wal_cut",
+    "page_overwritten",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_ends_in_one_clear_word_and_its_cure_in_a_drained_backlog(
+    tmp_path: Path, kind: str
+) -> None:
+    faults = Faults(tmp_path, seed=KINDS.index(kind))
+    missing = faults.why_not(kind)
+    if missing:
+        pytest.skip(f"{kind}: {missing}")
+    faults.round(kind)
+    assert faults.tally.ok, faults.tally.complaints
