@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -32,10 +33,12 @@ class Filling(MemoryStore):
 
     full = False
 
-    def transaction(self) -> AbstractAsyncContextManager[MemoryTransaction]:
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
         if self.full:
             raise DiskFull.at("the log")
-        return super().transaction()
+        async with super().transaction() as transaction:
+            yield transaction
 
 
 class FullBlobs:
@@ -118,9 +121,9 @@ async def test_the_ends_that_found_no_room_are_recorded_once_in_a_reopened_log(
     for said in (3, 0):
         async with recording(store, CLOCK, WRITER) as recorder:
             assert await last_words(recorder, drain.unrecorded) == said
+            phases = recorder.board.backlog.states.values()
+            assert [phase.open_attempt for phase in phases] == [None, None, None]
         assert await endings(store) == ["abandoned", "abandoned", "succeeded"]
-    board = recorder.board.backlog.states
-    assert [phase.open_attempt for phase in board.values()] == [None, None, None]
 
 
 async def test_without_room_even_for_last_words_the_attempts_stay_open() -> None:

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.harness.crash200 import crash200
 from tests.harness.engine_process import ENGINE
 from tests.harness.faults import Faults
 from tests.harness.kill import Rounds
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     kill.add_argument("--workers", type=int, default=4)
     kill.add_argument("--kinds", default="", metavar="A,B", help="only these ways")
     kill.add_argument("--no-audit", action="store_true", help="verify only; faster")
+    _harness(kinds, "crash200", _crash200)
     faults = _harness(kinds, "faults", _faults)
     faults.add_argument("--rounds", type=int, default=0, help="default: each kind once")
     faults.add_argument("--kinds", default="", metavar="A,B", help="only these")
@@ -75,6 +77,11 @@ def _faults(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
     tally = faults.run(options.rounds or len(faults.kinds))
     return {"harness": "faults", "seed": options.seed, **tally.json()}
+
+
+def _crash200(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Two hundred tasks and an engine that keeps dying."""
+    return crash200(folder, options.seed, options.engine, _progress)
 
 
 def _kill(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
