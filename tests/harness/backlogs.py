@@ -1,0 +1,31 @@
+"""Backlogs to measure on."""
+
+from __future__ import annotations
+
+from engine.events import PhaseRegistered, RunRegistered
+from engine.store.command import Command, just
+from engine.store.recorder import Recorder
+
+
+async def register(recorder: Recorder, runs: int, phases: int) -> None:
+    """``runs`` runs of ``phases`` phases each, all in one tier and in no order."""
+    for run in range(runs):
+        run_id = f"run-{run}"
+        registered = RunRegistered(run_id=run_id, origin="harness", state="NEW")
+        events = [
+            PhaseRegistered(
+                run_id=run_id,
+                phase_id=f"p{number}",
+                tier_id="T",
+                tier_index=0,
+                phase_index=0,
+                name="",
+                state="QUEUED",
+            )
+            for number in range(phases)
+        ]
+        command = Command(f"reg-{run}", f"run/{run_id}", b"", just(registered, *events))
+        if run + 1 < runs:
+            recorder.enqueue(command)
+        else:
+            await recorder.submit(command)

@@ -1,0 +1,112 @@
+"""How much of the ideal throughput many short phases keep, and what an attempt costs the engine.
+
+The work is a timer, so that everything measured is the engine: picks, events, commits, diagnosis.
+Beside it stands a bare loop of the same timers, which is what the machine has left for anybody.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from time import monotonic, process_time
+from typing import Any
+
+import anyio
+
+from engine.clock import SystemClock
+from engine.drain.loop import Drain
+from engine.events import Limits
+from engine.executors.port import Assignment, Output, Report, Spawned, Telemetry, Usage, Watch
+from engine.ids import IdMaker
+from engine.store.blobs import Blobs
+from engine.store.database import open_writer
+from engine.store.location import locate
+from engine.store.recorder import Writer, recording
+from engine.triage.policy import policy_named
+from engine.triage.scope import Scope
+from tests.harness.backlogs import register
+
+WORKERS = 32
+PHASE_S = 0.05
+PHASES_EACH = 10
+WRITER = Writer("harness", "boot", 1, "throughput", "0")
+SPAWNED = Spawned(host="harness", boot_id="boot", pid=1, start_ticks=1, directory="/nowhere")
+
+
+class Timers:
+    """An executor whose attempts take their time and succeed, as a guardian would report it."""
+
+    name = "timers"
+
+    async def run(self, assignment: Assignment, watch: Watch) -> Report:
+        """Take 50 ms."""
+        await watch.spawned(SPAWNED)
+        await anyio.sleep(PHASE_S)
+        return Report(
+            ended="exited",
+            duration_ms=round(PHASE_S * 1000),
+            exit_code=0,
+            telemetry=Telemetry(usage=(Usage(line=1, source="file", input_tokens=2),)),
+            stdout=Output.of(f"{assignment.attempt_id} is done\n".encode()),
+        )
+
+
+def throughput(attempts: int) -> dict[str, Any]:
+    """Drain ``attempts`` phases with 32 workers; rates per second, times in milliseconds."""
+    with tempfile.TemporaryDirectory(prefix="runoff-throughput-") as folder:
+        return anyio.run(_drain, Path(folder), attempts)
+
+
+async def _drain(folder: Path, attempts: int) -> dict[str, Any]:
+    store = await open_writer(locate(f"sqlite:///{folder}/b.db"), create=True)
+    anchors = folder / "b.db-anchors"
+    async with recording(store, SystemClock(), WRITER, anchors=anchors) as recorder:
+        await register(recorder, max(1, attempts // PHASES_EACH), PHASES_EACH)
+        clock = SystemClock()
+        limits = Limits(
+            batch_size=attempts,
+            workers=WORKERS,
+            per_run_max=WORKERS,
+            phase_timeout_ms=60_000,
+            grace_ms=100,
+        )
+        drain = Drain(
+            recorder=recorder,
+            executor=Timers(),
+            scope=Scope("ses", policy_named("default"), limits),
+            clock=clock,
+            ids=IdMaker(clock.now_us, lambda: 7),
+            blobs=Blobs(folder / "blobs"),
+            tell=lambda _records: None,
+        )
+        began_s, began_cpu_s = monotonic(), process_time()
+        await drain.run(resume=False)
+        took_s, took_cpu_s = monotonic() - began_s, process_time() - began_cpu_s
+        events = recorder.head.pos
+    await store.close()
+    rate = attempts / took_s
+    return {
+        "ok": True,
+        "attempts": attempts,
+        "events": events,
+        "attempts_per_s": round(rate, 1),
+        "ideal_per_s": WORKERS / PHASE_S,
+        "share_of_ideal": round(rate / (WORKERS / PHASE_S), 3),
+        "share_of_bare_timers": round(rate / await _bare(attempts), 3),
+        "cpu_ms_per_attempt": round(1000 * took_cpu_s / attempts, 3),
+    }
+
+
+async def _bare(attempts: int) -> float:
+    """The same timers without an engine, per second: what this machine has left for anybody."""
+    waiting = iter(range(attempts))
+
+    async def worker() -> None:
+        for _ in waiting:
+            await anyio.sleep(PHASE_S)
+
+    began_s = monotonic()
+    async with anyio.create_task_group() as group:
+        for _ in range(WORKERS):
+            group.start_soon(worker)
+    return attempts / (monotonic() - began_s)
