@@ -37,6 +37,10 @@ from projections.sessions import SessionStanding
 DIAGNOSES_AT_ONCE = 2
 """Each holds the kept output of one attempt, so this bounds the engine's memory."""
 
+SMALL_BYTES = 64 * 1024
+SMALL_AT_ONCE = 32
+"""Diagnoses of little output mostly wait for the disk, which serves many in the time of one."""
+
 
 TakeOver = Callable[[anyio.Event], Awaitable[Report]]
 """Waits for an attempt that another engine started, given the event that abandons it."""
@@ -88,6 +92,7 @@ class Drain:
         self._failed: RunoffError | None = None
         self._changed = anyio.Event()
         self._limiter: anyio.CapacityLimiter | None = None
+        self._small: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
 
     async def run(
@@ -103,6 +108,7 @@ class Drain:
         ``ready`` is called; living ones take up workers until they end.
         """
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
+        self._small = anyio.CapacityLimiter(SMALL_AT_ONCE)
         begun = commands.begin(self.ids("cmd"), self.scope, self.executor.name, resume=resume)
         await self._submit(begun)
         self._queue = Queue(self.recorder.board, self.scope)
@@ -282,7 +288,7 @@ class Drain:
         found: Detectors = detectors(scope.policy.detectors)
         work = partial(diagnose, outcome, assignment, scope.policy, found, adopted=adopted)
         try:
-            diagnosed = await self._in_thread(partial(work, self.blobs))
+            diagnosed = await self._in_thread(partial(work, self.blobs), _kept_bytes(outcome))
             closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
             # Free before it is durable: the next pick is decided behind the end that makes room
             # for it, mostly in the same transaction.
@@ -295,10 +301,11 @@ class Drain:
                 self.unrecorded.append(Unrecorded(diagnosed, scope))
             raise
 
-    async def _in_thread(self, work: Callable[[], Diagnosed]) -> Diagnosed:
+    async def _in_thread(self, work: Callable[[], Diagnosed], size_bytes: int) -> Diagnosed:
         if not self.in_threads:
             return work()
-        return await to_thread.run_sync(work, limiter=self._limiter)
+        limiter = self._small if size_bytes <= SMALL_BYTES else self._limiter
+        return await to_thread.run_sync(work, limiter=limiter)
 
     def _scope_of(self, started: AttemptStarted) -> Scope:
         """An attempt is judged by the session that started it, also when another closes it."""
@@ -311,6 +318,12 @@ class Drain:
         sentence = "A person asked the session to stop; running attempts may finish."
         await self._submit(commands.drain_now(self.ids("cmd"), self.scope, "interrupted", sentence))
         self._changed.set()
+
+
+def _kept_bytes(outcome: Report | Exception) -> int:
+    if isinstance(outcome, Exception):
+        return 0
+    return sum(o.head_bytes + o.tail_bytes for o in (outcome.stdout, outcome.stderr))
 
 
 def _as_started(record: Record) -> AttemptStarted:
