@@ -17,6 +17,8 @@ from tests.harness.crash200 import crash200
 from tests.harness.engine_process import ENGINE
 from tests.harness.faults import Faults
 from tests.harness.kill import Rounds
+from tests.harness.longlog import longlog
+from tests.harness.throughput import throughput
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     kill.add_argument("--kinds", default="", metavar="A,B", help="only these ways")
     kill.add_argument("--no-audit", action="store_true", help="verify only; faster")
     _harness(kinds, "crash200", _crash200)
+    rate = _harness(kinds, "throughput", _throughput)
+    rate.add_argument("--attempts", type=int, default=6400)
+    long = _harness(kinds, "longlog", _longlog)
+    long.add_argument("--events", type=int, default=1_000_000)
+    long.add_argument("--log-folder", metavar="PATH", help="keep the log there, for the next time")
     faults = _harness(kinds, "faults", _faults)
     faults.add_argument("--rounds", type=int, default=0, help="default: each kind once")
     faults.add_argument("--kinds", default="", metavar="A,B", help="only these")
@@ -77,6 +84,17 @@ def _faults(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
     tally = faults.run(options.rounds or len(faults.kinds))
     return {"harness": "faults", "seed": options.seed, **tally.json()}
+
+
+def _throughput(options: argparse.Namespace, _folder: Path) -> dict[str, Any]:
+    """How much of the ideal throughput 50 ms phases keep, and what an attempt costs."""
+    return {"harness": "throughput", **throughput(options.attempts)}
+
+
+def _longlog(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """How fast a long log opens, and what replaying it takes."""
+    found = longlog(Path(options.log_folder or folder), options.events, _progress)
+    return {"harness": "longlog", **found}
 
 
 def _crash200(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
