@@ -18,6 +18,7 @@ from tests.harness.engine_process import ENGINE
 from tests.harness.faults import Faults
 from tests.harness.kill import Rounds
 from tests.harness.longlog import longlog
+from tests.harness.powercut import powercut
 from tests.harness.throughput import throughput
 
 
@@ -48,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     kill.add_argument("--kinds", default="", metavar="A,B", help="only these ways")
     kill.add_argument("--no-audit", action="store_true", help="verify only; faster")
     _harness(kinds, "crash200", _crash200)
+    cuts = _harness(kinds, "powercut", _powercut)
+    cuts.add_argument("--rounds", type=int, default=10)
     rate = _harness(kinds, "throughput", _throughput)
     rate.add_argument("--attempts", type=int, default=6400)
     long = _harness(kinds, "longlog", _longlog)
@@ -84,6 +87,12 @@ def _faults(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
     tally = faults.run(options.rounds or len(faults.kinds))
     return {"harness": "faults", "seed": options.seed, **tally.json()}
+
+
+def _powercut(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Cut the power under engines, where root and loop devices allow it."""
+    tally = powercut(folder, options.rounds, options.seed, options.engine, _progress)
+    return {"harness": "powercut", "seed": options.seed, **tally.json()}
 
 
 def _throughput(options: argparse.Namespace, _folder: Path) -> dict[str, Any]:

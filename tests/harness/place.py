@@ -69,11 +69,11 @@ class Place:
         """Start an engine; ``more`` goes before its ``--``."""
         child = [sys.executable, "-I", "-S", str(WITNESS), str(self.folder)]
         child += [str(self.longest_s), str(self.family)]
-        again = bool(self.engines) if resume is None else resume
+        again = self.has_session() if resume is None else resume
         values = {
             "database": self.location.url,
             "workers": str(self.workers),
-            "resume": shlex.join(["--resume", *more] if again and self.has_session() else more),
+            "resume": shlex.join(["--resume", *more] if again else more),
             "child": shlex.join(child),
         }
         output = self.folder / "out" / f"{len(self.engines)}.out"

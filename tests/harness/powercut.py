@@ -1,0 +1,158 @@
+"""Power cuts: what a disk held at a moment, mounted again, must hold all that was acknowledged.
+
+The log stands on a file system in a file.  While the engine is stopped, that file is copied as the
+device has it: writes that nobody had synced may be missing from it, as after a power cut.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.harness.engine_process import EngineProcess
+from tests.harness.kill import kill_all
+from tests.harness.place import Place
+from tests.harness.processes import below, guardians, kill_tree, marked, strike, wait_until
+from tests.harness.tally import Tally
+
+DISK_BYTES = 96 * 1024 * 1024
+PHASES, WORKERS, LONGEST_S = 60, 6, 0.2
+WORK_S = (0.05, 1.5)
+GONE_S = 10
+
+
+def why_not(folder: Path) -> str | None:
+    """Why there can be no power cuts here; None when there can."""
+    if not (shutil.which("mkfs.ext4") and shutil.which("losetup")):
+        return "there is no mkfs.ext4 or no losetup"
+    folder.mkdir(parents=True, exist_ok=True)
+    disk = Disk(folder / "trial")
+    try:
+        disk.make()
+        disk.mount()
+    except (subprocess.CalledProcessError, OSError):
+        return "mounting a file as a disk needs root and loop devices"
+    finally:
+        disk.remove()
+    return None
+
+
+class Disk:
+    """An ext4 file system in the file ``<name>.img``, mounted at ``<name>``."""
+
+    def __init__(self, name: Path) -> None:
+        self.place = name
+        self._image = name.with_suffix(".img")
+
+    def make(self) -> None:
+        """A fresh one."""
+        self.place.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(DISK_BYTES)
+        _run("mkfs.ext4", "-q", "-F", str(self._image))
+
+    def mount(self) -> None:
+        """Attach it."""
+        _run("mount", "-o", "loop", str(self._image), str(self.place))
+
+    def cut(self) -> Path:
+        """What the device has of it now."""
+        copy = self._image.with_suffix(".cut")
+        shutil.copyfile(self._image, copy)
+        return copy
+
+    def come_back(self, copy: Path) -> None:
+        """Power again: only what was copied is left."""
+        _run("umount", str(self.place))
+        copy.replace(self._image)
+        self.mount()
+
+    def remove(self) -> None:
+        """Leave nothing of it."""
+        if self.place.is_mount():
+            _run("umount", "-l", str(self.place))
+        self._image.unlink(missing_ok=True)
+        if self.place.is_dir():
+            self.place.rmdir()
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def powercut(
+    folder: Path,
+    rounds: int,
+    seed: int,
+    template: str,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Tally:
+    """``rounds`` power cuts under running engines, each followed by a recovery."""
+    tally, chance = Tally(), random.Random(seed)
+    missing = why_not(folder / "why")
+    if missing:
+        tally.skipped["powercut"] = missing
+        return tally
+    number = 0
+    while sum(tally.rounds.values()) < rounds:
+        disk = Disk(folder / f"disk-{number}")
+        number += 1
+        try:
+            disk.make()
+            disk.mount()
+            _on_disk(disk, rounds, chance, tally, template)
+        finally:
+            disk.remove()
+        tell(f"seed {seed}: {sum(tally.rounds.values())} power cuts")
+    return tally
+
+
+def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, template: str) -> None:
+    """Cuts until the backlog is drained or there were enough, then the last word."""
+    place = Place(disk.place / "place", PHASES, WORKERS, LONGEST_S, 5, template)
+    try:
+        while sum(tally.rounds.values()) < rounds:
+            where = f"power cut {sum(tally.rounds.values())}"
+            engine = place.start()
+            ready_s = engine.ready_s()
+            if ready_s is None:
+                tally.found("misbehaved", [engine.complaint()], where)
+                return
+            tally.ready_s.append(ready_s)
+            tally.found("left_open", place.not_recovered(), where)
+            if engine.wait(chance.uniform(*WORK_S)) is not None:
+                break
+            _cut(disk, place, engine)
+            tally.rounds["powercut"] += 1
+            tally.found("acknowledged_lost", place.lost_acknowledged(), where)
+            tally.found("violations", place.violations(), where)
+        engine = place.start()
+        if engine.wait() != 0:
+            tally.found("misbehaved", [engine.complaint()], "end")
+        tally.found("left_open", place.open_attempts(), "end")
+        tally.found("overlapping", place.overlapping(), "end")
+        tally.found("violations", place.violations(), "end")
+        tally.acknowledged += len(place.acknowledged)
+        tally.endings.update(place.endings())
+    finally:
+        kill_all(place)
+
+
+def _cut(disk: Disk, place: Place, engine: EngineProcess) -> None:
+    """The power fails: what was told stays told, what was not on the disk is gone."""
+    everybody = {engine.pid, *below(engine.pid), *guardians(place.folder), *marked(place.folder)}
+    for pid in everybody:
+        strike(pid, signal.SIGSTOP)
+    place.acknowledged |= engine.acknowledged()
+    copy = disk.cut()
+    kill_tree(engine.pid, place.folder)
+    engine.process.wait()
+    wait_until(lambda: not place.running(), GONE_S)
+    disk.come_back(copy)
+    # What it printed was heard before the cut; the file of it may be gone with the disk.
+    place.engines.clear()
+    engine.output.parent.mkdir(exist_ok=True)
