@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from tests.harness.faults import Faults
+from tests.harness.kill import kill_all
+from tests.harness.place import Place
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and pidfds")
 KINDS = (
@@ -37,4 +40,18 @@ def test_a_fault_ends_in_one_clear_word_and_its_cure_in_a_drained_backlog(
     if missing:
         pytest.skip(f"{kind}: {missing}")
     faults.round(kind)
+    assert faults.tally.ok, faults.tally.complaints
+
+
+@pytest.mark.slow
+def test_a_lock_that_stays_is_waited_for_five_real_seconds_and_no_longer(tmp_path: Path) -> None:
+    faults = Faults(tmp_path, seed=1)
+    place = Place(tmp_path / "place", 20, 4, 0.1, 0)
+    began_s = monotonic()
+    try:
+        faults.locked(place, {})
+    finally:
+        kill_all(place)
+    assert monotonic() - began_s > 5
+    assert faults.tally.exits["75"] == 1
     assert faults.tally.ok, faults.tally.complaints

@@ -27,11 +27,16 @@ LIVES_S = (0.2, 2.0)
 
 
 def crash200(
-    folder: Path, seed: int, template: str, tell: Callable[[str], None] = lambda _line: None
+    folder: Path,
+    seed: int,
+    template: str,
+    tell: Callable[[str], None] = lambda _line: None,
+    *,
+    tasks: int = TASKS,
 ) -> dict[str, Any]:
-    """Run it once; counts of tasks lost, doubled and repeated, and times in seconds."""
+    """Run it once with ``tasks`` tasks, in tens; counts of tasks lost, doubled and repeated, and times in seconds."""
     chance, tally, began_s = random.Random(seed), Tally(), monotonic()
-    place = Place(folder / "place", TASKS, WORKERS, LONGEST_S, 5, template)
+    place = Place(folder / "place", tasks, WORKERS, LONGEST_S, 5, template)
     try:
         while not _life(place, chance, tally):
             tell(f"crash {sum(tally.rounds.values())}: {len(place.succeeded())} tasks tried")
@@ -92,9 +97,9 @@ def _account(place: Place, tally: Tally) -> dict[str, Any]:
     tally.acknowledged = len(place.acknowledged)
     tally.endings.update(place.endings())
     return {
-        "tasks": TASKS,
+        "tasks": place.phases,
         "done_once": sum(times == 1 for times in succeeded.values()),
-        "lost": TASKS - len(succeeded) + len(lost),
+        "lost": place.phases - len(succeeded) + len(lost),
         "done_twice": len(doubled),
         "executions": len(list((place.folder / "ran").iterdir())),
         "ran_to_their_end_more_than_once": sum(times > 1 for times in executed.values()),

@@ -7,7 +7,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,7 +170,11 @@ class Faults:
         self._cured(place)
 
     def _locked(self, place: Place) -> None:
-        engine = place.start(environment=LOCK_WAIT)
+        self.locked(place, LOCK_WAIT)
+
+    def locked(self, place: Place, environment: Mapping[str, str]) -> None:
+        """Another program begins to write and does not end before the engine does."""
+        engine = place.start(environment=environment)
         _working(place, engine)
         with closing(sqlite3.connect(place.location.path, isolation_level=None)) as rival:
             rival.execute("PRAGMA busy_timeout = 20000")
