@@ -34,7 +34,7 @@ def crash200(
     *,
     tasks: int = TASKS,
 ) -> dict[str, Any]:
-    """Run it once with ``tasks`` tasks, in tens; counts of tasks lost, doubled and repeated, and times in seconds."""
+    """Run it once with ``tasks`` tasks, in tens; what it came to, with times in seconds."""
     chance, tally, began_s = random.Random(seed), Tally(), monotonic()
     place = Place(folder / "place", tasks, WORKERS, LONGEST_S, 5, template)
     try:
