@@ -61,7 +61,7 @@ class Crew:
         self._begun = 0
         self._all = anyio.Event()
 
-    async def run(self, _assignment: Assignment, _watch: Watch) -> Report:
+    async def run(self, assignment: Assignment, watch: Watch) -> Report:  # noqa: ARG002
         self._begun += 1
         if self._begun == 3:
             self._all.set()

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ LIMIT_S = 30
 
 
 @contextmanager
-def child_of(root: Path, attempt_id: str) -> Iterator[subprocess.Popen[bytes]]:
+def child_of(root: Path, attempt_id: str) -> Generator[subprocess.Popen[bytes], None, None]:
     """A process with the environment of an attempt, whose guardian is gone."""
     phase_file = attempt_directory(root, attempt_id) / "phase.json"
     environment = {**os.environ, "RUNOFF_PHASE_FILE": str(phase_file)}

@@ -7,7 +7,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +106,7 @@ class Faults:
         return None
 
     @contextmanager
-    def _folder(self, kind: str) -> Iterator[Path]:
+    def _folder(self, kind: str) -> Generator[Path, None, None]:
         folder = self.folder / f"fault-{self._number}"
         folder.mkdir(parents=True)
         small = kind in ON_A_SMALL_DISK
