@@ -8,6 +8,7 @@ RunoffError                exit 1    what was asked could not be done
 │   └── UnknownEvent       exit 5    one event is of a type or version this program lacks
 ├── AuditDifference        exit 6    an audit found a difference
 ├── StorageFailed          exit 74   the disk or database refused a write or a read
+│   ├── DiskFull           exit 74   because there is no room
 │   └── ServerLost         exit 74   the database server cannot be reached, or no longer
 ├── LogHeld                exit 75   another process holds the log, or it stayed locked
 └── Fenced                 exit 76   a newer writer has taken over

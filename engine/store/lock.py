@@ -14,6 +14,8 @@ from engine.errors import LogHeld, StorageFailed
 
 _HOLDER_BYTES_MAX = 512
 _FLOCK = "hhqqi"
+_held: dict[Path, str] = {}
+"""What this process holds: opening such a file again, and closing it, would lose the lock."""
 
 
 class WriterLock:
@@ -24,6 +26,9 @@ class WriterLock:
     """
 
     def __init__(self, path: Path, program: str) -> None:
+        self._path = path.absolute()
+        if self._path in _held:
+            raise _is_held_by(_held[self._path])
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -36,26 +41,33 @@ class WriterLock:
         except OSError as error:
             holder = os.read(self._fd, _HOLDER_BYTES_MAX).decode(errors="replace").strip()
             os.close(self._fd)
-            raise LogHeld(
-                f"another process holds this log: {holder or 'unknown'}.",
-                remedy="wait for it or stop it; reading commands work meanwhile.",
-            ) from error
+            raise _is_held_by(holder) from error
         note = f"{program}, pid {os.getpid()} on {socket.gethostname()}\n".encode()
         with suppress(OSError):  # a full disk; the lock holds, and says less
             os.pwrite(self._fd, note, 0)
             os.ftruncate(self._fd, len(note))
+        _held[self._path] = note.decode().strip()
 
     def close(self) -> None:
         """Let the log go."""
+        _held.pop(self._path, None)
         os.close(self._fd)
+
+
+def _is_held_by(holder: str) -> LogHeld:
+    return LogHeld(
+        f"another process holds this log: {holder or 'unknown'}.",
+        remedy="wait for it or stop it; reading commands work meanwhile.",
+    )
 
 
 def holder_of(path: Path) -> str | None:
     """Who holds the lock at ``path``: empty when nobody does, None when that cannot be told.
 
-    Asks without taking it, which only Linux's layout of the question is known for; a lock of this
-    very process does not show.
+    Asks without taking it, which only Linux's layout of the question is known for.
     """
+    if path.absolute() in _held:
+        return _held[path.absolute()]
     if sys.platform != "linux":
         return None
     try:
