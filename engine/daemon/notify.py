@@ -19,6 +19,7 @@ class Notifier:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = _watchdog_s(environment) if self._address else None
+        self._status = ""
         self._socket: socket.socket | None = None
         if self._address is not None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -41,8 +42,10 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
-        self._send("STATUS=" + text.replace("\n", " ")[:_TEXT_MAX])
+        """One line for ``systemctl status``; the same again is not told twice."""
+        if text != self._status:
+            self._status = text
+            self._send("STATUS=" + text.replace("\n", " ")[:_TEXT_MAX])
 
     def close(self) -> None:
         """Let go of the socket."""

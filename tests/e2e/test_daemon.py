@@ -226,15 +226,16 @@ def test_a_killed_daemon_takes_its_attempts_over(folder: Path, daemons: list[Dae
     fifo = folder / "go"
     os.mkfifo(fifo)
     daemon = begun(daemons, folder, command=("cat", str(fifo)))
-    daemon.line("attempt.started")
-    daemon.process.kill()
-    daemon.process.wait()
-    again = begun(daemons, folder, "--window", "Mon 00:00-00:01", command=QUICK)
-    again.line("attempt.adopted") if events(folder, "attempt.spawned") else None
-    fifo.open("w").close()
+    with fifo.open("w"):  # which waits until the child reads
+        daemon.process.kill()
+        daemon.process.wait()
+        again = begun(daemons, folder, command=QUICK)
+        assert again.ask("status")["open_attempts"] == 1
     again.line("attempt.finished")
     again.process.send_signal(signal.SIGTERM)
     assert again.ended() == 0
+    assert len(events(folder, "attempt.adopted")) == 1
+    assert events(folder, "attempt.finished")[0]["ending"] == "succeeded"
     assert verified(folder)
 
 
