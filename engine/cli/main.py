@@ -39,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "budget": Verb("engine.cli.budget:budget", "Show what was spent, against the limits."),
     "replay": Verb("engine.cli.replay:replay", "Show how everything stood, and what changed."),
     "identity": Verb("engine.cli.identity:identity", "Say which database this is."),
+    "doctor": Verb("engine.cli.doctor:doctor", "Look for what could hurt a log."),
     "projection": Verb("engine.cli.projection:projection", "List, rebuild, check read models."),
     "reclassify": Verb("engine.cli.reclassify:reclassify", "Ask newer detectors of old attempts."),
     "whatif": Verb("engine.cli.whatif:whatif", "Hold another policy against the record."),

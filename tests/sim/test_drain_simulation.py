@@ -40,8 +40,8 @@ RARE = {
     "event daemon.resumed",
     "event session.part_lost",
 }
-"""What registers no phase, what needs an operator at the right moment, what a daemon does (which has
-tests of its own on virtual time), and what nothing records."""
+"""What registers no phase, what needs an operator at the right moment, what a daemon does (which
+has tests of its own on virtual time), and what nothing records."""
 
 
 def broken(tally: Tally) -> list[str]:
