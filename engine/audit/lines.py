@@ -18,6 +18,9 @@ UNSEEN = (
     "engine.started",
     "backlog.tier_registered",
     "backlog.import_finished",
+    "daemon.configured",
+    "daemon.paused",
+    "daemon.resumed",
 )
 """Types that no rule and no fold reads."""
 

@@ -32,6 +32,7 @@ from engine.events import (
     DaemonPaused,
     DaemonResumed,
     Record,
+    encode,
 )
 from engine.executors.port import Executor
 from engine.ids import IdMaker
@@ -119,7 +120,7 @@ class Service:
         """Start nothing more until resumed, over restarts, too; nothing happens if it rests so."""
         if self._pause is None:
             self._pause = Pause(by, why)
-            await self._record(DaemonPaused(by=by, why=why))
+            await self._record(DaemonPaused(by=by, why=why), f"Paused by {by}: {why}")
             await self._direct(self._rest())
         self._stir()
 
@@ -127,7 +128,7 @@ class Service:
         """Go on after a pause or a halt; nothing happens if there is none."""
         if self._pause is not None or self._halted:
             self._pause, self._halted = None, False
-            await self._record(DaemonResumed(by=by, why=why))
+            await self._record(DaemonResumed(by=by, why=why), f"Resumed by {by}: {why}")
         self._stir()
 
     async def reload(self) -> None:
@@ -164,15 +165,18 @@ class Service:
     async def register(self, group: Registration) -> int:
         """Take in a group of the backlog; the position of its last event."""
         receipt = await self.recorder.submit(registering(group, self._heed))
-        self._told(receipt.records, repeated=receipt.repeated)
-        return max((record.pos for record in receipt.records), default=self.recorder.head.pos)
+        self._stir()
+        if not receipt.repeated:
+            self.teller.noted(receipt.records[-1], f"Took in {len(group.events)} of {group.key}.")
+        return receipt.records[-1].pos
 
     async def operate(self, operation: Operation) -> AnyEvent:
         """Record what a person asks for; the event.  Raises UsageProblem where it is senseless."""
         command = operating(self.ids("cmd"), operation, self._heed)
-        receipt = await self.recorder.submit(command)
-        self._told(receipt.records, repeated=False)
-        return event_of(receipt.records[0])
+        (record,) = (await self.recorder.submit(command)).records
+        self._stir()
+        self.teller.noted(record, f"Asked for by {operation.by}: {operation.why}")
+        return event_of(record)
 
     # Its life
 
@@ -286,15 +290,10 @@ class Service:
             running = f"{session.open} running, {session.attempts} attempts"
             self.notifier.status(f"{running}, position {self.recorder.head.pos}")
 
-    def _told(self, records: tuple[Record, ...], *, repeated: bool) -> None:
-        if not repeated:
-            self.teller.records(records)
-        self._stir()
-
-    async def _record(self, event: AnyEvent) -> None:
-        command_id, request = self.ids("cmd"), repr(event).encode()
-        command = Command(command_id, STREAM, request, just(event), actor=STREAM)
-        self.teller.records((await self.recorder.submit(command)).records)
+    async def _record(self, event: AnyEvent, text: str) -> None:
+        command = Command(self.ids("cmd"), STREAM, encode(event).encode(), just(event), STREAM)
+        (record,) = (await self.recorder.submit(command)).records
+        self.teller.noted(record, text)
 
     async def _configure(self, because: str) -> None:
         settings, policy = self.plan.settings, self.plan.policy
@@ -306,7 +305,8 @@ class Service:
                 policy=policy.label,
                 policy_sha256=policy.sha256,
                 paused=self._pause is not None,
-            )
+            ),
+            f"{because} under {policy.label} {policy.sha256[:12]}: {settings.json}",
         )
 
     async def _last_pause(self) -> Pause | None:

@@ -29,6 +29,10 @@ class Teller:
                 known = {name: value for name, value in tags.items() if value is not None}
                 self._logger.info(record.type, pos=record.pos, text=text, **known)
 
+    def noted(self, record: Record, text: str) -> None:
+        """Something of the log that a person or program outside has caused."""
+        self._logger.info(record.type, pos=record.pos, text=text)
+
     def say(self, event: str, text: str, **facts: object) -> None:
         """Something that is no event of the log; ``event`` names it for programs."""
         self._logger.info(event, pos=self._head(), text=text, **facts)

@@ -47,8 +47,9 @@ def section(name: str) -> str:
 def test_every_verb_setting_and_state_has_its_row() -> None:
     verbs = {f"daemon {name}" for name in daemon.commands if name != "run"}
     assert {row.split(" -")[0].split(" [")[0] for row in rows(PAGE.partition("##")[0])} == verbs
-    assert rows(section("Settings")) == set(Settings.__struct_fields__)
-    assert rows(section("States")) == {"state", *get_args(State)}
+    assert rows(section("Settings")) == {*Settings.__struct_fields__}
+    states: set[str] = {"state", *get_args(State)}
+    assert rows(section("States")) == states
 
 
 def test_defaults_are_those_of_the_code() -> None:

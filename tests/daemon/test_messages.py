@@ -107,8 +107,8 @@ async def talk(folder: Path, *lines: bytes) -> list[list[dict[str, Any]]]:
     """What a daemon at a real socket answers, a connection a line."""
     answers: list[list[dict[str, Any]]] = []
     path = folder / "b.db-control"
+    listener = unix_listener(path)
     async with Living().life() as service, anyio.create_task_group() as tasks:
-        listener = unix_listener(path)
         tasks.start_soon(Control(service).serve, listener)
         answers += [await _answers(path, line) for line in lines]
         tasks.cancel_scope.cancel()

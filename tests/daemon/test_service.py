@@ -259,6 +259,63 @@ async def test_a_run_that_has_cooled_down_is_tried_again_at_that_moment() -> Non
     await audited(living)
 
 
+async def test_an_account_that_rests_is_gone_to_again_at_the_moment_that_its_provider_named() -> (
+    None
+):
+    policy = Policy(name="t", order_phases=False, provider_pause_ms=60_000)
+    limit = "429 rate limit exceeded. Please try again in 20m."
+    rules = [Rule(phase="p0", attempt=1, state="FAILED", rc=1, stderr=limit, sleep=1), OK]
+    living = Living(policy=policy, workers=1, rules=rules)
+    async with living.life(group("a", 3)):
+        await anyio.sleep(HOUR_S)
+    (paused,) = await living.records("triage.account_paused")
+    starts = await living.starts()
+    assert starts[1] == paused.recorded_us + 20 * MINUTE_S * 1_000_000
+    await audited(living)
+
+
+async def test_an_open_breaker_is_probed_at_each_due_moment() -> None:
+    policy = Policy(
+        name="t",
+        breaker_runs=2,
+        breaker_probes_max=0,
+        breaker_cool_down_ms=15 * MINUTE_S * 1000,
+        fingerprint_repeats_max=None,
+    )
+    rules = [Rule(state="FAILED", rc=1, reason="the database is down", sleep=1)]
+    living = Living(policy=policy, workers=1, rules=rules)
+    async with living.life(*(group(f"r{number}", 1) for number in range(9))):
+        await anyio.sleep(HOUR_S)
+    started = await living.records("attempt.started")
+    starts = [r.recorded_us for r in started if '"probe_of":' in r.data]
+    opened = (await living.records("triage.breaker_opened"))[0].recorded_us
+    probed = [r.recorded_us for r in await living.records("triage.breaker_probed")]
+    due = [moment + 15 * MINUTE_S * 1_000_000 for moment in (opened, *probed)]
+    assert len(starts) == 3
+    assert starts == due[:3]
+    await audited(living)
+
+
+async def test_two_words_at_once_are_decided_one_after_the_other() -> None:
+    living = Living(rules=[Rule(state="FAILED", rc=1, reason="x", sleep=1)])
+    refused: list[UsageProblem] = []
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        await service.pause("ann", "so that nothing starts meanwhile")
+
+        async def reinstate() -> None:
+            try:
+                await service.operate(ReinstateRun(run_id="a", by="ann", why="x"))
+            except UsageProblem as problem:
+                refused.append(problem)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reinstate)
+            tasks.start_soon(reinstate)
+    assert len(refused) == 1
+    assert len(await living.records("operator.run_reinstated")) == 1
+
+
 @pytest.mark.parametrize("stop_s", [5, 600])
 async def test_it_stops_within_its_bound_and_every_attempt_is_closed(stop_s: int) -> None:
     living = Living(policy=FREE, workers=2, stop_seconds=stop_s)
@@ -322,4 +379,4 @@ def _blocks() -> int:
 def test_a_plan_refuses_what_a_daemon_has_no_use_for() -> None:
     for wrong in ({"budget": ("session:tokens=5",)}, {"windows": ("x",)}, {"timezone": "Mars/X"}):
         with pytest.raises(UsageProblem):
-            plan_of(Settings(**wrong), FREE)  # type: ignore[arg-type]
+            plan_of(Settings(**wrong), FREE)
