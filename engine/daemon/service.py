@@ -21,7 +21,7 @@ from engine.daemon.resting import Pause, Rest, closes_us, rest_of, scope_for, se
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
 from engine.drain.intake import operating, registering
-from engine.drain.loop import LONGEST_WAIT_S, Adoption, Drain
+from engine.drain.loop import Adoption, Drain
 from engine.drain.recovery import open_attempts
 from engine.drain.sheets import event_of
 from engine.drain.stopping import Hold, Stopping
@@ -41,6 +41,7 @@ from engine.store.command import Command, just
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.operating import Operation
+from engine.triage.waking import wait_s
 
 STREAM = "daemon"
 HELD = ("paused", "window_closed", "day_budget")
@@ -241,10 +242,7 @@ class Service:
 
     async def _wait(self, stirred: anyio.Event, due_us: int | None) -> None:
         """Until something stirs or a moment is due; never long, for clocks may be set."""
-        wait_s = LONGEST_WAIT_S
-        if due_us is not None:
-            wait_s = min(wait_s, max(0, due_us - self.clock.now_us()) / 1e6)
-        with anyio.move_on_after(wait_s):
+        with anyio.move_on_after(wait_s(due_us, self.clock.now_us())):
             await stirred.wait()
 
     async def _bound_the_stop(self) -> None:

@@ -33,14 +33,11 @@ from engine.store.recorder import Recorder
 from engine.triage.picking import active_ms
 from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue, paused_until_us
-from engine.triage.waking import wakes_us
+from engine.triage.waking import LONGEST_WAIT_S, wait_s, wakes_us
 from projections.sessions import SessionStanding
 
 DIAGNOSES_AT_ONCE = 2
 """Each holds the kept output of one attempt, so this bounds the engine's memory."""
-
-LONGEST_WAIT_S = 300.0
-"""We wait by a clock that counts seconds, for moments of a clock that people may set."""
 
 
 TakeOver = Callable[[anyio.Event], Awaitable[Report]]
@@ -192,8 +189,8 @@ class Drain:
                 started = await self._pick(group, room)
                 if not started and self._pause_ended_since(asked_us):
                     continue  # the pick met a pause that is over now
-            wait_s = self._wait_s(asked_us)
-            if not self._attended and not started and wait_s is None and not self._resuming:
+            left_s = self._wait_s(asked_us)
+            if not self._attended and not started and left_s is None and not self._resuming:
                 return self._out_of_work()
             if len(self._running) >= self.scope.limits.workers:
                 await self._changed.wait()  # the end of a pause changes nothing
@@ -203,10 +200,10 @@ class Drain:
     async def _until_changed(self, asked_us: int) -> None:
         """Until something has changed, or time alone may have changed something."""
         while not self._changed.is_set():
-            wait_s = self._wait_s(asked_us)
-            with anyio.move_on_after(wait_s) as waited:
+            left_s = self._wait_s(asked_us)
+            with anyio.move_on_after(left_s) as waited:
                 await self._changed.wait()
-            was_due = wait_s is not None and wait_s < LONGEST_WAIT_S
+            was_due = left_s is not None and left_s < LONGEST_WAIT_S
             if waited.cancelled_caught and (was_due or not self.standing):
                 return
 
@@ -220,9 +217,7 @@ class Drain:
         if self._session().status != "running" or self._queue is None:
             return None
         due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)
-        if due_us is None:
-            return LONGEST_WAIT_S
-        return min(LONGEST_WAIT_S, max(0, due_us - self.clock.now_us()) / 1e6)
+        return wait_s(due_us, self.clock.now_us())
 
     def _pause_ended_since(self, asked_us: int) -> bool:
         """Whether a pause of the session's account was in force then, and is over now."""

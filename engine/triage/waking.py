@@ -9,6 +9,16 @@ from engine.triage.scope import Scope
 from engine.triage.select import Queue, paused_until_us
 from projections.board import Board
 
+LONGEST_WAIT_S = 300.0
+"""We wait by a clock that counts seconds, for moments of a clock that people may set."""
+
+
+def wait_s(due_us: int | None, now_us: int) -> float:
+    """How long to wait for a moment at ``due_us``, or for none, before looking again."""
+    if due_us is None:
+        return LONGEST_WAIT_S
+    return min(LONGEST_WAIT_S, max(0, due_us - now_us) / 1e6)
+
 
 def wakes_us(board: Board, queue: Queue, scope: Scope, since_us: int) -> int | None:
     """The first moment after ``since_us`` (Unix microseconds) that may change a pick, or None.

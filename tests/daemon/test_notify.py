@@ -1,0 +1,68 @@
+"""What the service manager is told, on its own socket; and that nothing is, where there is none."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from engine.daemon.notify import Notifier
+
+
+def heard(manager: socket.socket) -> list[str]:
+    manager.setblocking(False)
+    found: list[str] = []
+    try:
+        while True:
+            found.append(manager.recv(4096).decode())
+    except BlockingIOError:
+        return found
+
+
+@pytest.mark.parametrize("address", ["{folder}/notify", "@runoff-test-{pid}"])
+def test_each_state_is_one_datagram(tmp_path: Path, address: str) -> None:
+    name = address.format(folder=tmp_path, pid=os.getpid())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name[1:] if name.startswith("@") else name)
+        notifier = Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "5000000"})
+        notifier.ready()
+        notifier.status("two\nlines")
+        notifier.status("two\nlines")
+        notifier.alive()
+        notifier.reloading()
+        notifier.stopping()
+        notifier.close()
+        notifier.ready()
+        states = heard(manager)
+    assert states[:3] == ["READY=1", "STATUS=two lines", "WATCHDOG=1"]
+    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", states[3])
+    assert states[4:] == ["STOPPING=1"]
+    assert notifier.watchdog_s == 5.0
+
+
+def test_a_manager_that_is_gone_or_never_was_is_no_trouble(tmp_path: Path) -> None:
+    for address in ("", "relative", f"{tmp_path}/gone"):
+        notifier = Notifier({"NOTIFY_SOCKET": address})
+        notifier.ready()
+        notifier.close()
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "expected"),
+    [
+        ("1000000", "", 1.0),
+        ("1000000", str(os.getpid()), 1.0),
+        ("1000000", "1", None),
+        ("0", "", None),
+        ("", "", None),
+        ("x", "", None),
+    ],
+)
+def test_a_watchdog_is_ours_or_it_is_none(usec: str, pid: str, expected: float | None) -> None:
+    environment = {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
+    notifier = Notifier(environment)
+    notifier.close()
+    assert notifier.watchdog_s == expected
