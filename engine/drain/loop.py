@@ -21,7 +21,7 @@ from engine.clock import Clock
 from engine.detect import Detectors, detectors
 from engine.drain import commands
 from engine.drain.diagnose import Diagnosed, diagnose
-from engine.drain.sheets import assignment_for, event_of
+from engine.drain.sheets import assignment_for, started_in
 from engine.drain.stopping import Hold, Stopping
 from engine.errors import RunoffError
 from engine.events import AnyEvent, AttemptStarted, Record, SessionEnd
@@ -239,7 +239,7 @@ class Drain:
         for record in await self._submit(command):
             if record.type == "attempt.started":
                 started += 1
-                event = _as_started(record)
+                event = started_in(record)
                 assignment = await assignment_for(self.recorder, event, self.scope, self.clock)
                 self._launch(group, event, assignment, None)
         return started
@@ -347,9 +347,3 @@ class Drain:
         sentence = "A person asked the session to stop; running attempts may finish."
         await self._submit(commands.drain_now(self.ids("cmd"), self.scope, "interrupted", sentence))
         self._changed.set()
-
-
-def _as_started(record: Record) -> AttemptStarted:
-    event = event_of(record)
-    assert isinstance(event, AttemptStarted)
-    return event
