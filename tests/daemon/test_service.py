@@ -7,6 +7,7 @@ import sys
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
@@ -294,6 +295,15 @@ async def test_an_open_breaker_is_probed_at_each_due_moment() -> None:
     assert len(starts) == 3
     assert starts == due[:3]
     await audited(living)
+
+
+async def test_a_phase_is_registered_once_whatever_the_key() -> None:
+    living = Living()
+    async with living.life(group("a", 2)) as service:
+        await service.register(group("a", 2))  # the same again is answered
+        with pytest.raises(UsageProblem, match="already"):
+            await service.register(replace(group("a", 3), key="another"))
+    assert len(await living.records("backlog.phase_registered")) == 2
 
 
 async def test_two_words_at_once_are_decided_one_after_the_other() -> None:
