@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
-from engine.daemon.settings import Settings, plan_of
+from engine.daemon.settings import Settings, plan_of, settings_from
 from engine.drain.sheets import event_of
 from engine.errors import UsageProblem
 from engine.events import (
@@ -389,4 +389,4 @@ def _blocks() -> int:
 def test_a_plan_refuses_what_a_daemon_has_no_use_for() -> None:
     for wrong in ({"budget": ("session:tokens=5",)}, {"windows": ("x",)}, {"timezone": "Mars/X"}):
         with pytest.raises(UsageProblem):
-            plan_of(Settings(**wrong), FREE)
+            plan_of(settings_from(wrong, "test"), FREE)
