@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
 from engine.cli.daemon import daemon
@@ -56,7 +57,7 @@ def test_defaults_are_those_of_the_code() -> None:
     settings = Settings()
     for name, shown in re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section("Settings"), re.MULTILINE):
         value = getattr(settings, name)
-        written = json.dumps(list(value) if isinstance(value, tuple) else value)
+        written = msgspec.json.encode(value).decode()
         expected = {"null": "none"}.get(written, written.removesuffix(".0"))
         assert shown.strip("` ") == expected, name
 
