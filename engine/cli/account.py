@@ -96,6 +96,6 @@ def view(standing: AccountStanding, now_us: int) -> AccountView:
 def resume(name: str, why: str, by: str, **options: Any) -> None:
     """End the pause of an account, so that attempts go to it again at once."""
     asked(name, "NAME")
-    say(ResumeAccount(account=name, by=by, why=why), options)
+    next_step = say(ResumeAccount(account=name, by=by, why=why), options)
     if not options["as_json"]:
-        click.echo(f"Resumed the account {clean(name)}. Next: runoff drain")
+        click.echo(f"Resumed the account {clean(name)}. {next_step}")

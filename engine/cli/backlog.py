@@ -76,13 +76,13 @@ def seed(
     plan = load_plan(plan_path) if plan_path else built_in_plan("telemetry")
     groups = registrations(plan, run_id=run_id, repeat=repeat)
 
-    async def work() -> int:
+    async def work() -> tuple[int, str]:
         async with keeping(database, "seed", create=True) as keeper:
             show_identity(keeper.location, keeper.board)
             refuse_known_runs(groups, await known_to(keeper.reader, keeper.board))
-            return await register(keeper, groups)
+            return await register(keeper, groups), keeper.next_step
 
-    head = run_async(work)
+    head, next_step = run_async(work)
     phases = [e for g in groups for e in g.events if isinstance(e, PhaseRegistered)]
     runs = list(dict.fromkeys(phase.run_id for phase in phases))
     if as_json:
@@ -90,7 +90,8 @@ def seed(
         click.echo(msgspec.json.encode(found))
         return
     click.echo(f"Registered {len(phases)} phases in {len(runs)} runs: {', '.join(runs[:5])}.")
-    click.echo("Next: runoff drain -- YOUR-AGENT-COMMAND")
+    is_ours = next_step.endswith("drain")
+    click.echo(f"{next_step} -- YOUR-AGENT-COMMAND" if is_ours else next_step)
 
 
 @click.command("import")

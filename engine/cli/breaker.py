@@ -191,6 +191,6 @@ def _told(record: Record) -> tuple[str, Fact] | None:
 def reset(fingerprint: str, why: str, by: str, **options: Any) -> None:
     """Close an open breaker, so that runs without a verdict go on; its count starts anew."""
     asked(fingerprint, "FINGERPRINT")
-    say(ResetBreaker(fingerprint=fingerprint, by=by, why=why), options)
+    next_step = say(ResetBreaker(fingerprint=fingerprint, by=by, why=why), options)
     if not options["as_json"]:
-        click.echo(f"Reset the breaker of {clean(fingerprint)}. Next: runoff drain")
+        click.echo(f"Reset the breaker of {clean(fingerprint)}. {next_step}")

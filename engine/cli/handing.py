@@ -56,6 +56,11 @@ class Keeper(Protocol):
         """What had become of it."""
         ...
 
+    @property
+    def next_step(self) -> str:
+        """What a person does next to have it drained."""
+        ...
+
     async def look(self) -> Board:
         """What has become of it by now."""
         ...
@@ -71,6 +76,8 @@ class Keeper(Protocol):
 
 class Own:
     """For a process that is the writer itself."""
+
+    next_step = "Next: runoff drain"
 
     def __init__(self, location: Location, recorder: Recorder) -> None:
         self.location = location
@@ -99,6 +106,8 @@ class Own:
 
 class Handed:
     """For a log that a daemon writes; ``board`` and ``reader`` are our own look at the log."""
+
+    next_step = "The daemon takes it up."
 
     def __init__(self, location: Location, reader: LogReader, board: Board, client: Client) -> None:
         self.location = location

@@ -165,9 +165,9 @@ async def _sentence(store: LogReader, pos: int | None) -> str | None:
 @_common
 def reinstate(run_id: str, why: str, by: str, **options: Any) -> None:
     """Set a run's verdict aside, so that it is sampled again."""
-    say(ReinstateRun(run_id=run_id, by=by, why=why), options)
+    next_step = say(ReinstateRun(run_id=run_id, by=by, why=why), options)
     if not options["as_json"]:
-        click.echo(f"Reinstated {clean(run_id)}. Next: runoff drain")
+        click.echo(f"Reinstated {clean(run_id)}. {next_step}")
 
 
 @click.group(cls=DefaultGroup)
@@ -208,9 +208,9 @@ def phase_show(run_id: str, phase_id: str, **options: Any) -> None:
 @_common
 def requeue(run_id: str, phase_id: str, why: str, by: str, **options: Any) -> None:
     """Put a phase back; its attempts count from one again."""
-    say(RequeuePhase(run_id=run_id, phase_id=phase_id, by=by, why=why), options)
+    next_step = say(RequeuePhase(run_id=run_id, phase_id=phase_id, by=by, why=why), options)
     if not options["as_json"]:
-        click.echo(f"Requeued {clean(run_id)}/{clean(phase_id)}. Next: runoff drain")
+        click.echo(f"Requeued {clean(run_id)}/{clean(phase_id)}. {next_step}")
 
 
 @click.group(cls=DefaultGroup)

@@ -25,22 +25,24 @@ def why_options(function: F) -> F:
     return why(by(function))
 
 
-def say(operation: Operation, options: dict[str, Any]) -> None:
-    """Record what an operator asks for, by whoever writes the log; printed with ``--json``.
+def say(operation: Operation, options: dict[str, Any]) -> str:
+    """Record what an operator asks for, by whoever writes the log; what is to be done next.
 
-    Raises UsageProblem for what makes no sense at the head of the log.
+    With ``--json`` the event is printed.  Raises UsageProblem for what makes no sense at the head
+    of the log.
     """
     for text, name in ((operation.why, "--why"), (operation.by, "--by")):
         if not asked(text, name).strip():
             raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
 
-    async def work() -> AnyEvent:
+    async def work() -> tuple[AnyEvent, str]:
         async with keeping(options["database"], "operator") as keeper:
             refuse_empty(
                 show_identity(keeper.location, keeper.board), allow_empty=options["allow_empty_db"]
             )
-            return await keeper.operate(operation)
+            return await keeper.operate(operation), keeper.next_step
 
-    event = run_async(work)
+    event, next_step = run_async(work)
     if options["as_json"]:
         print_json(event)
+    return next_step

@@ -39,6 +39,9 @@ LINE_BYTES_MAX = 4 * 1024 * 1024
 
 TEXT_CHARS_MAX = 2000
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
+Named = Annotated[str, msgspec.Meta(pattern="^(run|import)/", max_length=TEXT_CHARS_MAX)]
+"""A key or stream of a backlog: no request may write where decisions stand."""
+
 Registered = (
     RunRegistered
     | TierRegistered
@@ -86,8 +89,8 @@ class Reload(Request, frozen=True, kw_only=True, tag="reload"):
 class Register(Request, frozen=True, kw_only=True, tag="register"):
     """Take in one group of the backlog; the same key again is answered, not repeated."""
 
-    key: Text
-    stream: Text
+    key: Named
+    stream: Named
     events: Annotated[tuple[Registered, ...], msgspec.Meta(min_length=1, max_length=512)]
 
     @property

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from engine.backlog.batch import Registration
-from engine.events import AnyEvent, encode
+from engine.errors import UsageProblem
+from engine.events import AnyEvent, PhaseRegistered, encode
 from engine.store.command import Command, Draft, Moment
 from engine.triage.operating import Operation, operated, subject_of
 from projections.board import Board
+from projections.fold import join
 
 Heed = Callable[[AnyEvent], None]
 """Told of every event right after it was folded."""
@@ -25,9 +27,11 @@ def registering(group: Registration, heed: Heed | None = None) -> Command:
     """Register a group, each at most once; what its source dates is claimed to have occurred then.
 
     The command id comes from the group's key, so that asking again is answered, not repeated.
+    Refused with UsageProblem when a phase is there already under another key.
     """
 
-    def decide(_board: Board, _moment: Moment) -> Iterator[Draft]:
+    def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
+        _refuse_known(group, board)
         for event in group.events:
             yield Draft(event, occurred_us=getattr(event, "created_us", None))
             if heed is not None:
@@ -36,6 +40,17 @@ def registering(group: Registration, heed: Heed | None = None) -> Command:
     request = "\n".join(encode(event) for event in group.events).encode()
     command_id = "reg_" + hashlib.sha256(group.key.encode()).hexdigest()[:32]
     return Command(command_id, group.stream, request, decide)
+
+
+def _refuse_known(group: Registration, board: Board) -> None:
+    for event in group.events:
+        if isinstance(event, PhaseRegistered) and board.backlog.get(
+            join(event.run_id, event.phase_id)
+        ):
+            raise UsageProblem(
+                f"the run {event.run_id!a} has a phase {event.phase_id[:80]!a} already.",
+                remedy="somebody else registered it meanwhile; ask again to add what is missing.",
+            )
 
 
 def operating(command_id: str, operation: Operation, heed: Heed | None = None) -> Command:

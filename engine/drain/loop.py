@@ -23,7 +23,7 @@ from engine.detect import detectors
 from engine.drain import commands
 from engine.drain.diagnose import Diagnosed, diagnose
 from engine.drain.last_words import Unrecorded
-from engine.drain.sheets import assignment_for, event_of
+from engine.drain.sheets import assignment_for, started_in
 from engine.drain.stopping import Hold, Stopping
 from engine.errors import DiskFull, Fenced, RunoffError
 from engine.events import AnyEvent, AttemptStarted, Record, Seen, SessionEnd
@@ -289,7 +289,7 @@ class Drain:
         for record in records:
             if record.type == "attempt.started":
                 started += 1
-                event = _as_started(record)
+                event = started_in(record)
                 assignment = await assignment_for(
                     self.recorder, event, self.scope, self.clock, estimates.get(record.attempt)
                 )
@@ -429,12 +429,6 @@ def _kept_bytes(outcome: Report | Exception) -> int:
     if isinstance(outcome, Exception):
         return 0
     return sum(o.head_bytes + o.tail_bytes for o in (outcome.stdout, outcome.stderr))
-
-
-def _as_started(record: Record) -> AttemptStarted:
-    event = event_of(record)
-    assert isinstance(event, AttemptStarted)
-    return event
 
 
 def _work(

@@ -26,6 +26,13 @@ def event_of(record: Record) -> AnyEvent:
     return decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
 
 
+def started_in(record: Record) -> AttemptStarted:
+    """The start of an attempt that a record holds."""
+    event = event_of(record)
+    assert isinstance(event, AttemptStarted)
+    return event
+
+
 async def assignment_for(
     recorder: Recorder,
     started: AttemptStarted,

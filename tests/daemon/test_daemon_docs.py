@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
 from engine.cli.daemon import daemon
@@ -48,15 +49,15 @@ def test_every_verb_setting_and_state_has_its_row() -> None:
     verbs = {f"daemon {name}" for name in daemon.commands if name != "run"}
     assert {row.split(" -")[0].split(" [")[0] for row in rows(PAGE.partition("##")[0])} == verbs
     assert rows(section("Settings")) == {*Settings.__struct_fields__}
-    states: set[str] = {"state", *get_args(State)}
-    assert rows(section("States")) == states
+    states: tuple[str, ...] = get_args(State)
+    assert rows(section("States")) == {"state", *states}
 
 
 def test_defaults_are_those_of_the_code() -> None:
     settings = Settings()
     for name, shown in re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section("Settings"), re.MULTILINE):
         value = getattr(settings, name)
-        written = json.dumps(list(value) if isinstance(value, tuple) else value)
+        written = msgspec.json.encode(value).decode()
         expected = {"null": "none"}.get(written, written.removesuffix(".0"))
         assert shown.strip("` ") == expected, name
 
@@ -83,7 +84,8 @@ def test_every_check_of_the_doctor_has_its_row(tmp_path: Path) -> None:
     assert runoff(tmp_path, "seed").returncode == 0
     found = json.loads(runoff(tmp_path, "doctor", "--json").stdout)
     assert rows(section("`doctor`")) == {check["name"] for check in found}
-    assert set(get_args(checks.Verdict)) == {"ok", "warn", "fail"}
+    verdicts: tuple[str, ...] = get_args(checks.Verdict)
+    assert all(f"`{verdict}`" in section("`doctor`") for verdict in verdicts)
 
 
 def test_the_settings_that_are_shipped_can_be_meant() -> None:

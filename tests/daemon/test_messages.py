@@ -79,9 +79,18 @@ def test_only_a_backlog_can_be_registered() -> None:
     with pytest.raises(UsageProblem):
         register_of(replace(group("r", 1), events=(word,)))
     event = {"type": "operator.run_reinstated", "run_id": "r", "generation": 2, **SAID}
-    line = json.dumps({"do": "register", "key": "k", "stream": "s", "events": [event]})
+    refused(key="run/r", stream="run/r", events=[event])
+
+
+def test_nothing_is_registered_where_decisions_stand() -> None:
+    event = {"type": "backlog.run_registered", "run_id": "r", "origin": "x", "state": "NEW"}
+    for key, stream in (("run/r", "engine"), ("run/r", "drain/s"), ("cmd", "run/r")):
+        refused(key=key, stream=stream, events=[event])
+
+
+def refused(**fields: object) -> None:
     with pytest.raises(UsageProblem):
-        request_from(line.encode())
+        request_from(json.dumps({"do": "register", **fields}).encode())
 
 
 @pytest.mark.parametrize("error", [UsageProblem, StorageFailed, LogHeld])

@@ -50,7 +50,7 @@ class Days:
                 reason=kind.reason,
                 events=kind.events,
                 stderr=kind.stderr,
-                sleep=self.random.uniform(1, 40 * MINUTE_S),
+                sleep=self.random.uniform(1, 20 * MINUTE_S),
             )
             for number, kind in enumerate(self.random.choices(KINDS, k=5))
         ]
@@ -70,12 +70,12 @@ class Days:
 
     async def do(self, service: Service) -> None:
         """Something that somebody may do, sensible or not."""
-        match self.random.randint(0, 6):
+        match self.random.randint(0, 8):
             case 0:
                 await service.pause(**SAID)
             case 1 | 2:
                 await service.resume(**SAID)
-            case 3:
+            case 3 | 7 | 8:
                 self.runs += 1
                 await service.register(group(f"r{self.runs}", self.random.randint(1, 5)))
             case 4:

@@ -7,10 +7,11 @@ import sys
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
-from engine.daemon.settings import Settings, plan_of
+from engine.daemon.settings import Settings, plan_of, settings_from
 from engine.drain.sheets import event_of
 from engine.errors import UsageProblem
 from engine.events import (
@@ -296,6 +297,15 @@ async def test_an_open_breaker_is_probed_at_each_due_moment() -> None:
     await audited(living)
 
 
+async def test_a_phase_is_registered_once_whatever_the_key() -> None:
+    living = Living()
+    async with living.life(group("a", 2)) as service:
+        await service.register(group("a", 2))  # the same again is answered
+        with pytest.raises(UsageProblem, match="already"):
+            await service.register(replace(group("a", 3), key="another"))
+    assert len(await living.records("backlog.phase_registered")) == 2
+
+
 async def test_two_words_at_once_are_decided_one_after_the_other() -> None:
     living = Living(rules=[Rule(state="FAILED", rc=1, reason="x", sleep=1)])
     refused: list[UsageProblem] = []
@@ -379,4 +389,4 @@ def _blocks() -> int:
 def test_a_plan_refuses_what_a_daemon_has_no_use_for() -> None:
     for wrong in ({"budget": ("session:tokens=5",)}, {"windows": ("x",)}, {"timezone": "Mars/X"}):
         with pytest.raises(UsageProblem):
-            plan_of(Settings(**wrong), FREE)
+            plan_of(settings_from(wrong, "test"), FREE)
