@@ -34,8 +34,10 @@ RARE = {
     "verdict inconclusive because repeated_timeout",
     "session ends by storage",
     "event session.part_lost",
+    "event session.leased",
+    "event session.lapsed",
 }
-"""What registers no phase, what needs an operator at the right moment, and what nothing records."""
+"""What registers no phase, what only engines that share a log say, what needs an operator at the right moment, and what nothing records."""
 
 
 def broken(tally: Tally) -> list[str]:
