@@ -37,7 +37,8 @@ RARE = {
     "event session.leased",
     "event session.lapsed",
 }
-"""What registers no phase, what only engines that share a log say, what needs an operator at the right moment, and what nothing records."""
+"""What registers no phase, what only engines that share a log say, what needs an operator at the
+right moment, and what nothing records."""
 
 
 def broken(tally: Tally) -> list[str]:
