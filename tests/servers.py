@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -93,7 +93,7 @@ class Server:
 
     def _control(self, *arguments: str) -> None:
         argv = [str(self._programs / "pg_ctl"), "-w", "-D", str(self._data), *arguments]
-        run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
+        run = cast("Callable[..., subprocess.CompletedProcess[bytes]]", subprocess.run)
         done = run(
             argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, **self._identity
         )

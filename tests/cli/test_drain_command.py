@@ -192,7 +192,7 @@ def test_a_new_log_in_place_of_a_lost_one_keeps_its_anchors_apart(
         (["drain", "--database", "nonsense", "--", "true"], 2, "not a database URL"),
         (["drain", "--database", "sqlite:///missing.db", "--", "true"], 3, "no database"),
         (["drain", "--database", "sqlite:////", "--", "true"], 2, "names no file"),
-        (["drain", "--database", "postgresql://u:secret@h/d", "--", "true"], 3, "u:***@h"),
+        (["drain", "--database", "mysql://u:secret@h/d", "--", "true"], 3, "u:***@h"),
     ],
 )
 def test_bad_input_gets_one_clear_message_and_its_exit_code(

@@ -100,11 +100,13 @@ def place(postgres: Server, tmp_path: Path) -> Place:
 
 def test_one_is_killed_and_one_is_frozen_and_the_third_does_the_rest(place: Place) -> None:
     place.runoff("seed", "--repeat", "5")
-    with place.engine() as killed, place.engine() as frozen, place.engine() as lasting:
-        killed.kill()
+    with place.engine() as frozen:
         frozen.send_signal(signal.SIGSTOP)
-        lasting.communicate(timeout=90)
-        assert lasting.returncode == 0
+        with place.engine() as killed:
+            killed.kill()
+        with place.engine() as lasting:
+            lasting.communicate(timeout=90)
+            assert lasting.returncode == 0
         frozen.send_signal(signal.SIGCONT)
         frozen.communicate(timeout=20)
         assert frozen.returncode == 76
