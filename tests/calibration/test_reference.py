@@ -105,6 +105,13 @@ def test_the_watch_rings_when_the_plain_rank_test_does(seed: int) -> None:
     )
 
 
+def test_the_watch_counts_finished_answers_only_and_stands_equal_ones() -> None:
+    alike = [Ratio(at, 0.5, at % 4 == 0) for at in range(100)]
+    drift = drift_of(alike)
+    assert (drift.watched, drift.needed, drift.z, drift.alarms) == (75, 0, 0.0, ())
+    assert drift_of(alike[:40]).needed == 15
+
+
 def test_the_average_for_the_eye_moves_by_a_tenth() -> None:
     assert moving_average([1.0, 2.0, 2.0]) == pytest.approx([1.0, 1.1, 1.19])
 

@@ -36,6 +36,13 @@ def test_below_the_minimum_the_report_says_how_many_phases_it_needs() -> None:
     assert only(calibrated(cut)).missing == "needs 2 more clean phases; 1 of 4 truncated"
 
 
+def test_one_phase_has_no_spread_even_where_one_is_enough() -> None:
+    group = only(calibrated(steady(1, 2.0), 1))
+    assert group.verdict == "not_identifiable"
+    assert group.missing == "needs 1 more clean phase to tell its spread"
+    assert group.km_log_median is not None
+
+
 def test_where_most_are_truncated_the_ceiling_hides_the_answer() -> None:
     cut = [sample(at, 1.0, truncated=True) for at in range(10, 16)]
     group = only(calibrated([*steady(5, 2.0), *cut]))
@@ -50,7 +57,10 @@ def test_where_most_are_truncated_the_ceiling_hides_the_answer() -> None:
 def test_the_other_verdicts_come_in_their_order() -> None:
     noisy = only(calibrated(steady(6, 1.3, spread=1.5)))
     assert noisy.verdict == "low_confidence"
-    assert f"{noisy.confidence:.2f} of 0.7" in noisy.missing
+    assert noisy.missing == (
+        f"the change is not clear of the noise: confidence {noisy.confidence:.2f} of 0.7"
+    )
+    assert noisy.action == "none"
     near = only(calibrated(steady(40, 1.1, spread=0.01)))
     assert (near.verdict, near.action) == ("within_tolerance", "none")
     assert only(calibrated(steady(9, 2.0))).action == "increase"
@@ -62,6 +72,7 @@ def test_the_other_verdicts_come_in_their_order() -> None:
     assert group.drift.status == "alarm"
     alarm = group.drift.alarms[-1].pos
     assert f"--since {alarm}" in group.missing
+    assert f"its ratios changed at {alarm} (the newest are larger)" in group.missing
     later = calibrated(moved)
     assert only(later).verdict == "recommended", "more than 25 phases after it"
     assert any(f"changed at {alarm}" in note for note in later.notes)

@@ -20,6 +20,8 @@ BOOT = "simulated"
 HOST = socket.gethostname()
 Outcome = Report | Exception
 
+RESOLUTION_S = 1e-6
+
 
 class Delivered(NamedTuple):
     """What an engine was told of an attempt; ``adopted``: by a guardian of an earlier engine."""
@@ -40,8 +42,12 @@ class Process:
     _waiting: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
 
     def lives(self) -> bool:
-        """Whether it still runs."""
-        return asyncio.get_running_loop().time() < self.ends_s
+        """Whether it still runs.
+
+        A loop wakes who waits for a moment up to its clock's resolution before that moment, so what
+        ends then has ended.
+        """
+        return asyncio.get_running_loop().time() < self.ends_s - RESOLUTION_S
 
     def end(self, how: Literal["abandoned", "lost"]) -> None:
         """End it now, unless it has ended."""

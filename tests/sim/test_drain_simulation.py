@@ -34,6 +34,7 @@ RARE = {
     "event calibration.proposed",
     "event calibration.drift_alarmed",
     "event calibration.coefficients_adopted",
+    "event diagnosis.reclassified",
     "verdict inconclusive because repeated_timeout",
     "session ends by storage",
     "session ends by paused",
