@@ -46,10 +46,8 @@ RARE = {
     "event session.leased",
     "event session.lapsed",
 }
-"""What registers no phase, what needs an operator at the right moment, what a daemon does (which
-has tests of its own on virtual time), and what nothing records."""
-"""What registers no phase, what only engines that share a log say, what needs an operator at the
-right moment, and what nothing records."""
+"""What registers no phase, what needs an operator at the right moment, what only a daemon or
+engines that share a log say (which have tests of their own), and what nothing records."""
 
 
 def broken(tally: Tally) -> list[str]:
