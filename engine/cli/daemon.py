@@ -14,6 +14,7 @@ import click
 import msgspec
 from click.core import ParameterSource
 
+from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import (
     allow_empty_option,
     database_option,
@@ -27,6 +28,7 @@ from engine.cli.daemon_plan import loader, settings_options
 from engine.cli.drain_scope import Request
 from engine.cli.executing import executor_of
 from engine.cli.groups import DefaultGroup
+from engine.cli.last_room import say_last_words
 from engine.cli.live import words
 from engine.cli.log import when
 from engine.cli.render import asked, clean, print_json
@@ -42,13 +44,15 @@ from engine.daemon.service import Service
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
 from engine.daemon.wire import unix_listener
-from engine.errors import UsageProblem
+from engine.drain.drift_watch import EVERY, DriftWatch
+from engine.errors import UsageProblem, is_full
 from engine.executors.port import Executor
 from engine.logs import logger_of
 from engine.store.blobs import Blobs
 from engine.store.identity import identify
 from engine.store.location import Location, locate
 from engine.store.recorder import Recorder
+from engine.store.reserve import Reserve
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,6 +72,13 @@ def daemon() -> None:
 @click.option("--pass-env", multiple=True, metavar="NAME", help="Let children see this variable.")
 @click.option("--require-deliverables", is_flag=True, help="No success without the files.")
 @click.option("--on-restart", type=click.Choice(["adopt", "end"]), default="adopt")
+@click.option("--coefficients", metavar="FILE", help="What to estimate with. [adopted, or shipped]")
+@click.option(
+    "--calibrate-every",
+    type=click.IntRange(0, 1_000_000),
+    default=EVERY,
+    help="Watch for drift at every Nth success; 0 = never.",
+)
 @click.option("--http", metavar="HOST:PORT", help="Health and metrics, on loopback. [default: off]")
 @click.option("--log-format", type=click.Choice(["auto", "words", "json"]), default="auto")
 @allow_empty_option
@@ -90,6 +101,8 @@ def run(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
         for name in options
         if ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
     )
+    if options["coefficients"] is not None:
+        coefficients_in_file(options["coefficients"])
     request = Request(options, given, argv)
     address = address_from(options["http"]) if options["http"] else None
     life = _Life(request, loader(options, given), executor_of(request), address)
@@ -114,9 +127,21 @@ class _Life:
         self._address = address
         self._notifier = Notifier(os.environ)
         self.signal: int | None = None
+        self._service_run: Service | None = None
+        self._watch: DriftWatch | None = None
 
     async def run(self) -> None:
-        """Hold the log and serve until told to stop."""
+        """Hold the log and serve until told to stop; on a full disk, the last words."""
+        try:
+            await self._run()
+        except BaseException as error:
+            if self._service_run is not None and is_full(error):
+                with anyio.CancelScope(shield=True):
+                    url, left = self._options["database"], self._service_run.unrecorded
+                    await say_last_words(url, "daemon", left)
+            raise
+
+    async def _run(self) -> None:
         async with writing(self._options["database"], "daemon") as (place, recorder):
             teller = Teller(
                 logger_of(self._options["log_format"]), words, lambda: recorder.head.pos
@@ -125,14 +150,21 @@ class _Life:
             text = f"{identity.runs} runs, {identity.phases} phases in {identity.file}"
             teller.say("daemon.database", text, **msgspec.to_builtins(identity))
             refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
+            reserve = Reserve(place.beside("reserve"))
+            reserve.hold()
             try:
-                await self._serve(self._service(place, recorder, teller), place, teller)
+                service = self._service_run = self._service(place, recorder, teller)
+                await self._serve(service, place, teller)
+                reserve.release()
                 teller.say("daemon.stopped", "Stopped.")
             finally:
                 self._notifier.close()
 
     def _service(self, place: Location, recorder: Recorder, teller: Teller) -> Service:
         clock = SystemClock()
+        file, every = self._options["coefficients"], self._options["calibrate_every"]
+        if every:
+            self._watch = DriftWatch(recorder, every, lambda text: teller.say("daemon.drift", text))
         return Service(
             recorder=recorder,
             executor=self._executor_of(place),
@@ -144,6 +176,9 @@ class _Life:
             teller=teller,
             notifier=self._notifier,
             end_open=self._options["on_restart"] == "end",
+            place=place,
+            coefficients=lambda: coefficients_for(file, recorder.store),
+            heed=self._watch.heed if self._watch is not None else None,
         )
 
     async def _serve(self, service: Service, place: Location, teller: Teller) -> None:
@@ -159,6 +194,8 @@ class _Life:
                     port = listener.getsockname()[1]
                     teller.say("daemon.http", f"{self._address.host}:{port}", port=port)
                     group.start_soon(Http(pages_of(service), port).serve, listener)
+                if self._watch is not None:
+                    group.start_soon(self._watch.run)
                 await service.run()
                 group.cancel_scope.cancel()
         finally:

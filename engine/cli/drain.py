@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,24 +27,24 @@ from engine.cli.context import (
 )
 from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
 from engine.cli.executing import executor_of
+from engine.cli.last_room import say_last_words
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
 from engine.drain.drift_watch import EVERY, DriftWatch
 from engine.drain.dry import planned
 from engine.drain.joining import joined, notice_the_dead
-from engine.drain.last_words import Unrecorded, last_words
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
 from engine.drain.stopping import Stopping
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
-from engine.errors import LimitReached, RunoffError, UsageProblem, is_full
+from engine.errors import LimitReached, UsageProblem, is_full
 from engine.events import Record, SessionEnd
 from engine.executors.port import Executor
 from engine.ids import checked_id
 from engine.store.blobs import Blobs
-from engine.store.location import Location, locate
+from engine.store.location import Location
 from engine.store.recorder import Recorder
 from engine.store.reserve import Reserve
 from engine.triage.policy import POLICIES
@@ -167,21 +167,9 @@ class _Session:
         except BaseException as error:
             if self._drain is not None and is_full(error):
                 with anyio.CancelScope(shield=True):
-                    await self._last_words(self._drain.unrecorded)
+                    url = self._options["database"]
+                    await say_last_words(url, "drain", self._drain.unrecorded)
             raise
-
-    async def _last_words(self, unrecorded: Sequence[Unrecorded]) -> None:
-        url = self._options["database"]
-        Reserve(locate(url).beside("reserve")).release()
-        if not unrecorded:
-            return
-        try:
-            async with writing(url, "drain, its last words") as (_, recorder):
-                said = await last_words(recorder, unrecorded)
-        except* RunoffError as group:
-            click.echo(f"Its last words found no room either: {group.exceptions[0]}", err=True)
-        else:
-            click.echo(f"Recorded the ends of {said} attempts with the reserve.", err=True)
 
     async def _session(self) -> Summary:
         virtual = self._options["virtual_time"]
@@ -230,7 +218,9 @@ class _Session:
             in_threads=not virtual,
             coefficients=await coefficients_for(self._options["coefficients"], recorder.store),
         )
-        for left in await swept(recorder, place.beside("files")):
+        # On a shared log, what this board does not hold open yet may be another engine's.
+        shared_log = recorder.store.is_shared
+        for left in [] if shared_log else await swept(recorder, place.beside("files")):
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
         shared = None if virtual else place

@@ -68,11 +68,17 @@ def closes_us(plan: Plan, now_us: int) -> int | None:
     return window.until_us if window.is_open else None
 
 
-def session_to_go_on(board: Board, plan: Plan) -> SessionStanding | None:
-    """The session that a daemon goes on with: the newest of the log, if a daemon's and not over."""
+def session_to_go_on(
+    board: Board, plan: Plan, mine: frozenset[str] | None = None
+) -> SessionStanding | None:
+    """The session that a daemon goes on with: the newest of the log, if a daemon's and not over.
+
+    ``mine``: on a log that others write, too, only these, and what engines that died left behind.
+    """
     newest: SessionStanding | None = None
     for session in board.sessions.values():
-        newest = session
+        if mine is None or session.session_id in mine or session.status == "lost":
+            newest = session
     if newest is None or newest.limits is None or newest.because in ONCE_MORE:
         return None
     return newest if newest.limits.batch_size == plan.limits.batch_size else None

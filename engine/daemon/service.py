@@ -7,13 +7,14 @@ wakes it.  What it waits for is always worked out anew, so nothing depends on wh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
 
 from engine import __version__
 from engine.backlog.batch import Registration
+from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
 from engine.daemon.answers import Moment, Status, status_of
 from engine.daemon.notify import Notifier
@@ -21,8 +22,10 @@ from engine.daemon.resting import Pause, Rest, closes_us, rest_of, scope_for, se
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
 from engine.drain.intake import operating, registering
+from engine.drain.joining import joined, notice_the_dead
+from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Adoption, Drain
-from engine.drain.recovery import open_attempts
+from engine.drain.recovery import open_attempts, swept
 from engine.drain.sheets import event_of
 from engine.drain.stopping import Hold, Stopping
 from engine.errors import RunoffError
@@ -38,6 +41,7 @@ from engine.executors.port import Executor
 from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
 from engine.store.command import Command, just
+from engine.store.location import Location
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.operating import Operation
@@ -52,8 +56,10 @@ class Service:
     """Drains until it is told to stop.
 
     ``load`` reads policy and settings again and raises UsageProblem for what cannot be meant.
-    ``end_open``: attempts of a dead engine are ended instead of waited for.  ``in_threads``,
-    ``blobs``: as in ``Drain``.
+    ``end_open``: attempts of a dead engine are ended instead of waited for.  ``place``: where the
+    log and the files of attempts are, None where nothing outlives an engine (simulations).
+    ``coefficients`` reads what to estimate with at every session's begin.  ``heed``: is shown what
+    is recorded, too.  ``in_threads``, ``blobs``: as in ``Drain``.
     """
 
     recorder: Recorder
@@ -67,6 +73,9 @@ class Service:
     notifier: Notifier
     end_open: bool = False
     in_threads: bool = True
+    place: Location | None = None
+    coefficients: Callable[[], Awaitable[Coefficients | None]] | None = None
+    heed: Callable[[tuple[Record, ...]], None] | None = None
     stopping: Stopping = field(default_factory=Stopping)
 
     def __post_init__(self) -> None:
@@ -77,6 +86,8 @@ class Service:
         self._over = anyio.Event()
         self._stirred = anyio.Event()
         self._started_us = self.clock.now_us()
+        self._mine: frozenset[str] = frozenset()
+        self.unrecorded: list[Unrecorded] = []
 
     async def open(self) -> None:
         """Take up what a person said last, and record by what it goes; before anybody may ask."""
@@ -85,7 +96,7 @@ class Service:
 
     async def run(self) -> None:
         """Recover, then drain and rest by turns, until told to stop; all attempts are closed."""
-        adopt = await open_attempts(self.recorder, self.clock, end=self.end_open)
+        adopt = await self._left_behind()
         async with anyio.create_task_group() as group:
             group.start_soon(self._mind)
             group.start_soon(self._bound_the_stop)
@@ -197,9 +208,26 @@ class Service:
             self.notifier.status(f"{rest.cause}: {rest.sentence}")
             await self._wait(stirred, rest.until_us)
 
+    @property
+    def _is_shared(self) -> bool:
+        return self.place is not None and self.recorder.store.is_shared
+
+    async def _left_behind(self) -> list[Adoption]:
+        """What dead engines left; of a shared log that is only known once a session has joined."""
+        if self._is_shared:
+            return []
+        if self.place is not None:
+            for left in await swept(self.recorder, self.place.beside("files")):
+                text = f"Ended process {left.pid}, left over from an attempt that is closed."
+                self.teller.say("daemon.swept", text, pid=left.pid)
+        return await open_attempts(self.recorder, self.clock, end=self.end_open)
+
     async def _stretch(self, adopt: Sequence[Adoption], rest: Rest | None) -> None:
         """One part of a session: until it ends, or rests and nothing of it runs any more."""
-        session = session_to_go_on(self.recorder.board, self.plan)
+        if self.place is not None and self._is_shared:
+            await notice_the_dead(self.place, self.recorder, self.clock, self.ids)
+        mine = self._mine if self._is_shared else None
+        session = session_to_go_on(self.recorder.board, self.plan, mine)
         self._drain = drain = Drain(
             recorder=self.recorder,
             executor=self.executor,
@@ -210,11 +238,19 @@ class Service:
             tell=self._tell,
             stopping=self.stopping,
             in_threads=self.in_threads,
+            coefficients=await self.coefficients() if self.coefficients is not None else None,
             standing=True,
         )
-        because = await drain.run(
-            resume=session is not None, adopt=adopt, ready=self._begun, hold=_hold(rest)
-        )
+        self._mine |= {drain.scope.session_id}
+        self.unrecorded = drain.unrecorded
+        async with joined(self.place, drain, end=self.end_open) as among:
+            if among is not None:
+                adopt = await open_attempts(
+                    self.recorder, self.clock, end=self.end_open, among=among
+                )
+            because = await drain.run(
+                resume=session is not None, adopt=adopt, ready=self._begun, hold=_hold(rest)
+            )
         self._drain = None
         self._halted = because == "zero_yield_streak"
 
@@ -280,6 +316,8 @@ class Service:
 
     def _tell(self, records: tuple[Record, ...]) -> None:
         self.teller.records(records)
+        if self.heed is not None:
+            self.heed(records)
         drain = self._drain
         session = drain.standing_of_session if drain is not None else None
         if any(record.type == "session.draining" for record in records):

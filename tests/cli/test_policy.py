@@ -124,7 +124,7 @@ def _bad_files(folder: Path) -> None:
     (folder / "folder.toml").mkdir()
     (folder / "circle.toml").symlink_to("circle.toml")
     (folder / "hostile.toml").write_text(OWN + '"\\u001b[31m\\u202e" = 1\n')
-    (folder / "detectors.toml").write_text(OWN + 'detectors = "plain"\n')
+    (folder / "detectors.toml").write_text(OWN + 'detectors = "standard"\n')
     (folder / "misspelt.toml").write_text(OWN + "timeouts_per_run = 1\n")
     (folder / "empty.toml").write_text("")
     os.mkfifo(folder / "pipe.toml")

@@ -54,7 +54,7 @@ def test_a_manager_that_is_gone_or_never_was_is_no_trouble(tmp_path: Path) -> No
     ("usec", "pid", "expected"),
     [
         ("1000000", "", 1.0),
-        ("1000000", str(os.getpid()), 1.0),
+        ("1000000", "ours", 1.0),
         ("1000000", "1", None),
         ("0", "", None),
         ("", "", None),
@@ -62,7 +62,8 @@ def test_a_manager_that_is_gone_or_never_was_is_no_trouble(tmp_path: Path) -> No
     ],
 )
 def test_a_watchdog_is_ours_or_it_is_none(usec: str, pid: str, expected: float | None) -> None:
-    environment = {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
+    whose = str(os.getpid()) if pid == "ours" else pid
+    environment = {"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": usec, "WATCHDOG_PID": whose}
     notifier = Notifier(environment)
     notifier.close()
     assert notifier.watchdog_s == expected

@@ -247,8 +247,8 @@ BUGS: tuple[Bug, ...] = (
     bug(
         "usage is credited to the attempt that ended before",
         f"{DIAGNOSE}:_usage_events",
-        "for name in _TAGS}",
-        """for name in _TAGS}
+        "for name in TAGS}",
+        """for name in TAGS}
     tags["attempt_id"] = vars(_usage_events).get("last", finished.attempt_id)
     vars(_usage_events)["last"] = finished.attempt_id""",
     ),
