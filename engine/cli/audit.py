@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from engine.audit.audit import LEVELS, Audit, Level, audit as audit_log
+from engine.audit.local import local
 from engine.audit.reestimate import Reestimated, reestimated
 from engine.cli.context import database_option, json_option
 from engine.cli.peeking import announced
@@ -46,9 +47,10 @@ def audit(
       runoff audit --level decisions --json
     """  # noqa: D301
     location = announced(database, allow_empty=True)
-    found = audit_log(location, levels or LEVELS)
-    if "decisions" in found.levels:
-        found = _with(found, reestimated(location))
+    with local(location) as place:
+        found = audit_log(place, levels or LEVELS)
+        if "decisions" in found.levels:
+            found = _with(found, reestimated(place))
     if as_json:
         print_json(_as_json(found))
     else:

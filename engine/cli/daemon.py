@@ -6,6 +6,7 @@ import getpass
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,8 +35,8 @@ from engine.cli.log import when
 from engine.cli.render import asked, clean, print_json
 from engine.clock import SystemClock
 from engine.daemon.answers import Status
-from engine.daemon.client import Client
-from engine.daemon.control import Control, control_path
+from engine.daemon.client import Client, NobodyListens
+from engine.daemon.control import Control, control_path, control_paths
 from engine.daemon.http import Address, Http, address_from, tcp_listener
 from engine.daemon.messages import AskStatus, Pause, Reload, Requested, Resume, Stop
 from engine.daemon.notify import Notifier
@@ -183,7 +184,8 @@ class _Life:
 
     async def _serve(self, service: Service, place: Location, teller: Teller) -> None:
         await service.open()
-        path = control_path(place.path)
+        shared = service.recorder.store.is_shared
+        path = control_path(place.path, os.getpid() if shared else None)
         control = unix_listener(path)
         try:
             async with anyio.create_task_group() as group:
@@ -220,7 +222,10 @@ class _Life:
 
 
 def _asking(function: F) -> F:
-    return database_option(json_option(function))
+    which = click.option(
+        "--pid", type=click.IntRange(1), help="Which daemon, where several share a log."
+    )
+    return database_option(which(json_option(function)))
 
 
 def _why_options(function: F) -> F:
@@ -273,8 +278,32 @@ def _said(text: str, name: str) -> str:
     return text
 
 
+def _client(location: Location, pid: int | None) -> Client:
+    """A connection to the daemon that is meant; on a shared log there may be several here."""
+    if location.address is None:
+        return Client(control_path(location.path))
+    if pid is not None:
+        return Client(control_path(location.path, pid))
+    found: list[Client] = []
+    pids: list[str] = []
+    for path in control_paths(location.path):
+        with suppress(NobodyListens):
+            found.append(Client(path))
+            pids.append(path.name.rpartition("-")[2])
+    if len(found) == 1:
+        return found[0]
+    for client in found:
+        client.close()
+    if not found:
+        return Client(control_path(location.path))
+    raise UsageProblem(
+        f"{len(found)} daemons of this log run here.",
+        remedy=f"name one of them with --pid: {', '.join(pids)}.",
+    )
+
+
 def _ask(request: Requested, options: dict[str, Any]) -> None:
-    client = Client(control_path(locate(options["database"]).path))
+    client = _client(locate(options["database"]), options["pid"])
     try:
         found = client.ask(request).status
     finally:

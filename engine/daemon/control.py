@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 from pathlib import Path
@@ -30,9 +31,15 @@ SECONDS_MAX = 60.0
 REQUESTS_MAX = 10_000
 
 
-def control_path(database: Path) -> Path:
-    """Where the control socket of a database is."""
-    return database.with_name(f"{database.name}-control")
+def control_path(database: Path, pid: int | None = None) -> Path:
+    """Where the control socket of a database is; with ``pid`` that of one of several daemons."""
+    name = f"{database.name}-control"
+    return database.with_name(name if pid is None else f"{name}-{pid}")
+
+
+def control_paths(database: Path) -> list[Path]:
+    """The sockets of all daemons of a log that others share, on this machine; some may be stale."""
+    return sorted(database.parent.glob(f"{glob.escape(database.name)}-control-*"))
 
 
 class Control:

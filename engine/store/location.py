@@ -5,7 +5,7 @@ For ``backlog.db`` there are ``backlog.db-wal`` and ``-shm`` (SQLite's own), ``b
 folder ``backlog.db-files`` (stored output, attempt directories, workspaces).
 
 A database on a server has no file to stand beside; its anchors and its folder are in the folder
-that ``RUNOFF_FILES`` names, under the server's name (docs/adr/0030).
+that ``RUNOFF_FILES`` names, under the server's name (docs/adr/0033).
 """
 
 from __future__ import annotations
