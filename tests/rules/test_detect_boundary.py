@@ -209,9 +209,9 @@ def test_lines_of_noise_around_it_change_no_verdict(
     sample: str, before: list[str], after: list[str]
 ) -> None:
     text = "".join(before) + f"Error: {sample}\n" + "".join(after)
-    quiet, loud = hits_in(f"Error: {sample}\n"), hits_in(text)
-    assert [(hit.kind, hit.pattern) for hit in quiet] == [(hit.kind, hit.pattern) for hit in loud]
-    assert quiet
+    quiet, loud = hits_in(f"Error: {sample}\n")[0], hits_in(text)[0]
+    # The verdict is the strongest hit: lines may be wrapped, so a weaker one can reach over an end.
+    assert (quiet.kind, quiet.pattern) == (loud.kind, loud.pattern)
 
 
 @given(sample=samples, cut=st.integers(0, 200), crlf=st.booleans())
