@@ -16,26 +16,25 @@ from tests.harness.kill import kill_all
 from tests.harness.place import Place
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and pidfds")
+QUICK = ("sync_fails_once", "full_then_freed", "locked", "page_overwritten")
 KINDS = (
     "write_fails_once",
-    "sync_fails_once",
-    "full_then_freed",
     "really_full_then_freed",
     "read_only_disk",
-    "locked",
     "replaced_while_running",
     "anchors_missing",
     "older_copy",
     "wal_cut",
-    "page_overwritten",
 )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [*QUICK, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS)]
+)
 def test_a_fault_ends_in_one_clear_word_and_its_cure_in_a_drained_backlog(
     tmp_path: Path, kind: str
 ) -> None:
-    faults = Faults(tmp_path, seed=KINDS.index(kind))
+    faults = Faults(tmp_path, seed=(*QUICK, *KINDS).index(kind))
     missing = faults.why_not(kind)
     if missing:
         pytest.skip(f"{kind}: {missing}")
