@@ -430,18 +430,18 @@ def test_processes_are_found_without_lists_of_children(monkeypatch: pytest.Monke
     with subprocess.Popen(shell("sleep 60 & echo; wait"), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with_lists = set(tree.descendants(os.getpid()))
+        # Of this one alone: other tests of the same process may have some of their own.
+        with_lists = set(tree.descendants(process.pid))
         real = os.path.exists
 
         def exists(path: str) -> bool:
             return not path.endswith("children") and real(path)
 
         monkeypatch.setattr(os.path, "exists", exists)
-        without_lists = set(tree.descendants(os.getpid()))
+        without_lists = set(tree.descendants(process.pid))
         for pid in tree.descendants(process.pid):
             os.kill(pid, signal.SIGKILL)
-    assert process.pid in with_lists
-    assert len(with_lists) >= 2
+    assert len(with_lists) >= 1
     assert without_lists == with_lists
 
 
