@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from engine.calibration.estimator import (
     COEFFICIENTS_BYTES_MAX,
     Coefficients,
@@ -11,13 +9,9 @@ from engine.calibration.estimator import (
     coefficients_from_toml,
     shipped,
 )
-from engine.cli.render import clean
-from engine.errors import UsageProblem
+from engine.cli.text_file import origin_of, text_of
 from engine.events import CoefficientsAdopted, decode
-from engine.executors.untrusted import read_at_most
 from engine.store.protocol import LogReader, Query
-
-ORIGIN_CHARS = 200
 
 
 def coefficients_in_file(path: str) -> Coefficients:
@@ -25,26 +19,8 @@ def coefficients_in_file(path: str) -> Coefficients:
 
     Raises UsageProblem for anything but a regular file of UTF-8 text that holds them.
     """
-    origin = clean(path[:ORIGIN_CHARS])
-    return coefficients_from_toml(_text(path, origin), origin)
-
-
-def _text(path: str, origin: str) -> str:
-    try:
-        data = read_at_most(Path(path).resolve(), COEFFICIENTS_BYTES_MAX + 1)
-        if len(data) > COEFFICIENTS_BYTES_MAX:
-            raise UsageProblem(
-                f"{origin} has more than {COEFFICIENTS_BYTES_MAX} bytes.",
-                remedy="name a file of coefficients; it holds a few lines.",
-            )
-        return data.decode("utf-8-sig")
-    except (OSError, RuntimeError, ValueError) as error:
-        # RuntimeError and ValueError come from paths and texts: links in a circle, NUL, not UTF-8.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageProblem(
-            f"{origin} cannot be read: {clean(reason)}.",
-            remedy="name a regular file of UTF-8 text that you may read.",
-        ) from None
+    text = text_of(path, COEFFICIENTS_BYTES_MAX, "coefficients")
+    return coefficients_from_toml(text, origin_of(path))
 
 
 async def coefficients_for(path: str | None, reader: LogReader) -> Coefficients:

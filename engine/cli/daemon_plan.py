@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from engine.cli.policies import policy_of
-from engine.cli.render import clean
+from engine.cli.text_file import origin_of, text_of
 from engine.daemon.settings import (
     SETTINGS_BYTES_MAX,
     Plan,
@@ -18,8 +18,6 @@ from engine.daemon.settings import (
     settings_from,
     table_from,
 )
-from engine.errors import UsageProblem
-from engine.executors.untrusted import read_at_most
 
 _LISTS = {"window": "windows", "budget": "budget", "skip_run_prefix": "skip_run_prefix"}
 _SAME = tuple(name for name in Settings.__struct_fields__ if name not in _LISTS.values())
@@ -58,29 +56,10 @@ def loader(options: dict[str, Any], given: Iterable[str]) -> Callable[[], Plan]:
     path: Path | None = options["settings"]
 
     def load() -> Plan:
-        table = table_from(_text(path), _origin(path)) if path is not None else {}
-        origin = _origin(path) if path is not None else "the command line"
+        origin = origin_of(path) if path is not None else "the command line"
+        text = text_of(path, SETTINGS_BYTES_MAX, "settings") if path is not None else ""
+        table = table_from(text, origin)
         settings = settings_from({**table, **flags}, origin)
         return plan_of(settings, policy_of(settings.policy))
 
     return load
-
-
-def _origin(path: Path) -> str:
-    return clean(str(path)[:200])
-
-
-def _text(path: Path) -> str:
-    remedy = "name a settings file; docs/reference/daemon.md says what it may hold."
-    try:
-        data = read_at_most(path.resolve(), SETTINGS_BYTES_MAX + 1)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageProblem(f"{_origin(path)} cannot be read: {error}.", remedy=remedy) from None
-    if len(data) > SETTINGS_BYTES_MAX:
-        raise UsageProblem(
-            f"{_origin(path)} has more than {SETTINGS_BYTES_MAX} bytes.", remedy=remedy
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageProblem(f"{_origin(path)} is not UTF-8.", remedy="save it as UTF-8.") from None

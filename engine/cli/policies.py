@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from engine.cli.render import asked, clean
+from engine.cli.render import asked
+from engine.cli.text_file import origin_of, text_of
 from engine.detect import DETECTORS
 from engine.errors import UsageProblem
-from engine.executors.untrusted import read_at_most
 from engine.triage.policy import POLICIES, Policy
 from engine.triage.policy_fields import closest
 from engine.triage.policy_file import (
@@ -19,7 +18,6 @@ from engine.triage.policy_file import (
 )
 
 SETTINGS_MAX = 256
-ORIGIN_CHARS = 200
 
 
 def policy_of(name_or_path: str) -> Policy:
@@ -49,8 +47,8 @@ def policy_in_file(path: str) -> Policy:
 
     Raises UsageProblem for anything but a regular file of UTF-8 text that holds a policy.
     """
-    origin = clean(path[:ORIGIN_CHARS])
-    policy = policy_from_toml(_text(path, origin), origin)
+    origin = origin_of(path)
+    policy = policy_from_toml(text_of(path, POLICY_BYTES_MAX, "policy"), origin)
     return _with_known_detectors(policy, origin)
 
 
@@ -84,30 +82,3 @@ def _with_known_detectors(policy: Policy, origin: str) -> Policy:
         remedy=(f"did you mean {near}? " if near else "")
         + f"the sets are {', '.join(DETECTORS)} (docs/reference/detectors.md).",
     )
-
-
-def _text(path: str, origin: str) -> str:
-    try:
-        # A link is the user's own here, so it may be followed; a pipe is still not waited for.
-        data = read_at_most(Path(path).resolve(), POLICY_BYTES_MAX + 1)
-        if len(data) > POLICY_BYTES_MAX:
-            raise UsageProblem(
-                f"{origin} has more than {POLICY_BYTES_MAX} bytes.",
-                remedy="name a policy file; it holds a few lines.",
-            )
-        return data.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UsageProblem(
-            f"there is no file {origin}.", remedy="check its path; it is looked for from here."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UsageProblem(
-            f"{origin} is not UTF-8 (byte {error.start}).", remedy="save it as UTF-8."
-        ) from None
-    except (OSError, RuntimeError, ValueError) as error:
-        # RuntimeError and ValueError come from paths: links in a circle, or a NUL.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageProblem(
-            f"{origin} cannot be read: {clean(reason)}.",
-            remedy="name a regular file that you may read.",
-        ) from None

@@ -10,11 +10,11 @@ from pathlib import Path
 from engine.calibration.samples import Sample
 from engine.calibration.samples_csv import samples_from_csv
 from engine.cli.render import clean
+from engine.cli.text_file import origin_of, unreadable
 from engine.errors import UsageProblem
 from engine.executors.untrusted import opened
 
 CSV_BYTES_MAX = 256 * 1024 * 1024
-ORIGIN_CHARS = 200
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -23,17 +23,13 @@ def samples_in_file(path: str, version_column: str | None = None) -> list[Sample
 
     Raises UsageProblem for anything but a regular file of UTF-8 text that holds such a table.
     """
-    origin = clean(path[:ORIGIN_CHARS])
+    origin = origin_of(path)
     return samples_from_csv(_text(path, origin), origin, version_column)
 
 
 def _text(path: str, origin: str) -> str:
     try:
         return _unpacked(path, origin).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UsageProblem(
-            f"there is no file {origin}.", remedy="check its path; it is looked for from here."
-        ) from None
     except UnicodeDecodeError as error:
         raise UsageProblem(
             f"{origin} is not UTF-8 (byte {error.start}).", remedy="save it as UTF-8."
@@ -43,12 +39,7 @@ def _text(path: str, origin: str) -> str:
             f"{origin} is a damaged gzip file ({clean(str(error))}).", remedy="pack it again."
         ) from None
     except (OSError, RuntimeError, ValueError) as error:
-        # RuntimeError and ValueError come from paths: links in a circle, or a NUL.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageProblem(
-            f"{origin} cannot be read: {clean(reason)}.",
-            remedy="name a regular file that you may read.",
-        ) from None
+        raise unreadable(origin, error) from None
 
 
 def _unpacked(path: str, origin: str) -> bytes:

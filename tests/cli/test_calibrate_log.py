@@ -207,7 +207,7 @@ def test_a_file_of_coefficients_is_checked_before_anything_is_drained(tmp_path: 
     found = runoff(tmp_path, *DRAIN, "--coefficients", "bad.toml")
     assert (found.returncode, "bad.toml: " in found.stderr) == (2, True)
     missing = runoff(tmp_path, "coefficients", "show", "nope.toml")
-    assert (missing.returncode, "cannot be read" in missing.stderr) == (2, True)
+    assert (missing.returncode, "there is no file" in missing.stderr) == (2, True)
 
 
 def test_a_log_without_samples_is_answered_gracefully(tmp_path: Path) -> None:
