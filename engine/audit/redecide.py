@@ -94,7 +94,7 @@ class Redecision:
 
     def take(self, lines: Sequence[Line]) -> None:
         """One command's events, or those of them that folds and rules can see."""
-        kinds = _kinds_of(lines)
+        kinds: set[type[AnyEvent]] = {type(line.event) for line in lines}
         if AttemptFinished in kinds:
             self._end_of_attempt(lines)
         elif SessionStarted in kinds or SessionResumed in kinds:
@@ -338,10 +338,6 @@ class Redecision:
         for line in lines:
             self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), why))
             self._feed(line)
-
-
-def _kinds_of(lines: Sequence[Line]) -> set[type[AnyEvent]]:
-    return {type(line.event) for line in lines}
 
 
 def _said(finished: AttemptFinished, scope: Scope) -> tuple[object, ...]:

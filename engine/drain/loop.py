@@ -113,12 +113,6 @@ class Drain:
             if self._group is not None and adoption.started.attempt_id not in self._attended:
                 self._launch(self._group, adoption.started, adoption.assignment, adoption.report)
 
-    def _followed(self, seen: Seen) -> None:
-        """Another engine has appended: there may be more to do, or less."""
-        if self._queue is not None:
-            self._queue.heed(seen.event)
-        self._changed.set()
-
     async def run(
         self,
         *,
@@ -144,9 +138,14 @@ class Drain:
         )
         await self._submit(begun)
         self._queue = Queue(self.recorder.board, self.scope)
-        self.recorder.followers.append(self._followed)
-        if hold is not None:
-            await self.hold(hold)
+        with self.recorder.followed_by(self._follow):
+            if hold is not None:
+                await self.hold(hold)
+            because = await self._work(adopt, ready)
+        await self._submit(commands.end(self.ids("cmd"), self.scope, because))
+        return self._session().because or because
+
+    async def _work(self, adopt: Sequence[Adoption], ready: Callable[[], None]) -> SessionEnd:
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
@@ -157,8 +156,7 @@ class Drain:
             self._is_over = True
             self._group = None
             group.cancel_scope.cancel()
-        await self._submit(commands.end(self.ids("cmd"), self.scope, because))
-        return self._session().because or because
+        return because
 
     @property
     def standing_of_session(self) -> SessionStanding | None:
@@ -186,10 +184,13 @@ class Drain:
             self._changed.set()
 
     def heed(self, event: AnyEvent) -> None:
-        """Something was recorded by another's command and folded: it may be work."""
+        """Something was recorded by another's command and folded: it may be work, or less of it."""
         if self._queue is not None:
             self._queue.heed(event)
         self._changed.set()
+
+    def _follow(self, seen: Seen) -> None:
+        self.heed(seen.event)
 
     async def _recover(self, group: TaskGroup, adopt: Sequence[Adoption]) -> None:
         for adoption in adopt:
@@ -393,7 +394,7 @@ class Drain:
         except DiskFull:
             if diagnosed is None and started.attempt_id not in self._guarded:
                 # No guardian keeps its outcome: better without its output.
-                diagnosed = _work(assignment, outcome, scope, adopted=adopted)(None)
+                diagnosed = _diagnosis(assignment, outcome, scope, adopted=adopted)(None)
             if diagnosed is not None:
                 self.unrecorded.append(Unrecorded(diagnosed, scope))
             raise
@@ -406,7 +407,7 @@ class Drain:
         *,
         adopted: bool,
     ) -> Diagnosed:
-        work = partial(_work(assignment, outcome, scope, adopted=adopted), self.blobs)
+        work = partial(_diagnosis(assignment, outcome, scope, adopted=adopted), self.blobs)
         if not self.in_threads:
             return work()
         limiter = self._small if _kept_bytes(outcome) <= SMALL_BYTES else self._limiter
@@ -431,7 +432,7 @@ def _kept_bytes(outcome: Report | Exception) -> int:
     return sum(o.head_bytes + o.tail_bytes for o in (outcome.stdout, outcome.stderr))
 
 
-def _work(
+def _diagnosis(
     assignment: Assignment, outcome: Report | Exception, scope: Scope, *, adopted: bool
 ) -> Callable[[BlobStore | None], Diagnosed]:
     """What is made of an outcome, once it is known where its output is kept."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,8 +73,8 @@ class Writer(NamedTuple):
 class Recorder:
     """Use ``recording`` to make one.  ``board`` stands at the head; read it, never change it.
 
-    In a shared log the board follows what others append whenever this one is about to; then
-    ``followers`` are called with each of those events, behind the board.
+    In a shared log the board follows what others append whenever this one is about to; then those
+    are told who asked for it with ``followed_by``.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Recorder:
         self._unkept = 0
         self._committed = board.head
         self._log_epoch = 0
-        self.followers: list[Callable[[Seen], None]] = []
+        self._followers: list[Callable[[Seen], None]] = []
 
     @property
     def head(self) -> Head:
@@ -114,6 +114,18 @@ class Recorder:
     def epoch(self) -> int:
         """The epoch of this writer; one more than any before it."""
         return self._epoch
+
+    @contextmanager
+    def followed_by(self, follower: Callable[[Seen], None]) -> Generator[None]:
+        """While the block runs, ``follower`` is called with each event of another writer.
+
+        The board holds it by then.
+        """
+        self._followers.append(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(follower)
 
     @property
     def failed(self) -> RunoffError | None:
@@ -288,7 +300,7 @@ class Recorder:
         async for seen in followed(self.board, self.store):
             self._refuse_lapsed(seen.event)
             self._recorded_us = max(self._recorded_us, seen.recorded_us)
-            for follower in self.followers:
+            for follower in self._followers:
                 follower(seen)
         if self.board.head.pos > known or not self._announced:
             self._log_epoch = await self.store.last_epoch()

@@ -128,12 +128,16 @@ async def test_a_command_is_done_once_whoever_is_asked(writers: list[Recorder]) 
     assert second.records == first.records
 
 
-async def test_followers_hear_what_others_append_and_not_their_own(writers: list[Recorder]) -> None:
+async def test_who_follows_hears_what_others_append_until_it_stops(
+    writers: list[Recorder],
+) -> None:
     heard: list[Seen] = []
     await writers[0].submit(registered("mine"))
-    writers[0].followers.append(heard.append)
-    await writers[1].submit(registered("theirs"))
-    await writers[0].submit(registered("mine too"))
+    with writers[0].followed_by(heard.append):
+        await writers[1].submit(registered("theirs"))
+        await writers[0].submit(registered("mine too"))
+    await writers[1].submit(registered("later"))
+    await writers[0].submit(registered("mine, later"))
     runs = [seen.event.run_id for seen in heard if isinstance(seen.event, RunRegistered)]
     assert runs == ["theirs"]
 
