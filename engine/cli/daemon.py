@@ -6,7 +6,6 @@ import getpass
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,15 +35,16 @@ from engine.cli.render import asked, clean, print_json
 from engine.clock import SystemClock
 from engine.daemon.answers import Status
 from engine.daemon.client import Client, NobodyListens
-from engine.daemon.control import Control, control_path, control_paths
+from engine.daemon.control import Control
 from engine.daemon.http import Address, Http, address_from, tcp_listener
 from engine.daemon.messages import AskStatus, Pause, Reload, Requested, Resume, Stop
 from engine.daemon.notify import Notifier
 from engine.daemon.pages import pages_of
 from engine.daemon.service import Service
 from engine.daemon.settings import Plan
+from engine.daemon.sockets import control_path, control_paths, is_stale, pid_of
 from engine.daemon.telling import Teller
-from engine.daemon.wire import unix_listener
+from engine.daemon.wire import listening
 from engine.drain.drift_watch import EVERY, DriftWatch
 from engine.errors import UsageProblem, is_full
 from engine.executors.port import Executor
@@ -184,10 +184,9 @@ class _Life:
 
     async def _serve(self, service: Service, place: Location, teller: Teller) -> None:
         await service.open()
-        shared = service.recorder.store.is_shared
-        path = control_path(place.path, os.getpid() if shared else None)
-        control = unix_listener(path)
-        try:
+        for left in filter(is_stale, control_paths(place)):
+            left.unlink(missing_ok=True)
+        with listening(control_path(place)) as control:
             async with anyio.create_task_group() as group:
                 await group.start(self._heed, service)
                 group.start_soon(Control(service).serve, control)
@@ -200,9 +199,6 @@ class _Life:
                     group.start_soon(self._watch.run)
                 await service.run()
                 group.cancel_scope.cancel()
-        finally:
-            path.unlink(missing_ok=True)
-            control.close()
         self.signal = service.stopping.signal
 
     async def _heed(self, service: Service, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -281,25 +277,26 @@ def _said(text: str, name: str) -> str:
 def _client(location: Location, pid: int | None) -> Client:
     """A connection to the daemon that is meant; on a shared log there may be several here."""
     if location.address is None:
-        return Client(control_path(location.path))
+        if pid is not None:
+            raise UsageProblem(
+                "a log in a file has one daemon.", remedy="leave --pid out; it is for shared logs."
+            )
+        return Client(control_path(location))
     if pid is not None:
-        return Client(control_path(location.path, pid))
-    found: list[Client] = []
-    pids: list[str] = []
-    for path in control_paths(location.path):
-        with suppress(NobodyListens):
-            found.append(Client(path))
-            pids.append(path.name.rpartition("-")[2])
-    if len(found) == 1:
-        return found[0]
-    for client in found:
-        client.close()
+        return Client(control_path(location, pid))
+    found = [path for path in control_paths(location) if not is_stale(path)]
+    if len(found) > 1:
+        pids = ", ".join(str(pid_of(path)) for path in found)
+        raise UsageProblem(
+            f"{len(found)} daemons of this log run here.",
+            remedy=f"name one of them with --pid: {pids}.",
+        )
     if not found:
-        return Client(control_path(location.path))
-    raise UsageProblem(
-        f"{len(found)} daemons of this log run here.",
-        remedy=f"name one of them with --pid: {', '.join(pids)}.",
-    )
+        raise NobodyListens(
+            "no daemon of this log runs here.",
+            remedy="start one with `runoff daemon`, or ask on the machine where it runs.",
+        )
+    return Client(found[0])
 
 
 def _ask(request: Requested, options: dict[str, Any]) -> None:

@@ -7,14 +7,13 @@ import click
 from engine.cli.context import database_option, json_option, run_async
 from engine.cli.render import clean, print_json
 from engine.clock import SystemClock
-from engine.daemon.control import control_path
+from engine.daemon.sockets import control_paths, is_stale
 from engine.doctor import checks, probes
 from engine.doctor.checks import Check, Left
 from engine.errors import RunoffError
 from engine.store.boards import load_board
-from engine.store.database import open_reader
 from engine.store.location import Location, locate
-from engine.store.lock import holder_of
+from engine.store.opening import holder, open_reader
 from engine.store.protocol import Query
 
 
@@ -62,10 +61,10 @@ def _of_disk(location: Location) -> list[Check]:
 
 
 async def _of_log(location: Location) -> list[Check]:
-    holder = holder_of(location.beside("lock"))
+    is_shared, held_by = location.address is not None, holder(location)
     found = [
-        checks.writer(holder),
-        checks.files(has_stale_socket=probes.has_stale_socket(control_path(location.path))),
+        checks.writer(held_by, is_shared=is_shared),
+        checks.files(has_stale_socket=any(map(is_stale, control_paths(location)))),
     ]
     try:
         store = await open_reader(location)
@@ -88,6 +87,6 @@ async def _of_log(location: Location) -> list[Check]:
     return [
         *found,
         checks.clock(SystemClock().now_us(), newest_us),
-        checks.processes(left, held=holder != ""),
+        checks.processes(left, held=is_shared or held_by != ""),
         checks.log(board.head.pos, len(open_ids)),
     ]

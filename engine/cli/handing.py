@@ -16,8 +16,8 @@ import msgspec
 from engine.backlog.batch import Registration
 from engine.cli.context import ids, writing
 from engine.daemon.client import Client, NobodyListens
-from engine.daemon.control import control_path
 from engine.daemon.messages import Operate, register_of
+from engine.daemon.sockets import control_path
 from engine.drain.intake import operating, registering
 from engine.drain.sheets import event_of
 from engine.errors import LogHeld
@@ -157,7 +157,7 @@ async def _keeper(stack: AsyncExitStack, url: str | None, program: str, *, creat
 
 async def _client(location: Location, held: LogHeld) -> Client:
     """A connection to the daemon that holds the log; it may be about to open its socket."""
-    path = control_path(location.path)
+    path = control_path(location)
     with anyio.move_on_after(_START_S):
         while True:
             try:

@@ -13,7 +13,7 @@ from engine.daemon.messages import (
     error_of,
     line_of,
 )
-from engine.daemon.wire import with_address
+from engine.daemon.sockets import with_address
 from engine.errors import LogHeld, RunoffError
 
 WAIT_S = 60.0

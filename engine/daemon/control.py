@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import socket
-from pathlib import Path
 
 from engine.daemon.messages import (
     LINE_BYTES_MAX,
@@ -29,17 +27,6 @@ from engine.errors import RunoffError, UsageProblem
 
 SECONDS_MAX = 60.0
 REQUESTS_MAX = 10_000
-
-
-def control_path(database: Path, pid: int | None = None) -> Path:
-    """Where the control socket of a database is; with ``pid`` that of one of several daemons."""
-    name = f"{database.name}-control"
-    return database.with_name(name if pid is None else f"{name}-{pid}")
-
-
-def control_paths(database: Path) -> list[Path]:
-    """The sockets of all daemons of a log that others share, on this machine; some may be stale."""
-    return sorted(database.parent.glob(f"{glob.escape(database.name)}-control-*"))
 
 
 class Control:

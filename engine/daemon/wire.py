@@ -7,19 +7,19 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
 
+from engine.daemon.sockets import with_address
 from engine.errors import StorageFailed
 
 CONNECTIONS_MAX = 32
 _BACKLOG = 16
 _NO_FILES_PAUSE_S = 0.2
 _CHUNK_BYTES = 64 * 1024
-_ADDRESS_BYTES_MAX = 100  # of 108 on Linux and 104 elsewhere
 
 
 class TooLong(Exception):
@@ -119,12 +119,34 @@ async def _accepted(listener: socket.socket) -> socket.socket:
             await anyio.sleep(_NO_FILES_PAUSE_S)
 
 
-def unix_listener(path: Path) -> socket.socket:
-    """Listen at ``path``, for its owner alone; what a dead one left there is replaced.
+@contextmanager
+def listening(path: Path) -> Generator[socket.socket]:
+    """A socket at ``path``, for its owner alone; what a dead one left there is replaced.
 
-    Only for whoever holds the lock beside it, which proves that one that is there is dead.
+    Only for whom nobody alive can stand in the way of: for the holder of the lock beside it, or at
+    a name of one's own.  It is gone at the end of the block, unless another has replaced it.
     Raises StorageFailed when it cannot be made.
     """
+    listener = unix_listener(path)
+    ours = _identity(path)
+    try:
+        yield listener
+    finally:
+        if _identity(path) == ours:
+            path.unlink(missing_ok=True)
+        listener.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def unix_listener(path: Path) -> socket.socket:
+    """The socket of ``listening``, which stays at ``path`` when it is closed."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with suppress(FileNotFoundError):
@@ -143,16 +165,3 @@ def unix_listener(path: Path) -> socket.socket:
             remedy="check the folder's permissions; move what stands in its place.",
         ) from error
     return listener
-
-
-def with_address(path: Path, use: Callable[[str], None]) -> None:
-    """Call ``use`` with an address for ``path``, which may be longer than addresses may be."""
-    address = str(path)
-    if len(os.fsencode(address)) <= _ADDRESS_BYTES_MAX or sys.platform != "linux":
-        use(address)
-        return
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        use(f"/proc/self/fd/{folder}/{path.name}")
-    finally:
-        os.close(folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import sys
 import tempfile
@@ -85,19 +84,6 @@ def marked() -> Mapping[int, str]:
                 if line.startswith(mark):
                     found[int(entry.name)] = line[len(mark) :].decode(errors="replace")
     return found
-
-
-def has_stale_socket(path: Path) -> bool:
-    """Whether a control socket is there that nobody listens at."""
-    if not path.is_socket():
-        return False
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(1)
-            probe.connect(str(path))
-    except OSError as error:
-        return isinstance(error, ConnectionRefusedError)
-    return False
 
 
 def folder_of(location: Location) -> Path:

@@ -45,6 +45,7 @@ TABLE: list[tuple[Check, str]] = [
     (checks.writer(""), "ok"),
     (checks.writer("runoff daemon, pid 1"), "ok"),
     (checks.writer(None), "warn"),
+    (checks.writer(None, is_shared=True), "ok"),
     (checks.processes([], held=False), "ok"),
     (checks.processes([OPEN], held=True), "ok"),
     (checks.processes([OPEN], held=False), "warn"),

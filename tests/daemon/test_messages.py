@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import example, given, strategies as st
 from msgspec.structs import replace
 
 from engine.daemon.client import Client, NobodyListens
-from engine.daemon.control import Control, control_path
+from engine.daemon.control import Control
 from engine.daemon.messages import (
     LINE_BYTES_MAX,
     Answer,
@@ -28,9 +29,11 @@ from engine.daemon.messages import (
     register_of,
     request_from,
 )
-from engine.daemon.wire import unix_listener
+from engine.daemon.sockets import control_path, control_paths, is_stale, pid_of
+from engine.daemon.wire import listening, unix_listener
 from engine.errors import LogHeld, RunoffError, StorageFailed, UsageProblem
 from engine.events import RunReinstated
+from engine.store.location import locate
 from engine.triage.operating import ReinstateRun
 from tests.living import Living, group
 
@@ -160,11 +163,42 @@ def test_a_dead_daemons_socket_is_replaced_and_nothing_else_is(tmp_path: Path) -
 def test_a_database_deep_in_folders_has_a_socket(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
-    path = control_path(deep / "backlog.db")
+    path = control_path(locate(f"sqlite:///{deep}/backlog.db"))
     listener = unix_listener(path)
     Client(path).close()
     listener.close()
     assert path.is_socket()
+
+
+def test_a_socket_goes_with_who_listens_unless_another_has_replaced_it(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with listening(path):
+        assert path.is_socket()
+    assert not path.exists()
+    with listening(path), listening(path) as other:
+        pass
+    assert not path.exists()
+    with listening(path):
+        path.unlink()
+        other = unix_listener(path)
+    assert path.is_socket(), "it is another's now"
+    assert not is_stale(path)
+    other.close()
+    assert is_stale(path)
+
+
+def test_daemons_that_share_a_log_have_a_socket_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNOFF_FILES", str(tmp_path))
+    place = locate("postgresql://u@db.example/log")
+    assert control_paths(place) == []
+    paths = [control_path(place, pid) for pid in (7, 12)]
+    assert control_path(place) == control_path(place, os.getpid())
+    for path in paths:
+        unix_listener(path).close()
+    (tmp_path / f"{paths[0].name}-elsewhere").touch()
+    assert sorted(map(pid_of, control_paths(place))) == [7, 12]
 
 
 def test_an_answer_that_is_none_is_refused() -> None:
