@@ -5,7 +5,7 @@ Needs a test that runs on ``engine.drain.virtual.VirtualTimeLoop``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 
 from engine.backlog.batch import Registration
+from engine.calibration.estimator import Coefficients
 from engine.daemon.notify import Notifier
 from engine.daemon.service import Service
 from engine.daemon.settings import Plan, Settings, plan_of
@@ -88,6 +89,7 @@ class Living:
         self.executor = ScriptedExecutor(list(rules))
         self.plan: Plan = plan_of(Settings(**settings), policy or POLICIES["default"])
         self.blobs = MemoryBlobs()
+        self.coefficients: Callable[[], Awaitable[Coefficients | None]] | None = None
         self.lines = Lines()
 
     def again(self, policy: Policy | None = None, **settings: Any) -> None:
@@ -109,6 +111,7 @@ class Living:
                 teller=Teller(self.lines, lambda event: type(event).__name__, lambda: 0),
                 notifier=Notifier({}),
                 in_threads=False,
+                coefficients=self.coefficients,
             )
             await service.open()
             for each in groups:

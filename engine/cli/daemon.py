@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
 import click
 import msgspec
-from click.core import ParameterSource
 
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import (
@@ -26,12 +24,13 @@ from engine.cli.context import (
 )
 from engine.cli.daemon_plan import loader, settings_options
 from engine.cli.drain_scope import Request
-from engine.cli.executing import executor_of
+from engine.cli.executing import executing_options, executor_of
 from engine.cli.groups import DefaultGroup
-from engine.cli.last_room import say_last_words
+from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import words
 from engine.cli.log import when
-from engine.cli.render import asked, clean, print_json
+from engine.cli.operating import said, why_options
+from engine.cli.render import clean, print_json
 from engine.clock import SystemClock
 from engine.daemon.answers import Status
 from engine.daemon.client import Client, NobodyListens
@@ -45,15 +44,15 @@ from engine.daemon.settings import Plan
 from engine.daemon.sockets import control_path, control_paths, is_stale, pid_of
 from engine.daemon.telling import Teller
 from engine.daemon.wire import listening
-from engine.drain.drift_watch import EVERY, DriftWatch
-from engine.errors import UsageProblem, is_full
+from engine.drain.drift_watch import DriftWatch
+from engine.drain.last_words import Unrecorded
+from engine.errors import UsageProblem
 from engine.executors.port import Executor
 from engine.logs import logger_of
 from engine.store.blobs import Blobs
 from engine.store.identity import identify
 from engine.store.location import Location, locate
 from engine.store.recorder import Recorder
-from engine.store.reserve import Reserve
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,20 +65,7 @@ def daemon() -> None:
 @daemon.command("run", context_settings={"show_default": True})
 @database_option
 @settings_options
-@click.option("--executor", type=click.Choice(["command", "scripted"]), help="[default: by use]")
-@click.option("--command", "command_line", metavar="TEXT", help="The program, as one text.")
-@click.option("--script", type=click.Path(path_type=Path), help="Outcomes for --executor scripted.")
-@click.option("--workspace", type=click.Path(path_type=Path), help="Where children work.")
-@click.option("--pass-env", multiple=True, metavar="NAME", help="Let children see this variable.")
-@click.option("--require-deliverables", is_flag=True, help="No success without the files.")
-@click.option("--on-restart", type=click.Choice(["adopt", "end"]), default="adopt")
-@click.option("--coefficients", metavar="FILE", help="What to estimate with. [adopted, or shipped]")
-@click.option(
-    "--calibrate-every",
-    type=click.IntRange(0, 1_000_000),
-    default=EVERY,
-    help="Watch for drift at every Nth success; 0 = never.",
-)
+@executing_options
 @click.option("--http", metavar="HOST:PORT", help="Health and metrics, on loopback. [default: off]")
 @click.option("--log-format", type=click.Choice(["auto", "words", "json"]), default="auto")
 @allow_empty_option
@@ -97,16 +83,11 @@ def run(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
       runoff daemon --settings daemon.toml --http 127.0.0.1:9464 -- ./agent
       runoff daemon --window "Mon-Fri 20:00-06:00" --timezone Europe/Berlin -- ./agent
     """  # noqa: D301
-    given = frozenset(
-        name
-        for name in options
-        if ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
-    )
     if options["coefficients"] is not None:
         coefficients_in_file(options["coefficients"])
-    request = Request(options, given, argv)
+    request = Request.of(ctx, options, argv)
     address = address_from(options["http"]) if options["http"] else None
-    life = _Life(request, loader(options, given), executor_of(request), address)
+    life = _Life(request, loader(options, request.given), executor_of(request), address)
     run_async(life.run)
     ctx.exit(128 + life.signal if life.signal is not None else 0)
 
@@ -133,14 +114,11 @@ class _Life:
 
     async def run(self) -> None:
         """Hold the log and serve until told to stop; on a full disk, the last words."""
-        try:
+        async with last_words_of(self._options["database"], "daemon", self._unrecorded):
             await self._run()
-        except BaseException as error:
-            if self._service_run is not None and is_full(error):
-                with anyio.CancelScope(shield=True):
-                    url, left = self._options["database"], self._service_run.unrecorded
-                    await say_last_words(url, "daemon", left)
-            raise
+
+    def _unrecorded(self) -> Sequence[Unrecorded]:
+        return self._service_run.unrecorded if self._service_run is not None else ()
 
     async def _run(self) -> None:
         async with writing(self._options["database"], "daemon") as (place, recorder):
@@ -151,12 +129,10 @@ class _Life:
             text = f"{identity.runs} runs, {identity.phases} phases in {identity.file}"
             teller.say("daemon.database", text, **msgspec.to_builtins(identity))
             refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
-            reserve = Reserve(place.beside("reserve"))
-            reserve.hold()
             try:
                 service = self._service_run = self._service(place, recorder, teller)
-                await self._serve(service, place, teller)
-                reserve.release()
+                with reserved(place):
+                    await self._serve(service, place, teller)
                 teller.say("daemon.stopped", "Stopped.")
             finally:
                 self._notifier.close()
@@ -198,6 +174,8 @@ class _Life:
                 if self._watch is not None:
                     group.start_soon(self._watch.run)
                 await service.run()
+                if self._watch is not None:
+                    await self._watch.look()
                 group.cancel_scope.cancel()
         self.signal = service.stopping.signal
 
@@ -224,10 +202,7 @@ def _asking(function: F) -> F:
     return database_option(which(json_option(function)))
 
 
-def _why_options(function: F) -> F:
-    by = click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
-    why = click.option("--why", default="asked for", metavar="TEXT", help="Your reason.")
-    return why(by(function))
+_why_options = partial(why_options, default="asked for")
 
 
 @daemon.command()
@@ -242,7 +217,7 @@ def status(**options: Any) -> None:
 @_asking
 def pause(by: str, why: str, **options: Any) -> None:
     """Start no attempt until resumed; running ones go on. It outlives a restart."""
-    _ask(Pause(by=_said(by, "--by"), why=_said(why, "--why")), options)
+    _ask(Pause(by=said(by, "--by"), why=said(why, "--why")), options)
 
 
 @daemon.command()
@@ -250,7 +225,7 @@ def pause(by: str, why: str, **options: Any) -> None:
 @_asking
 def resume(by: str, why: str, **options: Any) -> None:
     """Go on after a pause, or after a streak of attempts without usage."""
-    _ask(Resume(by=_said(by, "--by"), why=_said(why, "--why")), options)
+    _ask(Resume(by=said(by, "--by"), why=said(why, "--why")), options)
 
 
 @daemon.command()
@@ -266,12 +241,6 @@ def stop(*, now: bool, **options: Any) -> None:
 def reload(**options: Any) -> None:
     """Read policy and settings again, as SIGHUP does; what is wrong with them is said here."""
     _ask(Reload(), options)
-
-
-def _said(text: str, name: str) -> str:
-    if not asked(text, name).strip():
-        raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
-    return text
 
 
 def _client(location: Location, pid: int | None) -> Client:

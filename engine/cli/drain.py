@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
 import click
 import msgspec
-from click.core import ParameterSource
 
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import (
@@ -26,27 +24,27 @@ from engine.cli.context import (
     writing,
 )
 from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
-from engine.cli.executing import executor_of
-from engine.cli.last_room import say_last_words
+from engine.cli.executing import executing_options, executor_of
+from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.clock import Clock, SystemClock
-from engine.drain.drift_watch import EVERY, DriftWatch
+from engine.drain.drift_watch import DriftWatch
 from engine.drain.dry import planned
 from engine.drain.joining import joined, notice_the_dead
+from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
 from engine.drain.stopping import Stopping
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
-from engine.errors import LimitReached, UsageProblem, is_full
+from engine.errors import LimitReached, UsageProblem
 from engine.events import Record, SessionEnd
 from engine.executors.port import Executor
 from engine.ids import checked_id
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from engine.store.recorder import Recorder
-from engine.store.reserve import Reserve
 from engine.triage.policy import POLICIES
 from engine.triage.scope import Scope
 
@@ -78,22 +76,9 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.option(
     "--policy", "policy_name", default="default", help=f"{', '.join(POLICIES)}, or a FILE.toml."
 )
-@click.option("--coefficients", metavar="FILE", help="What to estimate with. [adopted, or shipped]")
-@click.option(
-    "--calibrate-every",
-    type=click.IntRange(0, 1_000_000),
-    default=EVERY,
-    help="Watch for drift at every Nth success; 0 = never.",
-)
 @click.option("--ignore-order", is_flag=True, help="Let phases of a tier go in any order.")
-@click.option("--executor", type=click.Choice(["command", "scripted"]), help="[default: by use]")
-@click.option("--command", "command_line", metavar="TEXT", help="The program, as one text.")
-@click.option("--script", type=click.Path(path_type=Path), help="Outcomes for --executor scripted.")
+@executing_options
 @click.option("--virtual-time", is_flag=True, help="Scripted sleeps and deadlines cost nothing.")
-@click.option("--workspace", type=click.Path(path_type=Path), help="Where children work.")
-@click.option("--pass-env", multiple=True, metavar="NAME", help="Let children see this variable.")
-@click.option("--require-deliverables", is_flag=True, help="No success without the files.")
-@click.option("--on-restart", type=click.Choice(["adopt", "end"]), default="adopt")
 @click.option(
     "--lease-seconds", type=click.FloatRange(1, 3600), default=15, help="In a shared log."
 )
@@ -119,12 +104,7 @@ def drain(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
       runoff drain --executor scripted --script outcomes.json --virtual-time
       runoff drain --dry-run
     """  # noqa: D301
-    given = frozenset(
-        name
-        for name in options
-        if ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
-    )
-    request = Request(options, given, argv)
+    request = Request.of(ctx, options, argv)
     _check(request)
     if options["dry_run"]:
         run_async(lambda: _plan(request))
@@ -162,14 +142,11 @@ class _Session:
 
     async def run(self) -> Summary:
         """Open, recover, drain, sum up; on a full disk, the last words."""
-        try:
+        async with last_words_of(self._options["database"], "drain", self._unrecorded):
             return await self._session()
-        except BaseException as error:
-            if self._drain is not None and is_full(error):
-                with anyio.CancelScope(shield=True):
-                    url = self._options["database"]
-                    await say_last_words(url, "drain", self._drain.unrecorded)
-            raise
+
+    def _unrecorded(self) -> Sequence[Unrecorded]:
+        return self._drain.unrecorded if self._drain is not None else ()
 
     async def _session(self) -> Summary:
         virtual = self._options["virtual_time"]
@@ -184,7 +161,8 @@ class _Session:
             refuse_unknown(scope, recorder.board)
             options = self._options
             as_json = options["log_format"] == "json"
-            with Live(recorder, scope, ack_lines=options["ack_lines"], as_json=as_json) as live:
+            live = Live(recorder, scope, ack_lines=options["ack_lines"], as_json=as_json)
+            with reserved(place), live:
                 return await self._drained(place, recorder, scope, clock, live, virtual=virtual)
 
     async def _drained(
@@ -205,8 +183,6 @@ class _Session:
             if watch is not None:
                 watch.heed(records)
 
-        reserve = Reserve(place.beside("reserve"))
-        reserve.hold()
         drain = self._drain = Drain(
             recorder=recorder,
             executor=self._executor_of(place),
@@ -218,9 +194,7 @@ class _Session:
             in_threads=not virtual,
             coefficients=await coefficients_for(self._options["coefficients"], recorder.store),
         )
-        # On a shared log, what this board does not hold open yet may be another engine's.
-        shared_log = recorder.store.is_shared
-        for left in [] if shared_log else await swept(recorder, place.beside("files")):
+        for left in await swept(recorder, place.beside("files")):
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
         shared = None if virtual else place
@@ -230,7 +204,6 @@ class _Session:
                 await _watched(
                     watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
                 )
-        reserve.release()
         self.signal = drain.stopping.signal
         return await summarise(recorder.store, recorder.board, scope)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import click
 import msgspec
+from click.core import ParameterSource
 
 from engine.cli.policies import policy_of
 from engine.errors import UsageProblem
@@ -25,6 +27,13 @@ class Request(NamedTuple):
     options: dict[str, Any]
     given: frozenset[str]
     argv: tuple[str, ...]
+
+    @classmethod
+    def of(cls, ctx: click.Context, options: dict[str, Any], argv: tuple[str, ...]) -> Request:
+        """With the names of the options that were given, not left to their defaults."""
+        unsaid = (ParameterSource.DEFAULT, None)
+        given = (name for name in options if ctx.get_parameter_source(name) not in unsaid)
+        return cls(options, frozenset(given), argv)
 
 
 def _policy(request: Request, base: Policy) -> Policy:

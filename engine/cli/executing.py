@@ -6,13 +6,57 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
+
+import click
 
 from engine.cli.drain_scope import Request
+from engine.drain.drift_watch import EVERY
 from engine.errors import UsageProblem
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Executor
 from engine.executors.scripted import ScriptedExecutor, load_script
 from engine.store.location import Location
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def executing_options(function: F) -> F:
+    """What a drain and a daemon may be told of how attempts are made."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+_OPTIONS = (
+    click.option(
+        "--executor", type=click.Choice(["command", "scripted"]), help="[default: by use]"
+    ),
+    click.option("--command", "command_line", metavar="TEXT", help="The program, as one text."),
+    click.option(
+        "--script", type=click.Path(path_type=Path), help="Outcomes for --executor scripted."
+    ),
+    click.option("--workspace", type=click.Path(path_type=Path), help="Where children work."),
+    click.option(
+        "--pass-env", multiple=True, metavar="NAME", help="Let children see this variable."
+    ),
+    click.option("--require-deliverables", is_flag=True, help="No success without the files."),
+    click.option(
+        "--on-restart",
+        type=click.Choice(["adopt", "end"]),
+        default="adopt",
+        help="Attempts of an engine that died.",
+    ),
+    click.option(
+        "--coefficients", metavar="FILE", help="What to estimate with. [adopted, or shipped]"
+    ),
+    click.option(
+        "--calibrate-every",
+        type=click.IntRange(0, 1_000_000),
+        default=EVERY,
+        help="Watch for drift at every Nth success; 0 = never.",
+    ),
+)
 
 
 def executor_of(request: Request) -> Callable[[Location], Executor]:

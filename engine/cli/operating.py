@@ -18,11 +18,20 @@ from engine.triage.operating import Operation
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def why_options(function: F) -> F:
-    """``--why`` and ``--by``."""
+def why_options(function: F, default: str | None = None) -> F:
+    """``--why`` and ``--by``; without a ``default`` a reason must be given."""
     by = click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
-    why = click.option("--why", required=True, metavar="TEXT", help="Your reason, for the log.")
+    # For click a default of None is one, too, so that it would not miss the option.
+    needed: dict[str, Any] = {"required": True} if default is None else {"default": default}
+    why = click.option("--why", metavar="TEXT", help="Your reason, for the log.", **needed)
     return why(by(function))
+
+
+def said(text: str, name: str) -> str:
+    """``text`` of the option ``name``.  Raises UsageProblem when nothing is said."""
+    if not asked(text, name).strip():
+        raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
+    return text
 
 
 def say(operation: Operation, options: dict[str, Any]) -> str:
@@ -31,9 +40,8 @@ def say(operation: Operation, options: dict[str, Any]) -> str:
     With ``--json`` the event is printed.  Raises UsageProblem for what makes no sense at the head
     of the log.
     """
-    for text, name in ((operation.why, "--why"), (operation.by, "--by")):
-        if not asked(text, name).strip():
-            raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
+    said(operation.why, "--why")
+    said(operation.by, "--by")
 
     async def work() -> tuple[AnyEvent, str]:
         async with keeping(options["database"], "operator") as keeper:

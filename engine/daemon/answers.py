@@ -51,8 +51,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
 
 
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """What a status is of, apart from plan and board."""
+class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a daemon knows of itself, apart from plan and board."""
 
     pid: int
     version: str
@@ -64,37 +64,38 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     is_stopping: bool
 
 
-def status_of(moment: Moment, plan: Plan, board: Board, rest: Rest | None) -> Status:
-    """The status at one moment."""
+def status_of(pulse: Pulse, plan: Plan, board: Board, rest: Rest | None) -> Status:
+    """The status at one pulse."""
     phases: dict[str, int] = {}
     for phase in board.backlog.values():
         phases[phase.state] = phases.get(phase.state, 0) + 1
-    state, sentence = _state(moment, rest)
+    state, sentence = state_of(pulse, rest)
     return Status(
         state=state,
         sentence=sentence,
         until_us=rest.until_us if rest is not None and state == rest.cause else None,
-        pid=moment.pid,
-        version=moment.version,
-        started_us=moment.started_us,
-        now_us=moment.now_us,
+        pid=pulse.pid,
+        version=pulse.version,
+        started_us=pulse.started_us,
+        now_us=pulse.now_us,
         position=board.head.pos,
-        epoch=moment.epoch,
-        session_id=moment.session_id,
+        epoch=pulse.epoch,
+        session_id=pulse.session_id,
         open_attempts=sum(p.open_attempt is not None for p in board.backlog.values()),
         phases=phases,
         runs=sum(1 for _ in board.runs.values()),
-        today=today_of(board, moment.now_us),
+        today=today_of(board, pulse.now_us),
         policy=plan.policy.label,
         policy_sha256=plan.policy.sha256,
         settings=plan.settings,
     )
 
 
-def _state(moment: Moment, rest: Rest | None) -> tuple[State, str]:
-    if moment.is_stopping:
+def state_of(pulse: Pulse, rest: Rest | None) -> tuple[State, str]:
+    """In which state it is, and a sentence about it."""
+    if pulse.is_stopping:
         return "stopping", "It was told to stop; running attempts may finish within a bound."
-    if not moment.is_ready:
+    if not pulse.is_ready:
         return "starting", "Attempts of a dead engine are being seen to."
     if rest is not None:
         return rest.cause, rest.sentence

@@ -21,9 +21,8 @@ def pages_of(service: Service) -> Pages:
         return Page(HTTPStatus.OK, "ok\n")
 
     def readyz() -> Page:
-        state = service.status().state
         fit = HTTPStatus.OK if service.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return Page(fit, f"{state}\n")
+        return Page(fit, f"{service.state}\n")
 
     def metrics() -> Page:
         return Page(HTTPStatus.OK, exposition(service.recorder.board, engine_of(service)), METRICS)
@@ -33,18 +32,18 @@ def pages_of(service: Service) -> Pages:
 
 def engine_of(service: Service) -> Engine:
     """What the metrics say of the daemon itself."""
-    status = service.status()
+    pulse = service.pulse()
     limits = [b.limit for b in service.plan.limits.budgets if (b.scope, b.measure) == _DAY_TOKENS]
     return Engine(
-        version=status.version,
-        policy=status.policy,
-        state=status.state,
-        epoch=status.epoch,
-        now_us=status.now_us,
+        version=pulse.version,
+        policy=service.plan.policy.label,
+        state=service.state,
+        epoch=pulse.epoch,
+        now_us=pulse.now_us,
         day_tokens_limit=min(limits, default=None),
         cpu_s=time.process_time(),
         resident_bytes=resident_bytes(),
-        started_us=status.started_us,
+        started_us=pulse.started_us,
     )
 
 

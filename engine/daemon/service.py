@@ -16,7 +16,7 @@ from engine import __version__
 from engine.backlog.batch import Registration
 from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
-from engine.daemon.answers import Moment, Status, status_of
+from engine.daemon.answers import Pulse, State, Status, state_of, status_of
 from engine.daemon.notify import Notifier
 from engine.daemon.resting import Pause, Rest, closes_us, rest_of, scope_for, session_to_go_on
 from engine.daemon.settings import Plan
@@ -28,7 +28,7 @@ from engine.drain.loop import Adoption, Drain
 from engine.drain.recovery import open_attempts, swept
 from engine.drain.sheets import event_of
 from engine.drain.stopping import Hold, Stopping
-from engine.errors import RunoffError
+from engine.errors import LogHeld, RunoffError, UsageProblem
 from engine.events import (
     AnyEvent,
     DaemonConfigured,
@@ -46,6 +46,7 @@ from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.operating import Operation
 from engine.triage.waking import wait_s
+from projections.sessions import SessionStanding
 
 STREAM = "daemon"
 HELD = ("paused", "window_closed", "day_budget")
@@ -58,8 +59,8 @@ class Service:
     ``load`` reads policy and settings again and raises UsageProblem for what cannot be meant.
     ``end_open``: attempts of a dead engine are ended instead of waited for.  ``place``: where the
     log and the files of attempts are, None where nothing outlives an engine (simulations).
-    ``coefficients`` reads what to estimate with at every session's begin.  ``heed``: is shown what
-    is recorded, too.  ``in_threads``, ``blobs``: as in ``Drain``.
+    ``coefficients`` reads what to estimate with for each part of a session.  ``heed``: is shown
+    what is recorded, too.  ``in_threads``, ``blobs``: as in ``Drain``.
     """
 
     recorder: Recorder
@@ -87,6 +88,7 @@ class Service:
         self._stirred = anyio.Event()
         self._started_us = self.clock.now_us()
         self._mine: frozenset[str] = frozenset()
+        self._coefficients: Coefficients | None = None
         self.unrecorded: list[Unrecorded] = []
 
     async def open(self) -> None:
@@ -110,8 +112,12 @@ class Service:
 
     def status(self) -> Status:
         """How it stands now."""
+        return status_of(self.pulse(), self.plan, self.recorder.board, self._rest())
+
+    def pulse(self) -> Pulse:
+        """What it knows of itself, which costs no look at the backlog."""
         drain = self._drain
-        moment = Moment(
+        return Pulse(
             pid=os.getpid(),
             version=__version__,
             started_us=self._started_us,
@@ -121,7 +127,11 @@ class Service:
             is_ready=self._ready,
             is_stopping=self.stopping.asked.is_set(),
         )
-        return status_of(moment, self.plan, self.recorder.board, self._rest())
+
+    @property
+    def state(self) -> State:
+        """Whether it runs, or why not."""
+        return state_of(self.pulse(), self._rest())[0]
 
     @property
     def is_ready(self) -> bool:
@@ -208,13 +218,9 @@ class Service:
             self.notifier.status(f"{rest.cause}: {rest.sentence}")
             await self._wait(stirred, rest.until_us)
 
-    @property
-    def _is_shared(self) -> bool:
-        return self.place is not None and self.recorder.store.is_shared
-
     async def _left_behind(self) -> list[Adoption]:
         """What dead engines left; of a shared log that is only known once a session has joined."""
-        if self._is_shared:
+        if self.recorder.store.is_shared:
             return []
         if self.place is not None:
             for left in await swept(self.recorder, self.place.beside("files")):
@@ -224,10 +230,20 @@ class Service:
 
     async def _stretch(self, adopt: Sequence[Adoption], rest: Rest | None) -> None:
         """One part of a session: until it ends, or rests and nothing of it runs any more."""
-        if self.place is not None and self._is_shared:
+        if self.place is not None:
             await notice_the_dead(self.place, self.recorder, self.clock, self.ids)
-        mine = self._mine if self._is_shared else None
+        mine = self._mine if self.recorder.store.is_shared else None
         session = session_to_go_on(self.recorder.board, self.plan, mine)
+        try:
+            await self._part(session, adopt, rest)
+        except LogHeld:
+            if session is None:
+                raise
+            await self._part(None, adopt, rest)  # another engine went on with it before us
+
+    async def _part(
+        self, session: SessionStanding | None, adopt: Sequence[Adoption], rest: Rest | None
+    ) -> None:
         self._drain = drain = Drain(
             recorder=self.recorder,
             executor=self.executor,
@@ -238,12 +254,12 @@ class Service:
             tell=self._tell,
             stopping=self.stopping,
             in_threads=self.in_threads,
-            coefficients=await self.coefficients() if self.coefficients is not None else None,
+            coefficients=await self._to_estimate_with(),
             standing=True,
         )
-        self._mine |= {drain.scope.session_id}
         self.unrecorded = drain.unrecorded
         async with joined(self.place, drain, end=self.end_open) as among:
+            self._mine |= {drain.scope.session_id}
             if among is not None:
                 adopt = await open_attempts(
                     self.recorder, self.clock, end=self.end_open, among=among
@@ -253,6 +269,19 @@ class Service:
             )
         self._drain = None
         self._halted = because == "zero_yield_streak"
+
+    async def _to_estimate_with(self) -> Coefficients | None:
+        """Read anew for each part; what cannot be meant changes nothing but is complained of."""
+        if self.coefficients is None:
+            return None
+        try:
+            self._coefficients = await self.coefficients()
+        except UsageProblem as error:
+            if self._coefficients is None:
+                raise
+            text = f"{error.problem} The old ones stay in force; {error.remedy}"
+            self.teller.complain("daemon.coefficients_failed", text)
+        return self._coefficients
 
     async def _mind(self) -> None:
         """Hold the session when it is to rest, let it go on when not, and by the present plan."""
@@ -323,8 +352,7 @@ class Service:
         if any(record.type == "session.draining" for record in records):
             self._stir()
         if session is not None:
-            running = f"{session.open} running, {session.attempts} attempts"
-            self.notifier.status(f"{running}, position {self.recorder.head.pos}")
+            self.notifier.status(f"{session.open} running, {session.attempts} attempts")
 
     async def _record(self, event: AnyEvent, text: str) -> None:
         command = Command(self.ids("cmd"), STREAM, encode(event).encode(), just(event), STREAM)
@@ -346,7 +374,12 @@ class Service:
         )
 
     async def _last_pause(self) -> Pause | None:
-        """What a person said last, to whichever life of the daemon: a pause outlives it."""
+        """What a person said last, to whichever life of the daemon: a pause outlives it.
+
+        In a shared log there may be many, and a pause is of one process.
+        """
+        if self.recorder.store.is_shared:
+            return None
         newest = Query(types=("daemon.*",), newest_first=True)
         records = await self.recorder.store.records(newest, limit=1)
         event = event_of(records[0]) if records else None

@@ -42,8 +42,11 @@ async def swept(recorder: Recorder, files_root: Path) -> list[Leftover]:
     """End what is left of attempts that the log does not hold open; who that was.
 
     ``files_root``: where the attempts of this log keep their files.  Only for whoever holds the
-    log, before it starts any attempt.
+    log, before it starts any attempt; in a shared log nobody does, and what this board does not
+    hold open yet may be another engine's, so nothing is ended.
     """
+    if recorder.store.is_shared:
+        return []
     return await to_thread.run_sync(end_leftovers, files_root, _open_ids(recorder))
 
 

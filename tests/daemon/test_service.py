@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
@@ -11,9 +13,12 @@ from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
+from engine.calibration.estimator import Coefficients, shipped
+from engine.daemon import service as service_module
 from engine.daemon.settings import Settings, plan_of, settings_from
+from engine.drain.loop import Drain
 from engine.drain.sheets import event_of
-from engine.errors import UsageProblem
+from engine.errors import LogHeld, UsageProblem
 from engine.events import (
     DaemonConfigured,
     PolicyAdopted,
@@ -226,6 +231,52 @@ async def test_a_reload_of_nonsense_changes_nothing_and_is_said_once() -> None:
         await anyio.sleep(HOUR_S)
         assert len(await living.starts()) == 40
     assert len(await living.events("daemon.configured")) == 1
+
+
+async def test_coefficients_that_cannot_be_read_any_more_change_nothing_and_are_said() -> None:
+    living = Living()
+    answers = iter([shipped()])
+
+    async def read() -> Coefficients:
+        for found in answers:
+            return found
+        raise UsageProblem("c.toml is broken.", remedy="mend it.")
+
+    living.coefficients = read
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        await service.pause("ann", "lunch")
+        await anyio.sleep(HOUR_S)
+        await service.register(group("b", 1))
+        await service.resume("ann", "back")
+        await anyio.sleep(HOUR_S)
+    assert len(await living.starts()) == 2
+    assert living.lines.errors == ["c.toml is broken. The old ones stay in force; mend it."]
+    assert len(await living.events("attempt.estimated")) == 2
+
+
+async def test_a_session_that_another_engine_took_first_is_left_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    living = Living()
+    async with living.life(group("a", 1)):
+        await anyio.sleep(HOUR_S)
+
+    @asynccontextmanager
+    async def joined(
+        place: object, drain: Drain, *, end: bool
+    ) -> AsyncGenerator[frozenset[str] | None]:
+        assert (place, end) == (None, False)
+        if drain.scope.session_id in {event.session_id for event in begun}:
+            raise LogHeld("another engine is at the session.", remedy="wait.")
+        yield None
+
+    begun = [e for e in await living.events("session.started") if isinstance(e, SessionStarted)]
+    monkeypatch.setattr(service_module, "joined", joined)
+    async with living.life(group("b", 1)):
+        await anyio.sleep(HOUR_S)
+    assert len(await living.events("session.started")) == 2
+    assert len(await living.starts()) == 2
 
 
 async def test_a_streak_without_usage_halts_it_until_a_person_resumes() -> None:
