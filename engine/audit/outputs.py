@@ -33,11 +33,13 @@ class Outputs:
             return NOTHING_KEPT
         if stream.digest is None:
             return None
-        kept = self._short.get(stream.digest) or self._fetched(stream.digest)
+        kept = self._short.get(stream.digest) or self._fetched(stream)
         return kept if kept is not None and len(kept.data) == size else None
 
-    def _fetched(self, digest: str) -> Kept | None:
-        data = self._read(digest)
+    def _fetched(self, stream: Stream) -> Kept | None:
+        digest = stream.digest or ""
+        whole = stream.whole
+        data = self._read(digest) if whole is None else whole
         if data is None:
             return None
         kept = Kept.of(data)

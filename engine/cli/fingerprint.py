@@ -141,8 +141,7 @@ async def _said(store: LogReader, blobs: Blobs, failure: Failure) -> str | None:
     rows = [(r.pos, r.recorded_us, r.type, r.schema, r.data) for r in records]
     for seen in seen_page(rows):
         if isinstance(seen.event, AttemptFinished):
-            streams = (seen.event.stdout.digest, seen.event.stderr.digest)
-            stdout, stderr = (blobs.get(each) if each else None for each in streams)
+            stdout, stderr = (blobs.kept(each) for each in (seen.event.stdout, seen.event.stderr))
             return sample_text(seen.event, stdout, stderr)[-SAMPLE_CHARS:]
     return None
 

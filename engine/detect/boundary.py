@@ -89,7 +89,7 @@ def _of_records(seen: Seen) -> Iterator[_Hit]:
 
 
 def _of_phrases(seen: Seen) -> Iterator[_Hit]:
-    for phrase in boundary_rules().phrase:
+    for phrase in boundary_rules().phrase if seen.spans else ():
         for start, end, held_back in phrase_matches(seen, phrase):
             if held_back is None:
                 yield _Hit(

@@ -43,7 +43,8 @@ class _Flat:
 def candidates(text: str) -> list[tuple[int, int]]:
     """Stretches of folded text around words of events, in order, without overlaps."""
     flat = _Flat(text)
-    spans = sorted(span for word in boundary_rules().event for span in _around(word, text, flat))
+    words = [word for word in boundary_rules().event if word in flat.text]
+    spans = sorted(span for word in words for span in _around(word, text, flat))
     joined: list[tuple[int, int]] = []
     for start, end in spans:
         if joined and start <= joined[-1][1]:

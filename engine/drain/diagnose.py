@@ -5,6 +5,7 @@ Pure but for reading and storing the kept output; run it in a thread.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +32,7 @@ from engine.store.blobs import BlobStore
 from engine.triage.decide import Facts
 from engine.triage.policy import Policy
 
-EXCERPT_CHARS = 500
+EXCERPT_BYTES = 500
 REASON_CHARS_MAX = 16_384
 STORED_CHARS_MAX = 1000
 
@@ -125,15 +126,17 @@ def _final_state(report: Report, ending: Ending, initial: PhaseState) -> PhaseSt
 
 
 def _stored(output: Output, data: bytes, blobs: BlobStore | None) -> Stream:
-    digest = blobs.put(data) if blobs and data else None
     head = min(output.head_bytes, len(data))
-    return Stream(
+    stream = Stream(
         total_bytes=max(output.total_bytes, len(data)),
         head_bytes=head,
         tail_bytes=len(data) - head,
-        digest=digest,
-        excerpt=data[-EXCERPT_CHARS:].decode(errors="replace"),
+        digest=hashlib.sha256(data).hexdigest() if blobs and data else None,
+        excerpt=data[-EXCERPT_BYTES:].decode(errors="replace"),
     )
+    if blobs and data and stream.whole is None:
+        blobs.put(data)
+    return stream
 
 
 def _bytes_of(output: Output) -> bytes:

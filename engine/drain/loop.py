@@ -42,6 +42,9 @@ ESTIMATED = "attempt.estimated"
 DIAGNOSES_AT_ONCE = 2
 """Each holds the kept output of one attempt, so this bounds the engine's memory."""
 
+SHORT_BYTES = 500
+"""So little goes into the log itself: with no file to write, another thread would take longer."""
+
 SMALL_BYTES = 64 * 1024
 SMALL_AT_ONCE = 32
 """Diagnoses of little output mostly wait for the disk, which serves many in the time of one."""
@@ -408,9 +411,10 @@ class Drain:
         adopted: bool,
     ) -> Diagnosed:
         work = partial(_diagnosis(assignment, outcome, scope, adopted=adopted), self.blobs)
-        if not self.in_threads:
+        size_bytes = _kept_bytes(outcome)
+        if size_bytes <= SHORT_BYTES or not self.in_threads:
             return work()
-        limiter = self._small if _kept_bytes(outcome) <= SMALL_BYTES else self._limiter
+        limiter = self._small if size_bytes <= SMALL_BYTES else self._limiter
         return await to_thread.run_sync(work, limiter=limiter)
 
     def _scope_of(self, started: AttemptStarted) -> Scope:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import ClassVar, Literal
 
 from engine.events.base import Event, PhaseState, Reason, Value
@@ -66,7 +67,8 @@ class Stream(Value, frozen=True, kw_only=True):
     """What is kept of one output stream of a child.
 
     The stored bytes are ``head_bytes`` from the start and ``tail_bytes`` from the end of
-    ``total_bytes``; ``digest`` is their sha256 and the name of the blob, or None when empty.
+    ``total_bytes``; ``digest`` is their sha256, or None when empty.  ``excerpt`` is their end.  Few
+    bytes stand in it whole; more are a blob, whose name the digest is.
     """
 
     total_bytes: int = 0
@@ -79,6 +81,13 @@ class Stream(Value, frozen=True, kw_only=True):
     def truncated(self) -> bool:
         """Whether bytes between head and tail were dropped."""
         return self.total_bytes > self.head_bytes + self.tail_bytes
+
+    @property
+    def whole(self) -> bytes | None:
+        """The stored bytes, where the excerpt is all of them, as the digest proves."""
+        data = self.excerpt.encode()
+        is_all = len(data) == self.head_bytes + self.tail_bytes
+        return data if is_all and hashlib.sha256(data).hexdigest() == self.digest else None
 
 
 class Redacted(Value, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.errors import not_written
+from engine.events import Stream
 
 BLOB_BYTES_MAX = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -81,6 +82,11 @@ class Blobs:
         except OSError:
             return None
         return data if hashlib.sha256(data).hexdigest() == digest else None
+
+    def kept(self, stream: Stream) -> bytes | None:
+        """What was kept of a stream, from the log or its blob; None when nothing is there."""
+        whole = stream.whole
+        return whole if whole is not None or not stream.digest else self.get(stream.digest)
 
     def put(self, data: bytes) -> str:
         """Store ``data``; its digest."""

@@ -14,8 +14,9 @@ import pytest
 from tests.forgery import Change, forge
 from tests.program import runoff
 
+LONG = "more than stands in the log itself\n" * 20
 RULES = [
-    {"run": "*-r2", "rc": 1, "state": "FAILED", "stderr": "KeyError: 'x'\n"},
+    {"run": "*-r2", "rc": 1, "state": "FAILED", "stderr": "KeyError: 'x'\n", "stdout": LONG},
     {"run": "*-r3", "rc": 1, "state": "FAILED", "stderr": "KeyError: 'x'\n"},
     {"run": "*-r4", "sleep": 9999},
     {"run": "*-r5", "rc": 1, "stderr": "prompt is too long: 9 tokens > 8 maximum"},

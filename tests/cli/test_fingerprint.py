@@ -11,10 +11,16 @@ import pytest
 
 from tests.program import runoff
 
+LONG = "more than stands in the log itself\n" * 20
 RULES = [
     {"run": "*-r2", "rc": 1, "state": "FAILED", "stderr": "log\nKeyError: 'one \x1b[31m'\n"},
     {"run": "*-r3", "rc": 1, "state": "FAILED", "stderr": "log\nKeyError: 'one \x1b[31m'\n"},
-    {"run": "*-r4", "rc": 1, "stderr": "ValueError: the field alpha of the plan is not a number"},
+    {
+        "run": "*-r4",
+        "rc": 1,
+        "stdout": LONG,
+        "stderr": "ValueError: the field alpha of the plan is not a number",
+    },
     {"run": "*-r5", "rc": 1, "stderr": "ValueError: the field gamma of the plan is not a number"},
     {"state": "COMPLETE", "rc": 0, "events": 1},
 ]

@@ -15,9 +15,10 @@ from tests.program import runoff
 
 OWN = "standard-1"
 POLICY = 'name = "old-eyes"\nversion = 1\ndetectors = "classic-1"\nfingerprint_repeats_max = 9\n'
+LONG = "more than stands in the log itself\n" * 20
 RULES = [
     {"run": "*-r2", "rc": 1, "state": "FAILED", "stderr": "KeyError: 'x'\n"},
-    {"run": "*-r3", "rc": 1, "stderr": "prompt is too long: 9 tokens > 8 maximum"},
+    {"run": "*-r3", "rc": 1, "stdout": LONG, "stderr": "prompt is too long: 9 tokens > 8 maximum"},
     {"run": "*-r4", "sleep": 9999},
     {"state": "COMPLETE", "rc": 0, "events": 1},
 ]

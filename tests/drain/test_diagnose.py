@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -139,11 +140,34 @@ def test_evidence_points_at_the_very_bytes(before: bytes, tmp_path: Path) -> Non
     said = b'{"error":{"code":"context_length_exceeded","message":"prompt is too long"}}'
     stderr = Output.of(before + b"\n" + said + b"\n")
     report = Report(ended="exited", duration_ms=1, exit_code=1, stderr=stderr)
-    (boundary,) = of(report, blobs=Blobs(tmp_path)).diagnosis.boundaries
+    found = of(report, blobs=Blobs(tmp_path))
+    (boundary,) = found.diagnosis.boundaries
     evidence = boundary.evidence
     assert evidence is not None
-    stored = Blobs(tmp_path).path(evidence.digest).read_bytes()
+    stored = Blobs(tmp_path).kept(found.finished.stderr)
+    assert stored is not None
+    assert hashlib.sha256(stored).hexdigest() == evidence.digest
     span = stored[evidence.byte_start : evidence.byte_end]
     assert span.decode(errors="replace").startswith(evidence.excerpt)
     assert span in said
     assert boundary.kind == "context_window"
+
+
+@pytest.mark.parametrize(
+    ("said", "has_blob"),
+    [
+        (b"", False),
+        (b"x" * 500, False),
+        ("größer".encode() * 60, False),
+        (b"x" * 501, True),
+        (b"\xff not text", True),
+        (b"x" * 499 + "ö".encode(), True),
+    ],
+)
+def test_little_output_stands_whole_in_the_log(said: bytes, has_blob: bool, tmp_path: Path) -> None:
+    report = Report(ended="exited", duration_ms=1, exit_code=1, stdout=Output.of(said))
+    stdout = of(report, blobs=Blobs(tmp_path)).finished.stdout
+    assert any(tmp_path.iterdir()) is has_blob
+    assert stdout.digest == (hashlib.sha256(said).hexdigest() if said else None)
+    assert (stdout.whole is None) is (has_blob or not said)
+    assert Blobs(tmp_path).kept(stdout) == (said or None)

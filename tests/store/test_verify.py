@@ -16,7 +16,7 @@ from tests.program import runoff
 OUTCOMES = [
     {"run": "*-r2", "state": "FAILED", "rc": 1, "reason": "database is down"},
     {"run": "*-r3", "state": "FAILED", "rc": 1, "reason": "database is down"},
-    {"state": "COMPLETE", "rc": 0, "events": 2, "stdout": "done\n"},
+    {"state": "COMPLETE", "rc": 0, "events": 2, "stdout": "step by step\n" * 99},
 ]
 
 
