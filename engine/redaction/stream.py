@@ -133,9 +133,15 @@ def _found(data: bytes, word: bytes) -> "list[int]":
 
 
 def _open_key(data: bytes) -> int:
-    """Where a private key begins that does not end in ``data``; -1 when there is none."""
+    """Where a private key begins that does not end in ``data``; -1 when there is none.
+
+    It ends with the whole line of its end, for up to that line is what is passed on at once.
+    """
     begun = data.rfind(_KEY_BEGIN)
-    if begun < 0 or data.find(_KEY_END, begun) >= 0:
+    if begun < 0:
+        return -1
+    ended = data.find(_KEY_END, begun)
+    if ended >= 0 and data.find(b"\n", ended) >= 0:
         return -1
     line_end = data.find(b"\n", begun)
     named = data.find(b"PRIVATE KEY", begun, line_end if line_end >= 0 else len(data))

@@ -82,6 +82,29 @@ def test_a_secret_in_a_line_without_end_is_covered(kind: str, before: str, secre
         assert not any(piece in made for piece in pieces_of(secret) if piece)
 
 
+RSA_LINES = SECRETS["private_key"][0][1].split("\n")
+PGP_LINES = [
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----",
+    "Version: GnuPG v2 (GNU/Linux)",
+    "",
+    *RSA_LINES[1:-1],
+    "-----END PGP PRIVATE KEY BLOCK-----",
+]
+
+
+@pytest.mark.parametrize("lines", [RSA_LINES, PGP_LINES], ids=["rsa", "pgp"])
+@pytest.mark.parametrize("prefix", ["", "| ", "> ", "app[12]: ", "2025-01-02T03:04:05Z (app) "])
+def test_a_key_that_a_logger_printed_is_covered_wherever_it_is_cut(
+    lines: list[str], prefix: str
+) -> None:
+    data = "".join(f"{prefix}{line}\n" for line in ["noise", *lines, "more"]).encode()
+    whole = covered(data)
+    assert whole[1] == {"private_key": 1}
+    assert not any(line.encode() in whole[0] for line in RSA_LINES[1:-1])
+    for cut in range(len(data)):
+        assert streamed(data, [cut]) == whole, data[:cut]
+
+
 @given(
     parts=st.lists(st.sampled_from(CASES), min_size=1, max_size=5),
     noise=st.lists(st.text(max_size=40), min_size=6, max_size=6),
