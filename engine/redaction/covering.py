@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from engine.redaction.kinds import KINDS, Kind, any_anchor, compiled
 
 _BEFORE_BYTES = 24
-_STARTS = re.compile(rb"(?:^|[^A-Za-z0-9]|\\[nrt]|%[0-9A-Fa-f]{2}|\x1b\[[0-9;]{0,12}m)\Z")
+_STARTS = re.compile(
+    rb"(?:^|[^A-Za-z0-9]|\\[nrt]|%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}"
+    rb"|(?:\x1b|\\x1[bB]|\\u001[bB]|\\0?33|\\e)\[[0-9;?]{0,12}[A-Za-z])\Z"
+)
+"""What a word may begin behind: no letter or digit, but for those of an escape."""
+
 _RANDOM = re.compile(rb"(?=[0-9]{0,255}[A-Za-z])(?=[A-Za-z]{0,255}[0-9])[A-Za-z0-9]{12}")
 _LINE = re.compile(rb"[^\r\n]{1,16384}")
 _KEY = KINDS[0].name
@@ -44,10 +49,13 @@ def mark(kind: str, length: int) -> bytes:
 
 
 def _covered_line(line: bytes, counts: dict[str, int], unfinished: int) -> bytes:
-    if any_anchor().search(line) is None:
+    lowered = line.lower()
+    if any_anchor().search(lowered) is None:
         return line
     for kind, anchors, pattern in compiled()[1:]:
-        if any(anchor in line for anchor in anchors):
+        # What was covered before is gone from ``line`` only, which costs a search at most.
+        sought_in = lowered if kind.any_case else line
+        if any(anchor in sought_in for anchor in anchors):
             line = _sought(line, kind, pattern, counts, unfinished)
     return line
 

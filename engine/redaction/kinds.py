@@ -1,7 +1,8 @@
 """The kinds of secrets that are known by their shape, with the source of each.
 
 Each kind has *anchors*, pieces of text without which it cannot stand there, so that output without
-secrets costs a few searches for fixed bytes and no regular expression.  Group ``secret`` is what
+secrets costs a few searches for fixed bytes and no regular expression.  Anchors of a name that may
+be written in any case are in small letters.  Group ``secret`` is what
 gets covered, the whole match without one.  Every repetition is bounded.
 """
 
@@ -19,6 +20,7 @@ class Kind(NamedTuple):
 
     ``random``: the secret must look made by chance, which keeps words that begin like a key:
     a run of at least twelve letters and digits, with both among them.
+    ``any_case``: anchors are sought in small letters.
     """
 
     name: str
@@ -27,9 +29,11 @@ class Kind(NamedTuple):
     source: str
     date: str
     random: bool = False
+    any_case: bool = False
 
 
 _QUOTED = r"""["']?\s{0,3}[:=]\s{0,3}["']?"""
+_VALUE = r"[A-Za-z0-9._~+/-]"
 
 KINDS = (
     Kind(
@@ -173,12 +177,13 @@ KINDS = (
     ),
     Kind(
         "aws_secret",
-        ("ecret", "ECRET", "ession", "ESSION"),
+        ("secret", "session"),
         rf"(?:(?i:secret_?-?access_?-?key|aws_?-?secret(?:_?-?key)?){_QUOTED}"
         r"(?P<secret>[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=]))"
         rf"|(?i:session_?-?token){_QUOTED}(?P<secret2>[A-Za-z0-9/+=]{{100,{_T}}}))",
         "AWS credentials files, environment and API answers",
         "2026-11-26",
+        any_case=True,
     ),
     Kind(
         "azure_key",
@@ -204,29 +209,36 @@ KINDS = (
     ),
     Kind(
         "bearer_token",
-        ("earer ", "EARER "),
-        rf"(?i:bearer) {{1,3}}(?P<secret>[A-Za-z0-9._~+/-]{{16,{_T}}}={{0,2}})",
+        ("bearer",),
+        rf"(?i:bearer)[ \t]{{1,3}}(?P<secret>[A-Za-z0-9._~+/-]{{16,{_T}}}={{0,2}})",
         "RFC 6750",
         "2026-11-26",
         random=True,
+        any_case=True,
     ),
     Kind(
         "authorization",
-        ("uthorization", "UTHORIZATION"),
+        ("authorization",),
         rf"(?i:authorization){_QUOTED}(?:(?i:basic|token|digest|apikey|negotiate|key)\s{{1,3}})?"
-        rf"(?P<secret>(?!(?i:bearer\b))[A-Za-z0-9._~+/-]{{12,{_T}}}={{0,2}})",
+        rf"(?P<secret>(?!(?i:bearer\b)){_VALUE}{{12,{_T}}}={{0,2}})",
         "RFC 9110, section 11.6.2",
         "2026-11-26",
+        any_case=True,
     ),
     Kind(
         "named_key",
-        ("pi_key", "pi-key", "piKey", "PI_KEY", "PI-KEY", "pi-Key", "ccess_token", "ccessToken",
-         "CCESS_TOKEN", "uth_token", "UTH_TOKEN", "lient_secret", "LIENT_SECRET", "lientSecret"),
+        tuple(
+            first + between + last
+            for first, last in (("api", "key"), ("access", "token"), ("auth", "token"),
+                                ("client", "secret"))
+            for between in ("", "_", "-")
+        ),
         r"(?i:api[_-]?key|(?:access|auth)[_-]?token|client[_-]?secret)"
-        rf"{_QUOTED}(?P<secret>[A-Za-z0-9._~+/-]{{16,{_T}}}={{0,2}})",
+        rf"{_QUOTED}(?P<secret>{_VALUE}{{16,{_T}}}={{0,2}})",
         "keys without a shape of their own: Mistral, Cohere, Together, Azure OpenAI, and others",
         "2026-11-26",
         random=True,
+        any_case=True,
     ),
     Kind(
         "url_password",
@@ -250,6 +262,6 @@ def compiled() -> "tuple[tuple[Kind, tuple[bytes, ...], re.Pattern[bytes]], ...]
 
 @cache
 def any_anchor() -> "re.Pattern[bytes]":
-    """Any piece of text without which no secret but a private key stands in a line."""
-    anchors = sorted({anchor for kind in KINDS[1:] for anchor in kind.anchors})
+    """Any piece of text, in small letters, without which no secret but a private key can stand."""
+    anchors = sorted({anchor.lower() for kind in KINDS[1:] for anchor in kind.anchors})
     return re.compile("|".join(map(re.escape, anchors)).encode())

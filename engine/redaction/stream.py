@@ -12,7 +12,7 @@ fixed words, and for an ``@`` beside a ``://``.
 CARRY_BYTES_MAX = 16 * 1024
 KEY_BYTES_MAX = 32 * 1024
 RUN_BYTES_MIN = 16
-WORDS = (b"secret", b"uthorization", b"earer ", b"key=", b"sig=")
+WORDS = (b"secret", b"authorization", b"bearer", b"key=", b"sig=")
 """What stands, in any case, before secrets that need no run of sixteen letters and digits."""
 
 _KEYS = (b"key", b"token", b"secret", b"bearer", b"authorization")

@@ -6,6 +6,7 @@ import hashlib
 import random
 import time
 import uuid
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -199,6 +200,62 @@ def test_a_key_that_never_ends_is_covered_and_held_no_longer_than_allowed() -> N
     assert len(made) == len(data)
     assert counts.get("private_key", 0) >= 1
     assert made[:10_000].count(b"A1b2") == 0
+
+
+NAMES = ["api {}key", "access {}token", "auth {}token", "client {}secret"]
+CASED = {
+    "lower": str.lower,
+    "upper": str.upper,
+    "title": str.title,
+    "first": str.capitalize,
+    "camel": lambda name: name[:1] + name.title()[1:],
+}
+
+
+@pytest.mark.parametrize("sign", ["=", ": ", '": "', "' = '", ":\t"])
+@pytest.mark.parametrize("case", CASED.values(), ids=CASED.keys())
+@pytest.mark.parametrize("gap", ["", "_", "-"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_named_key_is_covered_however_its_name_is_written(
+    name: str, gap: str, case: Callable[[str], str], sign: str
+) -> None:
+    written = case(name.format("")).replace(" ", gap)
+    secret = SECRETS["named_key"][0][1]
+    made, counts = covered(f"{written}{sign}{secret}\n".encode())
+    assert counts == {"named_key": 1}
+    assert secret.encode() not in made
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "\\u0022",
+        "\\u003d",
+        "\\x22",
+        "\\x3D",
+        "\x1b[K",
+        "\x1b[1;31m",
+        "\x1b[2K\x1b[1G",
+        "\\u001b[0m",
+    ],
+    ids=ascii,
+)
+def test_a_secret_behind_an_escape_is_covered(before: str) -> None:
+    for kind in ("github_token", "openai_key", "jwt"):
+        secret = SECRETS[kind][0][1]
+        made, counts = covered(f"says {before}{secret} and\n".encode())
+        assert counts == {kind: 1}
+        assert secret.encode() not in made
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "  ", "\t "])
+@pytest.mark.parametrize("word", ["Bearer", "bearer", "BEARER", "BeaRer"])
+def test_a_bearer_token_is_covered_behind_any_blank(word: str, blank: str) -> None:
+    secret = SECRETS["bearer_token"][0][1]
+    for name in ("Authorization", "AUTHORIZATION", "X-Auth"):
+        made, counts = covered(f"{name}:{blank}{word}{blank}{secret}\n".encode())
+        assert counts == {"bearer_token": 1}
+        assert secret.encode() not in made
 
 
 def test_letters_beyond_ascii_keep_their_bytes() -> None:
