@@ -68,7 +68,8 @@ def _sought(
     def put(found: re.Match[bytes]) -> bytes:
         group = next((name for name, text in found.groupdict().items() if text is not None), 0)
         secret = found[group]
-        if found.end() == unfinished or not _is_secret(kind, found, secret):
+        by_chance = kind.random or group == "by_chance"
+        if found.end() == unfinished or not _is_secret(kind, found, secret, by_chance=by_chance):
             return found[0]
         made = _cover_of(kind, secret)
         if made == secret:
@@ -80,14 +81,14 @@ def _sought(
     return pattern.sub(put, data)
 
 
-def _is_secret(kind: Kind, found: re.Match[bytes], secret: bytes) -> bool:
-    """Whether it begins a word of its own, and looks made by chance where its kind must."""
+def _is_secret(kind: Kind, found: re.Match[bytes], secret: bytes, *, by_chance: bool) -> bool:
+    """Whether it begins a word of its own, and looks made by chance where it must."""
     before = found.string[max(0, found.start() - _BEFORE_BYTES) : found.start()]
     if kind.name not in _INSIDE and not _STARTS.search(before):
         return False
     if not secret.strip(b"*"):
         return False
-    return not kind.random or _RANDOM.search(secret) is not None
+    return not by_chance or _RANDOM.search(secret) is not None
 
 
 _INSIDE = frozenset({_KEY, "url_password", "aws_secret", "named_key", "authorization",

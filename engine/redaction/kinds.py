@@ -19,7 +19,8 @@ class Kind(NamedTuple):
     """One kind of secret.
 
     ``random``: the secret must look made by chance, which keeps words that begin like a key:
-    a run of at least twelve letters and digits, with both among them.
+    a run of at least twelve letters and digits, with both among them.  A group that is called
+    ``by_chance`` must whatever its kind.
     ``any_case``: anchors are sought in small letters.
     """
 
@@ -34,6 +35,7 @@ class Kind(NamedTuple):
 
 _QUOTED = r"""["']?\s{0,3}[:=]\s{0,3}["']?"""
 _VALUE = r"[A-Za-z0-9._~+/-]"
+_UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![A-Za-z0-9._~+/-])"
 
 KINDS = (
     Kind(
@@ -219,8 +221,10 @@ KINDS = (
     Kind(
         "authorization",
         ("authorization",),
-        rf"(?i:authorization){_QUOTED}(?:(?i:basic|token|digest|apikey|negotiate|key)\s{{1,3}})?"
-        rf"(?P<secret>(?!(?i:bearer\b)){_VALUE}{{12,{_T}}}={{0,2}})",
+        # Behind a scheme stands a secret; without one it may be a plain word of why it failed.
+        rf"(?i:authorization){_QUOTED}(?:(?i:basic|token|digest|apikey|negotiate|key)\s{{1,3}}"
+        rf"(?P<secret>{_VALUE}{{12,{_T}}}={{0,2}})|(?P<secret2>{_UUID})"
+        rf"|(?P<by_chance>(?!(?i:bearer\b)){_VALUE}{{12,{_T}}}={{0,2}}))",
         "RFC 9110, section 11.6.2",
         "2026-11-26",
         any_case=True,

@@ -171,6 +171,10 @@ NEAR_MISSES = [
     "git@github.com:a/b.git",
     "bearer of bad news and nothing else here",
     "Authorization: required",
+    "Error during authorization: insufficient permissions",
+    "authorization: unauthorized_client",
+    '{"authorization": "PermissionDenied"}',
+    "authorization=org.example.security.AuthorizationManager",
     "api_key: str | None = None",
     "api_key must be set either by passing api_key to the client",
     "The api_key client option must be set",
@@ -256,6 +260,16 @@ def test_a_bearer_token_is_covered_behind_any_blank(word: str, blank: str) -> No
         made, counts = covered(f"{name}:{blank}{word}{blank}{secret}\n".encode())
         assert counts == {"bearer_token": 1}
         assert secret.encode() not in made
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["a1B2c3D4e5F6", "5f0c8a9e-1b2d-4c3e-8f90-123456789012", "Basic dXNlcjpwYXNzd29yZA==",
+     "token abcdefghijklmnop"],
+)  # fmt: skip
+def test_what_stands_behind_authorization_is_covered_when_it_may_be_a_secret(secret: str) -> None:
+    _, counts = covered(f"Authorization: {secret}\n".encode())
+    assert counts == {"authorization": 1}
 
 
 def test_letters_beyond_ascii_keep_their_bytes() -> None:
