@@ -51,7 +51,7 @@ def fingerprint(outcome: Outcome) -> Fingerprint | None:
     ending = exit_class(outcome)
     if ending == "timeout":
         return _told(ending, f"timed out in run {outcome.run_id}", "timeout")
-    template = masks.masked(_comparable(_basis(outcome))) or "no output"
+    template = masks.masked(in_english(plain_quotes(_basis(outcome)))) or "no output"
     return _told(ending, template, f"{_name_of(template)}/{ending}")
 
 
@@ -72,22 +72,17 @@ def _basis(outcome: Outcome) -> str:
     return basis.of_output(stdout, stderr) if stdout or stderr else ""
 
 
-def _comparable(text: str) -> str:
-    """``text`` with one kind of quote, in English, and with secrets as long as any other."""
-    if "[redacted:" in text:
-        text = plain_marks(text)
-    return in_english(plain_quotes(text))
-
-
 def _unknown(outcome: Outcome, text: str) -> str:
-    """``text`` without what the engine handed out, before anything is cut off a line.
+    """``text`` without what the engine handed out and without the lengths of secrets.
 
-    What looks like a logger's prefix may be an id of ours.
+    Before anything is cut off a line: what looks like a logger's prefix may be an id of ours, and a
+    mark may be longer than what is read of a line.
     """
     if not text:
         return text
     ids = (outcome.run_id, outcome.phase_id, outcome.attempt_id)
-    return without_known(text[-basis.TEXT_CHARS_MAX :], ids, outcome.workspace)
+    text = plain_marks(text[-basis.TEXT_CHARS_MAX :])
+    return without_known(text, ids, outcome.workspace)
 
 
 def _told(ending: str, template: str, family: str) -> Fingerprint:

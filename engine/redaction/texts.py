@@ -4,7 +4,9 @@ import re
 
 from engine.redaction.stream import covered_bytes
 
-_MARK = re.compile(r"\[redacted:([a-z_]{1,40})\*{0,4096}\]")
+_MARK = re.compile(r"\[redacted:([a-z_]{1,40})\*{0,65536}\]")
+_STARS = re.compile(r"\*{4,65536}")
+_FEW_STARS = "****"
 
 
 def redacted(text: str, counts: dict[str, int]) -> str:
@@ -20,5 +22,7 @@ def marks(text: str) -> list[str]:
 
 
 def plain_marks(text: str) -> str:
-    """``text`` with marks that do not tell how long a secret was."""
-    return _MARK.sub(r"[redacted:\1]", text)
+    """``text`` with marks, also of stars only, that do not tell how long a secret was."""
+    if _FEW_STARS not in text and "[redacted:" not in text:
+        return text
+    return _STARS.sub(_FEW_STARS, _MARK.sub(r"[redacted:\1]", text))

@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 
 from engine.detect import Fingerprint, Outcome, detectors
 from engine.detect.words import masked_word
+from engine.redaction.covering import mark
 from tests import fingerprint_scores
 from tests.secrets import SECRETS
 
@@ -255,6 +256,18 @@ def test_a_secret_of_any_length_is_one_slot() -> None:
     assert SECRETS
 
 
+@pytest.mark.parametrize(
+    "text", ["wrong key {} given", "refused: authorization: {}", "Boom: {}\n  more"]
+)
+def test_a_secret_is_as_long_as_any_other_of_its_mark(text: str) -> None:
+    """Marks of stars only, where the label does not fit, and of every length beyond it."""
+    label = len("[redacted:authorization")
+    lengths = (range(4, label + 1), (label + 1, label + 2, 40, 4096, 4200, 20_000))
+    for some in lengths:
+        told = {print_of(text.format(mark("authorization", n).decode())).fingerprint for n in some}
+        assert len(told) == 1
+
+
 words = st.text(ascii_lowercase, min_size=3, max_size=8)
 messages = st.lists(words, min_size=1, max_size=6).map(lambda parts: "Boom: " + " ".join(parts))
 noise = st.lists(
@@ -331,6 +344,7 @@ HOSTILE = {
     "levels": "ERROR: ",
     "errno": "[Errno 2] a: ", "os errors": " (os error 2", "german": "Berechtigung ",
     "chinese": "未找到命令", "half phrases": "Pfadspezifikation 'a", "marks": "[redacted:x**]",
+    "open marks": "[redacted:x****", "stars only": "*",
     "shells": "x.sh: line 1: ", "components": "com.a.b: ", "months": "Jan ", "restated": "1 (1) ",
 }  # fmt: skip
 
