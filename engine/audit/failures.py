@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from difflib import SequenceMatcher
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -34,7 +35,6 @@ COMPARED_MAX = 2000
 """So many fingerprints, the most frequent ones, are compared with each other."""
 
 TYPES = (
-    "attempt.finished",
     "diagnosis.fingerprinted",
     "diagnosis.reclassified",
     "triage.run_judged",
@@ -82,9 +82,13 @@ class Alike(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failures:
-    """Feed it the events of ``TYPES`` in order; then read ``all``."""
+    """Feed it the events of ``TYPES`` in order; then read ``all``.
 
-    def __init__(self) -> None:
+    ``run``: only attempts of that run count, and what was decided at their ends.
+    """
+
+    def __init__(self, run: str | None = None) -> None:
+        self._run = run
         self._found: dict[str, Failure] = {}
         self._runs: dict[str, set[str]] = {}
         self._ended_with: dict[int, str] = {}
@@ -92,6 +96,9 @@ class Failures:
     def take(self, seen: Seen, cause: int | None) -> None:
         """One more event; ``cause`` is the position of the end that it belongs to."""
         event = seen.event
+        if self._run is not None and getattr(event, "run_id", self._run) != self._run:
+            # Stops that name no run belong to the run of the end that caused them.
+            return
         match event:
             case FailureFingerprinted():
                 self._carried(seen, event, cause)
@@ -170,29 +177,70 @@ def _one_more(counts: dict[str, int], name: str) -> dict[str, int]:
     return dict(sorted({**counts, name: counts.get(name, 0) + 1}.items()))
 
 
+class _Told(NamedTuple):
+    """A failure with the words of its template.
+
+    ``counted``: each word with how often it stood there before, so that a set holds repeats.
+    """
+
+    failure: Failure
+    words: list[str]
+    counted: frozenset[tuple[str, int]]
+
+    @classmethod
+    def of(cls, failure: Failure) -> Self:
+        words = _WORD.findall(failure.template)
+        times: Counter[str] = Counter()
+        counted: list[tuple[str, int]] = []
+        for word in words:
+            counted.append((word, times[word]))
+            times[word] += 1
+        return cls(failure, words, frozenset(counted))
+
+
 def alike(failures: Iterable[Failure], *, at: float = ALIKE_AT) -> list[tuple[Failure, Alike]]:
     """Pairs of fingerprints of one detector whose templates look alike, the likest first.
 
-    The first ``COMPARED_MAX`` are compared, each pair once; words are compared as sets first, so
-    that few pairs are compared in order.
+    The first ``COMPARED_MAX`` are compared, each pair once.
     """
-    told = [(each, _WORD.findall(each.template)) for each in list(failures)[:COMPARED_MAX]]
-    words = [Counter(found) for _, found in told]
-    pairs: list[tuple[Failure, Alike]] = []
-    for first, (one, its) in enumerate(told):
-        for second in range(first + 1, len(told)):
-            other, theirs = told[second]
-            longest = len(its) + len(theirs)
-            if one.detector != other.detector or not longest:
-                continue
-            common = 2 * (words[first] & words[second]).total() / longest
-            if common >= at and (likeness := _likeness(its, theirs)) >= at:
-                pairs.append((one, _alike(other, likeness)))
+    by_detector: dict[str, list[_Told]] = {}
+    for each in list(failures)[:COMPARED_MAX]:
+        by_detector.setdefault(each.detector, []).append(_Told.of(each))
+    pairs = [
+        (one.failure, _alike(other.failure, likeness))
+        for told in by_detector.values()
+        for place, one in enumerate(told)
+        for other in told[place + 1 :]
+        if (likeness := _likeness(one, other, at)) is not None
+    ]
     return sorted(pairs, key=lambda pair: (-pair[1].likeness, pair[0].fingerprint))
 
 
-def _likeness(its: list[str], theirs: list[str]) -> float:
-    return SequenceMatcher(None, its, theirs, autojunk=False).ratio()
+def alike_to(failure: Failure, others: Iterable[Failure], *, at: float = ALIKE_AT) -> list[Alike]:
+    """Those of the first ``COMPARED_MAX`` that look like ``failure``, the likest first."""
+    one = _Told.of(failure)
+    found = [
+        _alike(other, likeness)
+        for other in list(others)[:COMPARED_MAX]
+        if other is not failure and other.detector == failure.detector
+        if (likeness := _likeness(one, _Told.of(other), at)) is not None
+    ]
+    return sorted(found, key=lambda each: -each.likeness)
+
+
+def _likeness(one: _Told, other: _Told, at: float) -> float | None:
+    """The share of common words, in order; None when it is below ``at``.
+
+    The cheapest bound comes first, so that few pairs are compared in order.
+    """
+    its, theirs = len(one.words), len(other.words)
+    both = its + theirs
+    if not both or 2 * min(its, theirs) < at * both:
+        return None
+    if 2 * len(one.counted & other.counted) < at * both:
+        return None
+    likeness = SequenceMatcher(None, one.words, other.words, autojunk=False).ratio()
+    return likeness if likeness >= at else None
 
 
 def _alike(other: Failure, likeness: float) -> Alike:
@@ -201,11 +249,20 @@ def _alike(other: Failure, likeness: float) -> Alike:
     )
 
 
-def sample_text(finished: AttemptFinished, stdout: bytes | None, stderr: bytes | None) -> str:
-    """What an attempt said as it stands in the log: its reason, else the end of its output."""
+def sample_text(
+    finished: AttemptFinished, stdout: bytes | None, stderr: bytes | None
+) -> str | None:
+    """What an attempt said as it stands in the log: its reason, else its output, else its error.
+
+    None when output was kept and is gone, and nothing else was said.
+    """
     if finished.told is not None and finished.told.reason:
         return finished.told.reason
     for data in (stderr, stdout):
         if data and (text := data.decode(errors="replace").strip()):
             return text
-    return finished.error or ""
+    if finished.error:
+        return finished.error
+    kept = ((finished.stdout.digest, stdout), (finished.stderr.digest, stderr))
+    gone = any(digest is not None and data is None for digest, data in kept)
+    return None if gone else ""

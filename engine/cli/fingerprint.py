@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from engine.audit.failures import TYPES, Alike, Failure, Failures, alike, sample_text
+from engine.audit.failures import TYPES, Alike, Failure, Failures, alike, alike_to, sample_text
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
 from engine.cli.log import when
@@ -97,11 +97,11 @@ async def _failures(store: LogReader, end: int, options: dict[str, Any]) -> Fail
     session, run = options.get("session"), options.get("run")
     query = Query(
         session=None if session is None else asked(session, "--session"),
-        run=None if run is None else asked(run, "--run"),
-        types=tuple(kind for kind in TYPES if kind != "attempt.finished"),
+        types=TYPES,
         until=end,
     )
-    failures, after = Failures(), 0
+    # Not by run: some stops name none, and belong to the run of the attempt that caused them.
+    failures, after = Failures(None if run is None else asked(run, "--run")), 0
     while records := await store.records(query, after=after):
         rows = [(r.pos, r.recorded_us, r.type, r.schema, r.data) for r in records]
         for record, seen in zip(records, seen_page(rows), strict=True):
@@ -116,8 +116,7 @@ def _look(name: str, options: dict[str, Any]) -> FailureLook:
         async with reading(options["database"], allow_empty=allow, at=at) as (where, store, board):
             found = (await _failures(store, board.head.pos, options)).all
             failure = _named(name, found)
-            pairs = alike([failure, *(each for each in found if each is not failure)])
-            failure.alike = [pair[1] for pair in pairs if pair[0] is failure]
+            failure.alike = alike_to(failure, found)
             blobs = Blobs(where.beside("files") / "blobs")
             return FailureLook(failure=failure, sample_text=await _said(store, blobs, failure))
 
@@ -142,7 +141,8 @@ async def _said(store: LogReader, blobs: Blobs, failure: Failure) -> str | None:
     for seen in seen_page(rows):
         if isinstance(seen.event, AttemptFinished):
             stdout, stderr = (blobs.kept(each) for each in (seen.event.stdout, seen.event.stderr))
-            return sample_text(seen.event, stdout, stderr)[-SAMPLE_CHARS:]
+            said = sample_text(seen.event, stdout, stderr)
+            return None if said is None else said[-SAMPLE_CHARS:]
     return None
 
 

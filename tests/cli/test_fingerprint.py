@@ -111,6 +111,20 @@ def test_it_can_be_kept_to_a_run(log: Path) -> None:
     assert [each["runs"] for each in told(log, "list", "--run", run)] == [[run]]
 
 
+def test_what_a_run_caused_is_counted_when_it_is_kept_to_that_run(log: Path) -> None:
+    every = {each["fingerprint"]: each for each in told(log) if each["stops"]}
+    assert any("fingerprint" in each["stops"] for each in every.values())
+    for name, each in every.items():
+        by_run = [
+            found["stops"]
+            for run in each["runs"]
+            for found in told(log, "list", "--run", run)
+            if found["fingerprint"] == name
+        ]
+        summed = {what: sum(one.get(what, 0) for one in by_run) for what in each["stops"]}
+        assert summed == each["stops"]
+
+
 def test_a_sample_whose_output_is_gone_says_so(log: Path, tmp_path: Path) -> None:
     folder = tmp_path / "log"
     shutil.copytree(log, folder)
