@@ -14,7 +14,7 @@ import msgspec
 
 from engine.detect.catalogue import boundary_rules
 from engine.detect.port import BOUNDARIES_MAX, Boundary, Outcome
-from engine.detect.seen import Seen, is_answer, phrase_matches, record_match, seen_in
+from engine.detect.seen import Seen, phrase_matches, record_match, seen_in
 from engine.detect.suspects import suspects
 from engine.events.diagnosis import BoundaryKind
 
@@ -98,14 +98,13 @@ def _of_phrases(seen: Seen) -> Iterator[_Hit]:
 
 
 def _suspected(seen: Seen) -> Iterator[Boundary]:
-    for kind, start, end in suspects(seen.folded, seen.spans):
-        if not is_answer(seen, start):
-            first, last = seen.folded.span(start, end)
-            yield Boundary(
-                kind=kind,
-                disposition="suspected",
-                pattern=f"suspected {kind}",
-                stream=seen.stream,
-                start=first,
-                end=last,
-            )
+    for kind, start, end in suspects(seen):
+        first, last = seen.folded.span(start, end)
+        yield Boundary(
+            kind=kind,
+            disposition="suspected",
+            pattern=f"suspected {kind}",
+            stream=seen.stream,
+            start=first,
+            end=last,
+        )

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.detect.catalogue import boundary_rules
 from engine.detect.port import Outcome, StreamName
-from engine.detect.seen import Seen, is_answer, phrase_matches, record_match, seen_in
+from engine.detect.seen import Seen, phrase_matches, record_match, seen_in
 from engine.detect.suspects import suspects
 from engine.events.diagnosis import BoundaryKind
 
@@ -70,7 +70,7 @@ def _phrases(seen: Seen) -> Iterator[Sighting]:
 
 
 def _suspects(seen: Seen) -> Iterator[Sighting]:
-    for kind, start, end in suspects(seen.folded, seen.spans):
+    for kind, start, end in suspects(seen):
         yield Sighting(
             tier="suspect",
             rule=f"suspected {kind}",
@@ -78,5 +78,5 @@ def _suspects(seen: Seen) -> Iterator[Sighting]:
             stream=seen.stream,
             start=start,
             end=end,
-            held_back="answer" if is_answer(seen, start) else None,
+            held_back=None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -80,20 +80,28 @@ def record_match(seen: Seen, found: records.Found) -> Match:
 def phrase_matches(seen: Seen, phrase: Phrase) -> Iterator[Match]:
     """The last 20 places of a phrase, in order."""
     text = seen.folded.text
-    spans = [span for span in seen.spans if anchored(phrase.anchor, text[slice(*span)])]
-    if not spans:
-        # Compiling a hundred patterns takes longer than reading most outputs.
-        return
-    pattern = compiled(phrase.pattern)
     hits = deque(
-        (hit.span() for span in spans for hit in pattern.finditer(text, *span)),
-        maxlen=_HITS_OF_A_PHRASE_MAX,
+        places_of(text, seen.spans, phrase.anchor, phrase.pattern), maxlen=_HITS_OF_A_PHRASE_MAX
     )
     for start, end in ((first, _trimmed(text, last)) for first, last in hits):
         if is_answer(seen, start):
             yield Match(start, end, "answer")
         else:
             yield Match(start, end, guarded(seen.folded, start, end, phrase.needs))
+
+
+def places_of(
+    text: str, spans: Iterable[tuple[int, int]], anchor: str, pattern: str
+) -> Iterator[tuple[int, int]]:
+    """Where ``pattern`` matches within those ``spans`` of folded text that hold its anchor."""
+    near = [span for span in spans if anchored(anchor, text[slice(*span)])]
+    if not near:
+        # Compiling a hundred patterns takes longer than reading most outputs.
+        return
+    found = compiled(pattern).finditer
+    for span in near:
+        for hit in found(text, *span):
+            yield hit.span()
 
 
 def _trimmed(text: str, end: int) -> int:

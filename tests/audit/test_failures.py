@@ -110,8 +110,9 @@ def test_stops_that_name_no_run_belong_to_the_run_whose_end_caused_them() -> Non
                 cause,
             ),
         ]
-    for run, times in ((None, 2), ("a", 1), ("c", 0)):
-        failures_of = Failures(run)
+    asked: list[tuple[str | None, int]] = [(None, 2), ("a", 1), ("c", 0)]
+    for wanted, times in asked:
+        failures_of = Failures(wanted)
         for place, (event, cause) in enumerate(events):
             failures_of.take(Seen(cause + place + 1, 0, event), cause)
         stops = [each.stops for each in failures_of.all]

@@ -12,6 +12,7 @@ from hypothesis import given, strategies as st
 
 from engine.detect import Boundary, Outcome, detectors
 from engine.detect.catalogue import boundary_rules
+from engine.detect.examine import examine
 from engine.detect.folded import Folded, fold
 
 plain = detectors("standard-1")
@@ -116,6 +117,24 @@ NONE = [
 def test_a_limit_that_is_only_talked_about_is_none(text: str) -> None:
     hits = hits_in(f"start\n{text}\nend", text)
     assert {hit.disposition for hit in hits} <= {"suspected"}
+
+
+SUSPECT = "fatal: the maximum of this context is behind us"
+ANSWER = json.dumps({"type": "assistant", "content": SUSPECT})
+
+
+@pytest.mark.parametrize("answers", [1, 30])
+def test_a_suspect_in_an_answer_hides_no_real_one(answers: int) -> None:
+    answered = f"{ANSWER}\n" * answers
+    (hit,) = hits_in(f"start\n{SUSPECT}\n{answered}")
+    assert (hit.kind, hit.disposition) == ("context_window", "suspected")
+    assert f"start\n{SUSPECT}"[hit.start : hit.end] in SUSPECT
+    assert hits_in(f"start\n{answered}") == ()
+    outcome = Outcome(
+        ended="exited", succeeded=False, final_state="", stdout=f"{SUSPECT}\n{answered}"
+    )
+    (seen,) = [one for one in examine(outcome) if one.tier == "suspect"]
+    assert (seen.start, seen.held_back) == (SUSPECT.index("maximum"), None)
 
 
 LIMIT = "Error: prompt is too long"
