@@ -88,7 +88,7 @@ def rules() -> FingerprintRules:
 
 @cache
 def tongues() -> Tongues:
-    """What set ``fp-1`` knows of other languages; read once, and only when a text needs it."""
+    """What set ``fp-1`` knows of other languages; read once, by the first fingerprint."""
     return msgspec.convert(tomllib.loads(text_of(TONGUES)), Tongues)
 
 

@@ -1,8 +1,9 @@
 """One failure in many languages: known messages are put back into English before they are masked.
 
 A number that the system gave (errno, a Windows error) decides over the words behind it.  Without
-one, messages of common programs are known in their translations.  Most texts cost one look at their
-words: a translation is only sought when its rarest word stands in the text.
+one, messages of common programs are known in their translations.  The first text reads them all;
+after that most cost one look at their words: a translation is only sought when its longest word
+that is not English stands in the text.
 """
 
 from __future__ import annotations
@@ -34,10 +35,16 @@ _TO_END = r"([^\n]{1,300})"
 _GLYPHS_ANCHOR = 12
 
 
-class Phrase(NamedTuple):
-    """A translation: where ``anchor`` stands, ``pattern`` may be found, ``english`` replaces it."""
+class _Pair(NamedTuple):
+    """A message in English, and in another language."""
 
-    anchor: str
+    ours: str
+    theirs: str
+
+
+class _Phrase(NamedTuple):
+    """A translation, ready: ``english`` replaces what ``pattern`` finds."""
+
     pattern: str
     english: str
 
@@ -74,52 +81,52 @@ def _by_os_error(found: re.Match[str]) -> str:
     return f" {words} (os error {found[1]})" if words else found[0]
 
 
-def _candidates(text: str) -> list[Phrase]:
+def _candidates(text: str) -> list[_Phrase]:
     """The phrases whose anchors stand in ``text``, longest first, so that none hides another."""
     spaced, unspaced = _index()
-    found = [
-        p for word in spaced.keys() & set(text.translate(_BLANKED).split()) for p in spaced[word]
-    ]
+    words = set(text.translate(_BLANKED).split())
+    found = [pair for word in spaced.keys() & words for pair in spaced[word]]
     if not text.isascii() and _GLYPHS.search(text):
-        found += [phrase for phrase in unspaced if phrase.anchor in text]
-    return sorted(found, key=_longest_first)
+        found += [pair for anchor, pair in unspaced if anchor in text]
+    # A pattern is made only when it may be needed, for making them all takes longer than the rest.
+    return sorted(map(_phrase, found), key=_longest_first)
 
 
-def _longest_first(phrase: Phrase) -> tuple[int, str]:
+def _longest_first(phrase: _Phrase) -> tuple[int, str]:
     return -len(phrase.pattern), phrase.pattern
 
 
 @cache
-def _index() -> tuple[dict[str, list[Phrase]], list[Phrase]]:
-    """Phrases by their anchor word, and those of languages that put no blanks between words."""
-    spaced: dict[str, list[Phrase]] = {}
-    unspaced: list[Phrase] = []
+def _index() -> tuple[dict[str, list[_Pair]], list[tuple[str, _Pair]]]:
+    """Pairs by their anchor word, and those of languages that put no blanks between words."""
+    spaced: dict[str, list[_Pair]] = {}
+    unspaced: list[tuple[str, _Pair]] = []
     english_words = {w for message in tongues().message for w in _WORD.findall(message.english)}
     for message in tongues().message:
         for other in message.others:
-            phrase = _phrase(message.english, other, english_words)
-            if phrase is None:
-                continue
-            if _GLYPHS.search(phrase.anchor):
-                unspaced.append(phrase)
-            else:
-                spaced.setdefault(phrase.anchor, []).append(phrase)
+            pair = _without_same_ends(message.english.replace("`", "'"), other)
+            anchor = _anchor(pair.theirs, english_words)
+            if anchor and _GLYPHS.search(anchor):
+                unspaced.append((anchor, pair))
+            elif anchor:
+                spaced.setdefault(anchor, []).append(pair)
     return spaced, unspaced
 
 
-def _phrase(english: str, other: str, english_words: set[str]) -> Phrase | None:
-    """None when nothing in ``other`` tells it from English."""
-    ours, theirs = _without_same_ends(english.replace("`", "'"), other)
+def _anchor(theirs: str, english_words: set[str]) -> str:
+    """The longest piece of a translation; empty when nothing in it tells it from English."""
     if _GLYPHS.search(theirs):
         pieces = re.split(rf"{_SLOT}|[^\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", theirs)
-        anchor = max(pieces, key=len)[:_GLYPHS_ANCHOR]
-    else:
-        words = [w for w in _WORD.findall(theirs.replace(_SLOT, " ")) if w not in english_words]
-        anchor = max(words, key=len, default="")
-    pattern = _pattern(theirs)
+        return max(pieces, key=len)[:_GLYPHS_ANCHOR]
+    words = [w for w in _WORD.findall(theirs.replace(_SLOT, " ")) if w not in english_words]
+    return max(words, key=len, default="")
+
+
+@cache
+def _phrase(pair: _Pair) -> _Phrase:
     count = iter(range(1, 10))
-    words_again = re.sub(_SLOT, lambda _: rf"\g<{next(count)}>", ours.replace("\\", r"\\"))
-    return Phrase(anchor, pattern, words_again) if anchor else None
+    english = re.sub(_SLOT, lambda _: rf"\g<{next(count)}>", pair.ours.replace("\\", r"\\"))
+    return _Phrase(_pattern(pair.theirs), english)
 
 
 def _pattern(theirs: str) -> str:
@@ -139,7 +146,7 @@ def _pattern(theirs: str) -> str:
     return made if theirs.endswith((" ", ":", _SLOT)) else made + "[.。]?"
 
 
-def _without_same_ends(english: str, other: str) -> tuple[str, str]:
+def _without_same_ends(english: str, other: str) -> _Pair:
     """Both without a slot at the same end, for what stands there stays where it is."""
     for quote in ("", "'"):
         end = f"{quote}{_SLOT}{quote}"
@@ -147,7 +154,7 @@ def _without_same_ends(english: str, other: str) -> tuple[str, str]:
             english, other = english[len(end) :], other[len(end) :]
         if english.endswith(end) and other.endswith(end):
             english, other = english[: -len(end)], other[: -len(end)]
-    return english, other
+    return _Pair(english, other)
 
 
 @cache
