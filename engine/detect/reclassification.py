@@ -26,6 +26,8 @@ from engine.events import (
 Known = Mapping[Diagnosed, Classified]
 """What was said last of each; what is missing was never said."""
 
+_OF_LIMITS: frozenset[Diagnosed] = frozenset({"boundary", "zero_yield"})
+
 
 class Asked(NamedTuple):
     """Who is asked what: a rule set, for whom and why."""
@@ -88,7 +90,9 @@ def reclassified(
     ``finished.told`` must be there.  Who said it is no part of a word: a rule set that says the
     same changes nothing.
     """
-    found = diagnosis_of(finished, streams, asked.rule_set.detectors, asked.timeouts)
+    # Looking for limits takes most of the time, and a fingerprint does without.
+    limits = () if _OF_LIMITS.isdisjoint(asked.rule_set.kinds) else None
+    found = diagnosis_of(finished, streams, asked.rule_set.detectors, asked.timeouts, limits)
     now = last_said(_events_of(found))
     return [
         _event(finished, what, known.get(what), now.get(what), asked)

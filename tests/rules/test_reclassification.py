@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -52,6 +52,21 @@ def test_a_set_speaks_only_of_what_it_classifies(kinds: tuple[Diagnosed, ...]) -
     assert [(each.what, each.before, each.after) for each in found] == [
         (what, None, SAID[what]) for what in kinds
     ]
+
+
+@pytest.mark.parametrize("kinds", [k for n in range(3) for k in combinations(KINDS, n)], ids=str)
+def test_limits_are_sought_only_for_what_needs_them(kinds: tuple[Diagnosed, ...]) -> None:
+    looked: list[object] = []
+
+    def limits(outcome: object) -> tuple[Boundary, ...]:
+        looked.append(outcome)
+        return (LIMIT,)
+
+    detectors = replace(rule_set(kinds).detectors, boundary=limits)
+    reclassified(
+        END, Streams(), {}, Asked(RuleSet("new", kinds, detectors), "detected", "me", "why")
+    )
+    assert bool(looked) == bool({"boundary", "zero_yield"} & set(kinds))
 
 
 @pytest.mark.parametrize("what", KINDS)
