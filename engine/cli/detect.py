@@ -17,15 +17,16 @@ from engine.cli.render import asked, clean, fields, print_json, table
 from engine.detect import DETECTORS, Detectors, detectors
 from engine.detect.contract import REQUESTS, Kind, Request, answer
 from engine.detect.rules import rule_called, rule_sets, rules
+from engine.detect.standard import STANDARD_1
 from engine.errors import UsageProblem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT = "standard-1"
 SHORT_CHARS = 12
 _READ_BYTES = 1024 * 1024
 
 
+# Not the one of engine.cli.context, which loads what a database needs.
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
 
 
@@ -40,7 +41,9 @@ def detect() -> None:
 def _asking(command: F) -> F:
     """The two options of every command that answers line by line."""
     names = click.Choice(list(DETECTORS))
-    chosen = click.option("--detectors", "name", type=names, default=DEFAULT, show_default=True)
+    chosen = click.option(
+        "--detectors", "name", type=names, default=STANDARD_1.name, show_default=True
+    )
     jsonl = click.option(
         "--jsonl", is_flag=True, required=True, help="Objects on stdin, answers on stdout."
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from engine.cli.render import clean
-from engine.detect import Boundary, Fingerprint, Outcome, ZeroYield, detectors
-from engine.detect.contract import strongest, text_of
+from engine.detect import Boundary, Fingerprint, Outcome, ZeroYield
+from engine.detect.contract import boundary_outcome, strongest, text_of
 from engine.detect.examine import Sighting, examine
 from engine.detect.rules import rule_called
+from engine.detect.standard import STANDARD_1
 from engine.errors import UsageProblem
 
-DETECTORS = "standard-1"
 _LINE_CHARS = 160
 _SIGHTINGS_MAX = 20
 
@@ -54,24 +54,16 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
 
 def tried(stdout: str, stderr: str, exit_code: int) -> Tried:
     """Ask all three; an exit code of 0 is a success."""
-    chosen = detectors(DETECTORS)
-    outcome = Outcome(
-        ended="exited",
-        succeeded=False,
-        final_state="",
-        exit_code=exit_code,
-        stdout=stdout,
-        stderr=stderr,
-    )
-    hit = strongest(outcome, chosen)
+    outcome = boundary_outcome(stdout, stderr, exit_code)
+    hit = strongest(outcome, STANDARD_1)
     ended = msgspec.structs.replace(outcome, succeeded=exit_code == 0)
     return Tried(
         boundary=hit,
         evidence=None if hit is None else _place(outcome, hit),
         source=None if hit is None else _source(hit.pattern),
         seen=[_seen(outcome, one) for one in examine(outcome)[-_SIGHTINGS_MAX:]],
-        fingerprint=chosen.fingerprint(ended),
-        zero_yield=chosen.zero_yield(ended, None),
+        fingerprint=STANDARD_1.fingerprint(ended),
+        zero_yield=STANDARD_1.zero_yield(ended, None),
     )
 
 

@@ -89,7 +89,7 @@ def rules() -> FingerprintRules:
 @cache
 def tongues() -> Tongues:
     """What set ``fp-1`` knows of other languages; read once, by the first fingerprint."""
-    return msgspec.convert(tomllib.loads(text_of(TONGUES)), Tongues)
+    return msgspec.convert(tomllib.loads(text_of(TONGUES, rules().tongues_sha256)), Tongues)
 
 
 def joined(patterns: Iterable[Pattern]) -> str:

@@ -45,9 +45,3 @@ class Folded:
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Offsets in the original of a non-empty stretch of the folded text."""
         return self.origin(start), self.origin(end - 1) + 1
-
-    def line_of(self, place: int) -> tuple[int, int]:
-        """Where the line around ``place`` starts and ends in the folded text."""
-        start = self.text.rfind("\n", 0, place) + 1
-        end = self.text.find("\n", place)
-        return start, len(self.text) if end < 0 else end

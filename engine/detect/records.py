@@ -11,16 +11,16 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Literal, TypeAlias, cast
+from typing import Literal, cast
 
 import msgspec
 
 from engine.detect.catalogue import boundary_rules, meanings
 from engine.detect.folded import Folded, fold
+from engine.detect.tree import Tree
 from engine.events.diagnosis import BoundaryKind
 
 Meaning = BoundaryKind | Literal["success"]
-Tree: TypeAlias = "str | float | bool | list[Tree] | dict[str, Tree] | None"
 
 _JSON_LINE_CHARS_MAX = 64 * 1024
 _DEPTH_MAX = 6

@@ -7,13 +7,12 @@ where, which changes with every edit, so they are never part of a failure's iden
 from __future__ import annotations
 
 import re
-from typing import TypeAlias, cast
+from typing import cast
 
 import msgspec
 
 from engine.detect.fingerprint_rules import exceptions
-
-Tree: TypeAlias = "str | float | bool | list[Tree] | dict[str, Tree] | None"
+from engine.detect.tree import Tree
 
 _CONTINUATIONS_MAX = 3
 _HEAD_LINES_MAX = 10

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.detect import catalogue, fingerprint_rules, released
 from engine.detect.candidates import candidates
@@ -37,12 +38,20 @@ def test_the_table_holds_the_digest_of_every_file(name: str) -> None:
     assert proved(name, FILES.joinpath(f"{name}.toml").read_bytes())
 
 
-def test_every_file_is_in_the_table() -> None:
-    assert {path.name for path in FILES.iterdir()} == {f"{name}.toml" for name in SHA256}
+def test_every_file_is_in_the_table_or_named_by_one_that_is() -> None:
+    assert {path.name for path in FILES.iterdir()} == {
+        f"{name}.toml" for name in (*SHA256, "fp-1-tongues")
+    }
 
 
-def test_the_digest_of_the_fingerprints_stands_for_both_of_their_files() -> None:
-    assert fingerprint_rules.rules().tongues_sha256 == SHA256["fp-1-tongues"]
+def test_the_digest_of_the_fingerprints_stands_for_both_of_their_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert fingerprint_rules.tongues().name == "fp-1-tongues"
+    other = replace(fingerprint_rules.rules(), tongues_sha256="0" * 64)
+    monkeypatch.setattr(fingerprint_rules, "rules", lambda: other)
+    with pytest.raises(LogUnreadable, match="the rule set fp-1-tongues is not the one"):
+        fingerprint_rules.tongues.__wrapped__()
 
 
 @pytest.mark.parametrize("name", SHA256)
