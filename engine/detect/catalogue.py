@@ -1,7 +1,8 @@
 """Rule sets: patterns as data, each with its kind, where it comes from and since when.
 
-A released set is a file in ``rule_sets`` that never changes; its digest stands here and is checked
-whenever it is loaded, so that what an event names is what decided.
+A released set is a file in ``rule_sets`` that never changes; its digest stands in
+``engine/detect/released.py`` and is checked whenever it is loaded, so that what an event names is
+what decided.
 """
 
 from __future__ import annotations
@@ -60,12 +61,11 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     date: str
 
 
-class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GuardPatterns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What makes a match no evidence, and what a good end and an error look like.
 
     ``line``: how its line begins; ``code``: what stands in its line; ``before`` and ``after``:
-    words in its sentence; ``host``: the engine's own
-    words; ``foreign``: whose limit it is.
+    words in its sentence; ``host``: the engine's own words; ``foreign``: whose limit it is.
     """
 
     line: str
@@ -90,7 +90,7 @@ class BoundaryRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     record: tuple[Record, ...]
     phrase: tuple[Phrase, ...]
     suspect: tuple[Suspect, ...]
-    guard: Guard
+    guard: GuardPatterns
 
 
 class Early(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import msgspec
 
@@ -30,7 +31,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     needs: str | None = None
 
 
-class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
+class ReleasedRules(msgspec.Struct, frozen=True, kw_only=True):
     """A released set of rules; ``sha256`` is its file's, ``rules`` counts them by tier."""
 
     name: str
@@ -40,17 +41,17 @@ class RuleSet(msgspec.Struct, frozen=True, kw_only=True):
     rules: dict[str, int]
 
 
-def rule_sets() -> list[RuleSet]:
+def rule_sets() -> list[ReleasedRules]:
     """The released sets in use."""
     heads = (fingerprint_rules.rules(), boundary_rules(), zero_yield_rules())
-    found: list[RuleSet] = []
+    found: list[ReleasedRules] = []
     for head in heads:
         counts: dict[str, int] = {}
         for rule in rules():
             if rule.rule_set == head.name:
                 counts[rule.tier] = counts.get(rule.tier, 0) + 1
         found.append(
-            RuleSet(
+            ReleasedRules(
                 name=head.name,
                 version=head.version,
                 date=head.date,
@@ -126,18 +127,22 @@ def _shapes() -> Iterator[Rule]:
 
 
 def _records() -> Iterator[Rule]:
+    """Fields and their values, each once: programs that print the same are sources of one rule."""
+    found: dict[str, Rule] = {}
     for record in boundary_rules().record:
-        for key in record.keys:
-            for value in record.values:
-                yield Rule(
-                    name=f"{key}={value}".lower(),
-                    rule_set=BOUNDARY,
-                    tier="record",
-                    kind=record.kind,
-                    pattern=f"{key}: {value}",
-                    source=record.source,
-                    date=record.date,
-                )
+        for key, value in product(record.keys, record.values):
+            name = f"{key}={value}".lower()
+            before = found.get(name)
+            found[name] = Rule(
+                name=name,
+                rule_set=BOUNDARY,
+                tier="record",
+                kind=record.kind,
+                pattern=f"{key}: {value}",
+                source=record.source if before is None else f"{before.source}; {record.source}",
+                date=record.date,
+            )
+    yield from found.values()
 
 
 def _guards() -> Iterator[Rule]:

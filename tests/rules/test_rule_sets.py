@@ -93,6 +93,14 @@ def test_every_rule_has_a_kind_a_source_and_a_date() -> None:
         assert rule_called(rule.name).tier == rule.tier
 
 
+def test_every_rule_is_named_once_with_all_of_its_sources() -> None:
+    names = [rule.name for rule in rules()]
+    assert len(names) == len(set(names))
+    source = rule_called("stop_reason=max_tokens").source or ""
+    assert "Anthropic Messages API" in source
+    assert "Agent Client Protocol" in source
+
+
 def test_a_rule_by_no_name_is_refused() -> None:
     with pytest.raises(UsageProblem, match="no rule called"):
         rule_called("")
