@@ -11,10 +11,13 @@ from engine.calibration.result import Calibration, Change, GroupResult, Metadata
 from engine.cli.calibrate import report
 from engine.cli.detect import detect
 from engine.cli.main import VERBS
+from engine.cli.reclassify import reclassify
+from engine.detect import RULE_SETS
 from engine.detect.contract import REQUESTS
 from engine.detect.guards import Guard
 from engine.detect.released import SHA256
-from engine.errors import RunoffError
+from engine.detect.rules import rule_sets
+from engine.errors import LogUnreadable, RunoffError
 from engine.events.codec import EVENT_CLASSES
 
 HOME = Path(__file__).parent.parent
@@ -50,6 +53,17 @@ def test_every_field_of_a_request_and_every_guard_is_in_the_reference() -> None:
     fields = [name for kind in REQUESTS.values() for name in kind.__struct_fields__]
     for name in (*fields, *get_args(Guard), *SHA256):
         assert f"`{name}`" in text
+
+
+def test_a_changed_rule_set_has_the_exit_code_that_the_reference_says() -> None:
+    assert page("detectors.md").count(f"refused (exit code {LogUnreadable.exit_code})") == 2
+
+
+def test_every_name_that_reclassify_takes_is_in_its_help_or_listed() -> None:
+    (option,) = [one for one in reclassify.params if one.name == "name"]
+    listed = {one.name for one in rule_sets()}
+    told = getattr(option, "help", "")
+    assert [name for name in RULE_SETS if name not in listed and name not in told] == []
 
 
 def test_every_exit_code_is_in_the_reference() -> None:

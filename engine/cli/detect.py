@@ -42,7 +42,12 @@ def _asking(command: F) -> F:
     """The two options of every command that answers line by line."""
     names = click.Choice(list(DETECTORS))
     chosen = click.option(
-        "--detectors", "name", type=names, default=STANDARD_1.name, show_default=True
+        "--detectors",
+        "name",
+        type=names,
+        default=STANDARD_1.name,
+        show_default=True,
+        help="The set that answers.",
     )
     jsonl = click.option(
         "--jsonl", is_flag=True, required=True, help="Objects on stdin, answers on stdout."

@@ -20,7 +20,7 @@ from engine.cli.context import (
 )
 from engine.cli.operating import why_options
 from engine.cli.render import asked, clean, print_json
-from engine.detect import rule_set_named
+from engine.detect import DETECTORS, rule_set_named
 from engine.errors import UsageProblem
 from engine.store.blobs import Blobs
 from engine.store.recorder import Recorder
@@ -30,7 +30,13 @@ IN_FLIGHT = 64
 
 
 @click.command()
-@click.option("--rule-set", "name", required=True, metavar="NAME", help="See `runoff detect list`.")
+@click.option(
+    "--rule-set",
+    "name",
+    required=True,
+    metavar="NAME",
+    help=f"One of `runoff detect list`, or all of {' or '.join(DETECTORS)}.",
+)
 @click.option("--session", metavar="ID", help="Only attempts of this session.")
 @click.option("--run", metavar="ID", help="Only attempts of this run.")
 @click.option("--dry-run", is_flag=True, help="Say what would change; record nothing.")
@@ -119,5 +125,5 @@ def _tell(tally: Tally, *, dry: bool) -> None:
     would = "would say" if dry else "says"
     click.echo(
         f"{tally.rule_set} {would} something else of {tally.changed} of {tally.attempts} attempts;"
-        f" of {tally.unreadable} the output is gone."
+        f" of {tally.unreadable} the output is gone or older than what rules read."
     )

@@ -166,6 +166,8 @@ def test_output_that_is_gone_is_counted_and_left_alone(log: Path) -> None:
     found = told(log, "--rule-set", OWN)
     assert found["unreadable"] > 0
     assert found["changed"] < whole["changed"]
+    done = runoff(log, "reclassify", "--rule-set", OWN, "--why", "x")
+    assert "the output is gone or older than what rules read" in done.stdout
 
 
 def test_an_unknown_rule_set_is_one_clear_line(log: Path) -> None:
