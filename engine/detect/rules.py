@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from itertools import product
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.detect import fingerprint_rules
-from engine.detect.catalogue import boundary_rules, expanded, zero_yield_rules
+from engine.detect.catalogue import (
+    Early,
+    Hint,
+    Phrase,
+    Suspect,
+    boundary_rules,
+    expanded,
+    zero_yield_rules,
+)
+from engine.detect.fingerprint_rules import Pattern
 from engine.detect.released import BOUNDARY, FINGERPRINT, SHA256, ZERO_YIELD
 from engine.errors import UsageProblem
 
@@ -64,66 +74,37 @@ def rule_sets() -> list[ReleasedRules]:
 
 def rules() -> Iterator[Rule]:
     """Every rule, in the order of its file."""
-    yield from _shapes()
-    yield from _records()
-    for phrase in boundary_rules().phrase:
-        yield Rule(
-            name=phrase.name,
-            rule_set=BOUNDARY,
-            tier="phrase",
-            kind=phrase.kind,
-            pattern=expanded(phrase.pattern),
-            source=phrase.source,
-            date=phrase.date,
-            rank=phrase.rank,
-            needs=phrase.needs,
-        )
-    for suspect in boundary_rules().suspect:
-        yield Rule(
-            name=f"suspected {suspect.kind}",
-            rule_set=BOUNDARY,
-            tier="suspect",
-            kind=suspect.kind,
-            pattern=suspect.pattern,
-            source=suspect.source,
-            date=suspect.date,
-        )
-    yield from _guards()
-    for hint in zero_yield_rules().hint:
-        yield Rule(
-            name=hint.name,
-            rule_set=ZERO_YIELD,
-            tier="hint",
-            kind=hint.detail,
-            pattern=hint.pattern,
-            source=hint.source,
-            date=hint.date,
-        )
-    for early in zero_yield_rules().early:
-        yield Rule(
-            name=early.name,
-            rule_set=ZERO_YIELD,
-            tier="early",
-            kind="failed_before_llm",
-            pattern=early.pattern,
-            source=early.source,
-            date=early.date,
-        )
-
-
-def _shapes() -> Iterator[Rule]:
-    found = fingerprint_rules.rules()
+    shapes, limits, silence = fingerprint_rules.rules(), boundary_rules(), zero_yield_rules()
     for kind in ("header", "wrapper", "noise", "exception", "shape"):
-        for pattern in getattr(found, kind):
-            yield Rule(
-                name=f"{kind} {pattern.name}",
-                rule_set=FINGERPRINT,
-                tier="shape",
-                kind=kind,
-                pattern=pattern.pattern,
-                source=pattern.source,
-                date=pattern.date,
-            )
+        for shape in getattr(shapes, kind):
+            yield _rule(shape, f"{kind} {shape.name}", FINGERPRINT, "shape", kind)
+    yield from _records()
+    for phrase in limits.phrase:
+        rule = _rule(phrase, phrase.name, BOUNDARY, "phrase", phrase.kind)
+        pattern = expanded(phrase.pattern)
+        yield replace(rule, pattern=pattern, rank=phrase.rank, needs=phrase.needs)
+    for suspect in limits.suspect:
+        yield _rule(suspect, f"suspected {suspect.kind}", BOUNDARY, "suspect", suspect.kind)
+    yield from _guards()
+    for hint in silence.hint:
+        yield _rule(hint, hint.name, ZERO_YIELD, "hint", hint.detail)
+    for early in silence.early:
+        yield _rule(early, early.name, ZERO_YIELD, "early", "failed_before_llm")
+
+
+def _rule(
+    said: Pattern | Phrase | Suspect | Hint | Early, name: str, rule_set: str, tier: str, kind: str
+) -> Rule:
+    """What a file says of a pattern, under the name that it has among all rules."""
+    return Rule(
+        name=name,
+        rule_set=rule_set,
+        tier=tier,
+        kind=kind,
+        pattern=said.pattern,
+        source=said.source,
+        date=said.date,
+    )
 
 
 def _records() -> Iterator[Rule]:
