@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
 from difflib import SequenceMatcher
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.audit.failures import _WORD, ALIKE_AT, Failure, Failures, alike, alike_to, sample_text
+from engine.audit.failures import ALIKE_AT, Failure, Failures, alike, alike_to, sample_text
 from engine.events import AnyEvent, BreakerOpened, FingerprintStopped, Reason, Seen, Stream, Told
 from tests.rules.standings import fingerprinted, finished
 
@@ -38,12 +39,16 @@ def failures(count: int, *, seed: int = 1, lengths: tuple[int, int] = (1, 30)) -
     return found
 
 
+def words_of(failure: Failure) -> list[str]:
+    return re.findall(r"<[a-z]+>|\w+|[^\w\s]", failure.template)
+
+
 def plainly_alike(found: list[Failure]) -> dict[frozenset[str], float]:
     """Every pair compared in order, without any bound that could spare it."""
     pairs: dict[frozenset[str], float] = {}
     for place, one in enumerate(found):
         for other in found[place + 1 :]:
-            its, theirs = _WORD.findall(one.template), _WORD.findall(other.template)
+            its, theirs = words_of(one), words_of(other)
             common = 2 * (Counter(its) & Counter(theirs)).total() / (len(its) + len(theirs))
             likeness = SequenceMatcher(None, its, theirs, autojunk=False).ratio()
             if one.detector == other.detector and min(common, likeness) >= ALIKE_AT:

@@ -206,8 +206,8 @@ def test_a_key_that_never_ends_is_covered_and_held_no_longer_than_allowed() -> N
     assert made[:10_000].count(b"A1b2") == 0
 
 
-NAMES = ["api {}key", "access {}token", "auth {}token", "client {}secret"]
-CASED = {
+NAMES = ["api key", "access token", "auth token", "client secret"]
+CASED: dict[str, Callable[[str], str]] = {
     "lower": str.lower,
     "upper": str.upper,
     "title": str.title,
@@ -223,7 +223,7 @@ CASED = {
 def test_a_named_key_is_covered_however_its_name_is_written(
     name: str, gap: str, case: Callable[[str], str], sign: str
 ) -> None:
-    written = case(name.format("")).replace(" ", gap)
+    written = case(name).replace(" ", gap)
     secret = SECRETS["named_key"][0][1]
     made, counts = covered(f"{written}{sign}{secret}\n".encode())
     assert counts == {"named_key": 1}
