@@ -30,6 +30,7 @@ _PROJECTION = re.compile(r"projection_[a-z0-9_]+_v[0-9]+")
 _BEGINNING = (
     f"CREATE TABLE events (pos INTEGER PRIMARY KEY, {', '.join(Row._fields[1:])})",
     "CREATE TABLE projections (name, version, pos, hash, digest)",
+    "CREATE TABLE event_shapes (type, schema, first_pos)",
     "BEGIN",
 )
 _END = (
@@ -94,6 +95,8 @@ async def _copy(server: Any, file: sqlite3.Connection) -> None:
         start = rows[-1][0] + 1
     rows = await server.fetch("SELECT name, version, pos, hash, digest FROM projections")
     file.executemany("INSERT INTO projections VALUES (?, ?, ?, ?, ?)", map(tuple, rows))
+    rows = await server.fetch("SELECT type, schema, first_pos FROM event_shapes")
+    file.executemany("INSERT INTO event_shapes VALUES (?, ?, ?)", map(tuple, rows))
     names = await server.fetch(
         "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'runoff'"
     )

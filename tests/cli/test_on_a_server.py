@@ -65,6 +65,7 @@ def test_verify_and_audit_find_nothing(drained: Place) -> None:
     audited = drained.shown("audit")
     assert audited["ok"]
     assert audited["events"] == verified["events"] > 80
+    assert audited["decided"]["attempt.estimated"] > 10
     drained.runoff("projection", "check")
     drained.runoff("whatif", "--policy", "classic", "--simulate")
 
