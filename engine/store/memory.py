@@ -126,8 +126,8 @@ class MemoryStore:
             del self._log[length:]
             self._reindex()
             raise
-        for name, version, changes, checkpoint in transaction.kept:
-            before = self._projections.get((name, version))
+        for name, version, changes, checkpoint, is_whole in transaction.kept:
+            before = None if is_whole else self._projections.get((name, version))
             rows = before[1] if before else {}
             rows.update(changes)
             self._projections[name, version] = (checkpoint, rows)

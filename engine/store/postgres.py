@@ -141,7 +141,6 @@ class PostgresStore(PostgresReader):
         super().__init__(reading)
         self._writing = writing
         self._writers_turn = anyio.Lock()
-        self._tables: set[str] = set()
 
     async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement; its rows.  Reading waits for a server that is away."""
@@ -163,9 +162,10 @@ class PostgresStore(PostgresReader):
 
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
-        self._tables.discard(_table(name, version))
         async with self._locked() as driver:
             with translated():
+                # The head first: a writer that holds it may be about to write these rows.
+                await driver.execute(_LOCK)
                 await driver.execute(f"DROP TABLE IF EXISTS {_table(name, version)}")
                 await driver.execute(
                     "DELETE FROM projections WHERE name = $1 AND version = $2", name, version
@@ -174,15 +174,11 @@ class PostgresStore(PostgresReader):
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[PostgresTransaction, None]:
         """Begin with the head locked; append and commit at the end of the block."""
-        try:
-            async with self._locked() as driver:
-                transaction = PostgresTransaction(driver, self._tables)
-                yield transaction
-                with translated():
-                    await transaction.write()
-        except BaseException:
-            self._tables.clear()
-            raise
+        async with self._locked() as driver:
+            transaction = PostgresTransaction(driver)
+            yield transaction
+            with translated():
+                await transaction.write()
 
     @asynccontextmanager
     async def _locked(self) -> AsyncGenerator[Connection[Any], None]:
@@ -211,9 +207,8 @@ class PostgresStore(PostgresReader):
 class PostgresTransaction:
     """One atomic append to a PostgresStore."""
 
-    def __init__(self, driver: Connection[Any], tables: set[str]) -> None:
+    def __init__(self, driver: Connection[Any]) -> None:
         self._driver = driver
-        self._tables = tables
         self._end: tuple[int, int, int] | None = None
         self._appended: list[tuple[Sequence[Record], Sequence[Kept]]] = []
 
@@ -254,12 +249,13 @@ class PostgresTransaction:
 
     async def _keep(self, kept: Kept) -> None:
         table = _table(kept.name, kept.version)
-        if table not in self._tables:
-            await self._driver.execute(
-                f"CREATE TABLE IF NOT EXISTS {table}"
-                ' (key text COLLATE "C" PRIMARY KEY, data text COLLATE "C" NOT NULL)'
-            )
-            self._tables.add(table)
+        # Every time, since another writer may have dropped it meanwhile.
+        await self._driver.execute(
+            f"CREATE TABLE IF NOT EXISTS {table}"
+            ' (key text COLLATE "C" PRIMARY KEY, data text COLLATE "C" NOT NULL)'
+        )
+        if kept.is_whole:
+            await self._driver.execute(f"DELETE FROM {table}")  # noqa: S608
         changes = dict(kept.changes)
         await self._driver.execute(
             f"INSERT INTO {table} (key, data) SELECT * FROM unnest($1::text[], $2::text[])"  # noqa: S608

@@ -61,12 +61,16 @@ class StoredProjection(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Rows of a projection to write, and how far it has read with them."""
+    """Rows of a projection to write, and how far it has read with them.
+
+    ``is_whole``: they are all that it has; rows that are stored beside them go.
+    """
 
     name: str
     version: int
     changes: Sequence[Change]
     checkpoint: Checkpoint
+    is_whole: bool = False
 
 
 class Found(NamedTuple):

@@ -132,13 +132,16 @@ class Recorder:
         await self._refresh_projections()
 
     async def _refresh_projections(self) -> None:
-        """Make the stored rows those of the board; old versions go when the new ones stand."""
+        """Make the stored rows those of the board; old versions go when the new ones stand.
+
+        In a shared log they stay: an engine of an older program may be at work with them.
+        """
+        if self.board.is_rebuilt and self.board.head.pos:
+            await self._keep_all(is_whole=True)
+        if self.store.is_shared:
+            return
         current = {(fold.name, fold.version) for fold in FOLDS.values()}
         stored = {(p.name, p.version) for p in await self.store.projections()}
-        if self.board.is_rebuilt and self.board.head.pos:
-            for name, version in current & stored:
-                await self.store.drop_projection(name, version)
-            await self._keep_all()
         for name, version in stored - current:
             await self.store.drop_projection(name, version)
 
@@ -173,13 +176,17 @@ class Recorder:
         except RunoffError as error:
             self._fail(error, ())
 
-    async def _keep_all(self) -> None:
-        """Write the projections as of the head; in a shared log others may have moved it."""
+    async def _keep_all(self, *, is_whole: bool = False) -> None:
+        """Write the projections as of the head; in a shared log others may have moved it.
+
+        ``is_whole``: the board was built from nothing, so that all rows are among its changes; they
+        take the place of what is stored in one step, under the eyes of other engines.
+        """
         async with self.store.transaction() as transaction:
             if self.store.is_shared:
                 await transaction.look([], [])
                 await self._follow_others()
-            await transaction.append([], self._all_kept())
+            await transaction.append([], self._all_kept(is_whole=is_whole))
 
     def close(self) -> None:
         """Finish what is queued, then let ``run`` return."""
@@ -265,14 +272,15 @@ class Recorder:
         self._unkept += len(batch.records)
         return self._all_kept() if self._unkept >= PROJECTION_EVENTS else []
 
-    def _all_kept(self) -> list[Kept]:
+    def _all_kept(self, *, is_whole: bool = False) -> list[Kept]:
         """Every projection's changes since they were last written, with its checkpoint."""
         self._unkept = 0
         head, kept = self.board.head, list[Kept]()
         for keyed in self.board.all:
             changes = keyed.take_changes()
             checkpoint = Checkpoint(head.pos, head.hash, keyed.digest)
-            kept.append(Kept(keyed.fold.name, keyed.fold.version, changes, checkpoint))
+            fold = keyed.fold
+            kept.append(Kept(fold.name, fold.version, changes, checkpoint, is_whole))
         return kept
 
     async def _acknowledge(self, batch: Batch) -> None:

@@ -239,6 +239,8 @@ class SqliteTransaction:
                     " (key TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID"
                 )
                 self._tables.add(table)
+            if kept.is_whole:
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608
             connection.executemany(
                 f"INSERT INTO {table} (key, data) VALUES (?, ?)"  # noqa: S608
                 " ON CONFLICT (key) DO UPDATE SET data = excluded.data",

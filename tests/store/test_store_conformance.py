@@ -148,6 +148,10 @@ async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> N
     assert await store.projection_row("backlog", 1, "k") == "2"
     assert await store.projection_row("backlog", 1, "other") is None
     assert await store.projection_row("backlog", 2, "k") is None
+    whole = Kept("backlog", 1, [Change("new", "3")], Checkpoint(2, bytes(32), bytes(32)), True)
+    async with store.transaction() as transaction:
+        await transaction.append([], [whole])
+    assert await store.projection_rows("backlog", 1) == [("new", "3")]
     await store.drop_projection("backlog", 1)
     assert await store.projections() == []
 
