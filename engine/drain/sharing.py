@@ -152,8 +152,16 @@ class Share:
         await self._leases.renew(self._me, self._lease_s)
 
     async def leave(self) -> None:
-        """Give the lease back; a session that has not ended is then free at once."""
-        await self._leases.give_back(self._session_id, self._recorder.epoch)
+        """Give the lease back if the session has ended.
+
+        Else it stays, for the log names this engine as at the session: that its process is gone
+        proves its death to the next one here, and others see the lease stand still.
+        """
+        session = self._recorder.board.sessions.get(self._session_id)
+        is_held = session is not None and session.leased_by == self._recorder.epoch
+        # Behind a failure the board may hold an end that the log has not.
+        if not is_held and self._recorder.failed is None:
+            await self._leases.give_back(self._session_id, self._recorder.epoch)
 
     async def inherited(self, *, is_under_way: bool) -> frozenset[str]:
         """Open attempts that fell to this engine, because no other one is at them any more.
@@ -278,7 +286,7 @@ class Share:
 
 @asynccontextmanager
 async def keeping(share: Share) -> AsyncGenerator[None, None]:
-    """Renew the lease while the block runs; give it back behind it."""
+    """Renew the lease while the block runs; leave behind it."""
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(share.keep)
