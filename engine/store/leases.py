@@ -121,7 +121,7 @@ class PostgresLeases:
 
     async def listen(self) -> None:
         """Take the server's hints from here on."""
-        with translated():
+        with translated(self._link.driver):
             await self._link.driver.add_listener(CHANNEL, self._hinted)
 
     def _hinted(self, *_: object) -> None:
@@ -129,18 +129,18 @@ class PostgresLeases:
 
     async def renew(self, holder: Holder, lease_s: float) -> None:
         """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""
-        with translated():
+        with translated(self._link.driver):
             await self._link.driver.execute(_RENEW, *holder, lease_s)
 
     async def all(self) -> list[Lease]:
         """Every lease that has not been given back."""
-        with translated():
+        with translated(self._link.driver):
             rows = await self._link.driver.fetch(_ALL)
         return [Lease(Holder(*tuple(row)[:5]), row[5], row[6]) for row in rows]
 
     async def give_back(self, session_id: str, epoch: int) -> None:
         """Forget the lease of an engine."""
-        with translated():
+        with translated(self._link.driver):
             await self._link.driver.execute(
                 "DELETE FROM leases WHERE session = $1 AND epoch = $2", session_id, epoch
             )

@@ -65,8 +65,9 @@ class PostgresReader:
     async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement; its rows."""
         async with self._turn:
-            with translated():
-                return await self._link.driver.fetch(sql, *parameters)
+            driver = self._link.driver
+            with translated(driver):
+                return await driver.fetch(sql, *parameters)
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -163,7 +164,7 @@ class PostgresStore(PostgresReader):
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
         async with self._locked() as driver:
-            with translated():
+            with translated(driver):
                 # The head first: a writer that holds it may be about to write these rows.
                 await driver.execute(_LOCK)
                 await driver.execute(f"DROP TABLE IF EXISTS {_table(name, version)}")
@@ -177,7 +178,7 @@ class PostgresStore(PostgresReader):
         async with self._locked() as driver:
             transaction = PostgresTransaction(driver)
             yield transaction
-            with translated():
+            with translated(driver):
                 await transaction.write()
 
     @asynccontextmanager
@@ -185,7 +186,7 @@ class PostgresStore(PostgresReader):
         """A transaction of the writing connection, taken back if the block raises."""
         async with self._writers_turn:
             driver = self._writing.driver
-            with translated():
+            with translated(driver):
                 transaction = driver.transaction()
                 await transaction.start()
             try:
@@ -195,7 +196,7 @@ class PostgresStore(PostgresReader):
                 with anyio.CancelScope(shield=True), suppress(RunoffError), translated():
                     await transaction.rollback()
                 raise
-            with translated():
+            with translated(driver):
                 await transaction.commit()
 
     async def close(self) -> None:
@@ -214,7 +215,7 @@ class PostgresTransaction:
 
     async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
         """Those of ``command_ids`` that the log holds, and the last version of each stream."""
-        with translated():
+        with translated(self._driver):
             await self._lock()
             prior = await self._driver.fetch(_PRIOR, command_ids)
             versions = await self._driver.fetch(_VERSIONS, streams) if streams else []

@@ -5,11 +5,13 @@ The log has a schema of its own, ``runoff``, so that a database may hold other t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
-from engine.errors import LogUnreadable, WrongDatabase
+from engine.errors import LogUnreadable, UsageProblem, WrongDatabase
 from engine.store.link import Link, say_goodbye
-from engine.store.location import Location
+from engine.store.location import Address, Location
 from engine.store.migrate import pending
 from engine.store.postgres import SCHEMA, PostgresReader, PostgresStore
 from engine.store.postgres_errors import translated
@@ -28,6 +30,7 @@ _ALIVE = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+_CERTIFICATES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 WRITER = _ALIVE | {
     "synchronous_commit": "on",
     "idle_in_transaction_session_timeout": f"{STANDSTILL_S}s",
@@ -44,7 +47,7 @@ async def open_reader(location: Location, *, snapshot: bool = False) -> Postgres
     try:
         await _refuse_missing(link.driver, location)
         if snapshot:
-            with translated():
+            with translated(link.driver):
                 await link.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     except BaseException:
         await link.close()
@@ -88,12 +91,14 @@ async def _open(location: Location, settings: dict[str, str]) -> Connection[Any]
     """The driver's own connection to the server of ``location``, ready for the log's tables."""
     assert location.address is not None
     asyncpg = driver()
+    _refuse_missing_certificates(location.address)
     with translated():
         connection: Connection[Any] = await asyncpg.connect(
             location.address.reveal(),
             timeout=CONNECT_S,
             server_settings={"search_path": SCHEMA, "application_name": "runoff"} | settings,
         )
+    with translated(connection):
         encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
         await say_goodbye(connection)
@@ -102,6 +107,18 @@ async def _open(location: Location, settings: dict[str, str]) -> Connection[Any]
             remedy="make a database with ENCODING 'UTF8' TEMPLATE template0.",
         )
     return connection
+
+
+def _refuse_missing_certificates(address: Address) -> None:
+    """The driver's own error says neither which file, nor that it is no server that is missing."""
+    options = parse_qs(urlsplit(address.reveal()).query)
+    for name in _CERTIFICATES:
+        for file in options.get(name, []):
+            if not Path(file).exists():
+                raise UsageProblem(
+                    f"there is no file {file!r}, which DATABASE_URL names as {name}.",
+                    remedy="correct the path in DATABASE_URL.",
+                )
 
 
 def driver() -> Any:
@@ -120,7 +137,7 @@ def driver() -> Any:
 
 
 async def _is_log(connection: Connection[Any]) -> bool:
-    with translated():
+    with translated(connection):
         found = await connection.fetchval("SELECT to_regclass($1)::text", f"{SCHEMA}.events")
     return found is not None
 
@@ -135,7 +152,7 @@ async def _refuse_missing(connection: Connection[Any], location: Location) -> No
 
 async def _migrate(connection: Connection[Any]) -> None:
     """Apply what is missing; several writers that start at once take turns."""
-    with translated():
+    with translated(connection):
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")

@@ -9,7 +9,15 @@ from typing import Any
 import anyio
 import pytest
 
-from engine.errors import AppendRefused, Fenced, LogUnreadable, ServerLost, WrongDatabase
+from engine.errors import (
+    AppendRefused,
+    Fenced,
+    LogUnreadable,
+    ServerLost,
+    StorageFailed,
+    UsageProblem,
+    WrongDatabase,
+)
 from engine.events import Head, Record, chain_hash
 from engine.store import postgres_database
 from engine.store.location import Location, locate
@@ -213,6 +221,28 @@ async def test_a_wrong_password_is_refused_and_not_shown(postgres: Server) -> No
     with pytest.raises(WrongDatabase) as refused:
         await open_reader(locate(url))
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("setting", ["sslmode=foo", "sslmode=verify-ca&sslrootcert=/not/there"])
+async def test_a_setting_that_the_driver_does_not_know_is_no_lost_server(setting: str) -> None:
+    pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+    with pytest.raises(UsageProblem, match="DATABASE_URL"):
+        await open_reader(locate(f"postgresql://user@127.0.0.1:1/name?{setting}"))
+
+
+async def test_a_wrong_call_is_no_lost_server(log: EventStore) -> None:
+    assert isinstance(log, PostgresReader)
+    with pytest.raises(StorageFailed, match="argument"):
+        await log.execute("SELECT 1", 2)
+
+
+async def test_a_reader_whose_connection_was_closed_has_lost_the_server(
+    place: Location, log: EventStore
+) -> None:
+    reader = await open_reader(place)
+    await reader.close()
+    with pytest.raises(ServerLost):
+        await reader.head()
 
 
 def test_a_password_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
