@@ -20,7 +20,10 @@ async def notice_the_dead(place: Location, recorder: Recorder, clock: Clock, ids
     leases = await open_leases(place)
     if leases is not None:
         try:
-            await Share(recorder, leases, clock, ids, "").notice()
+            share = Share(recorder, leases, clock, ids, "")
+            # One that has rested knows nothing of sessions that others have begun meanwhile.
+            await share.follow()
+            await share.notice()
         finally:
             await leases.close()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from engine.clock import HandSetClock
-from engine.drain import sharing
+from engine.drain import joining, sharing
 from engine.drain.sharing import Share, keeping, opened
 from engine.errors import Fenced, LogHeld, StorageFailed
 from engine.events import (
@@ -25,6 +26,7 @@ from engine.events import (
 from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.leases import Holder, MemoryLeases
+from engine.store.location import Location
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder, Writer, recording
@@ -169,6 +171,24 @@ async def test_a_process_that_is_gone_here_has_lapsed_at_once(
         await share.join()
     lapses = [each for each in await world.said() if isinstance(each, SessionLapsed)]
     assert [each.proved for each in lapses] == [True] * (here == dead.place)
+
+
+async def test_one_that_has_rested_sees_the_dead_who_came_after(
+    world: World, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def leases(_location: Location) -> MemoryLeases:
+        return world.leases
+
+    monkeypatch.setattr(joining, "open_leases", leases)
+    (rested, _), (recorder, _) = await engines(2)
+    dead = Holder("s1", recorder.epoch, sharing.place(), 2**22 + 7, 1)
+    await world.leases.renew(dead, LEASE_S)
+    ids = IdMaker(world.clock.now_us, lambda: next(world.numbers))
+    nowhere = Location("postgresql://h/d", Path("d"))
+    await joining.notice_the_dead(nowhere, rested, world.clock, ids)
+    lapsed = (await world.said())[-1]
+    assert isinstance(lapsed, SessionLapsed)
+    assert lapsed.proved
 
 
 async def test_a_lease_that_is_gone_from_the_table_lapses_like_one_that_stands_still(
