@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
@@ -19,6 +19,7 @@ from engine.store.link import Link
 from engine.store.postgres_errors import translated
 from engine.store.protocol import (
     PAGE_ROWS,
+    End,
     FoldRow,
     Found,
     Kept,
@@ -47,7 +48,7 @@ _INSERT = (
 )
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
 _FOLD = "SELECT pos, recorded_us, type, schema, data FROM events WHERE pos > $1 AND pos <= $2"
-_LOCK = "SELECT pos, epoch, recorded_us FROM head FOR UPDATE"
+_LOCK = "SELECT pos, hash, epoch, recorded_us FROM head FOR UPDATE"
 _PRIOR = """
 SELECT command_id, (array_agg(request))[1], min(pos), max(pos) FROM events
  WHERE command_id = ANY($1::text[]) GROUP BY command_id"""
@@ -205,23 +206,39 @@ class PostgresStore(PostgresReader):
         await super().close()
 
 
+class _Held(NamedTuple):
+    """The head row, while it is locked."""
+
+    pos: int
+    hash: bytes
+    epoch: int
+    recorded_us: int
+
+    @classmethod
+    def behind(cls, record: Record) -> _Held:
+        """What the head row says once ``record`` is the last one."""
+        return cls(record.pos, record.hash, record.epoch, record.recorded_us)
+
+
 class PostgresTransaction:
     """One atomic append to a PostgresStore."""
 
     def __init__(self, driver: Connection[Any]) -> None:
         self._driver = driver
-        self._end: tuple[int, int, int] | None = None
+        self._held: _Held | None = None
         self._appended: list[tuple[Sequence[Record], Sequence[Kept]]] = []
 
     async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
         """Those of ``command_ids`` that the log holds, and the last version of each stream."""
         with translated(self._driver):
-            await self._lock()
+            held = await self._lock()
             prior = await self._driver.fetch(_PRIOR, command_ids)
             versions = await self._driver.fetch(_VERSIONS, streams) if streams else []
         found: dict[str, int] = {row[0]: row[1] for row in versions}
         return Found(
-            {row[0]: Prior(*tuple(row)[1:]) for row in prior}, dict.fromkeys(streams, 0) | found
+            {row[0]: Prior(*tuple(row)[1:]) for row in prior},
+            dict.fromkeys(streams, 0) | found,
+            End(Head(held.pos, held.hash), held.epoch),
         )
 
     async def append(self, records: Sequence[Record], kept: Sequence[Kept] = ()) -> None:
@@ -231,22 +248,22 @@ class PostgresTransaction:
     async def write(self) -> None:
         """Write what was appended."""
         for records, kept in self._appended:
-            end = await self._lock()
+            held = await self._lock()
             if records:
-                _refuse_overtaken(records, end)
+                _refuse_overtaken(records, held)
                 await self._driver.execute(_INSERT, *zip(*records, strict=True))
-                self._end = _end_of(records[-1])
+                self._held = _Held.behind(records[-1])
             for each in kept:
                 await self._keep(each)
 
-    async def _lock(self) -> tuple[int, int, int]:
-        """Wait for the head and hold it; its position, epoch and time."""
-        if self._end is None:
+    async def _lock(self) -> _Held:
+        """Wait for the head and hold it."""
+        if self._held is None:
             row = await self._driver.fetchrow(_LOCK)
             if row is None:
                 raise Fenced("the log has lost its head row.", remedy="restore it from a backup.")
-            self._end = (row[0], row[1], row[2])
-        return self._end
+            self._held = _Held(*row)
+        return self._held
 
     async def _keep(self, kept: Kept) -> None:
         table = _table(kept.name, kept.version)
@@ -273,19 +290,15 @@ class PostgresTransaction:
         )
 
 
-def _end_of(record: Record) -> tuple[int, int, int]:
-    return record.pos, record.epoch, record.recorded_us
-
-
-def _refuse_overtaken(records: Sequence[Record], end: tuple[int, int, int]) -> None:
+def _refuse_overtaken(records: Sequence[Record], held: _Held) -> None:
     """The database would refuse, too, but by whichever of its rules comes first."""
     for record in records:
-        pos, epoch, recorded_us = _end_of(record)
-        if pos != end[0] + 1 or epoch < end[1] or recorded_us < end[2]:
+        continues = record.pos == held.pos + 1 and record.epoch >= held.epoch
+        if not continues or record.recorded_us < held.recorded_us:
             raise Fenced(
                 "another writer has appended to this log.", remedy="start again; nothing was lost."
             )
-        end = (pos, epoch, recorded_us)
+        held = _Held.behind(record)
 
 
 def _table(name: str, version: int) -> str:

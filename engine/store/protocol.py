@@ -73,11 +73,19 @@ class Kept(NamedTuple):
     is_whole: bool = False
 
 
+class End(NamedTuple):
+    """Where a shared log ends, and in which epoch, while a transaction holds it still."""
+
+    head: Head
+    epoch: int
+
+
 class Found(NamedTuple):
-    """What the log holds already of a batch to come."""
+    """What the log holds already of a batch to come; ``end`` of a shared log alone."""
 
     prior: dict[str, Prior]
     versions: dict[str, int]
+    end: End | None = None
 
 
 class Transaction(Protocol):

@@ -37,7 +37,7 @@ from engine.store.batch import Batch, Pending
 from engine.store.boards import followed, load_board
 from engine.store.command import Command, Receipt
 from engine.store.decision import BATCH_EVENTS_MAX, Decisions, Writer
-from engine.store.protocol import EventStore, Kept, Query, Transaction
+from engine.store.protocol import EventStore, Found, Kept, Query, Transaction
 from projections.board import FOLDS, Board
 from projections.fold import Checkpoint
 
@@ -184,8 +184,7 @@ class Recorder:
         """
         async with self.store.transaction() as transaction:
             if self.store.is_shared:
-                await transaction.look([], [])
-                await self._follow_others()
+                await self._follow_others(await transaction.look([], []))
             await transaction.append([], self._all_kept(is_whole=is_whole))
 
     def close(self) -> None:
@@ -246,19 +245,18 @@ class Recorder:
         streams = self._decisions.unknown(taken, is_shared=self.store.is_shared)
         found = await transaction.look(ids, streams)
         if self.store.is_shared:
-            await self._follow_others()
+            await self._follow_others(found)
         return self._decisions.batch(found)
 
-    async def _follow_others(self) -> None:
+    async def _follow_others(self, found: Found) -> None:
         """Fold what other writers have appended; the transaction holds the head still."""
-        known = self.board.head.pos
-        async for seen in followed(self.board, self.store):
+        assert found.end is not None, "a shared log says where it ends"
+        async for seen in followed(self.board, self.store, found.end.head):
             self._decisions.refuse_lapsed(seen.event)
             self._decisions.begin(seen.recorded_us)
             for follower in self._followers:
                 follower(seen)
-        if self.board.head.pos > known or not self._decisions.is_announced:
-            self._decisions.follow(await self.store.last_epoch())
+        self._decisions.follow(found.end.epoch)
 
     def _decide_all(self, batch: Batch, taken: list[Pending]) -> None:
         """Decide as many of ``taken`` as fit; the rest goes back to the front of the queue."""

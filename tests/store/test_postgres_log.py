@@ -116,7 +116,7 @@ async def test_writers_take_turns_and_no_reader_sees_past_one_that_is_on_its_way
     async def second() -> None:
         await locked.wait()
         async with rival.transaction() as transaction:
-            _, versions = await transaction.look([], ["s"])
+            _, versions, _ = await transaction.look([], ["s"])
             order.append("second")
             await transaction.append([row(versions["s"] + 1)])
 

@@ -349,7 +349,11 @@ class StoreMachine(RuleBasedStateMachine):
         found = {name: was for name, was in prior.items() if was is not None}
         versions = {stream: self.model.version(stream) for stream in streams}
         for store in self.both():
-            assert self.run(self._look(store, commands, streams)) == (found, versions)
+            looked = self.run(self._look(store, commands, streams))
+            assert (looked.prior, looked.versions) == (found, versions)
+            if store.is_shared:
+                epoch = self.model.rows[-1].epoch if self.model.rows else 0
+                assert looked.end == (self.model.head, epoch)
 
     @staticmethod
     async def _look(store: EventStore, commands: list[str], streams: list[str]) -> Any:

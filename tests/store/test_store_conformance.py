@@ -159,9 +159,10 @@ async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> N
 async def test_prior_commands_and_stream_versions_are_found(store: EventStore) -> None:
     await append(store, record(1), record(2, command_id="c1", idx=1), record(3))
     async with store.transaction() as transaction:
-        prior, versions = await transaction.look(["c1", "c3", "new"], ["s", "new"])
+        prior, versions, end = await transaction.look(["c1", "c3", "new"], ["s", "new"])
         assert {name: tuple(p)[1:] for name, p in prior.items()} == {"c1": (1, 2), "c3": (3, 3)}
         assert versions == {"s": 3, "new": 0}
+        assert end == ((await store.head(), 1) if store.is_shared else None)
 
 
 async def test_queries_select_by_tag_type_and_position(store: EventStore) -> None:
