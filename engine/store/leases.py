@@ -165,7 +165,7 @@ async def open_leases(location: Location) -> Leases | None:
     """The leases of a log on a server; None for one in a file, which has a lock instead."""
     if location.address is None:
         return None
-    from engine.store.postgres_database import WRITER, linked  # noqa: PLC0415
+    from engine.store.postgres_connection import WRITER, linked  # noqa: PLC0415
 
     leases = PostgresLeases(await linked(location, WRITER))
     await leases.listen()

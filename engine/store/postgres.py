@@ -33,7 +33,6 @@ from projections.fold import Checkpoint
 if TYPE_CHECKING:
     from asyncpg import Connection
 
-SCHEMA = "runoff"
 CHANNEL = "runoff"
 _BYTES = ("request", "hash")
 _NUMBERS = ("pos", "version", "idx", "schema", "occurred_us", "recorded_us", "cause", "epoch")
@@ -336,4 +335,4 @@ def _pattern(glob: str) -> str:
     return escaped.replace("*", "%").replace("?", "_")
 
 
-__all__ = ["CHANNEL", "SCHEMA", "PostgresReader", "PostgresStore"]
+__all__ = ["CHANNEL", "PostgresReader", "PostgresStore"]
