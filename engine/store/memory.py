@@ -166,7 +166,7 @@ class MemoryStore:
         if record.pos != len(self._log) + 1 or (
             last and (record.epoch < last.epoch or record.recorded_us < last.recorded_us)
         ):
-            raise Fenced("the log has moved on under this writer.", remedy="start again.")
+            raise Fenced.overtaken()
         rule = self._broken_rule(record)
         if rule is not None:
             raise AppendRefused(f"the log refused an append: {rule}.", remedy="read the log again.")

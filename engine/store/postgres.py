@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from engine.errors import Fenced, RunoffError, ServerLost
-from engine.events import COLUMNS, GENESIS, Head, Record
+from engine.events import COLUMNS, Head, Record
 from engine.store.link import Link
 from engine.store.postgres_errors import translated
 from engine.store.protocol import (
@@ -24,11 +24,9 @@ from engine.store.protocol import (
     Found,
     Kept,
     Prior,
-    Query,
     Shape,
-    StoredProjection,
 )
-from projections.fold import Checkpoint
+from engine.store.reading import FOLD_COLUMNS, SqlReader, table_of
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -45,8 +43,7 @@ _INSERT = (
     f"INSERT INTO events ({', '.join(COLUMNS)})"  # noqa: S608  fixed names
     f" SELECT * FROM unnest({_ARRAYS})"
 )
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
-_FOLD = "SELECT pos, recorded_us, type, schema, data FROM events WHERE pos > $1 AND pos <= $2"
+_FOLD = f"SELECT {FOLD_COLUMNS} FROM events WHERE pos > $1 AND pos <= $2"  # noqa: S608
 _LOCK = "SELECT pos, hash, epoch, recorded_us FROM head FOR UPDATE"
 _PRIOR = """
 SELECT command_id, (array_agg(request))[1], min(pos), max(pos) FROM events
@@ -55,7 +52,7 @@ _VERSIONS = """
 SELECT stream, max(version) FROM events WHERE stream = ANY($1::text[]) GROUP BY stream"""
 
 
-class PostgresReader:
+class PostgresReader(SqlReader):
     """Reading a log over one connection, one statement at a time."""
 
     def __init__(self, link: Link) -> None:
@@ -73,22 +70,19 @@ class PostgresReader:
         """Let go of the connection."""
         await self._link.close()
 
-    async def head(self) -> Head:
-        """The end of the log."""
-        rows = await self.execute("SELECT pos, hash FROM events ORDER BY pos DESC LIMIT 1")
-        return Head(*rows[0]) if rows else Head(0, GENESIS)
+    async def has_table(self, name: str) -> bool:
+        """Whether there is a table ``name``."""
+        return bool((await self.execute("SELECT to_regclass($1) IS NOT NULL", name))[0][0])
 
-    async def last_epoch(self) -> int:
-        """The epoch of the last event, 0 when there is none."""
-        rows = await self.execute("SELECT epoch FROM events ORDER BY pos DESC LIMIT 1")
-        return int(rows[0][0]) if rows else 0
+    @staticmethod
+    def mark(number: int) -> str:
+        """What stands for the parameter ``number`` in a statement."""
+        return f"${number}"
 
-    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
-        """The next records beyond position ``after``."""
-        where, parameters = _conditions(query, after)
-        order = "DESC" if query.newest_first else "ASC"
-        sql = f"{_SELECT} WHERE {where} ORDER BY pos {order} LIMIT {int(limit)}"
-        return [Record(*row) for row in await self.execute(sql, *parameters)]
+    @staticmethod
+    def types_condition(types: Sequence[str], number: int) -> tuple[str, list[Any]]:
+        """That the type is one of ``types``, which may have stars; and its parameter."""
+        return f"type LIKE ANY(${number}::text[])", [list(map(_pattern, types))]
 
     async def fold_rows(
         self, after: int, until: int, types: frozenset[str] | None = None
@@ -101,36 +95,10 @@ class PostgresReader:
             rows = await self.execute(sql, after, until, sorted(types))
         return [tuple(row) for row in rows]
 
-    async def hash_at(self, pos: int) -> bytes | None:
-        """The chain hash at ``pos``."""
-        rows = await self.execute("SELECT hash FROM events WHERE pos = $1", pos)
-        return rows[0][0] if rows else None
-
     async def shapes(self) -> list[Shape]:
         """Every type and version of event in the log, with the position of its first."""
         rows = await self.execute("SELECT type, schema, first_pos FROM event_shapes")
         return [Shape(*row) for row in rows]
-
-    async def projections(self) -> list[StoredProjection]:
-        """Every stored projection version and its checkpoint."""
-        rows = await self.execute(
-            "SELECT name, version, pos, hash, digest FROM projections ORDER BY name, version"
-        )
-        return [StoredProjection(r[0], r[1], Checkpoint(r[2], r[3], r[4])) for r in rows]
-
-    async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
-        """All rows of a stored projection, in key order."""
-        table = _table(name, version)
-        rows = await self.execute(f"SELECT key, data FROM {table} ORDER BY key")  # noqa: S608
-        return [(key, data) for key, data in rows]
-
-    async def projection_row(self, name: str, version: int, key: str) -> str | None:
-        """One row of a stored projection, or None."""
-        table = _table(name, version)
-        if not (await self.execute("SELECT to_regclass($1) IS NOT NULL", table))[0][0]:
-            return None
-        rows = await self.execute(f"SELECT data FROM {table} WHERE key = $1", key)  # noqa: S608
-        return rows[0][0] if rows else None
 
 
 class PostgresStore(PostgresReader):
@@ -167,7 +135,7 @@ class PostgresStore(PostgresReader):
             with translated(driver):
                 # The head first: a writer that holds it may be about to write these rows.
                 await driver.execute(_LOCK)
-                await driver.execute(f"DROP TABLE IF EXISTS {_table(name, version)}")
+                await driver.execute(f"DROP TABLE IF EXISTS {table_of(name, version)}")
                 await driver.execute(
                     "DELETE FROM projections WHERE name = $1 AND version = $2", name, version
                 )
@@ -265,7 +233,7 @@ class PostgresTransaction:
         return self._held
 
     async def _keep(self, kept: Kept) -> None:
-        table = _table(kept.name, kept.version)
+        table = table_of(kept.name, kept.version)
         # Every time, since another writer may have dropped it meanwhile.
         await self._driver.execute(
             f"CREATE TABLE IF NOT EXISTS {table}"
@@ -294,39 +262,8 @@ def _refuse_overtaken(records: Sequence[Record], held: _Held) -> None:
     for record in records:
         continues = record.pos == held.pos + 1 and record.epoch >= held.epoch
         if not continues or record.recorded_us < held.recorded_us:
-            raise Fenced(
-                "another writer has appended to this log.", remedy="start again; nothing was lost."
-            )
+            raise Fenced.overtaken()
         held = _Held.behind(record)
-
-
-def _table(name: str, version: int) -> str:
-    assert name.replace("_", "").isalnum(), name
-    return f"projection_{name}_v{version}"
-
-
-def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
-    parts = ["true"]
-    parameters: list[Any] = []
-
-    def add(condition: str, value: Any) -> None:
-        parameters.append(value)
-        parts.append(condition.format(f"${len(parameters)}"))
-
-    for column in ("session", "run", "phase", "attempt"):
-        value = getattr(query, column)
-        if value is not None:
-            add(f"{column} = {{}}", value)
-    if query.session is not None:
-        # All of a session stands in its stream, whose index finds it.
-        add("stream = {}", f"drain/{query.session}")
-    if after:
-        add("pos < {}" if query.newest_first else "pos > {}", after)
-    if query.until is not None:
-        add("pos <= {}", query.until)
-    if query.types:
-        add("type LIKE ANY({}::text[])", list(map(_pattern, query.types)))
-    return " AND ".join(parts), parameters
 
 
 def _pattern(glob: str) -> str:

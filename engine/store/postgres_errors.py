@@ -67,7 +67,7 @@ def translation(error: BaseException, *, is_closed: bool = False) -> RunoffError
     state = getattr(error, "sqlstate", None) or ""
     text = str(error)
     if state == _OVERTAKEN:
-        return Fenced("another writer has appended to this log.", remedy="start again.")
+        return Fenced.overtaken()
     if state == _REFUSED or state.startswith("23"):
         return AppendRefused(f"the log refused an append: {text}.", remedy="read the log again.")
     if state in _UNSUITED_TEXT or _is_about_input(error):

@@ -23,6 +23,7 @@ from engine.store import postgres_database
 from engine.store.location import Location, locate
 from engine.store.opening import is_missing, open_quick, open_reader, open_writer
 from engine.store.postgres import PostgresReader
+from engine.store.postgres_connection import WRITER
 from engine.store.protocol import EventStore, Query
 from tests.servers import PASSWORD, PASSWORD_IN_URL, Server
 
@@ -135,7 +136,7 @@ async def test_writers_take_turns_and_no_reader_sees_past_one_that_is_on_its_way
 async def test_a_writer_that_stands_still_with_the_head_in_hand_loses_it(
     place: Location, log: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = postgres_database.WRITER | {"idle_in_transaction_session_timeout": "100ms"}
+    settings = WRITER | {"idle_in_transaction_session_timeout": "100ms"}
     monkeypatch.setattr(postgres_database, "WRITER", settings)
     frozen = await open_writer(place, create=False)
     with pytest.raises(ServerLost):  # noqa: PT012  the block is what is tested
