@@ -137,6 +137,13 @@ class Fenced(RunoffError):
 
     exit_code = 76
 
+    @classmethod
+    def overtaken(cls) -> Fenced:
+        """Another writer stands where this one meant to append."""
+        return cls(
+            "another writer has appended to this log.", remedy="start again; nothing was lost."
+        )
+
 
 class AppendRefused(RunoffError):
     """The log's own rules refused the append; nothing was written."""

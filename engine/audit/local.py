@@ -20,8 +20,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from engine.audit.chain import Row
-from engine.errors import WrongDatabase
+from engine.errors import StorageFailed
+from engine.store.link import say_goodbye
 from engine.store.location import Location
+from engine.store.postgres_connection import READER, connected, refuse_missing
 from engine.store.postgres_errors import translated
 
 _PAGE_ROWS = 2000
@@ -30,6 +32,7 @@ _PROJECTION = re.compile(r"projection_[a-z0-9_]+_v[0-9]+")
 _BEGINNING = (
     f"CREATE TABLE events (pos INTEGER PRIMARY KEY, {', '.join(Row._fields[1:])})",
     "CREATE TABLE projections (name, version, pos, hash, digest)",
+    "CREATE TABLE event_shapes (type, schema, first_pos)",
     "BEGIN",
 )
 _END = (
@@ -61,23 +64,32 @@ def local(location: Location) -> Generator[Location, None, None]:
 
 
 async def _fetch(location: Location, path: Path) -> None:
-    assert location.address is not None
-    with translated():
-        import asyncpg  # noqa: PLC0415  an extra
+    server = await connected(location, READER)
+    try:
+        await refuse_missing(server, location)
+        with translated(server), _written(path), closing(_file(path)) as file:
+            await _copy(server, file)
+    finally:
+        await say_goodbye(server)
 
-        settings = {"search_path": "runoff", "application_name": "runoff audit"}
-        server = await asyncpg.connect(location.address.reveal(), server_settings=settings)
-        try:
-            if not await server.fetchval("SELECT to_regclass('runoff.events') IS NOT NULL"):
-                raise WrongDatabase(
-                    f"there is no Runoff log in {location.url}.", remedy="check DATABASE_URL."
-                )
-            with closing(sqlite3.connect(path, isolation_level=None)) as file:
-                file.execute("PRAGMA journal_mode = OFF")
-                file.execute("PRAGMA synchronous = OFF")
-                await _copy(server, file)
-        finally:
-            await server.close()
+
+def _file(path: Path) -> sqlite3.Connection:
+    file = sqlite3.connect(path, isolation_level=None)
+    file.execute("PRAGMA journal_mode = OFF")
+    file.execute("PRAGMA synchronous = OFF")
+    return file
+
+
+@contextmanager
+def _written(path: Path) -> Generator[None, None, None]:
+    """What is wrong with the snapshot's file is said of it, not of the log."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageFailed(
+            f"the snapshot {path} could not be written: {error}.",
+            remedy="make room in that folder, or name another one with TMPDIR.",
+        ) from error
 
 
 async def _copy(server: Any, file: sqlite3.Connection) -> None:
@@ -94,6 +106,8 @@ async def _copy(server: Any, file: sqlite3.Connection) -> None:
         start = rows[-1][0] + 1
     rows = await server.fetch("SELECT name, version, pos, hash, digest FROM projections")
     file.executemany("INSERT INTO projections VALUES (?, ?, ?, ?, ?)", map(tuple, rows))
+    rows = await server.fetch("SELECT type, schema, first_pos FROM event_shapes")
+    file.executemany("INSERT INTO event_shapes VALUES (?, ?, ?)", map(tuple, rows))
     names = await server.fetch(
         "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'runoff'"
     )

@@ -34,6 +34,7 @@ from projections.calibration import CALIBRATION, PhaseSamples, samples_of
 from projections.fold import Keyed
 
 PAGE_ROWS = 2000
+_HAS_SHAPES = "SELECT 1 FROM sqlite_schema WHERE name = 'event_shapes'"
 _SHAPES = (
     "SELECT type FROM event_shapes WHERE type IN ('attempt.estimated', 'calibration.proposed')"
 )
@@ -58,10 +59,9 @@ def reestimated(location: Location) -> Reestimated:
     found = Reestimated({}, [])
     with closing(connect(location.path)) as connection:
         connection.execute("BEGIN")
-        try:
-            shapes = {row[0] for row in connection.execute(_SHAPES)}
-        except sqlite3.OperationalError:
+        if connection.execute(_HAS_SHAPES).fetchone() is None:
             return found  # a log from before there were estimates
+        shapes = {row[0] for row in connection.execute(_SHAPES)}
         if "attempt.estimated" in shapes:
             _estimates(connection, found)
         if "calibration.proposed" in shapes:

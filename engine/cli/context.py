@@ -7,7 +7,6 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -20,7 +19,7 @@ from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import WrongDatabase
 from engine.executors.processes import boot_id
 from engine.ids import IdMaker
-from engine.store.anchors import check_against
+from engine.store.anchors import check_against, set_aside
 from engine.store.boards import load_board
 from engine.store.identity import Identity, identify
 from engine.store.location import Location, locate
@@ -133,7 +132,7 @@ async def writing(
             if fresh:
                 place = location.path if location.address is None else location.url
                 click.echo(f"Started a new database at {place}.", err=True)
-                _set_aside(anchors, clock)
+                set_anchors_aside(location, clock)
             if not anchors.exists() and (await store.head()).pos:
                 click.echo(ANCHORS_MISSING.format(anchors.name), err=True)
             await check_against(anchors, store)
@@ -143,11 +142,10 @@ async def writing(
             await store.close()
 
 
-def _set_aside(anchors: Path, clock: Clock) -> None:
-    """Anchors of a log that is gone do not speak of a new one; they are kept under another name."""
-    if anchors.exists():
-        kept = anchors.with_name(f"{anchors.name}.before-{clock.now_us()}")
-        anchors.rename(kept)
+def set_anchors_aside(location: Location, clock: Clock) -> None:
+    """Where a new log begins, keep the anchors of one that stood there apart, and say so."""
+    kept = set_aside(location.beside("anchors"), clock.now_us())
+    if kept is not None:
         click.echo(f"An earlier log stood here; its anchors are kept as {kept.name}.", err=True)
 
 

@@ -43,7 +43,7 @@ from engine.events import Record, SessionEnd
 from engine.executors.port import Executor
 from engine.ids import checked_id
 from engine.store.blobs import Blobs
-from engine.store.location import Location
+from engine.store.location import Location, locate
 from engine.store.recorder import Recorder
 from engine.triage.policy import POLICIES
 from engine.triage.scope import Scope
@@ -125,6 +125,11 @@ def _check(request: Request) -> None:
         )
     if options["virtual_time"] and not options["script"]:
         raise UsageProblem("--virtual-time needs a script.", remedy="give --script FILE.")
+    if options["virtual_time"] and locate(options["database"]).address is not None:
+        raise UsageProblem(
+            "--virtual-time is for a log in a file; engines that share one go by real time.",
+            remedy="leave it out, or drain a copy (`runoff log copy`).",
+        )
     policy_of(options["policy_name"])
     if options["coefficients"] is not None:
         coefficients_in_file(options["coefficients"])
@@ -155,8 +160,7 @@ class _Session:
             identity = show_identity(place, recorder.board)
             if self._options["phase_id"] is None:
                 refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
-            if not virtual:
-                await notice_the_dead(place, recorder, clock, ids(clock))
+            await notice_the_dead(place, recorder, clock, ids(clock))
             scope = scope_of(self._request, recorder.board, ids(clock)("ses"))
             refuse_unknown(scope, recorder.board)
             options = self._options
@@ -197,8 +201,7 @@ class _Session:
         for left in await swept(recorder, place.beside("files")):
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
-        shared = None if virtual else place
-        async with joined(shared, drain, end=end, lease_s=lease_s) as among:
+        async with joined(place, drain, end=end, lease_s=lease_s) as among:
             adopt = await open_attempts(recorder, clock, end=end, among=among)
             async with _signals(drain.stopping, live):
                 await _watched(

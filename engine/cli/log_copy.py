@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import click
 
-from engine.cli.context import json_option, run_async
+from engine.cli.context import json_option, run_async, set_anchors_aside
 from engine.cli.render import print_json
+from engine.clock import SystemClock
 from engine.errors import UsageProblem
 from engine.events import Head
 from engine.store.anchors import Anchors, check_against
@@ -73,8 +74,11 @@ async def _copied(old: Location, new: Location, *, resume: bool) -> _Copied:
             opened.push_async_callback(reader.close)
             await check_against(old.beside("anchors"), reader)
             holding.enter_context(held(new, "runoff log copy"))
+            fresh = await is_missing(new)
             writer = await open_writer(new, create=True)
             opened.push_async_callback(writer.close)
+            if fresh:
+                set_anchors_aside(new, SystemClock())
             head = await copy_log(reader, writer, resume=resume, tell=_tell)
             files = copy_blobs(old.beside("files") / "blobs", new.beside("files") / "blobs")
             _anchor(new, head)

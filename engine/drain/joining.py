@@ -20,7 +20,10 @@ async def notice_the_dead(place: Location, recorder: Recorder, clock: Clock, ids
     leases = await open_leases(place)
     if leases is not None:
         try:
-            await Share(recorder, leases, clock, ids, "").notice()
+            share = Share(recorder, leases, clock, ids, "")
+            # One that has rested knows nothing of sessions that others have begun meanwhile.
+            await share.follow()
+            await share.notice()
         finally:
             await leases.close()
 
@@ -52,13 +55,13 @@ async def joined(
 
         async def look_after() -> None:
             if drain.is_under_way:
-                among = await share.inherited(is_under_way=True) - drain.attended
-                left = await open_attempts(drain.recorder, drain.clock, end=end, among=among)
-                drain.adopt([*left, *await share.overdue()])
+                left = await share.left(drain.attended)
+                here = await open_attempts(drain.recorder, drain.clock, end=end, among=left.here)
+                drain.adopt([*here, *left.over])
 
         share.look_after = look_after
         await share.join()
         async with keeping(share):
-            yield await share.inherited(is_under_way=False)
+            yield await share.inherited()
     finally:
         await leases.close()

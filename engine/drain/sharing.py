@@ -66,6 +66,17 @@ class Opened(NamedTuple):
     ends_us: int
 
 
+class Left(NamedTuple):
+    """What other engines have left to this one.
+
+    ``here``: open attempts whose life and death can be proved here.  ``over``: those on other
+    machines that are over there, too, by now.
+    """
+
+    here: frozenset[str]
+    over: list[Adoption]
+
+
 def opened(records: Sequence[Record], session: SessionStanding, living: set[int]) -> Opened:
     """What the start, spawn and adoptions of an attempt say of it, in the order of the log.
 
@@ -77,6 +88,7 @@ def opened(records: Sequence[Record], session: SessionStanding, living: set[int]
     claims, is_elsewhere = [session.heir, session.leased_by], False
     for event in map(event_of, records[1:]):
         if isinstance(event, AttemptSpawned):
+            # By its name alone, as another container of this machine has other process numbers.
             is_elsewhere = event.host != socket.gethostname()
         elif isinstance(event, AttemptAdopted):
             claims.append(event.epoch)
@@ -152,48 +164,55 @@ class Share:
         await self._leases.renew(self._me, self._lease_s)
 
     async def leave(self) -> None:
-        """Give the lease back; a session that has not ended is then free at once."""
-        await self._leases.give_back(self._session_id, self._recorder.epoch)
+        """Give the lease back if the session has ended.
 
-    async def inherited(self, *, is_under_way: bool) -> frozenset[str]:
+        Else it stays, for the log names this engine as at the session: that its process is gone
+        proves its death to the next one here, and others see the lease stand still.
+        """
+        session = self._recorder.board.sessions.get(self._session_id)
+        is_held = session is not None and session.leased_by == self._recorder.epoch
+        # Behind a failure the board may hold an end that the log has not.
+        if not is_held and self._recorder.failed is None:
+            await self._leases.give_back(self._session_id, self._recorder.epoch)
+
+    async def inherited(self) -> frozenset[str]:
         """Open attempts that fell to this engine, because no other one is at them any more.
 
-        Without those on other machines, where an engine of that machine has to prove them dead,
-        and without those of the session itself once it ``is_under_way``.
+        Without those on other machines, where an engine of that machine has to prove them dead.
         """
-        mine = self._recorder.epoch
-        return frozenset(
-            each.started.attempt_id
-            for each in await self._open()
-            if each.owner == mine
-            and not each.is_elsewhere
-            and not (is_under_way and each.started.session_id == self._session_id)
-        )
+        fallen = await self._fallen(frozenset())
+        return frozenset(each.started.attempt_id for each in fallen if not each.is_elsewhere)
 
-    async def overdue(self) -> list[Adoption]:
-        """Attempts on other machines that fell to this engine and are over there, too, by now."""
-        now_us, mine = self._clock.now_us(), self._recorder.epoch
-        elsewhere = [each for each in await self._open() if each.is_elsewhere]
-        over = [each for each in elsewhere if each.owner == mine and each.ends_us < now_us]
-        return [await self._adoption(each.started) for each in over]
+    async def left(self, attended: frozenset[str]) -> Left:
+        """What fell to this engine while its session is under way, but those ``attended``."""
+        fallen = await self._fallen(attended)
+        now_us = self._clock.now_us()
+        here = frozenset(
+            each.started.attempt_id
+            for each in fallen
+            if not each.is_elsewhere and each.started.session_id != self._session_id
+        )
+        over = [each for each in fallen if each.is_elsewhere and each.ends_us < now_us]
+        return Left(here, [await self._adoption(each.started) for each in over])
 
     async def _adoption(self, started: AttemptStarted) -> Adoption:
         scope = scope_of(self._recorder.board.sessions.states[started.session_id])
         assignment = await assignment_for(self._recorder, started, scope, self._clock)
         return Adoption(started, assignment, _out_of_reach, lives=False)
 
-    async def _open(self) -> list[Opened]:
+    async def _fallen(self, attended: frozenset[str]) -> list[Opened]:
+        """Open attempts that are this engine's, but those ``attended``, which are not asked for."""
         board, living = self._recorder.board, _living(self._recorder.board)
-        open_ids = [p.open_attempt for p in board.backlog.values() if p.open_attempt]
+        open_ids = {p.open_attempt for p in board.backlog.values() if p.open_attempt}
         kinds = ("attempt.started", "attempt.spawned", "attempt.adopted")
         found: list[Opened] = []
-        for attempt_id in open_ids:
+        for attempt_id in sorted(open_ids - attended):
             query = Query(attempt=attempt_id, types=kinds)
             records = await self._recorder.store.records(query)
             if records:
                 session = board.sessions.states[str(records[0].session)]
                 found.append(opened(records, session, living))
-        return found
+        return [each for each in found if each.owner == self._recorder.epoch]
 
     @property
     def _me(self) -> Holder:
@@ -278,7 +297,7 @@ class Share:
 
 @asynccontextmanager
 async def keeping(share: Share) -> AsyncGenerator[None, None]:
-    """Renew the lease while the block runs; give it back behind it."""
+    """Renew the lease while the block runs; leave behind it."""
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(share.keep)

@@ -51,6 +51,21 @@ class Anchors:
         os.close(self._fd)
 
 
+def set_aside(path: Path, now_us: int) -> Path | None:
+    """Keep anchors under another name: those of a log that is gone do not speak of a new one.
+
+    ``now_us``: Unix microseconds, for the name.  Returns where they are, None if there are none.
+    """
+    if not path.exists():
+        return None
+    kept = path.with_name(f"{path.name}.before-{now_us}")
+    try:
+        path.rename(kept)
+    except OSError as error:
+        raise not_written(str(path), error) from error
+    return kept
+
+
 def last_anchor(path: Path) -> Head | None:
     """The newest whole anchor, None when the file is missing or holds none.
 

@@ -83,12 +83,11 @@ async def catch_up(board: Board, reader: LogReader, end: int) -> None:
     board.head = Head(pos, await reader.hash_at(pos) or GENESIS)
 
 
-async def followed(board: Board, reader: LogReader) -> AsyncGenerator[Seen, None]:
-    """Feed ``board`` every event up to the head, and hand each on.
+async def followed(board: Board, reader: LogReader, head: Head) -> AsyncGenerator[Seen, None]:
+    """Feed ``board`` every event up to ``head``, and hand each on.
 
     Raises UnknownEvent at what this program does not know.
     """
-    head = await reader.head()
     pos = board.head.pos
     while pos < head.pos and (rows := await reader.fold_rows(pos, head.pos)):
         for seen in seen_page(rows):

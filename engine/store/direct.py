@@ -7,7 +7,6 @@ writer that goes on meanwhile makes no stored row look wrong.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -24,10 +23,10 @@ class DirectReader(SqliteReader):
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
+    async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement; its rows."""
         with translated():
-            return self._connection.execute(sql, tuple(parameters)).fetchall()
+            return self._connection.execute(sql, parameters).fetchall()
 
     async def close(self) -> None:
         """Let go of the file."""

@@ -121,7 +121,7 @@ class PostgresLeases:
 
     async def listen(self) -> None:
         """Take the server's hints from here on."""
-        with translated():
+        with translated(self._link.driver):
             await self._link.driver.add_listener(CHANNEL, self._hinted)
 
     def _hinted(self, *_: object) -> None:
@@ -129,18 +129,18 @@ class PostgresLeases:
 
     async def renew(self, holder: Holder, lease_s: float) -> None:
         """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""
-        with translated():
+        with translated(self._link.driver):
             await self._link.driver.execute(_RENEW, *holder, lease_s)
 
     async def all(self) -> list[Lease]:
         """Every lease that has not been given back."""
-        with translated():
+        with translated(self._link.driver):
             rows = await self._link.driver.fetch(_ALL)
         return [Lease(Holder(*tuple(row)[:5]), row[5], row[6]) for row in rows]
 
     async def give_back(self, session_id: str, epoch: int) -> None:
         """Forget the lease of an engine."""
-        with translated():
+        with translated(self._link.driver):
             await self._link.driver.execute(
                 "DELETE FROM leases WHERE session = $1 AND epoch = $2", session_id, epoch
             )
@@ -165,7 +165,7 @@ async def open_leases(location: Location) -> Leases | None:
     """The leases of a log on a server; None for one in a file, which has a lock instead."""
     if location.address is None:
         return None
-    from engine.store.postgres_database import WRITER, linked  # noqa: PLC0415
+    from engine.store.postgres_connection import WRITER, linked  # noqa: PLC0415
 
     leases = PostgresLeases(await linked(location, WRITER))
     await leases.listen()

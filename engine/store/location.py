@@ -22,8 +22,10 @@ from engine.errors import UsageProblem, WrongDatabase
 FILES_VARIABLE = "RUNOFF_FILES"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
 # To the last @, because people write passwords with @ and / in them, and those must not show.
-_PASSWORD = re.compile(r"(?<=://)([^:@/]*):(.*)@", re.DOTALL)
-_PASSWORD_OPTION = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
+# A user may have a / as well, as those of Windows domains do.
+_PASSWORD = re.compile(r"(?<=://)([^:@]*):(.*)@", re.DOTALL)
+_PASSWORD_OPTION = re.compile(r"([?&\s](?:ssl)?password=)[^&]*", re.IGNORECASE)
+_CANNOT_HOLD_A_PASSWORD = re.compile(r"[^:@=]*")
 _EXAMPLE = (
     "give a URL such as sqlite:///backlog.db (four slashes for an absolute path)"
     " or postgresql://user@host:5432/name."
@@ -72,7 +74,11 @@ class Location(NamedTuple):
 
 def masked(url: str) -> str:
     """``url`` without its password or control characters, for showing."""
-    shown = _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
+    return _shown(_PASSWORD.sub(r"\1:***@", url))
+
+
+def _shown(url: str) -> str:
+    shown = _PASSWORD_OPTION.sub(r"\1***", url)
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in shown)
 
 
@@ -89,7 +95,9 @@ def locate(url: str | None) -> Location:
         )
     match = _SCHEME.match(url)
     if not match:
-        raise UsageProblem(f"{masked(url)!r} is not a database URL.", remedy=_EXAMPLE)
+        # Nobody knows where the password is in what is no URL.
+        shown = f"{url!r}" if _CANNOT_HOLD_A_PASSWORD.fullmatch(url) else "what was named"
+        raise UsageProblem(f"{shown} is not a database URL.", remedy=_EXAMPLE)
     scheme, rest = match.groups()
     if scheme.lower() in _POSTGRES:
         return _server(f"postgresql://{rest}")
@@ -98,7 +106,9 @@ def locate(url: str | None) -> Location:
             f"{masked(url)} is of the kind {scheme!r}; only sqlite and postgresql are supported.",
             remedy=_EXAMPLE,
         )
-    return Location(masked(url), _path(rest.partition("?")[0], url))
+    path = _path(rest.partition("?")[0], url)
+    # A file has no user, and may have : and @ in its name.
+    return Location(_shown(url), path)
 
 
 def _path(rest: str, url: str) -> Path:

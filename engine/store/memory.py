@@ -12,6 +12,7 @@ from engine.errors import AppendRefused, Fenced, ServerLost
 from engine.events import GENESIS, Head, Record
 from engine.store.protocol import (
     PAGE_ROWS,
+    End,
     FoldRow,
     Found,
     Kept,
@@ -42,6 +43,13 @@ class MemoryStore:
     async def head(self) -> Head:
         """The end of the log."""
         return Head(self._log[-1].pos, self._log[-1].hash) if self._log else Head(0, GENESIS)
+
+    @property
+    def end(self) -> End | None:
+        """Where a shared log ends; None when it is not shared."""
+        last = self._log[-1] if self._log else None
+        end = End(Head(last.pos, last.hash), last.epoch) if last else End(Head(0, GENESIS), 0)
+        return end if self.is_shared else None
 
     async def last_epoch(self) -> int:
         """The epoch of the last event, 0 when there is none."""
@@ -126,8 +134,8 @@ class MemoryStore:
             del self._log[length:]
             self._reindex()
             raise
-        for name, version, changes, checkpoint in transaction.kept:
-            before = self._projections.get((name, version))
+        for name, version, changes, checkpoint, is_whole in transaction.kept:
+            before = None if is_whole else self._projections.get((name, version))
             rows = before[1] if before else {}
             rows.update(changes)
             self._projections[name, version] = (checkpoint, rows)
@@ -158,7 +166,7 @@ class MemoryStore:
         if record.pos != len(self._log) + 1 or (
             last and (record.epoch < last.epoch or record.recorded_us < last.recorded_us)
         ):
-            raise Fenced("the log has moved on under this writer.", remedy="start again.")
+            raise Fenced.overtaken()
         rule = self._broken_rule(record)
         if rule is not None:
             raise AppendRefused(f"the log refused an append: {rule}.", remedy="read the log again.")
@@ -196,6 +204,7 @@ class MemoryTransaction:
         return Found(
             {name: commands[name] for name in command_ids if name in commands},
             {name: versions.get(name, 0) for name in streams},
+            self._store.end,
         )
 
     async def append(self, records: Sequence[Record], kept: Sequence[Kept] = ()) -> None:

@@ -9,30 +9,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
 from engine.errors import Fenced, RunoffError, ServerLost
-from engine.events import COLUMNS, GENESIS, Head, Record
+from engine.events import COLUMNS, Head, Record
 from engine.store.link import Link
 from engine.store.postgres_errors import translated
 from engine.store.protocol import (
     PAGE_ROWS,
+    End,
     FoldRow,
     Found,
     Kept,
     Prior,
-    Query,
     Shape,
-    StoredProjection,
 )
-from projections.fold import Checkpoint
+from engine.store.reading import FOLD_COLUMNS, SqlReader, table_of
 
 if TYPE_CHECKING:
     from asyncpg import Connection
 
-SCHEMA = "runoff"
 CHANNEL = "runoff"
 _BYTES = ("request", "hash")
 _NUMBERS = ("pos", "version", "idx", "schema", "occurred_us", "recorded_us", "cause", "epoch")
@@ -45,9 +43,8 @@ _INSERT = (
     f"INSERT INTO events ({', '.join(COLUMNS)})"  # noqa: S608  fixed names
     f" SELECT * FROM unnest({_ARRAYS})"
 )
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
-_FOLD = "SELECT pos, recorded_us, type, schema, data FROM events WHERE pos > $1 AND pos <= $2"
-_LOCK = "SELECT pos, epoch, recorded_us FROM head FOR UPDATE"
+_FOLD = f"SELECT {FOLD_COLUMNS} FROM events WHERE pos > $1 AND pos <= $2"  # noqa: S608
+_LOCK = "SELECT pos, hash, epoch, recorded_us FROM head FOR UPDATE"
 _PRIOR = """
 SELECT command_id, (array_agg(request))[1], min(pos), max(pos) FROM events
  WHERE command_id = ANY($1::text[]) GROUP BY command_id"""
@@ -55,7 +52,7 @@ _VERSIONS = """
 SELECT stream, max(version) FROM events WHERE stream = ANY($1::text[]) GROUP BY stream"""
 
 
-class PostgresReader:
+class PostgresReader(SqlReader):
     """Reading a log over one connection, one statement at a time."""
 
     def __init__(self, link: Link) -> None:
@@ -65,29 +62,27 @@ class PostgresReader:
     async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement; its rows."""
         async with self._turn:
-            with translated():
-                return await self._link.driver.fetch(sql, *parameters)
+            driver = self._link.driver
+            with translated(driver):
+                return await driver.fetch(sql, *parameters)
 
     async def close(self) -> None:
         """Let go of the connection."""
         await self._link.close()
 
-    async def head(self) -> Head:
-        """The end of the log."""
-        rows = await self.execute("SELECT pos, hash FROM events ORDER BY pos DESC LIMIT 1")
-        return Head(*rows[0]) if rows else Head(0, GENESIS)
+    async def has_table(self, name: str) -> bool:
+        """Whether there is a table ``name``."""
+        return bool((await self.execute("SELECT to_regclass($1) IS NOT NULL", name))[0][0])
 
-    async def last_epoch(self) -> int:
-        """The epoch of the last event, 0 when there is none."""
-        rows = await self.execute("SELECT epoch FROM events ORDER BY pos DESC LIMIT 1")
-        return int(rows[0][0]) if rows else 0
+    @staticmethod
+    def mark(number: int) -> str:
+        """What stands for the parameter ``number`` in a statement."""
+        return f"${number}"
 
-    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
-        """The next records beyond position ``after``."""
-        where, parameters = _conditions(query, after)
-        order = "DESC" if query.newest_first else "ASC"
-        sql = f"{_SELECT} WHERE {where} ORDER BY pos {order} LIMIT {int(limit)}"
-        return [Record(*row) for row in await self.execute(sql, *parameters)]
+    @staticmethod
+    def types_condition(types: Sequence[str], number: int) -> tuple[str, list[Any]]:
+        """That the type is one of ``types``, which may have stars; and its parameter."""
+        return f"type LIKE ANY(${number}::text[])", [list(map(_pattern, types))]
 
     async def fold_rows(
         self, after: int, until: int, types: frozenset[str] | None = None
@@ -100,36 +95,10 @@ class PostgresReader:
             rows = await self.execute(sql, after, until, sorted(types))
         return [tuple(row) for row in rows]
 
-    async def hash_at(self, pos: int) -> bytes | None:
-        """The chain hash at ``pos``."""
-        rows = await self.execute("SELECT hash FROM events WHERE pos = $1", pos)
-        return rows[0][0] if rows else None
-
     async def shapes(self) -> list[Shape]:
         """Every type and version of event in the log, with the position of its first."""
         rows = await self.execute("SELECT type, schema, first_pos FROM event_shapes")
         return [Shape(*row) for row in rows]
-
-    async def projections(self) -> list[StoredProjection]:
-        """Every stored projection version and its checkpoint."""
-        rows = await self.execute(
-            "SELECT name, version, pos, hash, digest FROM projections ORDER BY name, version"
-        )
-        return [StoredProjection(r[0], r[1], Checkpoint(r[2], r[3], r[4])) for r in rows]
-
-    async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
-        """All rows of a stored projection, in key order."""
-        table = _table(name, version)
-        rows = await self.execute(f"SELECT key, data FROM {table} ORDER BY key")  # noqa: S608
-        return [(key, data) for key, data in rows]
-
-    async def projection_row(self, name: str, version: int, key: str) -> str | None:
-        """One row of a stored projection, or None."""
-        table = _table(name, version)
-        if not (await self.execute("SELECT to_regclass($1) IS NOT NULL", table))[0][0]:
-            return None
-        rows = await self.execute(f"SELECT data FROM {table} WHERE key = $1", key)  # noqa: S608
-        return rows[0][0] if rows else None
 
 
 class PostgresStore(PostgresReader):
@@ -141,7 +110,6 @@ class PostgresStore(PostgresReader):
         super().__init__(reading)
         self._writing = writing
         self._writers_turn = anyio.Lock()
-        self._tables: set[str] = set()
 
     async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement; its rows.  Reading waits for a server that is away."""
@@ -163,10 +131,11 @@ class PostgresStore(PostgresReader):
 
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
-        self._tables.discard(_table(name, version))
         async with self._locked() as driver:
-            with translated():
-                await driver.execute(f"DROP TABLE IF EXISTS {_table(name, version)}")
+            with translated(driver):
+                # The head first: a writer that holds it may be about to write these rows.
+                await driver.execute(_LOCK)
+                await driver.execute(f"DROP TABLE IF EXISTS {table_of(name, version)}")
                 await driver.execute(
                     "DELETE FROM projections WHERE name = $1 AND version = $2", name, version
                 )
@@ -174,22 +143,18 @@ class PostgresStore(PostgresReader):
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[PostgresTransaction, None]:
         """Begin with the head locked; append and commit at the end of the block."""
-        try:
-            async with self._locked() as driver:
-                transaction = PostgresTransaction(driver, self._tables)
-                yield transaction
-                with translated():
-                    await transaction.write()
-        except BaseException:
-            self._tables.clear()
-            raise
+        async with self._locked() as driver:
+            transaction = PostgresTransaction(driver)
+            yield transaction
+            with translated(driver):
+                await transaction.write()
 
     @asynccontextmanager
     async def _locked(self) -> AsyncGenerator[Connection[Any], None]:
         """A transaction of the writing connection, taken back if the block raises."""
         async with self._writers_turn:
             driver = self._writing.driver
-            with translated():
+            with translated(driver):
                 transaction = driver.transaction()
                 await transaction.start()
             try:
@@ -199,7 +164,7 @@ class PostgresStore(PostgresReader):
                 with anyio.CancelScope(shield=True), suppress(RunoffError), translated():
                     await transaction.rollback()
                 raise
-            with translated():
+            with translated(driver):
                 await transaction.commit()
 
     async def close(self) -> None:
@@ -208,24 +173,39 @@ class PostgresStore(PostgresReader):
         await super().close()
 
 
+class _Held(NamedTuple):
+    """The head row, while it is locked."""
+
+    pos: int
+    hash: bytes
+    epoch: int
+    recorded_us: int
+
+    @classmethod
+    def behind(cls, record: Record) -> _Held:
+        """What the head row says once ``record`` is the last one."""
+        return cls(record.pos, record.hash, record.epoch, record.recorded_us)
+
+
 class PostgresTransaction:
     """One atomic append to a PostgresStore."""
 
-    def __init__(self, driver: Connection[Any], tables: set[str]) -> None:
+    def __init__(self, driver: Connection[Any]) -> None:
         self._driver = driver
-        self._tables = tables
-        self._end: tuple[int, int, int] | None = None
+        self._held: _Held | None = None
         self._appended: list[tuple[Sequence[Record], Sequence[Kept]]] = []
 
     async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
         """Those of ``command_ids`` that the log holds, and the last version of each stream."""
-        with translated():
-            await self._lock()
+        with translated(self._driver):
+            held = await self._lock()
             prior = await self._driver.fetch(_PRIOR, command_ids)
             versions = await self._driver.fetch(_VERSIONS, streams) if streams else []
         found: dict[str, int] = {row[0]: row[1] for row in versions}
         return Found(
-            {row[0]: Prior(*tuple(row)[1:]) for row in prior}, dict.fromkeys(streams, 0) | found
+            {row[0]: Prior(*tuple(row)[1:]) for row in prior},
+            dict.fromkeys(streams, 0) | found,
+            End(Head(held.pos, held.hash), held.epoch),
         )
 
     async def append(self, records: Sequence[Record], kept: Sequence[Kept] = ()) -> None:
@@ -235,31 +215,32 @@ class PostgresTransaction:
     async def write(self) -> None:
         """Write what was appended."""
         for records, kept in self._appended:
-            end = await self._lock()
+            held = await self._lock()
             if records:
-                _refuse_overtaken(records, end)
+                _refuse_overtaken(records, held)
                 await self._driver.execute(_INSERT, *zip(*records, strict=True))
-                self._end = _end_of(records[-1])
+                self._held = _Held.behind(records[-1])
             for each in kept:
                 await self._keep(each)
 
-    async def _lock(self) -> tuple[int, int, int]:
-        """Wait for the head and hold it; its position, epoch and time."""
-        if self._end is None:
+    async def _lock(self) -> _Held:
+        """Wait for the head and hold it."""
+        if self._held is None:
             row = await self._driver.fetchrow(_LOCK)
             if row is None:
                 raise Fenced("the log has lost its head row.", remedy="restore it from a backup.")
-            self._end = (row[0], row[1], row[2])
-        return self._end
+            self._held = _Held(*row)
+        return self._held
 
     async def _keep(self, kept: Kept) -> None:
-        table = _table(kept.name, kept.version)
-        if table not in self._tables:
-            await self._driver.execute(
-                f"CREATE TABLE IF NOT EXISTS {table}"
-                ' (key text COLLATE "C" PRIMARY KEY, data text COLLATE "C" NOT NULL)'
-            )
-            self._tables.add(table)
+        table = table_of(kept.name, kept.version)
+        # Every time, since another writer may have dropped it meanwhile.
+        await self._driver.execute(
+            f"CREATE TABLE IF NOT EXISTS {table}"
+            ' (key text COLLATE "C" PRIMARY KEY, data text COLLATE "C" NOT NULL)'
+        )
+        if kept.is_whole:
+            await self._driver.execute(f"DELETE FROM {table}")  # noqa: S608
         changes = dict(kept.changes)
         await self._driver.execute(
             f"INSERT INTO {table} (key, data) SELECT * FROM unnest($1::text[], $2::text[])"  # noqa: S608
@@ -276,48 +257,13 @@ class PostgresTransaction:
         )
 
 
-def _end_of(record: Record) -> tuple[int, int, int]:
-    return record.pos, record.epoch, record.recorded_us
-
-
-def _refuse_overtaken(records: Sequence[Record], end: tuple[int, int, int]) -> None:
+def _refuse_overtaken(records: Sequence[Record], held: _Held) -> None:
     """The database would refuse, too, but by whichever of its rules comes first."""
     for record in records:
-        pos, epoch, recorded_us = _end_of(record)
-        if pos != end[0] + 1 or epoch < end[1] or recorded_us < end[2]:
-            raise Fenced(
-                "another writer has appended to this log.", remedy="start again; nothing was lost."
-            )
-        end = (pos, epoch, recorded_us)
-
-
-def _table(name: str, version: int) -> str:
-    assert name.replace("_", "").isalnum(), name
-    return f"projection_{name}_v{version}"
-
-
-def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
-    parts = ["true"]
-    parameters: list[Any] = []
-
-    def add(condition: str, value: Any) -> None:
-        parameters.append(value)
-        parts.append(condition.format(f"${len(parameters)}"))
-
-    for column in ("session", "run", "phase", "attempt"):
-        value = getattr(query, column)
-        if value is not None:
-            add(f"{column} = {{}}", value)
-    if query.session is not None:
-        # All of a session stands in its stream, whose index finds it.
-        add("stream = {}", f"drain/{query.session}")
-    if after:
-        add("pos < {}" if query.newest_first else "pos > {}", after)
-    if query.until is not None:
-        add("pos <= {}", query.until)
-    if query.types:
-        add("type LIKE ANY({}::text[])", list(map(_pattern, query.types)))
-    return " AND ".join(parts), parameters
+        continues = record.pos == held.pos + 1 and record.epoch >= held.epoch
+        if not continues or record.recorded_us < held.recorded_us:
+            raise Fenced.overtaken()
+        held = _Held.behind(record)
 
 
 def _pattern(glob: str) -> str:
@@ -326,4 +272,4 @@ def _pattern(glob: str) -> str:
     return escaped.replace("*", "%").replace("?", "_")
 
 
-__all__ = ["CHANNEL", "SCHEMA", "PostgresReader", "PostgresStore"]
+__all__ = ["CHANNEL", "PostgresReader", "PostgresStore"]

@@ -7,32 +7,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import LogUnreadable, WrongDatabase
-from engine.store.link import Link, say_goodbye
+from engine.errors import LogUnreadable
+from engine.store.link import say_goodbye
 from engine.store.location import Location
 from engine.store.migrate import pending
-from engine.store.postgres import SCHEMA, PostgresReader, PostgresStore
+from engine.store.postgres import PostgresReader, PostgresStore
+from engine.store.postgres_connection import (
+    READER,
+    SCHEMA,
+    WRITER,
+    connected,
+    is_log,
+    linked,
+    refuse_missing,
+)
 from engine.store.postgres_errors import translated
 
 if TYPE_CHECKING:
     from asyncpg import Connection
 
-CONNECT_S = 10.0
-STANDSTILL_S = 5
-"""A writer that holds the head and says nothing for so long loses its connection, or one that is
-frozen would hold up all others for ever."""
 _MIGRATION_LOCK = 0x52554E46
-_ALIVE = {
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "10000",
-}
-WRITER = _ALIVE | {
-    "synchronous_commit": "on",
-    "idle_in_transaction_session_timeout": f"{STANDSTILL_S}s",
-}
-READER = _ALIVE | {"default_transaction_read_only": "on"}
 
 
 async def open_reader(location: Location, *, snapshot: bool = False) -> PostgresReader:
@@ -42,9 +36,9 @@ async def open_reader(location: Location, *, snapshot: bool = False) -> Postgres
     """
     link = await linked(location, READER)
     try:
-        await _refuse_missing(link.driver, location)
+        await refuse_missing(link.driver, location)
         if snapshot:
-            with translated():
+            with translated(link.driver):
                 await link.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     except BaseException:
         await link.close()
@@ -57,7 +51,7 @@ async def open_writer(location: Location, *, create: bool) -> PostgresStore:
     writing = await linked(location, WRITER)
     try:
         if not create:
-            await _refuse_missing(writing.driver, location)
+            await refuse_missing(writing.driver, location)
         await _migrate(writing.driver)
         reading = await linked(location, READER)
     except BaseException:
@@ -68,74 +62,16 @@ async def open_writer(location: Location, *, create: bool) -> PostgresStore:
 
 async def is_missing(location: Location) -> bool:
     """Whether a writer would start a new log here."""
-    connection = await _open(location, READER)
+    connection = await connected(location, READER)
     try:
-        return not await _is_log(connection)
+        return not await is_log(connection)
     finally:
         await say_goodbye(connection)
 
 
-async def linked(location: Location, settings: dict[str, str]) -> Link:
-    """A connection to the server of ``location``, and the way to the next one."""
-
-    async def connect() -> Connection[Any]:
-        return await _open(location, settings)
-
-    return Link(await connect(), connect)
-
-
-async def _open(location: Location, settings: dict[str, str]) -> Connection[Any]:
-    """The driver's own connection to the server of ``location``, ready for the log's tables."""
-    assert location.address is not None
-    asyncpg = driver()
-    with translated():
-        connection: Connection[Any] = await asyncpg.connect(
-            location.address.reveal(),
-            timeout=CONNECT_S,
-            server_settings={"search_path": SCHEMA, "application_name": "runoff"} | settings,
-        )
-        encoding = await connection.fetchval("SHOW server_encoding")
-    if encoding != "UTF8":
-        await say_goodbye(connection)
-        raise WrongDatabase(
-            f"{location.url} holds texts in {encoding}; a log needs UTF8.",
-            remedy="make a database with ENCODING 'UTF8' TEMPLATE template0.",
-        )
-    return connection
-
-
-def driver() -> Any:
-    """The module ``asyncpg``.
-
-    Raises WrongDatabase when it is not installed.
-    """
-    try:
-        import asyncpg  # noqa: PLC0415
-    except ImportError:
-        raise WrongDatabase(
-            "this installation has no driver for PostgreSQL.",
-            remedy="pip install 'runoff[postgres]'",
-        ) from None
-    return asyncpg
-
-
-async def _is_log(connection: Connection[Any]) -> bool:
-    with translated():
-        found = await connection.fetchval("SELECT to_regclass($1)::text", f"{SCHEMA}.events")
-    return found is not None
-
-
-async def _refuse_missing(connection: Connection[Any], location: Location) -> None:
-    if not await _is_log(connection):
-        raise WrongDatabase(
-            f"there is no Runoff log in {location.url}.",
-            remedy="check DATABASE_URL; `runoff seed` and `runoff import` start a new one there.",
-        )
-
-
 async def _migrate(connection: Connection[Any]) -> None:
     """Apply what is missing; several writers that start at once take turns."""
-    with translated():
+    with translated(connection):
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -168,4 +104,4 @@ async def _refuse_foreign(connection: Connection[Any]) -> None:
         )
 
 
-__all__ = ["READER", "WRITER", "driver", "is_missing", "linked", "open_reader", "open_writer"]
+__all__ = ["is_missing", "open_reader", "open_writer"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.clock import REAL_WORK
 from engine.errors import (
@@ -15,11 +15,14 @@ from engine.errors import (
     RunoffError,
     ServerLost,
     StorageFailed,
+    UsageProblem,
     WrongDatabase,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from asyncpg import Connection
 
 _OVERTAKEN, _REFUSED = "RO001", "RO002"
 _LOST = ("08", "57P", "25P03", "25P04")
@@ -30,8 +33,11 @@ _LOCKED = ("55P03", "40P01", "40001")
 
 
 @contextmanager
-def translated() -> Generator[None, None, None]:
-    """The driver's errors as ours; the work is done elsewhere, so it is real work."""
+def translated(driver: Connection[Any] | None = None) -> Generator[None, None, None]:
+    """The driver's errors as ours; the work is done elsewhere, so it is real work.
+
+    ``driver``: the connection that is used, which tells a wrong call from one behind its end.
+    """
     # Imported when the first connection is; by then it is there.
     import asyncpg  # noqa: PLC0415
 
@@ -39,7 +45,8 @@ def translated() -> Generator[None, None, None]:
         with REAL_WORK:
             yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise translation(error) from error
+        is_closed = driver is not None and driver.is_closed()
+        raise translation(error, is_closed=is_closed) from error
     except (OSError, TimeoutError) as error:
         raise lost(error) from error
 
@@ -53,12 +60,14 @@ def lost(error: BaseException) -> ServerLost:
     )
 
 
-def translation(error: BaseException) -> RunoffError:
-    """The error of ours that says the same."""
+def translation(error: BaseException, *, is_closed: bool = False) -> RunoffError:
+    """The error of ours that says the same; ``is_closed``: the connection is gone by now."""
+    import asyncpg  # noqa: PLC0415
+
     state = getattr(error, "sqlstate", None) or ""
     text = str(error)
     if state == _OVERTAKEN:
-        return Fenced("another writer has appended to this log.", remedy="start again.")
+        return Fenced.overtaken()
     if state == _REFUSED or state.startswith("23"):
         return AppendRefused(f"the log refused an append: {text}.", remedy="read the log again.")
     if state in _UNSUITED_TEXT or _is_about_input(error):
@@ -66,12 +75,18 @@ def translation(error: BaseException) -> RunoffError:
             f"PostgreSQL cannot hold a text of this append: {text}.",
             remedy="it holds no NUL and no half characters in texts; leave them out of ids.",
         )
-    return _of_the_server(error, state, text)
-
-
-def _of_the_server(error: BaseException, state: str, text: str) -> RunoffError:
-    if _starts(state, _LOST) or (not state and _is_closed(error)):
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return UsageProblem(
+            f"the driver for PostgreSQL does not understand DATABASE_URL: {text}.",
+            remedy="check the settings behind the ? and the files that they name.",
+        )
+    # The second is what the driver says when the server's good-bye crosses a question.
+    if is_closed or isinstance(error, asyncpg.InternalClientError) or _starts(state, _LOST):
         return lost(error)
+    return _of_the_server(state, text)
+
+
+def _of_the_server(state: str, text: str) -> RunoffError:
     if _starts(state, _NOT_LET_IN) or state in ("3D000", "42501"):
         return WrongDatabase(
             f"the database server refused: {text}.",
@@ -98,10 +113,3 @@ def _is_about_input(error: BaseException) -> bool:
     import asyncpg  # noqa: PLC0415
 
     return isinstance(error, asyncpg.DataError) and "invalid input for query" in str(error)
-
-
-def _is_closed(error: BaseException) -> bool:
-    import asyncpg  # noqa: PLC0415
-
-    # The second is what the driver says when the server's good-bye crosses a question.
-    return isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)

@@ -61,19 +61,31 @@ class StoredProjection(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Rows of a projection to write, and how far it has read with them."""
+    """Rows of a projection to write, and how far it has read with them.
+
+    ``is_whole``: they are all that it has; rows that are stored beside them go.
+    """
 
     name: str
     version: int
     changes: Sequence[Change]
     checkpoint: Checkpoint
+    is_whole: bool = False
+
+
+class End(NamedTuple):
+    """Where a shared log ends, and in which epoch, while a transaction holds it still."""
+
+    head: Head
+    epoch: int
 
 
 class Found(NamedTuple):
-    """What the log holds already of a batch to come."""
+    """What the log holds already of a batch to come; ``end`` of a shared log alone."""
 
     prior: dict[str, Prior]
     versions: dict[str, int]
+    end: End | None = None
 
 
 class Transaction(Protocol):

@@ -13,61 +13,40 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 import anyio.lowlevel
-from anyio import to_thread
 
-from engine.clock import REAL_WORK, Clock
+from engine.clock import Clock
 from engine.errors import (
-    CommandReused,
     Fenced,
     RunoffError,
     ServerLost,
     StorageFailed,
-    WrongVersion,
 )
 from engine.events import (
-    AnyEvent,
-    EngineStarted,
     Head,
-    Record,
     Seen,
     SessionLapsed,
-    chain_hash,
     decode,
-    encode,
     event_type,
-    tags_of,
 )
+from engine.store.anchoring import Anchoring
 from engine.store.anchors import Anchors
 from engine.store.batch import Batch, Pending
 from engine.store.boards import followed, load_board
-from engine.store.command import Command, Draft, Moment, Receipt
-from engine.store.protocol import EventStore, Kept, Query, Transaction
+from engine.store.command import Command, Receipt
+from engine.store.decision import BATCH_EVENTS_MAX, Decisions, Writer
+from engine.store.protocol import EventStore, Found, Kept, Query, Transaction
 from projections.board import FOLDS, Board
 from projections.fold import Checkpoint
 
-BATCH_EVENTS_MAX = 512
-BATCH_BYTES_MAX = 1024 * 1024
-STREAMS_REMEMBERED = 4096
 DOUBT_S = 2.0
 """How long to look for a server that was lost in the middle of an append, before ending."""
 LAPSES_READ = 100
 PROJECTION_EVENTS = 256
 """Projections are written with the batch that brings this many events, and when the writer closes;
 a reader folds what is missing, which takes about a millisecond."""
-
-
-class Writer(NamedTuple):
-    """Who writes: what the envelope and the first event of an epoch say."""
-
-    host: str
-    boot_id: str
-    pid: int
-    program: str
-    package_version: str
 
 
 class Recorder:
@@ -88,21 +67,13 @@ class Recorder:
         self.store = store
         self.board = board
         self._clock = clock
-        self._writer = writer
-        self._epoch = 0
-        self._announced = False
-        self._recorded_us = 0
-        self._versions: dict[str, int] = {}
+        self._decisions = Decisions(board, writer)
         self._queue: deque[Pending] = deque()
         self._wake = anyio.Event()
         self._closing = False
         self._failed: RunoffError | None = None
-        self._anchors = anchors
-        self._unanchored = anyio.Event()
-        self._finished = False
+        self._anchoring = Anchoring(anchors, board.head) if anchors else None
         self._unkept = 0
-        self._committed = board.head
-        self._log_epoch = 0
         self._followers: list[Callable[[Seen], None]] = []
 
     @property
@@ -113,7 +84,7 @@ class Recorder:
     @property
     def epoch(self) -> int:
         """The epoch of this writer; one more than any before it."""
-        return self._epoch
+        return self._decisions.epoch
 
     @contextmanager
     def followed_by(self, follower: Callable[[Seen], None]) -> Generator[None]:
@@ -155,27 +126,30 @@ class Recorder:
 
     async def open(self) -> None:
         """Take the next epoch and make the stored projections current."""
-        self._log_epoch = self._epoch = await self.store.last_epoch() + 1
+        self._decisions.follow(await self.store.last_epoch())
         newest = await self.store.records(Query(newest_first=True), limit=1)
-        self._recorded_us = newest[0].recorded_us if newest else 0
+        self._decisions.begin(newest[0].recorded_us if newest else 0)
         await self._refresh_projections()
 
     async def _refresh_projections(self) -> None:
-        """Make the stored rows those of the board; old versions go when the new ones stand."""
+        """Make the stored rows those of the board; old versions go when the new ones stand.
+
+        In a shared log they stay: an engine of an older program may be at work with them.
+        """
+        if self.board.is_rebuilt and self.board.head.pos:
+            await self._keep_all(is_whole=True)
+        if self.store.is_shared:
+            return
         current = {(fold.name, fold.version) for fold in FOLDS.values()}
         stored = {(p.name, p.version) for p in await self.store.projections()}
-        if self.board.is_rebuilt and self.board.head.pos:
-            for name, version in current & stored:
-                await self.store.drop_projection(name, version)
-            await self._keep_all()
         for name, version in stored - current:
             await self.store.drop_projection(name, version)
 
     async def run(self) -> None:
         """Write batches until closed and drained, or until storage fails."""
         async with anyio.create_task_group() as group:
-            if self._anchors is not None:
-                group.start_soon(self._anchor, self._anchors)
+            if self._anchoring is not None:
+                group.start_soon(self._anchor, self._anchoring)
             while not self._failed and not (self._closing and not self._queue):
                 if self._queue:
                     # One turn for others who are about to submit, so that they share the commit.
@@ -186,30 +160,15 @@ class Recorder:
                     await self._wake.wait()
             if self._unkept and not self._failed:
                 await self._keep_at_close()
-            self._finished = True
-            self._unanchored.set()
+            if self._anchoring is not None:
+                self._anchoring.finish()
 
-    async def _anchor(self, anchors: Anchors) -> None:
-        """Anchor the newest commit, again and again; one anchor covers all before it.
-
-        Beside the commits, not between them: callers are answered before, and an anchor that lags
-        is covered by the next.
-        """
-        last = self._committed.pos
+    async def _anchor(self, anchoring: Anchoring) -> None:
         try:
-            while not self._finished or self._committed.pos > last:
-                await self._unanchored.wait()
-                self._unanchored = anyio.Event()
-                head = self._committed
-                if head.pos > last:
-                    with REAL_WORK:
-                        await to_thread.run_sync(anchors.write, head)
-                    last = head.pos
+            await anchoring.run()
         except StorageFailed as error:
             self._fail(error, ())
             self._wake.set()
-        finally:
-            anchors.close()
 
     async def _keep_at_close(self) -> None:
         try:
@@ -217,13 +176,16 @@ class Recorder:
         except RunoffError as error:
             self._fail(error, ())
 
-    async def _keep_all(self) -> None:
-        """Write the projections as of the head; in a shared log others may have moved it."""
+    async def _keep_all(self, *, is_whole: bool = False) -> None:
+        """Write the projections as of the head; in a shared log others may have moved it.
+
+        ``is_whole``: the board was built from nothing, so that all rows are among its changes; they
+        take the place of what is stored in one step, under the eyes of other engines.
+        """
         async with self.store.transaction() as transaction:
             if self.store.is_shared:
-                await transaction.look([], [])
-                await self._follow_others()
-            await transaction.append([], self._all_kept())
+                await self._follow_others(await transaction.look([], []))
+            await transaction.append([], self._all_kept(is_whole=is_whole))
 
     def close(self) -> None:
         """Finish what is queued, then let ``run`` return."""
@@ -273,177 +235,57 @@ class Recorder:
                 record.data, event_type=record.type, schema=record.schema, pos=record.pos
             )
             try:
-                self._refuse_lapsed(event)
+                self._decisions.refuse_lapsed(event)
             except Fenced as fenced:
                 return fenced
         return error
 
     async def _begin(self, transaction: Transaction, taken: Sequence[Pending]) -> Batch:
-        streams = {pending.command.stream for pending in taken}
-        if not self._announced:
-            streams.add("engine")
-        if len(self._versions) > STREAMS_REMEMBERED:
-            self._versions.clear()
-        if self.store.is_shared:
-            self._versions.clear()
-        unknown = [stream for stream in streams if stream not in self._versions]
         ids = [pending.command.command_id for pending in taken]
-        prior, versions = await transaction.look(ids, unknown)
-        self._versions.update(versions)
+        streams = self._decisions.unknown(taken, is_shared=self.store.is_shared)
+        found = await transaction.look(ids, streams)
         if self.store.is_shared:
-            await self._follow_others()
-        return Batch(self.board.head, self._versions, prior)
+            await self._follow_others(found)
+        return self._decisions.batch(found)
 
-    async def _follow_others(self) -> None:
+    async def _follow_others(self, found: Found) -> None:
         """Fold what other writers have appended; the transaction holds the head still."""
-        known = self.board.head.pos
-        async for seen in followed(self.board, self.store):
-            self._refuse_lapsed(seen.event)
-            self._recorded_us = max(self._recorded_us, seen.recorded_us)
+        assert found.end is not None, "a shared log says where it ends"
+        async for seen in followed(self.board, self.store, found.end.head):
+            self._decisions.refuse_lapsed(seen.event)
+            self._decisions.begin(seen.recorded_us)
             for follower in self._followers:
                 follower(seen)
-        if self.board.head.pos > known or not self._announced:
-            self._log_epoch = await self.store.last_epoch()
-            if not self._announced:
-                # Another may have begun since this one was opened: numbers are given out here.
-                self._epoch = self._log_epoch = self._log_epoch + 1
-
-    def _refuse_lapsed(self, event: AnyEvent) -> None:
-        """A writer whose lease another has seen lapse may append nothing more."""
-        if isinstance(event, SessionLapsed) and self._announced and event.epoch == self._epoch:
-            raise Fenced(
-                f"the lease of this engine lapsed, and engine {event.noticed_by} has noticed.",
-                remedy="start again; what it was at has been taken over.",
-            )
+        self._decisions.follow(found.end.epoch)
 
     def _decide_all(self, batch: Batch, taken: list[Pending]) -> None:
         """Decide as many of ``taken`` as fit; the rest goes back to the front of the queue."""
-        self._recorded_us = max(self._recorded_us, self._clock.now_us())
-        for done, pending in enumerate(taken):
-            full = len(batch.records) >= BATCH_EVENTS_MAX or batch.size_bytes >= BATCH_BYTES_MAX
-            if full:
-                self._queue.extendleft(reversed(taken[done:]))
-                del taken[done:]
-                break
-            batch.settled.append((pending, self._decide(batch, pending)))
-
-    def _decide(self, batch: Batch, pending: Pending) -> Receipt | BaseException:
-        command = pending.command
-        known = batch.receipts.get(command.command_id)
-        if known is not None:
-            digest, receipt = known
-            return receipt._replace(repeated=True) if digest == pending.digest else _reused(command)
-        prior = batch.prior.get(command.command_id)
-        if prior is not None:
-            if prior.request != pending.digest:
-                return _reused(command)
-            return Receipt(command.command_id, (), repeated=True)
-        try:
-            self._check_version(batch, command)
-            drafts = command.decide(self.board, Moment(self._recorded_us, self._next_pos(batch)))
-            first = next(drafts, None)
-        except RunoffError as refusal:
-            return refusal
-        if first is None:
-            return Receipt(command.command_id, ())
-        start = len(batch.records)
-        self._add(batch, pending, first, 0)
-        for idx, draft in enumerate(drafts, 1):
-            self._add(batch, pending, draft, idx)
-        # The first command of an epoch is preceded by the epoch's own event, which is not its.
-        mine = (r for r in batch.records[start:] if r.command_id == command.command_id)
-        receipt = Receipt(command.command_id, tuple(mine))
-        batch.receipts[command.command_id] = (pending.digest, receipt)
-        return receipt
-
-    def _next_pos(self, batch: Batch) -> int:
-        """Where the next command's first event will stand: behind the first event of an epoch."""
-        return batch.head.pos + 1 + (not self._announced and not batch.records)
-
-    def _check_version(self, batch: Batch, command: Command) -> None:
-        if command.expected_version is None:
-            return
-        found = batch.versions[command.stream]
-        if found != command.expected_version:
-            raise WrongVersion(
-                f"{command.stream} is at version {found}, not {command.expected_version}.",
-                remedy="read it again and decide anew.",
-            )
-
-    def _add(self, batch: Batch, pending: Pending, draft: Draft, idx: int) -> None:
-        if not self._announced and not batch.records:
-            self._announce(batch)
-        command = pending.command
-        self._append(
-            batch, draft, (command.stream, command.command_id, idx, pending.digest, command.actor)
-        )
-
-    def _announce(self, batch: Batch) -> None:
-        """The first event of an epoch, written with the first batch that has anything to say."""
-        started = EngineStarted(
-            epoch=self._epoch,
-            host=self._writer.host,
-            boot_id=self._writer.boot_id,
-            pid=self._writer.pid,
-            program=self._writer.program,
-            package_version=self._writer.package_version,
-        )
-        digest = hashlib.sha256(encode(started).encode()).digest()
-        envelope = ("engine", f"engine-{self._epoch}", 0, digest, self._writer.program)
-        self._append(batch, Draft(started), envelope)
-
-    def _append(
-        self, batch: Batch, draft: Draft, envelope: tuple[str, str, int, bytes, str]
-    ) -> None:
-        stream, command_id, idx, request, actor = envelope
-        event = draft.event
-        data = encode(event)
-        pos = batch.head.pos + 1
-        batch.versions[stream] += 1
-        columns = (
-            pos,
-            stream,
-            batch.versions[stream],
-            command_id,
-            idx,
-            request,
-            event_type(type(event)),
-            event.schema,
-            draft.occurred_us or self._recorded_us,
-            self._recorded_us,
-            draft.cause,
-            self._log_epoch,
-            *tags_of(event),
-            actor,
-            self._writer.package_version,
-            data,
-        )
-        record = Record(*columns, chain_hash(batch.head.hash, columns))
-        batch.records.append(record)
-        batch.size_bytes += len(data)
-        batch.head = self.board.head = Head(pos, record.hash)
-        self.board.feed(Seen(pos, self._recorded_us, event))
+        self._decisions.begin(self._clock.now_us())
+        done = self._decisions.decide_all(batch, taken)
+        self._queue.extendleft(reversed(taken[done:]))
+        del taken[done:]
 
     def _kept(self, batch: Batch) -> list[Kept]:
         """What of the projections goes with this batch: nothing, or all that changed."""
         self._unkept += len(batch.records)
         return self._all_kept() if self._unkept >= PROJECTION_EVENTS else []
 
-    def _all_kept(self) -> list[Kept]:
+    def _all_kept(self, *, is_whole: bool = False) -> list[Kept]:
         """Every projection's changes since they were last written, with its checkpoint."""
         self._unkept = 0
         head, kept = self.board.head, list[Kept]()
         for keyed in self.board.all:
             changes = keyed.take_changes()
             checkpoint = Checkpoint(head.pos, head.hash, keyed.digest)
-            kept.append(Kept(keyed.fold.name, keyed.fold.version, changes, checkpoint))
+            fold = keyed.fold
+            kept.append(Kept(fold.name, fold.version, changes, checkpoint, is_whole))
         return kept
 
     async def _acknowledge(self, batch: Batch) -> None:
         if batch.records:
-            self._announced = True
-            self._committed = batch.head
-            self._unanchored.set()
+            self._decisions.is_announced = True
+            if self._anchoring is not None:
+                self._anchoring.committed(batch.head)
         for pending, outcome in batch.settled:
             if isinstance(outcome, Receipt) and outcome.repeated and not outcome.records:
                 outcome = await self._first_receipt(pending.command.command_id, batch)  # noqa: PLW2901
@@ -463,13 +305,6 @@ class Recorder:
         for pending in [*taken, *self._queue]:
             pending.settle(self._failed)
         self._queue.clear()
-
-
-def _reused(command: Command) -> CommandReused:
-    return CommandReused(
-        f"the command id {command.command_id} was used before for something else.",
-        remedy="make a new id for a new intent.",
-    )
 
 
 def _unexpected(error: Exception) -> StorageFailed:

@@ -8,68 +8,53 @@ through it four thread hops where one is enough (docs/adr/0004).
 from __future__ import annotations
 
 import sqlite3
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import ServerLost
-from engine.events import COLUMNS, GENESIS, Head, Record
+from engine.errors import Fenced, ServerLost
+from engine.events import COLUMNS, Record
 from engine.store.protocol import (
     PAGE_ROWS,
     FoldRow,
     Found,
     Kept,
     Prior,
-    Query,
     Shape,
-    StoredProjection,
 )
-from engine.store.sqlite_errors import overtaken, translated
-from projections.fold import Checkpoint
+from engine.store.reading import FOLD_COLUMNS, SqlReader, table_of
+from engine.store.sqlite_errors import translated
 
 if TYPE_CHECKING:
     from engine.store.hops import HopConnection
     from engine.store.same_files import SameFiles
 
-_SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
 _INSERT = (
     f"INSERT INTO events ({', '.join(COLUMNS)})"  # noqa: S608  fixed names
     f" VALUES ({', '.join('?' * len(COLUMNS))})"
 )
-_FOLD = "SELECT pos, recorded_us, type, schema, data FROM events WHERE pos > ? AND pos <= ?"
+_FOLD = f"SELECT {FOLD_COLUMNS} FROM events WHERE pos > ? AND pos <= ?"  # noqa: S608
 _NAMES_PER_QUERY = 500
 _PRIOR = "SELECT command_id, min(request), min(pos), max(pos) FROM events WHERE command_id"
 _VERSIONS = "SELECT stream, max(version) FROM events WHERE stream"
 
 
-class SqliteReader(ABC):
+class SqliteReader(SqlReader):
     """Reading a log in one SQLite file, whatever runs the statements."""
 
-    @abstractmethod
-    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
-        """Run one statement; its rows."""
+    async def has_table(self, name: str) -> bool:
+        """Whether there is a table ``name``."""
+        return bool(await self.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", name))
 
-    @abstractmethod
-    async def close(self) -> None:
-        """Let go of the file."""
+    @staticmethod
+    def mark(number: int) -> str:  # noqa: ARG004  they are counted by themselves
+        """What stands for a parameter in a statement."""
+        return "?"
 
-    async def head(self) -> Head:
-        """The end of the log."""
-        rows = await self.execute("SELECT pos, hash FROM events ORDER BY pos DESC LIMIT 1")
-        return Head(*rows[0]) if rows else Head(0, GENESIS)
-
-    async def last_epoch(self) -> int:
-        """The epoch of the last event, 0 when there is none."""
-        rows = await self.execute("SELECT epoch FROM events ORDER BY pos DESC LIMIT 1")
-        return int(rows[0][0]) if rows else 0
-
-    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
-        """The next records beyond position ``after``."""
-        where, parameters = _conditions(query, after)
-        order = "DESC" if query.newest_first else "ASC"
-        sql = f"{_SELECT} WHERE {where} ORDER BY pos {order} LIMIT ?"
-        return [Record(*row) for row in await self.execute(sql, (*parameters, limit))]
+    @staticmethod
+    def types_condition(types: Sequence[str], number: int) -> tuple[str, list[Any]]:  # noqa: ARG004
+        """That the type is one of ``types``, which may have stars; and its parameters."""
+        return "(" + " OR ".join(["type GLOB ?"] * len(types)) + ")", list(types)
 
     async def fold_rows(
         self, after: int, until: int, types: frozenset[str] | None = None
@@ -82,45 +67,17 @@ class SqliteReader(ABC):
             marks = ",".join("?" * len(types))
             sql = f"{_FOLD} AND +type IN ({marks}) ORDER BY pos LIMIT {PAGE_ROWS}"
             parameters += sorted(types)
-        return await self.execute(sql, parameters)
-
-    async def hash_at(self, pos: int) -> bytes | None:
-        """The chain hash at ``pos``."""
-        rows = await self.execute("SELECT hash FROM events WHERE pos = ?", (pos,))
-        return rows[0][0] if rows else None
+        return await self.execute(sql, *parameters)
 
     async def shapes(self) -> list[Shape]:
         """Every type and version of event in the log, with the position of its first."""
-        table = "SELECT 1 FROM sqlite_schema WHERE name = 'event_shapes'"
-        if await self.execute(table):
+        if await self.has_table("event_shapes"):
             rows = await self.execute("SELECT type, schema, first_pos FROM event_shapes")
         else:  # a reader of a log that no writer of today's schema has opened yet
             rows = await self.execute(
                 "SELECT type, schema, min(pos) FROM events GROUP BY type, schema"
             )
         return [Shape(*row) for row in rows]
-
-    async def projections(self) -> list[StoredProjection]:
-        """Every stored projection version and its checkpoint."""
-        rows = await self.execute(
-            "SELECT name, version, pos, hash, digest FROM projections ORDER BY name, version"
-        )
-        return [StoredProjection(r[0], r[1], Checkpoint(r[2], r[3], r[4])) for r in rows]
-
-    async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
-        """All rows of a stored projection, in key order."""
-        table = _table(name, version)
-        rows = await self.execute(f"SELECT key, data FROM {table} ORDER BY key")  # noqa: S608
-        return [(key, data) for key, data in rows]
-
-    async def projection_row(self, name: str, version: int, key: str) -> str | None:
-        """One row of a stored projection, or None."""
-        table = _table(name, version)
-        if not await self.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)):
-            return None
-        sql = f"SELECT data FROM {table} WHERE key = ?"  # noqa: S608
-        rows = await self.execute(sql, (key,))
-        return rows[0][0] if rows else None
 
 
 class SqliteStore(SqliteReader):
@@ -133,14 +90,14 @@ class SqliteStore(SqliteReader):
         self._files = files
         self._tables: set[str] = set()
 
-    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> list[Any]:
+    async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement in one thread hop; its rows."""
         with translated():
             return list(await self._driver.execute_fetchall(sql, parameters))
 
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
-        table = _table(name, version)
+        table = table_of(name, version)
         self._tables.discard(table)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -232,13 +189,15 @@ class SqliteTransaction:
 
     def _keep(self, connection: sqlite3.Connection, projections: Sequence[Kept]) -> None:
         for kept in projections:
-            table = _table(kept.name, kept.version)
+            table = table_of(kept.name, kept.version)
             if table not in self._tables:
                 connection.execute(
                     f"CREATE TABLE IF NOT EXISTS {table}"
                     " (key TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID"
                 )
                 self._tables.add(table)
+            if kept.is_whole:
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608
             connection.executemany(
                 f"INSERT INTO {table} (key, data) VALUES (?, ?)"  # noqa: S608
                 " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
@@ -263,7 +222,7 @@ def _insert(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
         # names first is undefined; another row in our place settles it.
         sql = "SELECT 1 FROM events WHERE pos = ? AND hash IS NOT ?"
         if connection.execute(sql, (records[0].pos, records[0].hash)).fetchone():
-            raise overtaken() from error
+            raise Fenced.overtaken() from error
         raise
 
 
@@ -276,32 +235,3 @@ def _by_name(connection: sqlite3.Connection, sql: str, names: Sequence[str]) -> 
         marks = ",".join("?" * len(part))
         found += connection.execute(f"{sql} IN ({marks}) GROUP BY {column}", part)
     return found
-
-
-def _table(name: str, version: int) -> str:
-    assert name.replace("_", "").isalnum(), name
-    return f"projection_{name}_v{version}"
-
-
-def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
-    parts = ["1"]
-    parameters: list[Any] = []
-    for column in ("session", "run", "phase", "attempt"):
-        value = getattr(query, column)
-        if value is not None:
-            parts.append(f"{column} = ?")
-            parameters.append(value)
-    if query.session is not None:
-        # All of a session stands in its stream, whose index finds it.
-        parts.append("stream = ?")
-        parameters.append(f"drain/{query.session}")
-    if after:
-        parts.append("pos < ?" if query.newest_first else "pos > ?")
-        parameters.append(after)
-    if query.until is not None:
-        parts.append("pos <= ?")
-        parameters.append(query.until)
-    if query.types:
-        parts.append("(" + " OR ".join(["type GLOB ?"] * len(query.types)) + ")")
-        parameters += query.types
-    return " AND ".join(parts), parameters

@@ -18,13 +18,6 @@ from engine.errors import (
 )
 
 
-def overtaken() -> Fenced:
-    """Another writer stands where this one meant to append."""
-    return Fenced(
-        "another writer has appended to this log.", remedy="start again; nothing was lost."
-    )
-
-
 @contextmanager
 def translated() -> Generator[None, None, None]:
     """SQLite's errors as ours; the work is done in a thread, so it is real work."""
@@ -39,7 +32,7 @@ def translation(error: sqlite3.Error) -> RunoffError:
     """What an error of SQLite means to the person running this, by its result code."""
     text = str(error)
     if "only grows at its end" in text:
-        return overtaken()
+        return Fenced.overtaken()
     if isinstance(error, sqlite3.IntegrityError):
         return AppendRefused(f"the log refused an append: {text}.", remedy="read the log again.")
     code = getattr(error, "sqlite_errorcode", None) or 0

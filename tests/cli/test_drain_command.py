@@ -189,6 +189,11 @@ def test_a_new_log_in_place_of_a_lost_one_keeps_its_anchors_apart(
         (["seed"], 2, "is in the log already"),
         (["collect_telemetry_data", "--anything"], 2, "runoff seed"),
         (["import", "missing.db"], 2, "there is no file"),
+        (
+            ["drain", "--virtual-time", "--script", "x", "--database", "postgresql://h/d"],
+            2,
+            "engines that share one",
+        ),
         (["drain", "--database", "nonsense", "--", "true"], 2, "not a database URL"),
         (["drain", "--database", "sqlite:///missing.db", "--", "true"], 3, "no database"),
         (["drain", "--database", "sqlite:////", "--", "true"], 2, "names no file"),

@@ -54,7 +54,7 @@ def drained(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Place
     place = Place(folder, anyio.run(postgres.fresh))
     assert "there is no Runoff log" in place.runoff("identity", code=3).stderr
     assert "Started a new database at postgresql://" in place.runoff("seed", "--repeat", "2").stderr
-    place.runoff("drain", "--script", "script.json", "--virtual-time", "--batch-size", "99")
+    place.runoff("drain", "--script", "script.json", "--batch-size", "99")
     return place
 
 
@@ -65,6 +65,7 @@ def test_verify_and_audit_find_nothing(drained: Place) -> None:
     audited = drained.shown("audit")
     assert audited["ok"]
     assert audited["events"] == verified["events"] > 80
+    assert audited["decided"]["attempt.estimated"] > 10
     drained.runoff("projection", "check")
     drained.runoff("whatif", "--policy", "classic", "--simulate")
 
@@ -125,5 +126,5 @@ def test_a_log_moves_to_a_file_and_to_another_server_with_its_chain(
     assert "events already" in drained.runoff("log", "copy", file, back.url, code=1).stderr
     drained.runoff("log", "copy", file, file, code=2)
     drained.runoff("log", "copy", f"sqlite:///{folder}/none.db", back.url, code=3)
-    back.runoff("drain", "--script", "script.json", "--virtual-time", "--batch-size", "99")
+    back.runoff("drain", "--script", "script.json", "--batch-size", "99")
     assert "gone on" in back.runoff("log", "copy", "--resume", file, back.url, code=1).stderr

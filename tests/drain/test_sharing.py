@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
-import anyio
 import pytest
 
 from engine.clock import HandSetClock
-from engine.drain import sharing
+from engine.drain import joining, sharing
 from engine.drain.sharing import Share, keeping, opened
-from engine.errors import Fenced, LogHeld
+from engine.errors import Fenced, LogHeld, StorageFailed
 from engine.events import (
     AttemptAdopted,
     AttemptSpawned,
     Record,
+    SessionEnded,
     SessionLapsed,
     SessionLeased,
     decode,
@@ -25,6 +26,7 @@ from engine.events import (
 from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.leases import Holder, MemoryLeases
+from engine.store.location import Location
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder, Writer, recording
@@ -171,23 +173,63 @@ async def test_a_process_that_is_gone_here_has_lapsed_at_once(
     assert [each.proved for each in lapses] == [True] * (here == dead.place)
 
 
+async def test_one_that_has_rested_sees_the_dead_who_came_after(
+    world: World, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def leases(_location: Location) -> MemoryLeases:
+        return world.leases
+
+    monkeypatch.setattr(joining, "open_leases", leases)
+    (rested, _), (recorder, _) = await engines(2)
+    dead = Holder("s1", recorder.epoch, sharing.place(), 2**22 + 7, 1)
+    await world.leases.renew(dead, LEASE_S)
+    ids = IdMaker(world.clock.now_us, lambda: next(world.numbers))
+    nowhere = Location("postgresql://h/d", Path("d"))
+    await joining.notice_the_dead(nowhere, rested, world.clock, ids)
+    lapsed = (await world.said())[-1]
+    assert isinstance(lapsed, SessionLapsed)
+    assert lapsed.proved
+
+
 async def test_a_lease_that_is_gone_from_the_table_lapses_like_one_that_stands_still(
     world: World, engines: Engines
 ) -> None:
-    (_, gone), (_, watching) = await engines(2)
-    await gone.leave()
+    _, (_, watching) = await engines(2)
+    await world.leases.give_back("s0", 1)
     await watching.notice()
     assert not any(isinstance(each, SessionLapsed) for each in await world.said())
     await watch(world, watching, LEASE_S + 1)
     assert isinstance((await world.said())[-1], SessionLapsed)
 
 
-async def test_a_lease_is_given_back_behind_the_block(world: World, engines: Engines) -> None:
-    ((_, share),) = await engines(1)
+async def test_the_lease_of_a_session_that_has_ended_is_given_back_behind_the_block(
+    world: World, engines: Engines
+) -> None:
+    ((recorder, share),) = await engines(1)
     async with keeping(share):
-        await anyio.lowlevel.checkpoint()
+        ended = SessionEnded(
+            session_id="s0", because="nothing_eligible", active_ms=1, attempts=0, work_left=0
+        )
+        await recorder.submit(Command("end", "drain/s0", b"", just(ended)))
         assert len(await world.leases.all()) == 1
     assert await world.leases.all() == []
+
+
+async def test_an_engine_that_ends_by_an_error_leaves_the_proof_of_its_death(
+    world: World, engines: Engines
+) -> None:
+    ((recorder, share),) = await engines(1)
+    with pytest.raises(ExceptionGroup):
+        async with keeping(share):
+            raise StorageFailed("the disk is full", remedy="make room")
+    ((holder, *_),) = await world.leases.all()
+    dead = Holder("s0", recorder.epoch, holder.place, 2**22 + 7, 1)
+    await world.leases.renew(dead, LEASE_S)
+    async with world.engine("next", holder.place) as (_, other):
+        await other.join()
+    lapsed = (await world.said())[-1]
+    assert isinstance(lapsed, SessionLapsed)
+    assert lapsed.proved
 
 
 def row(event: AttemptSpawned | AttemptAdopted, pos: int = 2) -> Record:

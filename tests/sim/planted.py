@@ -18,6 +18,7 @@ LOOP = "engine.drain.loop"
 DIAGNOSE = "engine.drain.diagnose"
 RECOVERY = "engine.drain.recovery"
 RECORDER = "engine.store.recorder"
+DECISION = "engine.store.decision"
 MEMORY = "engine.store.memory"
 BACKLOG = "projections.backlog"
 RUNS = "projections.run_triage"
@@ -323,7 +324,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "a repeated command is decided anew",
-        f"{RECORDER}:Recorder._decide",
+        f"{DECISION}:Decisions._decide",
         "if known is not None:",
         "if False:",
     ),

@@ -9,12 +9,21 @@ from typing import Any
 import anyio
 import pytest
 
-from engine.errors import AppendRefused, Fenced, LogUnreadable, ServerLost, WrongDatabase
+from engine.errors import (
+    AppendRefused,
+    Fenced,
+    LogUnreadable,
+    ServerLost,
+    StorageFailed,
+    UsageProblem,
+    WrongDatabase,
+)
 from engine.events import Head, Record, chain_hash
 from engine.store import postgres_database
 from engine.store.location import Location, locate
 from engine.store.opening import is_missing, open_quick, open_reader, open_writer
 from engine.store.postgres import PostgresReader
+from engine.store.postgres_connection import WRITER
 from engine.store.protocol import EventStore, Query
 from tests.servers import PASSWORD, PASSWORD_IN_URL, Server
 
@@ -108,7 +117,7 @@ async def test_writers_take_turns_and_no_reader_sees_past_one_that_is_on_its_way
     async def second() -> None:
         await locked.wait()
         async with rival.transaction() as transaction:
-            _, versions = await transaction.look([], ["s"])
+            _, versions, _ = await transaction.look([], ["s"])
             order.append("second")
             await transaction.append([row(versions["s"] + 1)])
 
@@ -127,7 +136,7 @@ async def test_writers_take_turns_and_no_reader_sees_past_one_that_is_on_its_way
 async def test_a_writer_that_stands_still_with_the_head_in_hand_loses_it(
     place: Location, log: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = postgres_database.WRITER | {"idle_in_transaction_session_timeout": "100ms"}
+    settings = WRITER | {"idle_in_transaction_session_timeout": "100ms"}
     monkeypatch.setattr(postgres_database, "WRITER", settings)
     frozen = await open_writer(place, create=False)
     with pytest.raises(ServerLost):  # noqa: PT012  the block is what is tested
@@ -213,6 +222,28 @@ async def test_a_wrong_password_is_refused_and_not_shown(postgres: Server) -> No
     with pytest.raises(WrongDatabase) as refused:
         await open_reader(locate(url))
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("setting", ["sslmode=foo", "sslmode=verify-ca&sslrootcert=/not/there"])
+async def test_a_setting_that_the_driver_does_not_know_is_no_lost_server(setting: str) -> None:
+    pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+    with pytest.raises(UsageProblem, match="DATABASE_URL"):
+        await open_reader(locate(f"postgresql://user@127.0.0.1:1/name?{setting}"))
+
+
+async def test_a_wrong_call_is_no_lost_server(log: EventStore) -> None:
+    assert isinstance(log, PostgresReader)
+    with pytest.raises(StorageFailed, match="argument"):
+        await log.execute("SELECT 1", 2)
+
+
+async def test_a_reader_whose_connection_was_closed_has_lost_the_server(
+    place: Location, log: EventStore
+) -> None:
+    reader = await open_reader(place)
+    await reader.close()
+    with pytest.raises(ServerLost):
+        await reader.head()
 
 
 def test_a_password_is_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

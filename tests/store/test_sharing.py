@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import anyio
 import pytest
@@ -17,9 +18,11 @@ from engine.store.command import Command, Draft, Moment, just
 from engine.store.location import Location, locate
 from engine.store.memory import MemoryStore
 from engine.store.opening import open_writer
-from engine.store.protocol import EventStore, Query
+from engine.store.protocol import EventStore, Kept, Query
 from engine.store.recorder import PROJECTION_EVENTS, Recorder, Writer, recording
-from projections.board import Board
+from projections.board import FOLDS, Board
+from projections.fold import Change, Fold
+from projections.run_triage import RUN_TRIAGE
 from tests.servers import Server
 
 WRITERS = 3
@@ -62,6 +65,13 @@ async def writers(log: Shared) -> AsyncGenerator[list[Recorder], None]:
 def registered(run_id: str, command_id: str = "") -> Command:
     event = RunRegistered(run_id=run_id, origin="test", state="NEW")
     return Command(command_id or f"c-{run_id}", "runs", run_id.encode(), just(event))
+
+
+async def register_many(writer: Recorder, name: str) -> None:
+    """Enough for the stored projections to be written."""
+    async with anyio.create_task_group() as group:
+        for number in range(PROJECTION_EVENTS + 1):
+            group.start_soon(writer.submit, registered(f"{name}-{number}"))
 
 
 def once(run_id: str, command_id: str) -> Command:
@@ -149,3 +159,43 @@ async def test_stored_projections_of_several_writers_hold(writers: list[Recorder
     board = await load_board(writers[0].store)
     assert not board.is_rebuilt
     assert len(dict(board.runs.rows())) == WRITERS * PROJECTION_EVENTS
+
+
+@pytest.mark.parametrize("dropped", [[], [RUN_TRIAGE], list(FOLDS.values())])
+async def test_one_who_begins_and_builds_anew_what_is_stored_ends_no_other(
+    log: Shared, writers: list[Recorder], dropped: list[Fold[Any]]
+) -> None:
+    await register_many(writers[0], "first")
+    store = await log.open()
+    point = (await store.projections())[0].checkpoint
+    if dropped:
+        for fold in dropped:
+            await store.drop_projection(fold.name, fold.version)
+    else:
+        odd = Kept(RUN_TRIAGE.name, RUN_TRIAGE.version, [Change("odd", "{}")], point)
+        async with store.transaction() as transaction:
+            await transaction.append([], [odd])
+    await register_many(writers[0], "second")
+    async with recording(store, HandSetClock(), Writer("new", "boot", 9, "test", "0")) as new:
+        assert new.board.is_rebuilt
+        await register_many(writers[0], "third")
+        await new.submit(registered("new"))
+    board = await load_board(store)
+    await store.close()
+    assert not board.is_rebuilt
+    assert dict(board.backlog.rows()) == dict(writers[0].board.backlog.rows())
+    assert len(dict(board.runs.rows())) == 3 * (PROJECTION_EVENTS + 1) + 1
+
+
+async def test_what_other_versions_of_the_program_have_stored_stays(
+    log: Shared, writers: list[Recorder]
+) -> None:
+    await register_many(writers[0], "first")
+    store = await log.open()
+    point = (await store.projections())[0].checkpoint
+    async with store.transaction() as transaction:
+        await transaction.append([], [Kept("backlog", 99, [Change("k", "{}")], point)])
+    async with recording(store, HandSetClock(), Writer("new", "boot", 9, "test", "0")):
+        pass
+    assert await store.projection_row("backlog", 99, "k") == "{}"
+    await store.close()

@@ -215,8 +215,9 @@ class StoreMachine(RuleBasedStateMachine):
         if expected:
             self.model.rows = before
             return
-        for name, version, changes, checkpoint in kept:
+        for name, version, changes, checkpoint, is_whole in kept:
             _, old = self.model.projections.get((name, version), (None, dict[str, str]()))
+            old = {} if is_whole else old
             self.model.projections[name, version] = (checkpoint, old | dict(changes))
 
     def refused(
@@ -244,7 +245,8 @@ class StoreMachine(RuleBasedStateMachine):
         change = st.builds(Change, st.sampled_from("xyz"), few.map(str))
         point = st.builds(Checkpoint, few, st.just(bytes(32)), st.just(bytes(32)))
         names, versions = st.sampled_from(["backlog", "runs"]), st.sampled_from([1, 2])
-        return st.builds(Kept, names, versions, st.lists(change, max_size=2), point)
+        changes = st.lists(change, max_size=2)
+        return st.builds(Kept, names, versions, changes, point, st.booleans())
 
     @rule(
         data=st.data(),
@@ -347,7 +349,11 @@ class StoreMachine(RuleBasedStateMachine):
         found = {name: was for name, was in prior.items() if was is not None}
         versions = {stream: self.model.version(stream) for stream in streams}
         for store in self.both():
-            assert self.run(self._look(store, commands, streams)) == (found, versions)
+            looked = self.run(self._look(store, commands, streams))
+            assert (looked.prior, looked.versions) == (found, versions)
+            if store.is_shared:
+                epoch = self.model.rows[-1].epoch if self.model.rows else 0
+                assert looked.end == (self.model.head, epoch)
 
     @staticmethod
     async def _look(store: EventStore, commands: list[str], streams: list[str]) -> Any:

@@ -148,6 +148,10 @@ async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> N
     assert await store.projection_row("backlog", 1, "k") == "2"
     assert await store.projection_row("backlog", 1, "other") is None
     assert await store.projection_row("backlog", 2, "k") is None
+    whole = Kept("backlog", 1, [Change("new", "3")], Checkpoint(2, bytes(32), bytes(32)), True)
+    async with store.transaction() as transaction:
+        await transaction.append([], [whole])
+    assert await store.projection_rows("backlog", 1) == [("new", "3")]
     await store.drop_projection("backlog", 1)
     assert await store.projections() == []
 
@@ -155,9 +159,10 @@ async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> N
 async def test_prior_commands_and_stream_versions_are_found(store: EventStore) -> None:
     await append(store, record(1), record(2, command_id="c1", idx=1), record(3))
     async with store.transaction() as transaction:
-        prior, versions = await transaction.look(["c1", "c3", "new"], ["s", "new"])
+        prior, versions, end = await transaction.look(["c1", "c3", "new"], ["s", "new"])
         assert {name: tuple(p)[1:] for name, p in prior.items()} == {"c1": (1, 2), "c3": (3, 3)}
         assert versions == {"s": 3, "new": 0}
+        assert end == ((await store.head(), 1) if store.is_shared else None)
 
 
 async def test_queries_select_by_tag_type_and_position(store: EventStore) -> None:

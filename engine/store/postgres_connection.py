@@ -1,0 +1,110 @@
+"""Connect to a PostgreSQL server, always in the same way, and tell whether it holds a log.
+
+What a log is made of is not known here, so that an audit can share this.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from engine.errors import UsageProblem, WrongDatabase
+from engine.store.link import Link, say_goodbye
+from engine.store.location import Address, Location
+from engine.store.postgres_errors import translated
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+SCHEMA = "runoff"
+CONNECT_S = 10.0
+STANDSTILL_S = 5
+"""A writer that holds the head and says nothing for so long loses its connection, or one that is
+frozen would hold up all others for ever."""
+_ALIVE = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+_CERTIFICATES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+WRITER = _ALIVE | {
+    "synchronous_commit": "on",
+    "idle_in_transaction_session_timeout": f"{STANDSTILL_S}s",
+}
+READER = _ALIVE | {"default_transaction_read_only": "on"}
+
+
+async def linked(location: Location, settings: dict[str, str]) -> Link:
+    """A connection to the server of ``location``, and the way to the next one."""
+
+    async def connect() -> Connection[Any]:
+        return await connected(location, settings)
+
+    return Link(await connect(), connect)
+
+
+async def connected(location: Location, settings: dict[str, str]) -> Connection[Any]:
+    """The driver's own connection to the server of ``location``, ready for the log's tables."""
+    assert location.address is not None
+    asyncpg = _driver()
+    _refuse_missing_certificates(location.address)
+    with translated():
+        connection: Connection[Any] = await asyncpg.connect(
+            location.address.reveal(),
+            timeout=CONNECT_S,
+            server_settings={"search_path": SCHEMA, "application_name": "runoff"} | settings,
+        )
+    with translated(connection):
+        encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        await say_goodbye(connection)
+        raise WrongDatabase(
+            f"{location.url} holds texts in {encoding}; a log needs UTF8.",
+            remedy="make a database with ENCODING 'UTF8' TEMPLATE template0.",
+        )
+    return connection
+
+
+def _refuse_missing_certificates(address: Address) -> None:
+    """The driver's own error says neither which file, nor that it is no server that is missing."""
+    options = parse_qs(urlsplit(address.reveal()).query)
+    for name in _CERTIFICATES:
+        for file in options.get(name, []):
+            if not Path(file).exists():
+                raise UsageProblem(
+                    f"there is no file {file!r}, which DATABASE_URL names as {name}.",
+                    remedy="correct the path in DATABASE_URL.",
+                )
+
+
+def _driver() -> Any:
+    """The module ``asyncpg``.
+
+    Raises WrongDatabase when it is not installed.
+    """
+    try:
+        import asyncpg  # noqa: PLC0415
+    except ImportError:
+        raise WrongDatabase(
+            "this installation has no driver for PostgreSQL.",
+            remedy="pip install 'runoff[postgres]'",
+        ) from None
+    return asyncpg
+
+
+async def is_log(connection: Connection[Any]) -> bool:
+    """Whether the database has the tables of a log."""
+    with translated(connection):
+        found = await connection.fetchval("SELECT to_regclass($1)::text", f"{SCHEMA}.events")
+    return found is not None
+
+
+async def refuse_missing(connection: Connection[Any], location: Location) -> None:
+    """Raise WrongDatabase where there is no log."""
+    if not await is_log(connection):
+        raise WrongDatabase(
+            f"there is no Runoff log in {location.url}.",
+            remedy="check DATABASE_URL; `runoff seed` and `runoff import` start a new one there.",
+        )

@@ -1,0 +1,47 @@
+"""The snapshot of a log on a server, and what is said when it cannot be taken."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from engine.audit import local as snapshots
+from engine.audit.local import local
+from engine.errors import ServerLost, StorageFailed, UsageProblem, WrongDatabase
+from engine.store.location import Location, locate
+from engine.store.opening import open_writer
+from tests.servers import Server
+
+
+@pytest.fixture
+def place(postgres: Server) -> Location:
+    return locate(anyio.run(postgres.fresh))
+
+
+async def _made(place: Location) -> None:
+    await (await open_writer(place, create=True)).close()
+
+
+def test_a_server_without_a_log_is_named_with_what_starts_one(place: Location) -> None:
+    with pytest.raises(WrongDatabase, match="no Runoff log") as refused, local(place):
+        pass
+    assert "runoff seed" in refused.value.remedy
+
+
+def test_a_full_disk_under_the_snapshot_is_no_broken_log(
+    place: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anyio.run(_made, place)
+    tiny = ("PRAGMA max_page_count = 2", *snapshots._BEGINNING)
+    monkeypatch.setattr(snapshots, "_BEGINNING", tiny)
+    with pytest.raises(StorageFailed, match=r"the snapshot .* is full"), local(place):
+        pass
+
+
+def test_a_server_that_is_not_there_and_a_wrong_setting_are_told_apart() -> None:
+    pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+    with pytest.raises(ServerLost), local(locate("postgresql://u@127.0.0.1:1/d")):
+        pass
+    wrong = locate("postgresql://u@127.0.0.1:1/d?sslmode=foo")
+    with pytest.raises(UsageProblem), local(wrong):
+        pass
