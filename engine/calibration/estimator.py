@@ -160,7 +160,36 @@ def coefficients_from_toml(text: str, origin: str) -> Coefficients:
         raise _problem(origin, "is nested too deeply") from None
     except ValueError as error:
         raise _problem(origin, f"is not TOML: {str(error)[:200]!a}") from None
+    _check_keys(found, origin)
     return _checked(found, origin)
+
+
+def _check_keys(found: Coefficients, origin: str) -> None:
+    """Refuse words that no phase is looked up by.
+
+    Of files only: what the log has of such was gone by as it is, and an audit goes by it again.
+    """
+    for name in ("base", "reserve"):
+        for key in getattr(found, name):
+            _check_key(name, key, fold_complexity(key), origin)
+    for key in found.per_deliverable:
+        _check_key("per_deliverable", key, fold_category(key), origin)
+    for key in found.multipliers:
+        if "/" not in key:
+            raise _problem(origin, f"multipliers.{key[:80]!a}: expected category/complexity")
+        _check_key("multipliers", key, _folded_group(key), origin)
+
+
+def _folded_group(key: str) -> str:
+    """The group that a key means; the key itself where either word may hold a slash of its own."""
+    cuts = [at for at, character in enumerate(key) if character == "/"]
+    found = [f"{fold_category(key[:at])}/{fold_complexity(key[at + 1 :])}" for at in cuts]
+    return key if key in found else found[-1]
+
+
+def _check_key(name: str, key: str, folded: str, origin: str) -> None:
+    if key != folded:
+        raise _problem(origin, f"{name}.{key[:80]!a}: write {ascii(folded[:80])[1:-1]}")
 
 
 def _checked(found: Coefficients, origin: str) -> Coefficients:
