@@ -139,6 +139,15 @@ def test_axes_and_numbers_read_well() -> None:
     assert [times(each) for each in (None, 1.943, 12345.0)] == ["–", "1.94×", "1.2e+04×"]
 
 
+def test_the_preview_shows_one_attempt_a_phase_the_one_that_counts() -> None:
+    again = [sample(at, 2.0 + at / 100, phase_id=f"p{at // 4}") for at in range(1, 16)]
+    shown = previews(calibrated(again, 3), grouped(again))
+    assert [each.phase for each in shown] == ["r/p3", "r/p2", "r/p1"]
+    assert [each.actual for each in shown] == [pytest.approx(x) for x in (2150, 2110, 2070)]
+    few = [sample(at, 2.0, phase_id=f"p{at % 2}") for at in range(1, 9)]
+    assert len(previews(calibrated(few, 2), grouped(few))) == 2
+
+
 def test_earlier_proposals_are_scored_by_what_came_after_them() -> None:
     samples = [sample(at, 2.0 if at <= 9 else 2.2) for at in range(1, 30)]
     groups: dict[tuple[str | None, GroupKey], Group] = {
