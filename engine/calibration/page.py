@@ -14,6 +14,7 @@ from engine.calibration.preview import Preview
 from engine.calibration.report import (
     NOTES,
     TITLE,
+    VERDICT,
     by_stake,
     compared_rows,
     detailed_rows,
@@ -151,14 +152,22 @@ def _list(lines: Sequence[str]) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in header)
     body = "".join(
-        "<tr>" + "".join(f"<td{_class(cell)}>{plain(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{_class(name, cell)}>{plain(cell)}</td>"
+            for name, cell in zip(header, row, strict=True)
+        )
+        + "</tr>"
         for row in rows
     )
     inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f"<div class='wide'><table>{inner}</table></div>"
 
 
-def _class(cell: str) -> str:
+def _class(column: str, cell: str) -> str:
+    """Only verdicts have colours: a source may name its groups as it likes."""
+    if column != VERDICT:
+        return ""
     if cell.startswith("recommended"):
         return f" class='{GOOD}'"
     return f" class='{WAITING}'" if cell in ("drifting", "not identifiable") else ""

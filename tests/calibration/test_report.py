@@ -148,6 +148,14 @@ def test_the_preview_shows_one_attempt_a_phase_the_one_that_counts() -> None:
     assert len(previews(calibrated(few, 2), grouped(few))) == 2
 
 
+def test_a_category_named_like_a_verdict_is_not_coloured() -> None:
+    samples = [sample(at, 1.0, category="recommended") for at in range(1, 9)]
+    assert "<td class=" not in page(calibrated(samples), grouped(samples))
+    changing = [sample(at, 2.0) for at in range(1, 9)]
+    html = page(calibrated(changing), grouped(changing))
+    assert "<td class='good'>recommended: increase</td>" in html
+
+
 def test_earlier_proposals_are_scored_by_what_came_after_them() -> None:
     samples = [sample(at, 2.0 if at <= 9 else 2.2) for at in range(1, 30)]
     groups: dict[tuple[str | None, GroupKey], Group] = {
