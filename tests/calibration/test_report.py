@@ -136,6 +136,17 @@ def test_axes_and_numbers_read_well() -> None:
         "1.2M",
         "1e+15",
     ]
+    edges = (999, 999.6, 999_499, 999_700, 999_700_000, 1e9, 999.9e9, 5e12)
+    assert [number(each) for each in edges] == [
+        "999",
+        "1k",
+        "999k",
+        "1M",
+        "1e+09",
+        "1e+09",
+        "1e+12",
+        "5e+12",
+    ]
     assert [times(each) for each in (None, 1.943, 12345.0)] == ["–", "1.94×", "1.2e+04×"]
 
 
