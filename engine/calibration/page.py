@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -126,8 +127,14 @@ def _patch(result: Calibration, previews: Sequence[Preview]) -> str:
         return "<p>No group passed the gates, so there is nothing to change.</p>"
     actions = _list([f"{each.action}. {each.reasoning}" for each in changes])
     text = msgspec.json.format(msgspec.json.encode(result.patch), indent=2).decode()
-    whole = f"<details><summary>The patch as JSON</summary><pre>{escape(text)}</pre></details>"
+    shown = escape(_harmless(text))
+    whole = f"<details><summary>The patch as JSON</summary><pre>{shown}</pre></details>"
     return actions + _table(*preview_rows(previews)) + whole
+
+
+def _harmless(text: str) -> str:
+    """The same JSON with what does not print, such as a mark that turns the direction, escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _track_record(scores: Sequence[Score]) -> str:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from engine.calibration.page import page
 from engine.calibration.pictures import Shown, drift_chart, reserve_chart, scatter, thinned
@@ -75,6 +75,7 @@ def rendered(samples: list[Sample]) -> tuple[str, str, bytes]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(SAMPLES, max_size=40))
+@example([sample(0, 2.0, phase_id=name, category="\u202edocs") for name in "abcdef"])
 def test_any_samples_give_a_whole_and_harmless_report(drawn: list[Sample]) -> None:
     samples = [msgspec.structs.replace(each, pos=pos) for pos, each in enumerate(drawn, 1)]
     html, text, patch = rendered(samples)
