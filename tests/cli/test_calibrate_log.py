@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,26 @@ def test_a_file_of_coefficients_is_checked_before_anything_is_drained(tmp_path: 
     assert (found.returncode, "bad.toml: " in found.stderr) == (2, True)
     missing = runoff(tmp_path, "coefficients", "show", "nope.toml")
     assert (missing.returncode, "there is no file" in missing.stderr) == (2, True)
+
+
+def test_one_version_never_means_two_sets_of_numbers(tmp_path: Path) -> None:
+    """Samples are told apart by the version alone, so whoever estimates refuses another meaning."""
+    work(tmp_path)
+    runoff(tmp_path, "seed", "--plan", "plan.json")
+    toml = runoff(tmp_path, "coefficients", "show", "--toml").stdout
+    own, mine = toml.replace('version = "1"', 'version = "2"'), tmp_path / "mine.toml"
+    mine.write_text(own)
+    drain = (*DRAIN, "--coefficients", "mine.toml")
+    assert runoff(tmp_path, *drain, "--batch-size", "1").returncode == 4
+    daemon = ("daemon", "--coefficients", "mine.toml", "--", sys.executable, "-c", "")
+    adopt = ("coefficients", "adopt", "mine.toml", "--why", "measured")
+    for version, text, programs in (("2", own, (drain, daemon, adopt)), ("1", toml, (drain,))):
+        mine.write_text(text + '"docs/low" = 2.0\n')
+        for program in programs:
+            refused = runoff(tmp_path, *program)
+            assert refused.returncode == 2, program
+            assert f"there are other coefficients with version {version}." in refused.stderr
+    assert len(events(tmp_path, "attempt.estimated")) == 1
 
 
 def test_a_log_without_samples_is_answered_gracefully(tmp_path: Path) -> None:
