@@ -27,20 +27,24 @@ def coefficients_in_file(path: str) -> Coefficients:
     return coefficients_from_toml(text, origin_of(path))
 
 
-async def coefficients_for(path: str | None, reader: LogReader) -> Coefficients:
+async def coefficients_for(
+    path: str | None, reader: LogReader, until: int | None = None
+) -> Coefficients:
     """Those in ``path`` if given, else those adopted last in the log, else the shipped ones.
+
+    Of the log, what it said up to position ``until``; None for all of it.
 
     Raises UsageProblem for a file whose version is known with other contents: samples are told
     apart by their version.
     """
     if path is not None:
-        return await _told_apart(coefficients_in_file(path), reader)
-    adopted = await adopted_in(reader)
+        return await _told_apart(coefficients_in_file(path), reader, until)
+    adopted = await _adopted_in(reader, until)
     return shipped() if adopted is None else coefficients_from_json(adopted.coefficients_json)
 
 
-async def _told_apart(found: Coefficients, reader: LogReader) -> Coefficients:
-    known = {**await _known(reader), SHIPPED: shipped().sha256}
+async def _told_apart(found: Coefficients, reader: LogReader, until: int | None) -> Coefficients:
+    known = {**await _known(reader, until), SHIPPED: shipped().sha256}
     if known.get(found.version, found.sha256) != found.sha256:
         raise UsageProblem(
             f"there are other coefficients with version {found.version}.",
@@ -49,11 +53,11 @@ async def _told_apart(found: Coefficients, reader: LogReader) -> Coefficients:
     return found
 
 
-async def _known(reader: LogReader) -> dict[str, str]:
+async def _known(reader: LogReader, until: int | None) -> dict[str, str]:
     """Versions of the log and what they hold, as sha256."""
     found: dict[str, str] = {}
     after = 0
-    while records := await reader.records(Query(types=KNOWN_TYPES), after=after):
+    while records := await reader.records(Query(types=KNOWN_TYPES, until=until), after=after):
         for each in records:
             event = decode(each.data, event_type=each.type, schema=each.schema, pos=each.pos)
             assert isinstance(event, CoefficientsInForce | CoefficientsAdopted)
@@ -62,7 +66,7 @@ async def _known(reader: LogReader) -> dict[str, str]:
     return found
 
 
-async def adopted_in(reader: LogReader, until: int | None = None) -> CoefficientsAdopted | None:
+async def _adopted_in(reader: LogReader, until: int | None) -> CoefficientsAdopted | None:
     """The newest adoption up to a position."""
     query = Query(types=("calibration.coefficients_adopted",), newest_first=True, until=until)
     for record in await reader.records(query, limit=1):

@@ -94,7 +94,7 @@ def _row(each: Measured) -> list[object]:
 
 async def _explained(peek: Peek, what: str, phase_id: str | None, path: str | None) -> Explained:
     candidates = [(what, phase_id)] if phase_id is not None else _split(what)
-    coefficients = await coefficients_for(path, peek.reader)
+    coefficients = await coefficients_for(path, peek.reader, peek.end)
     for run_id, phase in candidates:
         registered, samples = await _of_phase(peek, run_id, phase or "")
         if registered is not None:

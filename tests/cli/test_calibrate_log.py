@@ -191,6 +191,8 @@ def test_adopted_coefficients_are_gone_by_and_earlier_proposals_are_scored(tmp_p
     (event,) = events(tmp_path, "calibration.coefficients_adopted")
     assert (event["data"]["by"], event["data"]["replaces"]) == ("ann", "1")
     assert told(tmp_path, "estimate", "work/p001")["estimated_tokens"] == 7000
+    then = told(tmp_path, "estimate", "work/p001", "--at", str(event["pos"] - 1))
+    assert (then["estimated_tokens"], then["coefficient_version"]) == (3500, "1")
     assert told(tmp_path, "coefficients", "check", "mine.toml")["differs"] == [
         {"key": "multipliers.docs/low", "shipped": None, "file": 2.0}
     ]
