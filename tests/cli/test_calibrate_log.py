@@ -196,10 +196,13 @@ def test_adopted_coefficients_are_gone_by_and_earlier_proposals_are_scored(tmp_p
     assert told(tmp_path, "coefficients", "check", "mine.toml")["differs"] == [
         {"key": "multipliers.docs/low", "shipped": None, "file": 2.0}
     ]
-    runoff(tmp_path, *DRAIN, *ONCE)
+    runoff(tmp_path, *DRAIN, *ONCE, "--batch-size", "15")
+    (tmp_path / "trial.toml").write_text(toml.replace('version = "1"', 'version = "3"'))
+    runoff(tmp_path, *DRAIN, *ONCE, "--coefficients", "trial.toml")
     result = told(tmp_path, "calibrate")
-    assert result["settings"]["coefficient_version"] == "2"
-    assert result["totals"]["stale_versions"] == {"1": 120}
+    assert result["settings"]["coefficient_version"] == "2", "a trial changes nothing for good"
+    assert result["totals"]["stale_versions"] == {"1": 120, "3": 5}
+    assert told(tmp_path, "coefficients", "show")["version"] == "2"
     assert runoff(tmp_path, "audit").returncode == 0
 
 
