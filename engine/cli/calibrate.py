@@ -105,6 +105,8 @@ def report(**options: Any) -> None:
         log=source.log,
         in_force=source.multiplier(settings.coefficient_version),
     )
+    if options["record"]:
+        record_report(options["database"], result)  # first: if it is refused, nothing is written
     as_json: bool = options["as_json"]
     if as_json:
         print_json(result)
@@ -113,8 +115,6 @@ def report(**options: Any) -> None:
     directory: Path | None = options["output_dir"]
     if directory is not None or not as_json:
         _write(directory or Path(), result, source, quiet=as_json)
-    if options["record"]:
-        record_report(options["database"], result)
 
 
 def _settings(source: Source, options: dict[str, Any]) -> Settings:

@@ -100,7 +100,7 @@ class Register(Request, frozen=True, kw_only=True, tag="register"):
 
 
 class Operate(Request, frozen=True, kw_only=True, tag="operate"):
-    """Reinstate a run, requeue a phase, reset a breaker or resume an account."""
+    """Something that is decided at the head and recorded as one event."""
 
     operation: Operation
 

@@ -44,7 +44,7 @@ from engine.store.command import Command, just
 from engine.store.location import Location
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
-from engine.triage.operating import Operation
+from engine.triage.operating import Operation, words_of
 from engine.triage.waking import wait_s
 from projections.sessions import SessionStanding
 
@@ -193,11 +193,11 @@ class Service:
         return receipt.records[-1].pos
 
     async def operate(self, operation: Operation) -> AnyEvent:
-        """Record what a person asks for; the event.  Raises UsageProblem where it is senseless."""
+        """Record what is asked for; the event.  Raises UsageProblem where it is senseless."""
         command = operating(self.ids("cmd"), operation, self._heed)
         (record,) = (await self.recorder.submit(command)).records
         self._stir()
-        self.teller.noted(record, f"Asked for by {operation.by}: {operation.why}")
+        self.teller.noted(record, words_of(operation))
         return event_of(record)
 
     # Its life

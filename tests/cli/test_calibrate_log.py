@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from engine.store.location import locate
+from engine.store.opening import held
 from tests.program import runoff
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "autopack_legacy.db"
@@ -113,6 +115,15 @@ def test_reports_leave_the_database_as_it_is_unless_asked_to_record(
     assert told(drained, "identity")["head"] == head + 2
     assert appended[0]["data"]["position"] == head
     assert [each["category"] for each in appended[0]["data"]["proposals"]] == ["tests"]
+
+
+def test_a_log_that_somebody_else_holds_records_no_proposal_and_gets_no_report(
+    drained: Path, tmp_path: Path
+) -> None:
+    with held(locate(f"sqlite:///{drained}/b.db"), "runoff drain"):
+        refused = runoff(drained, "calibrate", "--record", "--output-dir", str(tmp_path))
+    assert (refused.returncode, refused.stdout) == (75, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_report_is_of_the_log_and_reconciles(drained: Path) -> None:

@@ -142,6 +142,10 @@ def test_work_is_handed_to_the_daemon_while_it_drains(folder: Path, daemons: lis
     requeue = ("phase", "requeue", "first", "telemetry-p9-readme", "--why", "again")
     assert runoff(folder, *requeue).returncode == 0
     assert runoff(folder, "run", "reinstate", "nope", "--why", "x").returncode == 2
+    proposal = runoff(folder, "calibrate", "--record", "--output-dir", "reports")
+    assert "The proposal is in the log now." in proposal.stderr
+    assert len(list((folder / "reports").iterdir())) == 3
+    assert len(events(folder, "calibration.proposed")) == 1
     daemon.line("attempt.started", run="first", phase="telemetry-p9-readme")
     stopped = daemon.ask("stop")
     assert stopped["state"] == "stopping"
