@@ -21,7 +21,8 @@ from engine.daemon.notify import Notifier
 from engine.daemon.resting import Pause, Rest, closes_us, rest_of, scope_for, session_to_go_on
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
-from engine.drain.intake import operating, registering
+from engine.detect.reclassification import Changed
+from engine.drain.intake import operating, reclassify, registering
 from engine.drain.joining import joined, notice_the_dead
 from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Adoption, Drain
@@ -199,6 +200,13 @@ class Service:
         self._stir()
         self.teller.noted(record, words_of(operation))
         return event_of(record)
+
+    async def reclassify(self, changes: Sequence[Changed]) -> int:
+        """Take in what a rule set says of attempts; a position at or behind its last event."""
+        await reclassify(self.recorder, changes)
+        text = f"Took in what a rule set says of {len(changes)} attempts."
+        self.teller.say("daemon.reclassified", text)
+        return self.recorder.head.pos
 
     # Its life
 

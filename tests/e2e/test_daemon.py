@@ -155,6 +155,26 @@ def test_work_is_handed_to_the_daemon_while_it_drains(folder: Path, daemons: lis
     assert verified(folder)
 
 
+def test_another_rule_set_is_asked_while_the_daemon_drains(
+    folder: Path, daemons: list[Daemon]
+) -> None:
+    policy = 'name = "old-eyes"\nversion = 1\ndetectors = "classic-1"\n'
+    (folder / "policy.toml").write_text(policy)
+    too_long = "echo 'prompt is too long: 9 tokens > 8 maximum' >&2; exit 1"
+    drain = ("drain", "--policy", "policy.toml", "--batch-size", "3", "--", "sh", "-c", too_long)
+    assert "Traceback" not in runoff(folder, *drain).stderr
+    assert runoff(folder, "seed", "--run-id", "second").returncode == 0
+    begun(daemons, folder, command=SLOW).line("attempt.started")
+    question = ("reclassify", "--rule-set", "standard-1", "--why", "newer rules", "--json")
+    said = runoff(folder, *question)
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["changed"] > 0
+    found = events(folder, "diagnosis.reclassified")
+    assert len(found) == sum(json.loads(said.stdout)["moves"].values())
+    assert json.loads(runoff(folder, *question).stdout)["changed"] == 0
+    assert verified(folder)
+
+
 def test_a_second_writer_is_told_who_holds_the_log(folder: Path, daemons: list[Daemon]) -> None:
     daemon = begun(daemons, folder)
     for verb in ("daemon", "drain"):
