@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from engine.calibration.calibrate import calibrate as calibrated
+from engine.calibration.calibrate import calibrated
 from engine.calibration.page import page
 from engine.calibration.preview import previews
 from engine.calibration.report import markdown, patch_json, verdict_rows
 from engine.calibration.result import Calibration, Settings
-from engine.calibration.samples import classify, grouped
+from engine.calibration.samples import Group, classify
 from engine.calibration.samples_csv import csv_from_samples
 from engine.calibration.selection import selected
 from engine.calibration.verdict import CONFIDENCE_THRESHOLD, MIN_SAMPLES
@@ -99,7 +99,7 @@ def report(**options: Any) -> None:
         )
     source = source_of(options)
     settings = _settings(source, options)
-    result = calibrated(
+    result, groups = calibrated(
         source.samples,
         settings,
         log=source.log,
@@ -114,7 +114,7 @@ def report(**options: Any) -> None:
         _tell(result)
     directory: Path | None = options["output_dir"]
     if directory is not None or not as_json:
-        _write(directory or Path(), result, source, quiet=as_json)
+        _write(directory or Path(), result, groups, source, quiet=as_json)
 
 
 def _settings(source: Source, options: dict[str, Any]) -> Settings:
@@ -141,8 +141,9 @@ def _tell(result: Calibration) -> None:
     click.echo("\nThis is a proposal; nothing was changed.")
 
 
-def _write(directory: Path, result: Calibration, source: Source, *, quiet: bool) -> None:
-    groups = grouped(selected(source.samples, result.settings).samples)
+def _write(
+    directory: Path, result: Calibration, groups: list[Group], source: Source, *, quiet: bool
+) -> None:
     shown, scores = previews(result, groups), source.track_record()
     contents = {
         "md": markdown(result, shown, scores).encode(),
