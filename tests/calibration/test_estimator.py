@@ -41,8 +41,11 @@ def test_an_estimate_is_base_plus_deliverables_times_the_group() -> None:
     assert "2 × 2500" in found.sentence
     assert "times 3 for its group" in found.sentence
     assert estimate(own, "docs", "low", 0) == estimate(own, "docs", "low", 1)
-    assert estimate(own, "docs", "low", 1).budget_tokens == own.budget_min
-    assert estimate(own, "docs", "low", 90).budget_tokens == own.budget_max
+    assert "It may take 39000: 2 times as much" in found.sentence
+    least, most = estimate(own, "docs", "low", 1), estimate(own, "docs", "low", 90)
+    assert (least.budget_tokens, most.budget_tokens) == (own.budget_min, own.budget_max)
+    assert "the least that there is, instead of" in least.sentence
+    assert "the most that there is, instead of" in most.sentence
 
 
 @given(WORDS, WORDS, st.integers(0, 10_000))
