@@ -1,4 +1,4 @@
-"""What a log holds for calibration: samples, coefficients, proposals and alarms."""
+"""What a log holds for calibration: samples, coefficients and proposals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from engine.events import (
     CalibrationProposed,
     CoefficientsAdopted,
     CoefficientsInForce,
-    DriftAlarmed,
     ProposedMultiplier,
     Seen,
 )
@@ -24,7 +23,6 @@ TYPES = frozenset(
     {
         "session.coefficients_in_force",
         "calibration.proposed",
-        "calibration.drift_alarmed",
         "calibration.coefficients_adopted",
     }
 )
@@ -44,7 +42,6 @@ class Gathered:
     adopted: str | None = None
     used: str | None = None
     proposals: list[Proposal] = field(default_factory=list[Proposal])
-    alarms: list[DriftAlarmed] = field(default_factory=list[DriftAlarmed])
 
     @property
     def current(self) -> str | None:
@@ -82,8 +79,6 @@ def _take(found: Gathered, seen: Seen) -> None:
         case CoefficientsAdopted() as event:
             found.coefficients[event.coefficient_version] = event.coefficients_json
             found.adopted = event.coefficient_version
-        case DriftAlarmed() as event:
-            found.alarms.append(event)
         case CalibrationProposed() as event:
             found.proposals += proposals_of(event)
         case _:

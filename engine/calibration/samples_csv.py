@@ -10,12 +10,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from engine.calibration.patch import iso
 from engine.calibration.samples import Sample
 from engine.errors import UsageProblem
+from engine.iso_time import iso, unix_us
 
 ROWS_MAX = 1_000_000
 WANTED = ("category", "complexity", "predicted", "actual", "success", "truncated")
@@ -36,8 +35,6 @@ _TRUTHS: Mapping[str, bool] = {
     **dict.fromkeys(("false", "False", "0", "0.0", "no", "f", "", "none", "null"), False),
 }
 _NONE = frozenset({"", "none", "null", "na", "n/a"})
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class _Unread(ValueError):
@@ -161,15 +158,16 @@ def _time_us(text: str) -> int | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        return unix_us(text)
     except ValueError:
         return None
-    aware = found.replace(tzinfo=UTC) if found.tzinfo is None else found
-    return (aware - _EPOCH) // _MICROSECOND
 
 
 def csv_from_samples(samples: Sequence[Sample]) -> Iterator[str]:
-    """The table, line by line, header first; reading it gives the same samples again."""
+    """The table, line by line, header first.
+
+    Read again, it gives the same samples, each at the number of its row and without its alias.
+    """
     write = _line_writer()
     yield write((*COLUMNS, VERSION_COLUMN))
     for each in samples:
@@ -183,7 +181,7 @@ def csv_from_samples(samples: Sequence[Sample]) -> Iterator[str]:
                 each.actual,
                 each.success,
                 each.truncated,
-                iso(each.at_us),
+                None if each.at_us is None else iso(each.at_us),
                 each.budget,
                 each.deliverables,
                 each.version,

@@ -20,11 +20,11 @@ from engine.calibration.samples_csv import csv_from_samples
 from engine.calibration.selection import selected
 from engine.calibration.verdict import CONFIDENCE_THRESHOLD, MIN_SAMPLES
 from engine.cli.calibration_record import record_report
-from engine.cli.calibration_source import Source, source_of
+from engine.cli.calibration_source import Source, settings_of, source_of
 from engine.cli.context import allow_empty_option, database_option, json_option
 from engine.cli.groups import DefaultGroup
 from engine.cli.moment import at_option, moment
-from engine.cli.render import asked, clean, print_json, table
+from engine.cli.render import clean, print_json, table
 from engine.cli.report_files import write_report
 from engine.errors import UsageProblem
 
@@ -32,25 +32,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 MIN_SAMPLES_MAX = 1_000_000
 
 
-def source_options(function: F) -> F:
-    """Where samples come from, and which of them to read."""
-    for option in (
+def source_options(versions: str) -> Callable[[F], F]:
+    """Where samples come from, and which to read: of ``versions`` unless one is named."""
+    options = (
         json_option,
         allow_empty_option,
         database_option,
         at_option,
         click.option("--version-column", metavar="NAME", help="Where a table says coefficients."),
         click.option(
-            "--coefficients", metavar="VERSION", help="Whose samples count.  [default: in force]"
+            "--coefficients",
+            metavar="VERSION",
+            help=f"Whose samples count.  [default: {versions}]",
         ),
         click.option("--since", type=moment, metavar="POSITION|TIME", help="Only from then on."),
         click.option(
             "--include-run-id", "runs", multiple=True, metavar="RUN", help="Only these; repeatable."
         ),
         click.option("--from-csv", metavar="FILE", help="Samples from a table, not the log."),
-    ):
-        function = option(function)
-    return function
+    )
+
+    def decorate(function: F) -> F:
+        for option in options:
+            function = option(function)
+        return function
+
+    return decorate
 
 
 @click.group(cls=DefaultGroup)
@@ -82,7 +89,7 @@ def calibrate() -> None:
     help="Where the report goes.  [default: here; with --json nowhere]",
 )
 @click.option("--record", is_flag=True, help="Put the proposal into the log.")
-@source_options
+@source_options("in force")
 def report(**options: Any) -> None:
     """Say what the estimates came to and what should change; write the report as three files.
 
@@ -121,13 +128,12 @@ def _settings(source: Source, options: dict[str, Any]) -> Settings:
     threshold: float = options["confidence_threshold"]
     if math.isnan(threshold):
         raise UsageProblem("--confidence-threshold is no number.", remedy="give one from 0 to 1.")
-    return Settings(
+    return settings_of(
+        source,
+        options,
+        options["coefficients"] or source.current,
         min_samples=options["min_samples"],
         confidence_threshold=threshold,
-        coefficient_version=options["coefficients"] or source.current,
-        include_run_ids=tuple(asked(run, "--include-run-id") for run in options["runs"]),
-        since=source.since,
-        until=source.until,
     )
 
 
@@ -156,7 +162,7 @@ def _write(
 
 @calibrate.command()
 @click.option("--csv", "as_csv", is_flag=True, help="A table, as --from-csv reads it.  [default]")
-@source_options
+@source_options("all")
 def samples(*, as_csv: bool, as_json: bool, **options: Any) -> None:
     """Print the samples themselves: a table, or JSON with an object a line.
 
@@ -168,14 +174,7 @@ def samples(*, as_csv: bool, as_json: bool, **options: Any) -> None:
     if as_csv and as_json:
         raise UsageProblem("--csv and --json are two forms.", remedy="give one of them.")
     source = source_of(options)
-    settings = Settings(
-        min_samples=MIN_SAMPLES,
-        confidence_threshold=CONFIDENCE_THRESHOLD,
-        coefficient_version=options["coefficients"],
-        include_run_ids=tuple(asked(run, "--include-run-id") for run in options["runs"]),
-        since=source.since,
-        until=source.until,
-    )
+    settings = settings_of(source, options, options["coefficients"])
     found = selected(source.samples, settings).samples
     if not as_json:
         for line in csv_from_samples(found):

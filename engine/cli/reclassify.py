@@ -17,11 +17,10 @@ from engine.cli.context import (
     show_identity,
 )
 from engine.cli.handing import keeping
-from engine.cli.operating import why_options
+from engine.cli.operating import said, why_options
 from engine.cli.render import asked, clean, print_json
 from engine.detect import DETECTORS, rule_set_named
 from engine.detect.reclassification import Changed
-from engine.errors import UsageProblem
 from engine.store.blobs import Blobs
 
 SHOWN_MAX = 40
@@ -56,8 +55,8 @@ def reclassify(name: str, why: str, by: str, **options: Any) -> None:
     """  # noqa: D301
     wanted = Wanted(
         rule_set_named(name),
-        _said(by, "--by"),
-        _said(why, "--why"),
+        said(by, "--by"),
+        said(why, "--why"),
         None if options["session"] is None else asked(options["session"], "--session"),
         None if options["run"] is None else asked(options["run"], "--run"),
     )
@@ -68,12 +67,6 @@ def reclassify(name: str, why: str, by: str, **options: Any) -> None:
         print_json(tally)
         return
     _tell(tally, dry=options["dry_run"])
-
-
-def _said(text: str, name: str) -> str:
-    if not asked(text, name).strip():
-        raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
-    return text
 
 
 async def _looked(wanted: Wanted, tally: Tally, options: dict[str, Any]) -> None:

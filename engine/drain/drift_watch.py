@@ -26,7 +26,7 @@ from projections.calibration import CALIBRATION
 from projections.fold import Keyed, join
 
 STREAM = "calibration"
-EVERY = 25
+LOOKS_EVERY = 25
 """Successful phases between two looks, over all sessions of the log."""
 
 _TYPES = frozenset(event_type(kind) for kind in CALIBRATION.handles - {EstimateImported})

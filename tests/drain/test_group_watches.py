@@ -12,14 +12,14 @@ from engine.calibration.drift import drift_of
 from engine.calibration.samples import grouped
 from engine.drain.group_watches import GroupWatches
 from engine.events import DriftAlarmed
-from projections.calibration import IMPORTED, Measured, PhaseSamples, samples_of
+from projections.calibration import IMPORTED, PhaseSample, PhaseSamples, samples_of
 
 STEPS = 400
 SHIFTS = (1.0, 9.0, 0.5)
 
 
-def measured(pos: int, actual: int, category: str, version: str, *, success: bool) -> Measured:
-    return Measured(
+def measured(pos: int, actual: int, category: str, version: str, *, success: bool) -> PhaseSample:
+    return PhaseSample(
         pos=pos,
         at_us=None,
         attempt_id=None,
@@ -61,7 +61,7 @@ class World:
         self.phases[place] = phase
         return phase
 
-    def sample(self, pos: int) -> Measured:
+    def sample(self, pos: int) -> PhaseSample:
         middle = 1000 * SHIFTS[pos * len(SHIFTS) // (STEPS + 1)]
         return measured(
             pos,
