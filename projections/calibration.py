@@ -50,7 +50,7 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     is_cut: bool = False
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class PhaseSample(msgspec.Struct, frozen=True, kw_only=True):
     """One sample; ``pos`` is where it became one.  Tokens are of output, None for not known.
 
     ``alias``: how the source spelled its group.
@@ -80,7 +80,7 @@ class PhaseSamples(msgspec.Struct, frozen=True, kw_only=True):
     complexity: str | None = None
     alias: str = ""
     open: Open = Open()
-    samples: tuple[Measured, ...] = ()
+    samples: tuple[PhaseSample, ...] = ()
 
 
 Handled = (
@@ -152,9 +152,9 @@ def _used(opened: Open, event: UsageRecorded) -> Open:
     return replace(opened, output_tokens=tokens, is_cut=is_cut)
 
 
-def _ended(state: PhaseSamples, event: AttemptFinished, seen: Seen) -> Measured:
+def _ended(state: PhaseSamples, event: AttemptFinished, seen: Seen) -> PhaseSample:
     opened = state.open
-    return Measured(
+    return PhaseSample(
         pos=seen.pos,
         at_us=seen.recorded_us,
         attempt_id=event.attempt_id,
@@ -181,8 +181,8 @@ def _limited(state: PhaseSamples, event: BoundaryDetected) -> PhaseSamples:
     return replace(state, samples=(*state.samples[:-1], replace(last, truncated=True)))
 
 
-def _imported(event: EstimateImported, pos: int) -> Measured:
-    return Measured(
+def _imported(event: EstimateImported, pos: int) -> PhaseSample:
+    return PhaseSample(
         pos=pos,
         at_us=event.created_us,
         attempt_id=None,
@@ -215,7 +215,7 @@ def samples_of(phases: Iterable[PhaseSamples]) -> list[Sample]:
     return sorted(found, key=lambda sample: sample.pos)
 
 
-def _sample(phase: PhaseSamples, each: Measured) -> Sample:
+def _sample(phase: PhaseSamples, each: PhaseSample) -> Sample:
     return Sample(
         each.pos,
         phase.run_id,

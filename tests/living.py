@@ -18,9 +18,18 @@ from engine.daemon.notify import Notifier
 from engine.daemon.service import Service
 from engine.daemon.settings import Plan, Settings, plan_of
 from engine.daemon.telling import Teller
+from engine.detect.reclassification import Changed
 from engine.drain.sheets import event_of
 from engine.drain.virtual import VirtualClock
-from engine.events import AnyEvent, AttemptStarted, PhaseRegistered, Record, RunRegistered
+from engine.events import (
+    AnyEvent,
+    AttemptStarted,
+    Classified,
+    PhaseRegistered,
+    Reclassified,
+    Record,
+    RunRegistered,
+)
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
 from engine.store.blobs import MemoryBlobs
@@ -36,6 +45,24 @@ MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 def us(text: str) -> int:
     """Unix microseconds of ISO 8601 with a zone."""
     return round(datetime.fromisoformat(text).timestamp() * 1e6)
+
+
+def changed(attempt_id: str, pos: int, basis: int, *, text: str = "words") -> Changed:
+    """What a rule set says of an attempt that ended at ``pos``."""
+    event = Reclassified(
+        session_id="ses",
+        run_id="r",
+        phase_id="p",
+        attempt_id=attempt_id,
+        what="fingerprint",
+        detector="standard-1",
+        timeouts="detected",
+        before=None,
+        after=Classified(detector="fp-1", name="f", text=text),
+        by="ann",
+        why="x",
+    )
+    return Changed(pos=pos, basis=basis, events=(event,))
 
 
 def group(run_id: str, phases: int) -> Registration:

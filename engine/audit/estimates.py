@@ -1,4 +1,4 @@
-"""What a log holds for calibration: samples, coefficients, proposals and alarms."""
+"""What a log holds for calibration: samples, coefficients and proposals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from engine.events import (
     CalibrationProposed,
     CoefficientsAdopted,
     CoefficientsInForce,
-    DriftAlarmed,
     ProposedMultiplier,
     Seen,
 )
@@ -24,7 +23,6 @@ TYPES = frozenset(
     {
         "session.coefficients_in_force",
         "calibration.proposed",
-        "calibration.drift_alarmed",
         "calibration.coefficients_adopted",
     }
 )
@@ -34,22 +32,27 @@ TYPES = frozenset(
 class Gathered:
     """All of it as of one position.
 
-    ``coefficients``: by version, as JSON; ``in_force``: the version of the newest session or
-    adoption, None when there was neither.
+    ``coefficients``: by version, as JSON; ``adopted``: the version adopted last, ``used`` that of
+    the newest session; None when there was none.
     """
 
     head: LogHead
     samples: list[Sample]
     coefficients: dict[str, str] = field(default_factory=dict[str, str])
-    in_force: str | None = None
+    adopted: str | None = None
+    used: str | None = None
     proposals: list[Proposal] = field(default_factory=list[Proposal])
-    alarms: list[DriftAlarmed] = field(default_factory=list[DriftAlarmed])
 
     @property
     def current(self) -> str | None:
-        """Whose samples count unless one is named: those in force, else the newest sample's."""
-        if self.in_force is not None:
-            return self.in_force
+        """Whose samples count unless one is named: those in force, else the newest sample's.
+
+        In force are those adopted, as for a drain that names none.  A session may have gone by
+        others once; that counts only where nobody adopted any.
+        """
+        found = self.adopted or self.used
+        if found is not None:
+            return found
         return next((each.version for each in reversed(self.samples) if each.version), None)
 
 
@@ -70,11 +73,12 @@ async def gathered(reader: LogReader, end: int) -> Gathered:
 
 def _take(found: Gathered, seen: Seen) -> None:
     match seen.event:
-        case CoefficientsInForce() | CoefficientsAdopted() as event:
+        case CoefficientsInForce() as event:
             found.coefficients[event.coefficient_version] = event.coefficients_json
-            found.in_force = event.coefficient_version
-        case DriftAlarmed() as event:
-            found.alarms.append(event)
+            found.used = event.coefficient_version
+        case CoefficientsAdopted() as event:
+            found.coefficients[event.coefficient_version] = event.coefficients_json
+            found.adopted = event.coefficient_version
         case CalibrationProposed() as event:
             found.proposals += proposals_of(event)
         case _:

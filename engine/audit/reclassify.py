@@ -8,14 +8,14 @@ again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 import msgspec
 
 from engine.audit.outputs import Outputs
 from engine.detect import RuleSet
-from engine.detect.reclassification import Asked, last_said, reclassified
+from engine.detect.reclassification import Asked, Changed, last_said, reclassified
 from engine.events import (
     AnyEvent,
     AttemptFinished,
@@ -26,7 +26,6 @@ from engine.events import (
     TimeoutFingerprints,
 )
 from engine.store.boards import seen_page
-from engine.store.command import Command, Draft, Moment
 from engine.store.protocol import LogReader, Query
 from engine.triage.policy import policy_from_json
 from projections.board import Board
@@ -43,13 +42,6 @@ class Wanted(NamedTuple):
     why: str
     session_id: str | None = None
     run_id: str | None = None
-
-
-class Changed(NamedTuple):
-    """One attempt of which the rule set says something else; ``pos`` is where it ended."""
-
-    pos: int
-    events: tuple[Reclassified, ...]
 
 
 class Tally(msgspec.Struct, kw_only=True):
@@ -105,22 +97,13 @@ async def changes(
         if finished.told is None or streams is None:
             tally.unreadable += 1
             continue
-        known = last_said([*events, *newest.get(finished.attempt_id, ())])
+        later = newest.get(finished.attempt_id, [])
+        known = last_said([*events, *(seen.event for seen in later)])
         asked = Asked(wanted.rule_set, _timeouts(board, finished), wanted.by, wanted.why)
         found = reclassified(finished, streams, known, asked)
         if found:
-            yield Changed(pos, tuple(found))
-
-
-def recorded(command_id: str, change: Changed) -> Command:
-    """What to record of one attempt."""
-
-    def decide(_board: Board, _moment: Moment) -> Iterator[Draft]:
-        for event in change.events:
-            yield Draft(event, cause=change.pos)
-
-    request = msgspec.json.encode(change.events)
-    return Command(command_id, "reclassification", request, decide, actor="operator")
+            basis = max((seen.pos for seen in later), default=pos)
+            yield Changed(pos=pos, basis=basis, events=tuple(found))
 
 
 def _timeouts(board: Board, finished: AttemptFinished) -> TimeoutFingerprints:
@@ -133,15 +116,15 @@ def _timeouts(board: Board, finished: AttemptFinished) -> TimeoutFingerprints:
 
 async def _reclassified_before(
     reader: LogReader, wanted: Wanted, end: int
-) -> dict[str, list[AnyEvent]]:
+) -> dict[str, list[Seen]]:
     """What was said of attempts after the fact already, the newest word of each kind."""
-    newest: dict[_Key, AnyEvent] = {}
+    newest: dict[_Key, Seen] = {}
     async for seen in _events(reader, wanted, ("diagnosis.reclassified",), end):
         if isinstance(seen.event, Reclassified):
-            newest[seen.event.attempt_id, seen.event.what] = seen.event
-    found: dict[str, list[AnyEvent]] = {}
-    for (attempt_id, _), event in newest.items():
-        found.setdefault(attempt_id, []).append(event)
+            newest[seen.event.attempt_id, seen.event.what] = seen
+    found: dict[str, list[Seen]] = {}
+    for (attempt_id, _), seen in newest.items():
+        found.setdefault(attempt_id, []).append(seen)
     return found
 
 

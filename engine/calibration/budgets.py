@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from engine.calibration.pooling import NORMAL, Shrunk
 from engine.calibration.samples import Ratio
 
-Source = Literal["group", "pooled", "extrapolated"]
+BudgetSource = Literal["group", "pooled", "extrapolated"]
 P90, P98 = 90, 98
 
 
@@ -22,7 +22,7 @@ class Budget(NamedTuple):
     """A multiplier of the estimate, and where it was read from."""
 
     multiplier: float
-    source: Source
+    source: BudgetSource
 
 
 def scores_of(ratios: Sequence[Ratio], centre: float = 0.0) -> list[float]:

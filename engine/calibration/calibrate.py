@@ -35,6 +35,13 @@ class _Case(NamedTuple):
     among: Shrunk | None
 
 
+class Calibrated(NamedTuple):
+    """The result, and the groups that it is of, for pictures."""
+
+    result: Calibration
+    groups: list[Group]
+
+
 def calibrate(
     samples: Iterable[Sample],
     settings: Settings,
@@ -42,6 +49,17 @@ def calibrate(
     log: LogHead | None = None,
     in_force: Multiplier | None = None,
 ) -> Calibration:
+    """The result of ``calibrated``."""
+    return calibrated(samples, settings, log=log, in_force=in_force).result
+
+
+def calibrated(
+    samples: Iterable[Sample],
+    settings: Settings,
+    *,
+    log: LogHead | None = None,
+    in_force: Multiplier | None = None,
+) -> Calibrated:
     """What ``samples`` say about the estimates, under ``settings``.
 
     ``in_force`` gives the multiplier of a group in the coefficients that a patch would change; None
@@ -61,7 +79,7 @@ def calibrate(
     totals = _totals(chosen, groups)
     digest = input_sha256(chosen.samples)
     before, after = _typical_errors(cases, groups)
-    return Calibration(
+    result = Calibration(
         groups=groups,
         patch=patch_of(
             groups,
@@ -82,6 +100,7 @@ def calibrate(
         typical_error_before=before,
         typical_error_after=after,
     )
+    return Calibrated(result, [case.group for case in cases])
 
 
 def _cases(samples: Sequence[Sample]) -> list[_Case]:

@@ -18,7 +18,7 @@ from engine.calibration.samples import Ratio
 
 NEWEST = 25
 WATCHED_FROM = 45
-EVERY = 5
+TESTED_EVERY = 5
 ALARM_Z = 3.0
 AVERAGE_WEIGHT = 0.1
 MERGED_AT = 512
@@ -80,7 +80,7 @@ class Watch:
     def take(self, ratio: Ratio) -> Alarm | None:
         """One more ratio; the alarm that it raised, if it did."""
         self._add(ratio.x)
-        if self.count < WATCHED_FROM or self.count % EVERY:
+        if self.count < WATCHED_FROM or self.count % TESTED_EVERY:
             return None
         self._z = self._rank_test()
         if abs(self._z) < ALARM_Z:

@@ -25,7 +25,7 @@ SHIPPED = "1"
 
 COEFFICIENTS_BYTES_MAX = 64 * 1024
 DEFAULT = "default"
-TOKENS_MAX = 1e9
+COEFFICIENT_MAX = 1e9
 FACTOR_MAX = 1e6
 KEYS_MAX = 2000
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -85,9 +85,19 @@ class Estimate(NamedTuple):
         return (
             f"{self.estimated_tokens} tokens: {self.base_tokens:g} for complexity"
             f" {self.complexity}, and {self.deliverables} × {self.per_deliverable_tokens:g} for"
-            f" deliverables of category {self.category}{times}. It may take {self.budget_tokens}:"
-            f" {self.reserve:g} times as much, within the limits of coefficients"
-            f" {self.coefficient_version}."
+            f" deliverables of category {self.category}{times}. It may take {self._allowance}"
+            f" coefficients {self.coefficient_version}."
+        )
+
+    @property
+    def _allowance(self) -> str:
+        wanted = _wanted(self.estimated_tokens, self.reserve)
+        if self.budget_tokens == wanted:
+            return f"{wanted}: {self.reserve:g} times as much, within the limits of"
+        limit = "the most" if self.budget_tokens < wanted else "the least"
+        return (
+            f"{self.budget_tokens}, {limit} that there is, instead of {wanted}"
+            f" ({self.reserve:g} times as much), by the limits of"
         )
 
 
@@ -102,7 +112,7 @@ def estimate(
     multiplier = coefficients.multiplier(category, complexity)
     reserve = _of(coefficients.reserve, complexity)
     estimated = max(1, round((base + each * count) * multiplier))
-    wanted = math.ceil(estimated * reserve)
+    wanted = _wanted(estimated, reserve)
     return Estimate(
         category,
         complexity,
@@ -115,6 +125,11 @@ def estimate(
         min(max(wanted, coefficients.budget_min), coefficients.budget_max),
         coefficients.version,
     )
+
+
+def _wanted(estimated: int, reserve: float) -> int:
+    """The budget before it is held within the limits."""
+    return math.ceil(estimated * reserve)
 
 
 def _of(table: Mapping[str, float], word: str) -> float:
@@ -160,7 +175,36 @@ def coefficients_from_toml(text: str, origin: str) -> Coefficients:
         raise _problem(origin, "is nested too deeply") from None
     except ValueError as error:
         raise _problem(origin, f"is not TOML: {str(error)[:200]!a}") from None
+    _check_keys(found, origin)
     return _checked(found, origin)
+
+
+def _check_keys(found: Coefficients, origin: str) -> None:
+    """Refuse words that no phase is looked up by.
+
+    Of files only: what the log has of such was gone by as it is, and an audit goes by it again.
+    """
+    for name in ("base", "reserve"):
+        for key in getattr(found, name):
+            _check_key(name, key, fold_complexity(key), origin)
+    for key in found.per_deliverable:
+        _check_key("per_deliverable", key, fold_category(key), origin)
+    for key in found.multipliers:
+        if "/" not in key:
+            raise _problem(origin, f"multipliers.{key[:80]!a}: expected category/complexity")
+        _check_key("multipliers", key, _folded_group(key), origin)
+
+
+def _folded_group(key: str) -> str:
+    """The group that a key means; the key itself where either word may hold a slash of its own."""
+    cuts = [at for at, character in enumerate(key) if character == "/"]
+    found = [f"{fold_category(key[:at])}/{fold_complexity(key[at + 1 :])}" for at in cuts]
+    return key if key in found else found[-1]
+
+
+def _check_key(name: str, key: str, folded: str, origin: str) -> None:
+    if key != folded:
+        raise _problem(origin, f"{name}.{key[:80]!a}: write {ascii(folded[:80])[1:-1]}")
 
 
 def _checked(found: Coefficients, origin: str) -> Coefficients:
@@ -168,13 +212,13 @@ def _checked(found: Coefficients, origin: str) -> Coefficients:
         problem = "version: expected 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'"
         raise _problem(origin, problem)
     for name, least, most in (
-        ("base", 0.0, TOKENS_MAX),
-        ("per_deliverable", 0.0, TOKENS_MAX),
+        ("base", 0.0, COEFFICIENT_MAX),
+        ("per_deliverable", 0.0, COEFFICIENT_MAX),
         ("reserve", 1.0, FACTOR_MAX),
         ("multipliers", 1 / FACTOR_MAX, FACTOR_MAX),
     ):
         _check_table(getattr(found, name), name, (least, most), origin)
-    if not 1 <= found.budget_min <= found.budget_max <= TOKENS_MAX:
+    if not 1 <= found.budget_min <= found.budget_max <= COEFFICIENT_MAX:
         raise _problem(origin, "budget_min and budget_max: expected 1 ≤ min ≤ max ≤ 1000000000")
     return found
 

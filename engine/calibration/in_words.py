@@ -43,9 +43,7 @@ def _of_groups(
     change = sum(group.verdict == "recommended" for group in groups)
     count, of = len(groups), "group" if len(groups) == 1 else "groups"
     if change and before is not None and after is not None:
-        effect = f"cut the typical error from {before:.1f}× to {after:.1f}×"
-        if after >= before:
-            effect = f"leave the typical error at {before:.1f}×"
+        effect = _effect(before, after)
         return f"{change} of {count} {of} should change; on these samples that would {effect}."
     largest = max(group.clean_phase_count for group in groups)
     if largest < settings.min_samples:
@@ -54,6 +52,14 @@ def _of_groups(
             f" (the largest has {largest})."
         )
     return f"None of {count} {of} should change."
+
+
+def _effect(before: float, after: float) -> str:
+    """What the proposals would do to the typical error, as far as the digits shown tell."""
+    old, new = f"{before:.1f}×", f"{after:.1f}×"
+    if old == new:
+        return f"leave the typical error at {old}"
+    return f"{'cut' if after < before else 'raise'} the typical error from {old} to {new}"
 
 
 def _unusable(totals: Totals) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -14,6 +15,7 @@ from engine.calibration.preview import Preview
 from engine.calibration.report import (
     NOTES,
     TITLE,
+    VERDICT,
     by_stake,
     compared_rows,
     detailed_rows,
@@ -125,8 +127,14 @@ def _patch(result: Calibration, previews: Sequence[Preview]) -> str:
         return "<p>No group passed the gates, so there is nothing to change.</p>"
     actions = _list([f"{each.action}. {each.reasoning}" for each in changes])
     text = msgspec.json.format(msgspec.json.encode(result.patch), indent=2).decode()
-    whole = f"<details><summary>The patch as JSON</summary><pre>{escape(text)}</pre></details>"
+    shown = escape(_harmless(text))
+    whole = f"<details><summary>The patch as JSON</summary><pre>{shown}</pre></details>"
     return actions + _table(*preview_rows(previews)) + whole
+
+
+def _harmless(text: str) -> str:
+    """The same JSON with what does not print, such as a mark that turns the direction, escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _track_record(scores: Sequence[Score]) -> str:
@@ -151,14 +159,22 @@ def _list(lines: Sequence[str]) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in header)
     body = "".join(
-        "<tr>" + "".join(f"<td{_class(cell)}>{plain(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>"
+        + "".join(
+            f"<td{_class(name, cell)}>{plain(cell)}</td>"
+            for name, cell in zip(header, row, strict=True)
+        )
+        + "</tr>"
         for row in rows
     )
     inner = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f"<div class='wide'><table>{inner}</table></div>"
 
 
-def _class(cell: str) -> str:
+def _class(column: str, cell: str) -> str:
+    """Only verdicts have colours: a source may name its groups as it likes."""
+    if column != VERDICT:
+        return ""
     if cell.startswith("recommended"):
         return f" class='{GOOD}'"
     return f" class='{WAITING}'" if cell in ("drifting", "not identifiable") else ""

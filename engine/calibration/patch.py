@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 
 from engine.calibration.result import (
     FORMULA_VERSION,
@@ -15,21 +14,10 @@ from engine.calibration.result import (
     Settings,
 )
 from engine.calibration.samples import Class, Sample
+from engine.iso_time import iso
 
-_EPOCH = datetime.fromtimestamp(0, UTC)
 Multiplier = Callable[[str, str], float]
 """The multiplier in force of a category and complexity."""
-
-
-def iso(at_us: int | None) -> str | None:
-    """Unix microseconds as ISO 8601 in UTC."""
-    if at_us is None:
-        return None
-    try:
-        found = _EPOCH + timedelta(microseconds=at_us)
-    except OverflowError:
-        return f"{at_us} us"
-    return found.replace(tzinfo=None).isoformat() + "Z"
 
 
 def patch_of(
@@ -50,7 +38,7 @@ def patch_of(
     last = max(times, default=None)
     known_us = log.recorded_us if log is not None else None
     metadata = Metadata(
-        generated_at=iso(last if known_us is None else known_us),
+        generated_at=_iso(last if known_us is None else known_us),
         confidence_threshold=settings.confidence_threshold,
         total_samples=sum(group.sample_count for group in groups),
         high_confidence_groups=len(changes),
@@ -59,8 +47,8 @@ def patch_of(
         coefficient_version=settings.coefficient_version,
         input_sha256=digest,
         sample_counts=dict(counts),
-        first_sample_at=iso(min(times, default=None)),
-        last_sample_at=iso(last),
+        first_sample_at=_iso(min(times, default=None)),
+        last_sample_at=_iso(last),
         log_position=None if log is None else log.position,
         log_hash=None if log is None else log.hash,
     )
@@ -96,8 +84,8 @@ def _change(group: GroupResult, settings: Settings, in_force: Multiplier | None)
         phase_count=group.phase_count,
         counts=group.counts,
         aliases=group.aliases,
-        first_sample_at=iso(group.first_sample_us),
-        last_sample_at=iso(group.last_sample_us),
+        first_sample_at=_iso(group.first_sample_us),
+        last_sample_at=_iso(group.last_sample_us),
         coefficient_version=settings.coefficient_version,
         formula_version=FORMULA_VERSION,
     )
@@ -122,3 +110,7 @@ def _quoted(name: str) -> str:
 def _known(number: float | None) -> float:
     assert number is not None
     return number
+
+
+def _iso(at_us: int | None) -> str | None:
+    return None if at_us is None else iso(at_us)

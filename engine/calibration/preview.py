@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from engine.calibration.result import Calibration
-from engine.calibration.samples import Group
+from engine.calibration.samples import Group, Sample
 
 PHASES = 3
 
@@ -21,22 +21,28 @@ class Preview(NamedTuple):
     actual: float
 
 
+def _counted(group: Group) -> list[Sample]:
+    """The one clean sample of each phase that the ratios were taken from, in their order."""
+    counted = {each.pos for each in group.ratios if not each.is_censored}
+    return [sample for sample in group.clean if sample.pos in counted]
+
+
 def previews(result: Calibration, groups: Sequence[Group]) -> list[Preview]:
     """The newest clean phase of each group that should change; more of each where those are few."""
-    by_name = {tuple(group.key): group for group in groups}
+    by_name = {tuple(group.key): _counted(group) for group in groups}
     found: list[Preview] = []
     for back in range(1, PHASES + 1):
         for change in result.patch.proposed_changes:
-            group = by_name.get((change.category, change.complexity))
-            if group is None or back > len(group.clean) or len(found) == PHASES:
+            samples = by_name.get((change.category, change.complexity), [])
+            if back > len(samples) or len(found) == PHASES:
                 continue
-            sample = group.clean[-back]
+            sample = samples[-back]
             estimated = sample.estimated or 0.0
             found.append(
                 Preview(
                     phase="/".join(part for part in (sample.run_id, sample.phase_id) if part)
                     or f"row {sample.pos}",
-                    group="/".join(group.key),
+                    group="/".join(sample.group),
                     estimated=estimated,
                     patched=estimated * change.proposed_multiplier,
                     actual=sample.actual or 0.0,

@@ -16,6 +16,9 @@ from engine.calibration.svg import number, times
 from engine.calibration.track_record import Score, reliability
 
 TITLE = "Token Estimator Calibration Report"
+VERDICT = "verdict"
+"""The column of verdicts, of which the page colours the cells."""
+
 COMPARED = (
     ("clean samples", "phases"),
     ("median ratio", "proposed multiplier"),
@@ -113,7 +116,7 @@ Rows = tuple[list[str], list[list[str]]]
 
 def verdict_rows(result: Calibration) -> Rows:
     """The verdict table: most tokens at stake first, with what is missing."""
-    header = ["group", "tokens at stake", "phases", "truncated", "proposal", "verdict", "missing"]
+    header = ["group", "tokens at stake", "phases", "truncated", "proposal", VERDICT, "missing"]
     rows = [
         [
             group.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.calibration.budgets import Source
+from engine.calibration.budgets import BudgetSource
 from engine.calibration.drift import Drift
 from engine.calibration.samples import Class
 from engine.calibration.verdict import Action, Verdict
@@ -54,9 +54,9 @@ class GroupResult(msgspec.Struct, frozen=True, kw_only=True):
     action: Action
     budget_p90_multiplier: float | None
     budget_p98_multiplier: float | None
-    budget_source: Source | None
+    budget_source: BudgetSource | None
     drift: Drift
-    budget_p98_source: Source | None
+    budget_p98_source: BudgetSource | None
     clean_phase_count: int
     missing: str
     tokens_at_stake: float

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -128,7 +129,7 @@ class Group:
         self.key = key
         self.by_class: dict[Class, list[Sample]] = {name: [] for name in CLASSES}
         # One sample stands at one position, so this is a total order.
-        for sample in sorted(samples, key=lambda each: each.pos):
+        for sample in sorted(samples, key=attrgetter("pos")):
             self.by_class[classify(sample)].append(sample)
         self.clean, self.censored = self.by_class["clean"], self.by_class["censored"]
         self.ratios = one_per_phase(self.clean, self.censored)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from engine.calibration.patch import iso
 from engine.calibration.samples import Sample
 from engine.errors import UsageProblem
+from engine.iso_time import iso, unix_us
 
 ROWS_MAX = 1_000_000
 WANTED = ("category", "complexity", "predicted", "actual", "success", "truncated")
@@ -32,12 +31,10 @@ COLUMNS = ("run_id", "phase_id", *WANTED, "timestamp", "selected_budget", "deliv
 SHOWN_CHARS = 40
 
 _TRUTHS: Mapping[str, bool] = {
-    **dict.fromkeys(("true", "1", "1.0", "yes", "t"), True),
-    **dict.fromkeys(("false", "0", "0.0", "no", "f", "", "none", "null"), False),
+    **dict.fromkeys(("true", "True", "1", "1.0", "yes", "t"), True),
+    **dict.fromkeys(("false", "False", "0", "0.0", "no", "f", "", "none", "null"), False),
 }
 _NONE = frozenset({"", "none", "null", "na", "n/a"})
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class _Unread(ValueError):
@@ -116,42 +113,41 @@ def _rows(reader: Iterator[list[str]], origin: str) -> Iterator[tuple[int, list[
 def _sample(row: list[str], pos: int, columns: _Columns) -> Sample:
     if len(row) != columns.width:
         raise _Unread(f"it has {len(row)} cells where the header has {columns.width}")
-    deliverables = _number(row, columns.deliverables, "deliverables")
+    row.append("")  # so that a column that there is not, which stands at -1, says nothing
+    deliverables = _number(row[columns.deliverables], "deliverables")
     return Sample(
         pos,
-        _text(row, columns.run_id),
-        _text(row, columns.phase_id),
+        row[columns.run_id],
+        row[columns.phase_id],
         row[columns.category] or None,
         row[columns.complexity] or None,
-        _number(row, columns.predicted, "predicted"),
-        _number(row, columns.actual, "actual"),
+        _number(row[columns.predicted], "predicted"),
+        _number(row[columns.actual], "actual"),
         _truth(row[columns.success], "success"),
         _truth(row[columns.truncated], "truncated"),
-        _text(row, columns.coefficient_version),
-        _time_us(_text(row, columns.timestamp)),
-        _number(row, columns.selected_budget, "selected_budget"),
+        row[columns.coefficient_version],
+        _time_us(row[columns.timestamp]),
+        _number(row[columns.selected_budget], "selected_budget"),
         int(deliverables) if deliverables is not None and 0 <= deliverables < ROWS_MAX else None,
     )
 
 
-def _text(row: list[str], place: int) -> str:
-    return row[place] if place >= 0 else ""
-
-
-def _number(row: list[str], place: int, name: str) -> float | None:
-    if place < 0:
+def _number(text: str, name: str) -> float | None:
+    if not text:
         return None
-    text = row[place].strip()
     try:
         return float(text)
     except ValueError:
-        if text.lower() in _NONE:
+        stripped = text.strip()
+        if stripped.lower() in _NONE:
             return None
-        raise _Unread(f"{name} is {text[:SHOWN_CHARS]!a}, which is no number") from None
+        raise _Unread(f"{name} is {stripped[:SHOWN_CHARS]!a}, which is no number") from None
 
 
 def _truth(text: str, name: str) -> bool:
-    found = _TRUTHS.get(text.strip().lower())
+    found = _TRUTHS.get(text)  # as it stands, which costs less than to fold every cell
+    if found is None:
+        found = _TRUTHS.get(text.strip().lower())
     if found is None:
         raise _Unread(f"{name} is {text[:SHOWN_CHARS]!a}, neither true nor false")
     return found
@@ -159,18 +155,19 @@ def _truth(text: str, name: str) -> bool:
 
 def _time_us(text: str) -> int | None:
     """When, if it says so in a way that can be read; a time is for the eye and for --since."""
+    if not text:
+        return None
     try:
-        found = datetime.fromisoformat(text) if text else None
+        return unix_us(text)
     except ValueError:
         return None
-    if found is None:
-        return None
-    aware = found.replace(tzinfo=UTC) if found.tzinfo is None else found
-    return (aware - _EPOCH) // _MICROSECOND
 
 
 def csv_from_samples(samples: Sequence[Sample]) -> Iterator[str]:
-    """The table, line by line, header first; reading it gives the same samples again."""
+    """The table, line by line, header first.
+
+    Read again, it gives the same samples, each at the number of its row and without its alias.
+    """
     write = _line_writer()
     yield write((*COLUMNS, VERSION_COLUMN))
     for each in samples:
@@ -184,7 +181,7 @@ def csv_from_samples(samples: Sequence[Sample]) -> Iterator[str]:
                 each.actual,
                 each.success,
                 each.truncated,
-                iso(each.at_us),
+                None if each.at_us is None else iso(each.at_us),
                 each.budget,
                 each.deliverables,
                 each.version,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -50,5 +51,5 @@ def input_sha256(samples: Sequence[Sample]) -> str:
     NaN and infinity, which JSON has no word for, are written as null.
     """
     encoder = msgspec.json.Encoder()
-    lines = encoder.encode_lines(sorted(samples, key=lambda sample: sample.pos))
+    lines = encoder.encode_lines(sorted(samples, key=attrgetter("pos")))
     return hashlib.sha256(lines).hexdigest()

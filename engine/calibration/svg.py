@@ -8,7 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 DECADE = 10.0
-THOUSAND, MILLION = 1_000.0, 1_000_000.0
+THOUSAND, MILLION, BILLION = 1e3, 1e6, 1e9
 FEW_DECADES = 1.2
 TRIANGLE = 4.0
 NAME_CHARS = 30
@@ -49,13 +49,14 @@ def log_axis(values: Sequence[float], start: float, end: float) -> LogAxis:
 
 
 def number(value: float) -> str:
-    """A number of tokens in short: ``950``, ``3.8k``, ``12k``, ``1.2M``."""
-    if value >= MILLION * MILLION:
-        return f"{value:.0e}"
-    for unit, name in ((MILLION, "M"), (THOUSAND, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g}{name}" if value < THOUSAND * unit else f"{value:.3g}"
-    return f"{value:.3g}"
+    """A number of tokens in short: ``950``, ``3.8k``, ``12k``, ``1.2M``, ``3e+09``."""
+    # Rounded before the unit is chosen: 999 700 is 1M, not a thousand k.
+    rounded = float(f"{value:.3g}")
+    if rounded < BILLION:
+        for unit, name in ((MILLION, "M"), (THOUSAND, "k")):
+            if rounded >= unit:
+                return f"{rounded / unit:.3g}{name}"
+    return f"{rounded:.3g}"
 
 
 def times(value: float | None) -> str:

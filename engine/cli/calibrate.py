@@ -10,21 +10,21 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from engine.calibration.calibrate import calibrate as calibrated
+from engine.calibration.calibrate import calibrated
 from engine.calibration.page import page
 from engine.calibration.preview import previews
 from engine.calibration.report import markdown, patch_json, verdict_rows
 from engine.calibration.result import Calibration, Settings
-from engine.calibration.samples import classify, grouped
+from engine.calibration.samples import Group, classify
 from engine.calibration.samples_csv import csv_from_samples
 from engine.calibration.selection import selected
 from engine.calibration.verdict import CONFIDENCE_THRESHOLD, MIN_SAMPLES
 from engine.cli.calibration_record import record_report
-from engine.cli.calibration_source import Source, source_of
+from engine.cli.calibration_source import Source, settings_of, source_of
 from engine.cli.context import allow_empty_option, database_option, json_option
 from engine.cli.groups import DefaultGroup
 from engine.cli.moment import at_option, moment
-from engine.cli.render import asked, clean, print_json, table
+from engine.cli.render import clean, print_json, table
 from engine.cli.report_files import write_report
 from engine.errors import UsageProblem
 
@@ -32,25 +32,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 MIN_SAMPLES_MAX = 1_000_000
 
 
-def source_options(function: F) -> F:
-    """Where samples come from, and which of them to read."""
-    for option in (
+def source_options(versions: str) -> Callable[[F], F]:
+    """Where samples come from, and which to read: of ``versions`` unless one is named."""
+    options = (
         json_option,
         allow_empty_option,
         database_option,
         at_option,
         click.option("--version-column", metavar="NAME", help="Where a table says coefficients."),
         click.option(
-            "--coefficients", metavar="VERSION", help="Whose samples count.  [default: in force]"
+            "--coefficients",
+            metavar="VERSION",
+            help=f"Whose samples count.  [default: {versions}]",
         ),
         click.option("--since", type=moment, metavar="POSITION|TIME", help="Only from then on."),
         click.option(
             "--include-run-id", "runs", multiple=True, metavar="RUN", help="Only these; repeatable."
         ),
         click.option("--from-csv", metavar="FILE", help="Samples from a table, not the log."),
-    ):
-        function = option(function)
-    return function
+    )
+
+    def decorate(function: F) -> F:
+        for option in options:
+            function = option(function)
+        return function
+
+    return decorate
 
 
 @click.group(cls=DefaultGroup)
@@ -82,7 +89,7 @@ def calibrate() -> None:
     help="Where the report goes.  [default: here; with --json nowhere]",
 )
 @click.option("--record", is_flag=True, help="Put the proposal into the log.")
-@source_options
+@source_options("in force")
 def report(**options: Any) -> None:
     """Say what the estimates came to and what should change; write the report as three files.
 
@@ -99,12 +106,14 @@ def report(**options: Any) -> None:
         )
     source = source_of(options)
     settings = _settings(source, options)
-    result = calibrated(
+    result, groups = calibrated(
         source.samples,
         settings,
         log=source.log,
         in_force=source.multiplier(settings.coefficient_version),
     )
+    if options["record"]:
+        record_report(options["database"], result)  # first: if it is refused, nothing is written
     as_json: bool = options["as_json"]
     if as_json:
         print_json(result)
@@ -112,22 +121,19 @@ def report(**options: Any) -> None:
         _tell(result)
     directory: Path | None = options["output_dir"]
     if directory is not None or not as_json:
-        _write(directory or Path(), result, source, quiet=as_json)
-    if options["record"]:
-        record_report(options["database"], result)
+        _write(directory or Path(), result, groups, source, quiet=as_json)
 
 
 def _settings(source: Source, options: dict[str, Any]) -> Settings:
     threshold: float = options["confidence_threshold"]
     if math.isnan(threshold):
         raise UsageProblem("--confidence-threshold is no number.", remedy="give one from 0 to 1.")
-    return Settings(
+    return settings_of(
+        source,
+        options,
+        options["coefficients"] or source.current,
         min_samples=options["min_samples"],
         confidence_threshold=threshold,
-        coefficient_version=options["coefficients"] or source.current,
-        include_run_ids=tuple(asked(run, "--include-run-id") for run in options["runs"]),
-        since=source.since,
-        until=source.until,
     )
 
 
@@ -141,8 +147,9 @@ def _tell(result: Calibration) -> None:
     click.echo("\nThis is a proposal; nothing was changed.")
 
 
-def _write(directory: Path, result: Calibration, source: Source, *, quiet: bool) -> None:
-    groups = grouped(selected(source.samples, result.settings).samples)
+def _write(
+    directory: Path, result: Calibration, groups: list[Group], source: Source, *, quiet: bool
+) -> None:
     shown, scores = previews(result, groups), source.track_record()
     contents = {
         "md": markdown(result, shown, scores).encode(),
@@ -155,7 +162,7 @@ def _write(directory: Path, result: Calibration, source: Source, *, quiet: bool)
 
 @calibrate.command()
 @click.option("--csv", "as_csv", is_flag=True, help="A table, as --from-csv reads it.  [default]")
-@source_options
+@source_options("all")
 def samples(*, as_csv: bool, as_json: bool, **options: Any) -> None:
     """Print the samples themselves: a table, or JSON with an object a line.
 
@@ -167,14 +174,7 @@ def samples(*, as_csv: bool, as_json: bool, **options: Any) -> None:
     if as_csv and as_json:
         raise UsageProblem("--csv and --json are two forms.", remedy="give one of them.")
     source = source_of(options)
-    settings = Settings(
-        min_samples=MIN_SAMPLES,
-        confidence_threshold=CONFIDENCE_THRESHOLD,
-        coefficient_version=options["coefficients"],
-        include_run_ids=tuple(asked(run, "--include-run-id") for run in options["runs"]),
-        since=source.since,
-        until=source.until,
-    )
+    settings = settings_of(source, options, options["coefficients"])
     found = selected(source.samples, settings).samples
     if not as_json:
         for line in csv_from_samples(found):

@@ -8,12 +8,14 @@ from typing import Any
 from engine.audit.estimates import Gathered, gathered
 from engine.calibration.estimator import coefficients_from_json, shipped
 from engine.calibration.patch import Multiplier
-from engine.calibration.result import LogHead
+from engine.calibration.result import LogHead, Settings
 from engine.calibration.samples import Group, GroupKey, Sample, grouped
 from engine.calibration.track_record import Proposal, Score, scored
+from engine.calibration.verdict import CONFIDENCE_THRESHOLD, MIN_SAMPLES
 from engine.cli.context import run_async
 from engine.cli.moment import Moment, place_of
 from engine.cli.peeking import Peek, peeking
+from engine.cli.render import asked
 from engine.cli.samples_file import samples_in_file
 from engine.clock import SystemClock
 from engine.errors import UsageProblem
@@ -61,6 +63,25 @@ def source_of(options: dict[str, Any]) -> Source:
             "--version-column is for tables.", remedy="leave it out, or name one with --from-csv."
         )
     return run_async(lambda: _from_log(options))
+
+
+def settings_of(
+    source: Source,
+    options: dict[str, Any],
+    version: str | None,
+    *,
+    min_samples: int = MIN_SAMPLES,
+    confidence_threshold: float = CONFIDENCE_THRESHOLD,
+) -> Settings:
+    """Which samples of a source are asked for; ``version``: of which coefficients, None for all."""
+    return Settings(
+        min_samples=min_samples,
+        confidence_threshold=confidence_threshold,
+        coefficient_version=version,
+        include_run_ids=tuple(asked(run, "--include-run-id") for run in options["runs"]),
+        since=source.since,
+        until=source.until,
+    )
 
 
 def _from_table(options: dict[str, Any]) -> Source:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from engine.calibration.estimator import SHIPPED, Coefficients, shipped, shipped_toml
+from engine.calibration.estimator import Coefficients, shipped, shipped_toml
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import allow_empty_option, database_option, json_option, run_async
 from engine.cli.groups import DefaultGroup
@@ -15,12 +15,9 @@ from engine.cli.operating import say, why_options
 from engine.cli.peeking import peeking
 from engine.cli.render import clean, print_json, table
 from engine.errors import UsageProblem
-from engine.events import CoefficientsAdopted, CoefficientsInForce, decode
-from engine.store.protocol import LogReader, Query
 from engine.triage.operating import AdoptCoefficients
 
 SHORT_CHARS = 12
-KNOWN_TYPES = ("session.coefficients_in_force", "calibration.coefficients_adopted")
 
 
 @click.group(cls=DefaultGroup)
@@ -133,9 +130,7 @@ def adopt(file: str, why: str, by: str, **options: Any) -> None:
     Drains that name no file go by them from now on. FILE itself is left alone; the log holds all
     of it.
     """
-    found = coefficients_in_file(file)
-    replaces = run_async(lambda: _replaced(found, options))
-
+    found, replaces = run_async(lambda: _replacing(file, options))
     operation = AdoptCoefficients(
         coefficient_version=found.version,
         coefficients_sha256=found.sha256,
@@ -149,36 +144,13 @@ def adopt(file: str, why: str, by: str, **options: Any) -> None:
         click.echo(f"Adopted coefficients {clean(found.version)} in place of {clean(replaces)}.")
 
 
-async def _replaced(found: Coefficients, options: dict[str, Any]) -> str:
-    """The version in force before.
-
-    Raises UsageProblem for a version that is known with other contents: samples are told apart by
-    their version.
-    """
+async def _replacing(file: str, options: dict[str, Any]) -> tuple[Coefficients, str]:
+    """The coefficients in ``file``, and the version in force before."""
     async with peeking(options["database"], allow_empty=options["allow_empty_db"], at=None) as peek:
-        known = await _known(peek.reader)
+        found = await coefficients_for(file, peek.reader)
         before = await coefficients_for(None, peek.reader)
-    known[SHIPPED] = shipped().sha256
-    if known.get(found.version, found.sha256) != found.sha256:
-        raise UsageProblem(
-            f"there are other coefficients with version {found.version}.",
-            remedy="give the file a version of its own.",
-        )
     if before.version == found.version:
         raise UsageProblem(
             f"coefficients {found.version} are in force already.", remedy="nothing need be done."
         )
-    return before.version
-
-
-async def _known(reader: LogReader) -> dict[str, str]:
-    """Versions of the log and what they hold, as sha256."""
-    found: dict[str, str] = {}
-    after = 0
-    while records := await reader.records(Query(types=KNOWN_TYPES), after=after):
-        for each in records:
-            event = decode(each.data, event_type=each.type, schema=each.schema, pos=each.pos)
-            assert isinstance(event, CoefficientsInForce | CoefficientsAdopted)
-            found[event.coefficient_version] = event.coefficients_sha256
-        after = records[-1].pos
-    return found
+    return found, before.version

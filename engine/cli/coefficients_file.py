@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from engine.calibration.estimator import (
     COEFFICIENTS_BYTES_MAX,
+    SHIPPED,
     Coefficients,
     coefficients_from_json,
     coefficients_from_toml,
     shipped,
 )
 from engine.cli.text_file import origin_of, text_of
-from engine.events import CoefficientsAdopted, decode
+from engine.errors import UsageProblem
+from engine.events import CoefficientsAdopted, CoefficientsInForce, decode
 from engine.store.protocol import LogReader, Query
+
+KNOWN_TYPES = ("session.coefficients_in_force", "calibration.coefficients_adopted")
 
 
 def coefficients_in_file(path: str) -> Coefficients:
@@ -23,15 +27,46 @@ def coefficients_in_file(path: str) -> Coefficients:
     return coefficients_from_toml(text, origin_of(path))
 
 
-async def coefficients_for(path: str | None, reader: LogReader) -> Coefficients:
-    """Those in ``path`` if given, else those adopted last in the log, else the shipped ones."""
+async def coefficients_for(
+    path: str | None, reader: LogReader, until: int | None = None
+) -> Coefficients:
+    """Those in ``path`` if given, else those adopted last in the log, else the shipped ones.
+
+    Of the log, what it said up to position ``until``; None for all of it.
+
+    Raises UsageProblem for a file whose version is known with other contents: samples are told
+    apart by their version.
+    """
     if path is not None:
-        return coefficients_in_file(path)
-    adopted = await adopted_in(reader)
+        return await _told_apart(coefficients_in_file(path), reader, until)
+    adopted = await _adopted_in(reader, until)
     return shipped() if adopted is None else coefficients_from_json(adopted.coefficients_json)
 
 
-async def adopted_in(reader: LogReader, until: int | None = None) -> CoefficientsAdopted | None:
+async def _told_apart(found: Coefficients, reader: LogReader, until: int | None) -> Coefficients:
+    known = {**await _known(reader, until), SHIPPED: shipped().sha256}
+    if known.get(found.version, found.sha256) != found.sha256:
+        raise UsageProblem(
+            f"there are other coefficients with version {found.version}.",
+            remedy="give the file a version of its own.",
+        )
+    return found
+
+
+async def _known(reader: LogReader, until: int | None) -> dict[str, str]:
+    """Versions of the log and what they hold, as sha256."""
+    found: dict[str, str] = {}
+    after = 0
+    while records := await reader.records(Query(types=KNOWN_TYPES, until=until), after=after):
+        for each in records:
+            event = decode(each.data, event_type=each.type, schema=each.schema, pos=each.pos)
+            assert isinstance(event, CoefficientsInForce | CoefficientsAdopted)
+            found[event.coefficient_version] = event.coefficients_sha256
+        after = records[-1].pos
+    return found
+
+
+async def _adopted_in(reader: LogReader, until: int | None) -> CoefficientsAdopted | None:
     """The newest adoption up to a position."""
     query = Query(types=("calibration.coefficients_adopted",), newest_first=True, until=until)
     for record in await reader.records(query, limit=1):

@@ -8,13 +8,11 @@ import click
 import msgspec
 
 from engine.calibration.drift import Drift, drift_of
-from engine.calibration.result import Settings
 from engine.calibration.samples import grouped
 from engine.calibration.selection import selected
-from engine.calibration.verdict import CONFIDENCE_THRESHOLD, MIN_SAMPLES
 from engine.cli.calibrate import source_options
-from engine.cli.calibration_source import Source, source_of
-from engine.cli.render import asked, clean, print_json, table
+from engine.cli.calibration_source import Source, settings_of, source_of
+from engine.cli.render import clean, print_json, table
 
 COLUMNS = ["group", "coefficients", "status", "watched", "z", "alarms", "last at"]
 
@@ -29,7 +27,7 @@ class GroupDrift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@source_options
+@source_options("all")
 def drift(**options: Any) -> None:
     """Watch every group per coefficients' version: too few to watch, steady, or alarms.
 
@@ -61,14 +59,7 @@ def drift(**options: Any) -> None:
 
 
 def _watched(source: Source, version: str | None, options: dict[str, Any]) -> list[GroupDrift]:
-    settings = Settings(
-        min_samples=MIN_SAMPLES,
-        confidence_threshold=CONFIDENCE_THRESHOLD,
-        coefficient_version=version,
-        include_run_ids=tuple(asked(run, "--include-run-id") for run in options["runs"]),
-        since=source.since,
-        until=source.until,
-    )
+    settings = settings_of(source, options, version)
     return [
         GroupDrift(
             category=group.key.category,

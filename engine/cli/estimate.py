@@ -18,7 +18,7 @@ from engine.errors import UsageProblem
 from engine.events import PhaseRegistered, event_type
 from engine.store.boards import seen_page
 from engine.store.protocol import Query
-from projections.calibration import CALIBRATION, Measured
+from projections.calibration import CALIBRATION, PhaseSample
 from projections.fold import Keyed, join
 
 COLUMNS = ["at", "estimated", "allowed", "came", "success", "truncated", "coefficients"]
@@ -40,7 +40,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     budget_tokens: int
     coefficient_version: str
     sentence: str
-    samples: tuple[Measured, ...]
+    samples: tuple[PhaseSample, ...]
 
 
 @click.command()
@@ -80,7 +80,7 @@ def estimate(what: str, phase_id: str | None, **options: Any) -> None:
         table("Before", COLUMNS, [_row(each) for each in found.samples])
 
 
-def _row(each: Measured) -> list[object]:
+def _row(each: PhaseSample) -> list[object]:
     return [
         each.pos,
         each.estimated_tokens,
@@ -94,7 +94,7 @@ def _row(each: Measured) -> list[object]:
 
 async def _explained(peek: Peek, what: str, phase_id: str | None, path: str | None) -> Explained:
     candidates = [(what, phase_id)] if phase_id is not None else _split(what)
-    coefficients = await coefficients_for(path, peek.reader)
+    coefficients = await coefficients_for(path, peek.reader, peek.end)
     for run_id, phase in candidates:
         registered, samples = await _of_phase(peek, run_id, phase or "")
         if registered is not None:
@@ -115,7 +115,7 @@ def _split(what: str) -> list[tuple[str, str | None]]:
 
 async def _of_phase(
     peek: Peek, run_id: str, phase_id: str
-) -> tuple[PhaseRegistered | None, tuple[Measured, ...]]:
+) -> tuple[PhaseRegistered | None, tuple[PhaseSample, ...]]:
     """A phase as it was registered, and its samples, from its own events."""
     folded = Keyed(CALIBRATION)
     registered: PhaseRegistered | None = None
@@ -131,7 +131,9 @@ async def _of_phase(
     return registered, () if state is None else state.samples
 
 
-def _told(registered: PhaseRegistered, made: Estimate, samples: tuple[Measured, ...]) -> Explained:
+def _told(
+    registered: PhaseRegistered, made: Estimate, samples: tuple[PhaseSample, ...]
+) -> Explained:
     return Explained(
         run_id=registered.run_id,
         phase_id=registered.phase_id,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from engine.cli.drain_scope import Request
-from engine.drain.drift_watch import EVERY
+from engine.drain.drift_watch import LOOKS_EVERY
 from engine.errors import UsageProblem
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Executor
@@ -53,7 +53,7 @@ _OPTIONS = (
     click.option(
         "--calibrate-every",
         type=click.IntRange(0, 1_000_000),
-        default=EVERY,
+        default=LOOKS_EVERY,
         help="Watch for drift at every Nth success; 0 = never.",
     ),
 )

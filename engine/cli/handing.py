@@ -6,7 +6,7 @@ control socket and is decided there, in the same transaction as everything else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
@@ -16,9 +16,10 @@ import msgspec
 from engine.backlog.batch import Registration
 from engine.cli.context import ids, writing
 from engine.daemon.client import Client, NobodyListens
-from engine.daemon.messages import Operate, register_of
+from engine.daemon.messages import Operate, reclassify_of, register_of
 from engine.daemon.sockets import control_path
-from engine.drain.intake import operating, registering
+from engine.detect.reclassification import Changed
+from engine.drain.intake import operating, reclassify, registering
 from engine.drain.sheets import event_of
 from engine.errors import LogHeld
 from engine.events import AnyEvent
@@ -73,6 +74,10 @@ class Keeper(Protocol):
         """Record what a person asks for."""
         ...
 
+    async def reclassify(self, changes: Sequence[Changed]) -> None:
+        """Record what a rule set says of attempts."""
+        ...
+
 
 class Own:
     """For a process that is the writer itself."""
@@ -103,6 +108,10 @@ class Own:
         receipt = await self._recorder.submit(operating(ids()("cmd"), operation))
         return event_of(receipt.records[0])
 
+    async def reclassify(self, changes: Sequence[Changed]) -> None:
+        """Append it."""
+        await reclassify(self._recorder, changes)
+
 
 class Handed:
     """For a log that a daemon writes; ``board`` and ``reader`` are our own look at the log."""
@@ -128,6 +137,15 @@ class Handed:
         answer = self._client.ask(Operate(operation=operation))
         event: AnyEvent = msgspec.json.decode(answer.event, type=AnyEvent)
         return event
+
+    async def reclassify(self, changes: Sequence[Changed]) -> None:
+        """Hand it over, each time anew: reading on in between may outlast a connection."""
+        client = Client(control_path(self.location))
+        try:
+            for request in reclassify_of(changes):
+                client.ask(request)
+        finally:
+            client.close()
 
 
 @asynccontextmanager

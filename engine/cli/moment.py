@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import click
 
 from engine.clock import SystemClock
 from engine.errors import UsageProblem
+from engine.iso_time import iso, unix_us
 from engine.store.moments import position_at, recorded_at
 from engine.store.protocol import LogReader
 
 POS_MAX = 2**63 - 1
 MOMENT_CHARS_MAX = 64
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _AGO = re.compile(r"-(\d{1,9})([smhd])", re.ASCII)
 _UNIT_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 
@@ -52,30 +50,12 @@ def moment(text: str) -> Moment:
     if text.isascii() and text.isdigit() and len(text) <= MOMENT_CHARS_MAX:
         return Moment(pos=int(text))
     try:
-        return Moment(at_us=_unix_us(text))
+        return Moment(at_us=unix_us(text[: MOMENT_CHARS_MAX + 1]))
     except ValueError:
         raise UsageProblem(
             f"{text[:MOMENT_CHARS_MAX]!a} is neither a position nor a time.",
             remedy="give one such as 120, 2026-11-26T03:00:00Z, 2026-11-26, or -15m for ago.",
         ) from None
-
-
-def _unix_us(text: str) -> int:
-    if len(text) > MOMENT_CHARS_MAX:
-        raise ValueError(text)
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
-    return (found - _EPOCH) // _MICROSECOND
-
-
-def iso(at_us: int) -> str:
-    """Unix microseconds as ISO 8601 in UTC, exactly; the bare number where no calendar reaches."""
-    try:
-        found = _EPOCH + timedelta(microseconds=at_us)
-    except OverflowError:
-        return f"{at_us} us"
-    return found.replace(tzinfo=None).isoformat() + "Z"
 
 
 at_option = click.option(

@@ -13,7 +13,7 @@ from engine.cli.handing import keeping
 from engine.cli.render import asked, print_json
 from engine.errors import UsageProblem
 from engine.events import AnyEvent
-from engine.triage.operating import Operation
+from engine.triage.operating import Spoken
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,7 +34,7 @@ def said(text: str, name: str) -> str:
     return text
 
 
-def say(operation: Operation, options: dict[str, Any]) -> str:
+def say(operation: Spoken, options: dict[str, Any]) -> str:
     """Record what an operator asks for, by whoever writes the log; what is to be done next.
 
     With ``--json`` the event is printed.  Raises UsageProblem for what makes no sense at the head

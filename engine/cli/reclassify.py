@@ -6,24 +6,22 @@ from typing import Any
 
 import click
 
-from engine.audit.reclassify import Changed, Tally, Wanted, changes, move_of, recorded
+from engine.audit.reclassify import Tally, Wanted, changes, move_of
 from engine.cli.context import (
     allow_empty_option,
     database_option,
-    ids,
     json_option,
     reading,
     refuse_empty,
     run_async,
     show_identity,
-    writing,
 )
-from engine.cli.operating import why_options
+from engine.cli.handing import keeping
+from engine.cli.operating import said, why_options
 from engine.cli.render import asked, clean, print_json
 from engine.detect import DETECTORS, rule_set_named
-from engine.errors import UsageProblem
+from engine.detect.reclassification import Changed
 from engine.store.blobs import Blobs
-from engine.store.recorder import Recorder
 
 SHOWN_MAX = 40
 IN_FLIGHT = 64
@@ -57,8 +55,8 @@ def reclassify(name: str, why: str, by: str, **options: Any) -> None:
     """  # noqa: D301
     wanted = Wanted(
         rule_set_named(name),
-        _said(by, "--by"),
-        _said(why, "--why"),
+        said(by, "--by"),
+        said(why, "--why"),
         None if options["session"] is None else asked(options["session"], "--session"),
         None if options["run"] is None else asked(options["run"], "--run"),
     )
@@ -71,12 +69,6 @@ def reclassify(name: str, why: str, by: str, **options: Any) -> None:
     _tell(tally, dry=options["dry_run"])
 
 
-def _said(text: str, name: str) -> str:
-    if not asked(text, name).strip():
-        raise UsageProblem(f"{name} is empty.", remedy="say it in a few words.")
-    return text
-
-
 async def _looked(wanted: Wanted, tally: Tally, options: dict[str, Any]) -> None:
     allow = options["allow_empty_db"]
     async with reading(options["database"], allow_empty=allow) as (location, store, board):
@@ -86,26 +78,20 @@ async def _looked(wanted: Wanted, tally: Tally, options: dict[str, Any]) -> None
 
 
 async def _recorded(wanted: Wanted, tally: Tally, options: dict[str, Any]) -> None:
-    async with writing(options["database"], "reclassify") as (location, recorder):
-        identity = show_identity(location, recorder.board)
+    async with keeping(options["database"], "reclassify") as keeper:
+        board = keeper.board
+        identity = show_identity(keeper.location, board)
         refuse_empty(identity, allow_empty=options["allow_empty_db"])
-        blobs = Blobs(location.beside("files") / "blobs")
+        blobs = Blobs(keeper.location.beside("files") / "blobs")
         waiting: list[Changed] = []
-        async for change in changes(recorder.store, recorder.board, blobs.get, wanted, tally):
+        async for change in changes(keeper.reader, board, blobs.get, wanted, tally):
             waiting.append(change)
             if len(waiting) >= IN_FLIGHT:
-                await _record(recorder, waiting)
+                await keeper.reclassify(waiting)
+                waiting.clear()
             _count(change, tally, options)
-        await _record(recorder, waiting)
-
-
-async def _record(recorder: Recorder, waiting: list[Changed]) -> None:
-    """Record a handful at once, so that they share a commit."""
-    new_id = ids()
-    pending = [recorder.enqueue(recorded(new_id("cmd"), change)) for change in waiting]
-    for each in pending:
-        await each.answer()
-    waiting.clear()
+        if waiting:
+            await keeper.reclassify(waiting)
 
 
 def _count(change: Changed, tally: Tally, options: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from engine.daemon.messages import (
     AskStatus,
     Operate,
     Pause,
+    Reclassify,
     Register,
     Reload,
     Requested,
@@ -74,6 +75,8 @@ class Control:
                 await service.reload()
             case Register():
                 return Answer(ok=True, position=await service.register(request.group))
+            case Reclassify():
+                return Answer(ok=True, position=await service.reclassify(request.changes))
             case Operate():
                 event = await service.operate(request.operation)
                 return event_answer(event, service.recorder.head.pos)

@@ -5,12 +5,14 @@ Pure.  ``docs/reference/daemon.md`` describes them for programs in other languag
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, cast
 
 import msgspec
 
 from engine.backlog.batch import Registration
 from engine.daemon.answers import Status
+from engine.detect.reclassification import Changed
 from engine.errors import (
     AppendRefused,
     AuditDifference,
@@ -36,6 +38,10 @@ from engine.triage.operating import Operation
 
 LINE_BYTES_MAX = 4 * 1024 * 1024
 """A group of the backlog has at most 512 KiB; all else is short."""
+
+CHANGES_MAX = 512
+BATCH_BYTES = 1024 * 1024
+"""Where a request of changes ends; one more, of three events at most, has less than 1 MiB."""
 
 TEXT_CHARS_MAX = 2000
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
@@ -100,20 +106,26 @@ class Register(Request, frozen=True, kw_only=True, tag="register"):
 
 
 class Operate(Request, frozen=True, kw_only=True, tag="operate"):
-    """Reinstate a run, requeue a phase, reset a breaker or resume an account."""
+    """Something that is decided at the head and recorded as one event."""
 
     operation: Operation
 
 
-Requested = AskStatus | Pause | Resume | Stop | Reload | Register | Operate
+class Reclassify(Request, frozen=True, kw_only=True, tag="reclassify"):
+    """Take in what a rule set says of some attempts; said again, it is answered, not repeated."""
+
+    changes: Annotated[tuple[Changed, ...], msgspec.Meta(min_length=1, max_length=CHANGES_MAX)]
+
+
+Requested = AskStatus | Pause | Resume | Stop | Reload | Register | Operate | Reclassify
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What every request is answered with.
 
     ``ok`` False: ``problem``, ``remedy`` and ``exit_code`` say why.  ``status`` goes with all but
-    ``register`` and ``operate``; ``position`` is the end of what was recorded; ``event`` is what an
-    operation came to.
+    ``register``, ``operate`` and ``reclassify``; ``position`` is the end of what was recorded;
+    ``event`` is what an operation came to.
     """
 
     ok: bool
@@ -164,6 +176,20 @@ def register_of(group: Registration) -> Register:
     return Register(key=group.key, stream=group.stream, events=events)
 
 
+def reclassify_of(changes: Sequence[Changed]) -> Iterator[Reclassify]:
+    """The requests that hand changes over, each of a size that a line may have."""
+    batch: list[Changed] = []
+    size = 0
+    for change in changes:
+        batch.append(change)
+        size += len(msgspec.json.encode(change))
+        if size >= BATCH_BYTES or len(batch) == CHANGES_MAX:
+            yield Reclassify(changes=tuple(batch))
+            batch, size = [], 0
+    if batch:
+        yield Reclassify(changes=tuple(batch))
+
+
 def refusal(error: RunoffError) -> Answer:
     """The answer that says what went wrong."""
     return Answer(ok=False, problem=error.problem, remedy=error.remedy, exit_code=error.exit_code)
@@ -201,6 +227,7 @@ __all__ = [
     "AskStatus",
     "Operate",
     "Pause",
+    "Reclassify",
     "Register",
     "Reload",
     "Request",
@@ -211,6 +238,7 @@ __all__ = [
     "error_of",
     "event_answer",
     "line_of",
+    "reclassify_of",
     "refusal",
     "register_of",
     "request_from",

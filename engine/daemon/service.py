@@ -21,7 +21,8 @@ from engine.daemon.notify import Notifier
 from engine.daemon.resting import Pause, Rest, closes_us, rest_of, scope_for, session_to_go_on
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
-from engine.drain.intake import operating, registering
+from engine.detect.reclassification import Changed
+from engine.drain.intake import operating, reclassify, registering
 from engine.drain.joining import joined, notice_the_dead
 from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Adoption, Drain
@@ -44,7 +45,7 @@ from engine.store.command import Command, just
 from engine.store.location import Location
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
-from engine.triage.operating import Operation
+from engine.triage.operating import Operation, words_of
 from engine.triage.waking import wait_s
 from projections.sessions import SessionStanding
 
@@ -193,12 +194,19 @@ class Service:
         return receipt.records[-1].pos
 
     async def operate(self, operation: Operation) -> AnyEvent:
-        """Record what a person asks for; the event.  Raises UsageProblem where it is senseless."""
+        """Record what is asked for; the event.  Raises UsageProblem where it is senseless."""
         command = operating(self.ids("cmd"), operation, self._heed)
         (record,) = (await self.recorder.submit(command)).records
         self._stir()
-        self.teller.noted(record, f"Asked for by {operation.by}: {operation.why}")
+        self.teller.noted(record, words_of(operation))
         return event_of(record)
+
+    async def reclassify(self, changes: Sequence[Changed]) -> int:
+        """Take in what a rule set says of attempts; a position at or behind its last event."""
+        await reclassify(self.recorder, changes)
+        text = f"Took in what a rule set says of {len(changes)} attempts."
+        self.teller.say("daemon.reclassified", text)
+        return self.recorder.head.pos
 
     # Its life
 

@@ -7,7 +7,9 @@ prefix of the log.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 from engine.detect.diagnosis import Diagnosis, Streams, diagnosis_of
 from engine.detect.versions import RuleSet
@@ -36,6 +38,17 @@ class Asked(NamedTuple):
     timeouts: TimeoutFingerprints
     by: str
     why: str
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One attempt of which a rule set says something else.
+
+    ``pos`` is where it ended and ``basis`` where the last word on it stood, which may be there.
+    """
+
+    pos: int
+    basis: int
+    events: Annotated[tuple[Reclassified, ...], msgspec.Meta(min_length=1, max_length=3)]
 
 
 def last_said(events: Iterable[AnyEvent]) -> dict[Diagnosed, Classified]:

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import anyio
 import msgspec
 
-from engine.calibration.drift import drift_of
-from engine.calibration.samples import GroupKey, Sample, grouped
-from engine.events import AttemptFinished, DriftAlarmed, Record, decode, event_type
+from engine.drain.group_watches import GroupWatches, News
+from engine.events import (
+    AttemptFinished,
+    BoundaryDetected,
+    DriftAlarmed,
+    EstimateImported,
+    Record,
+    Seen,
+    decode,
+    event_type,
+)
 from engine.store.boards import seen_page
 from engine.store.command import Command, just
 from engine.store.recorder import Recorder
-from projections.calibration import CALIBRATION, samples_of
-from projections.fold import Keyed
+from projections.calibration import CALIBRATION
+from projections.fold import Keyed, join
 
 STREAM = "calibration"
-EVERY = 25
+LOOKS_EVERY = 25
 """Successful phases between two looks, over all sessions of the log."""
 
-_TYPES = frozenset(event_type(kind) for kind in CALIBRATION.handles)
-
-
-def alarms_of(samples: Sequence[Sample]) -> Iterator[DriftAlarmed]:
-    """Every alarm that the samples of each group ring, one coefficients' version at a time."""
-    for version in sorted({each.version for each in samples if each.version}):
-        for group in grouped(each for each in samples if each.version == version):
-            yield from _of_group(group.key, version, drift_of(group.ratios).alarms)
-
-
-def _of_group(key: GroupKey, version: str, alarms: Sequence[Any]) -> Iterator[DriftAlarmed]:
-    for alarm in alarms:
-        yield DriftAlarmed(
-            category=key.category,
-            complexity=key.complexity,
-            coefficient_version=version,
-            position=alarm.pos,
-            z=alarm.z,
-        )
+_TYPES = frozenset(event_type(kind) for kind in CALIBRATION.handles - {EstimateImported})
+"""Imported estimates are of other coefficients than any of ours, so their drift is no news."""
 
 
 def alarm_command(event: DriftAlarmed) -> Command:
@@ -53,7 +43,8 @@ def alarm_command(event: DriftAlarmed) -> Command:
 class DriftWatch:
     """Looks whenever the successes in the log pass another multiple of ``every``.
 
-    ``say`` is told of alarms in words.  The samples are folded from where the last look ended.
+    ``say`` is told in words of alarms that are news; all are recorded.  The samples are folded from
+    where the last look ended, so a look costs what came since.
     """
 
     def __init__(self, recorder: Recorder, every: int, say: Callable[[str], None]) -> None:
@@ -63,6 +54,7 @@ class DriftWatch:
         self._due = anyio.Event()
         self._pos = 0
         self._folded = Keyed(CALIBRATION)
+        self._watches = GroupWatches()
         self._recorded: set[DriftAlarmed] = set()
         self._successes = sum(each.succeeded for each in recorder.board.sessions.values())
 
@@ -87,19 +79,29 @@ class DriftWatch:
         self._due = anyio.Event()
         with anyio.CancelScope(shield=True):
             await self._catch_up()
-            for event in alarms_of(samples_of(self._folded.values())):
-                if event not in self._recorded:
-                    self._recorded.add(event)
-                    receipt = await self._recorder.submit(alarm_command(event))
-                    if not receipt.repeated:
-                        self._say(_in_words(event))
+            for news in self._watches.alarms():
+                if news.event not in self._recorded:
+                    self._recorded.add(news.event)
+                    await self._record(news)
+
+    async def _record(self, news: News) -> None:
+        receipt = await self._recorder.submit(alarm_command(news.event))
+        if news.is_recent and not receipt.repeated:
+            self._say(_in_words(news.event))
 
     async def _catch_up(self) -> None:
         end = self._recorder.head.pos
         while rows := await self._recorder.store.fold_rows(self._pos, end, _TYPES):
             for seen in seen_page(rows):
-                self._folded.feed(seen)
+                self._feed(seen)
             self._pos = rows[-1][0]
+
+    def _feed(self, seen: Seen) -> None:
+        self._folded.feed(seen)
+        if isinstance(seen.event, AttemptFinished | BoundaryDetected):
+            phase = self._folded.get(join(seen.event.run_id, seen.event.phase_id))
+            assert phase is not None
+            self._watches.put(phase)
 
 
 def _succeeded(record: Record) -> bool:

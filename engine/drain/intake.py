@@ -7,14 +7,16 @@ does; decided inside the writer, so that nothing is said of a board that has mov
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from engine.backlog.batch import Registration
+from engine.detect.reclassification import Changed
 from engine.errors import UsageProblem
 from engine.events import AnyEvent, PhaseRegistered, encode
 from engine.store.command import Command, Draft, Moment
+from engine.store.recorder import Recorder
 from engine.triage.operating import Operation, operated, subject_of
 from projections.board import Board
 from projections.fold import join
@@ -64,3 +66,32 @@ def operating(command_id: str, operation: Operation, heed: Heed | None = None) -
 
     stream = f"operator/{subject_of(operation)}"
     return Command(command_id, stream, msgspec.json.encode(operation), decide)
+
+
+async def reclassify(recorder: Recorder, changes: Sequence[Changed]) -> None:
+    """Record what a rule set says of some attempts, at once, so that they share a commit."""
+    for pending in [recorder.enqueue(reclassifying(change)) for change in changes]:
+        await pending.answer()
+
+
+def reclassifying(change: Changed) -> Command:
+    """What a rule set says of one attempt.
+
+    The command id comes from the attempt and the last word on it, so that of two who read the same
+    word the second is refused, or answered if it says the same.
+    """
+
+    def decide(_board: Board, moment: Moment) -> Iterator[Draft]:
+        if not 0 < change.pos <= change.basis < moment.next_pos or len(named) > 1:
+            raise UsageProblem(
+                "the reclassification is of no attempt of this log.",
+                remedy="let `runoff reclassify` make it.",
+            )
+        for event in change.events:
+            yield Draft(event, cause=change.pos)
+
+    named = {event.attempt_id for event in change.events}
+    basis = f"{change.events[0].attempt_id}\n{change.basis}".encode()
+    command_id = "recl_" + hashlib.sha256(basis).hexdigest()[:32]
+    request = msgspec.json.encode(change.events)
+    return Command(command_id, "reclassification", request, decide, actor="operator")

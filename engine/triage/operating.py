@@ -1,4 +1,4 @@
-"""Operating: what a person may ask of a log, and the event that comes of it.
+"""Operating: what may be asked of a log from outside, and the event that comes of it.
 
 Pure: decided inside the writer against the board at the head, whichever process the writer is.
 """
@@ -14,6 +14,7 @@ from engine.events import (
     AccountResumed,
     AnyEvent,
     BreakerReset,
+    CalibrationProposed,
     CoefficientsAdopted,
     PhaseRequeued,
     RunReinstated,
@@ -22,10 +23,14 @@ from projections.board import Board
 from projections.fold import join
 
 
-class Said(
+class Asked(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="operation", forbid_unknown_fields=True
 ):
-    """What every operation carries: who asks, and why."""
+    """Base of the union; ``operation`` names what is asked for."""
+
+
+class Said(Asked, frozen=True, kw_only=True):
+    """What a person asks for: who asks, and why."""
 
     by: str
     why: str
@@ -65,7 +70,16 @@ class AdoptCoefficients(Said, frozen=True, kw_only=True, tag="adopt_coefficients
     replaces: str
 
 
-Operation = ReinstateRun | RequeuePhase | ResetBreaker | ResumeAccount | AdoptCoefficients
+class ProposeCalibration(Asked, frozen=True, kw_only=True, tag="propose_calibration"):
+    """Keep a report of the log with the log; it says all there is to say by itself."""
+
+    proposal: CalibrationProposed
+
+
+Spoken = ReinstateRun | RequeuePhase | ResetBreaker | ResumeAccount | AdoptCoefficients
+"""What a person gives a reason for."""
+
+Operation = Spoken | ProposeCalibration
 
 
 def subject_of(operation: Operation) -> str:
@@ -79,8 +93,19 @@ def subject_of(operation: Operation) -> str:
             return operation.account
         case AdoptCoefficients():
             return "coefficients"
+        case ProposeCalibration():
+            return "calibration"
         case _:
             assert_never(operation)
+
+
+def words_of(operation: Operation) -> str:
+    """One sentence on who asked, and why."""
+    match operation:
+        case ProposeCalibration():
+            return f"Keeps a calibration: {operation.proposal.sentence}"
+        case _:
+            return f"Asked for by {operation.by}: {operation.why}"
 
 
 def operated(operation: Operation, board: Board, now_us: int) -> AnyEvent:
@@ -96,6 +121,8 @@ def operated(operation: Operation, board: Board, now_us: int) -> AnyEvent:
             return _resumed(operation, board, now_us)
         case AdoptCoefficients():
             return CoefficientsAdopted(**msgspec.structs.asdict(operation))
+        case ProposeCalibration():
+            return _proposed(operation, board)
         case _:
             assert_never(operation)
 
@@ -160,6 +187,16 @@ def _resumed(asked: ResumeAccount, board: Board, now_us: int) -> AccountResumed:
             remedy="`runoff why` says what else keeps attempts from starting.",
         )
     return AccountResumed(account=asked.account, by=asked.by, why=asked.why)
+
+
+def _proposed(asked: ProposeCalibration, board: Board) -> CalibrationProposed:
+    position = asked.proposal.position
+    if not 0 <= position <= board.head.pos:
+        raise UsageProblem(
+            f"the report is of position {position}; the log ends at {board.head.pos}.",
+            remedy="make it of this log: `runoff calibrate --record`.",
+        )
+    return asked.proposal
 
 
 def _unknown(what: str, name: str) -> UsageProblem:

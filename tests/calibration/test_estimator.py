@@ -41,8 +41,11 @@ def test_an_estimate_is_base_plus_deliverables_times_the_group() -> None:
     assert "2 × 2500" in found.sentence
     assert "times 3 for its group" in found.sentence
     assert estimate(own, "docs", "low", 0) == estimate(own, "docs", "low", 1)
-    assert estimate(own, "docs", "low", 1).budget_tokens == own.budget_min
-    assert estimate(own, "docs", "low", 90).budget_tokens == own.budget_max
+    assert "It may take 39000: 2 times as much" in found.sentence
+    least, most = estimate(own, "docs", "low", 1), estimate(own, "docs", "low", 90)
+    assert (least.budget_tokens, most.budget_tokens) == (own.budget_min, own.budget_max)
+    assert "the least that there is, instead of" in least.sentence
+    assert "the most that there is, instead of" in most.sentence
 
 
 @given(WORDS, WORDS, st.integers(0, 10_000))
@@ -89,6 +92,11 @@ def test_a_patch_applied_by_hand_gives_the_estimates_that_it_promised() -> None:
         ("low = 1500", "low = -1", "base.'low': expected 0"),
         ("low = 1500", 'low = "many"', "Expected `float`, got `str`"),
         ("budget_min = 8192", "budget_min = 99999", "budget_min and budget_max"),
+        ("low = 1500", "LOW = 1500", "base.'LOW': write low"),
+        ("configuration = 1200", "doc = 1200", "per_deliverable.'doc': write docs"),
+        ("default = 2.0", "default = 2.0\n' high' = 3.0", "reserve.' high': write high"),
+        ("[multipliers]", "[multipliers]\n'docs' = 2.0", "'docs': expected category/complexity"),
+        ("[multipliers]", "[multipliers]\n'doc/LOW' = 2.0", "'doc/LOW': write docs/low"),
         ("[base]", "[basis]", "unknown field `basis`"),
         ("[base]", "[base", "is not TOML"),
         ("[base]", "a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a = 1\n[base]", "more than 16 dots"),

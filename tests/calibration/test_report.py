@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from engine.calibration.page import page
 from engine.calibration.pictures import Shown, drift_chart, reserve_chart, scatter, thinned
@@ -75,6 +75,7 @@ def rendered(samples: list[Sample]) -> tuple[str, str, bytes]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(SAMPLES, max_size=40))
+@example([sample(0, 2.0, phase_id=name, category="\u202edocs") for name in "abcdef"])
 def test_any_samples_give_a_whole_and_harmless_report(drawn: list[Sample]) -> None:
     samples = [msgspec.structs.replace(each, pos=pos) for pos, each in enumerate(drawn, 1)]
     html, text, patch = rendered(samples)
@@ -136,7 +137,35 @@ def test_axes_and_numbers_read_well() -> None:
         "1.2M",
         "1e+15",
     ]
+    edges = (999, 999.6, 999_499, 999_700, 999_700_000, 1e9, 999.9e9, 5e12)
+    assert [number(each) for each in edges] == [
+        "999",
+        "1k",
+        "999k",
+        "1M",
+        "1e+09",
+        "1e+09",
+        "1e+12",
+        "5e+12",
+    ]
     assert [times(each) for each in (None, 1.943, 12345.0)] == ["–", "1.94×", "1.2e+04×"]
+
+
+def test_the_preview_shows_one_attempt_a_phase_the_one_that_counts() -> None:
+    again = [sample(at, 2.0 + at / 100, phase_id=f"p{at // 4}") for at in range(1, 16)]
+    shown = previews(calibrated(again, 3), grouped(again))
+    assert [each.phase for each in shown] == ["r/p3", "r/p2", "r/p1"]
+    assert [each.actual for each in shown] == [pytest.approx(x) for x in (2150, 2110, 2070)]
+    few = [sample(at, 2.0, phase_id=f"p{at % 2}") for at in range(1, 9)]
+    assert len(previews(calibrated(few, 2), grouped(few))) == 2
+
+
+def test_a_category_named_like_a_verdict_is_not_coloured() -> None:
+    samples = [sample(at, 1.0, category="recommended") for at in range(1, 9)]
+    assert "<td class=" not in page(calibrated(samples), grouped(samples))
+    changing = [sample(at, 2.0) for at in range(1, 9)]
+    html = page(calibrated(changing), grouped(changing))
+    assert "<td class='good'>recommended: increase</td>" in html
 
 
 def test_earlier_proposals_are_scored_by_what_came_after_them() -> None:

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.calibration.budgets import quantile
+from engine.calibration.in_words import sentence_of
 from engine.calibration.report import verdict_rows
 from engine.calibration.result import Calibration, GroupResult
 from engine.calibration.samples import Sample
@@ -98,6 +99,23 @@ def test_there_are_answers_for_no_samples_none_usable_and_all_truncated() -> Non
     stale = calibrated([sample(1, version="1")], coefficient_version="2")
     assert (stale.totals.stale, stale.groups) == (1, ())
     assert "other coefficients" in stale.sentence
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (2.4, 1.5, "cut the typical error from 2.4× to 1.5×"),
+        (3.816, 4.585, "raise the typical error from 3.8× to 4.6×"),
+        (1.52, 1.48, "leave the typical error at 1.5×"),
+        (1.48, 1.52, "leave the typical error at 1.5×"),
+    ],
+)
+def test_the_sentence_says_what_the_proposals_would_do(
+    before: float, after: float, said: str
+) -> None:
+    result = calibrated(steady(9, 2.0))
+    sentence = sentence_of(result.groups, result.totals, result.settings, before, after)
+    assert sentence == f"1 of 1 group should change; on these samples that would {said}."
 
 
 def test_absurd_values_are_named() -> None:

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 
 from engine.backlog.sample import write_sample
 from engine.cli.main import runoff as tree
-from engine.cli.moment import Moment, iso, moment
+from engine.cli.moment import Moment, moment
 from engine.errors import UsageProblem, WrongDatabase
 from engine.events import Record
+from engine.iso_time import iso
 from engine.store.database import open_reader, open_writer
 from engine.store.location import locate
 from engine.store.protocol import Query

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.store.location import locate
+from engine.store.opening import held
 from tests.program import runoff
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "autopack_legacy.db"
@@ -114,6 +117,15 @@ def test_reports_leave_the_database_as_it_is_unless_asked_to_record(
     assert [each["category"] for each in appended[0]["data"]["proposals"]] == ["tests"]
 
 
+def test_a_log_that_somebody_else_holds_records_no_proposal_and_gets_no_report(
+    drained: Path, tmp_path: Path
+) -> None:
+    with held(locate(f"sqlite:///{drained}/b.db"), "runoff drain"):
+        refused = runoff(drained, "calibrate", "--record", "--output-dir", str(tmp_path))
+    assert (refused.returncode, refused.stdout) == (75, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_report_is_of_the_log_and_reconciles(drained: Path) -> None:
     result = told(drained, "calibrate")
     totals = result["totals"]
@@ -190,13 +202,18 @@ def test_adopted_coefficients_are_gone_by_and_earlier_proposals_are_scored(tmp_p
     (event,) = events(tmp_path, "calibration.coefficients_adopted")
     assert (event["data"]["by"], event["data"]["replaces"]) == ("ann", "1")
     assert told(tmp_path, "estimate", "work/p001")["estimated_tokens"] == 7000
+    then = told(tmp_path, "estimate", "work/p001", "--at", str(event["pos"] - 1))
+    assert (then["estimated_tokens"], then["coefficient_version"]) == (3500, "1")
     assert told(tmp_path, "coefficients", "check", "mine.toml")["differs"] == [
         {"key": "multipliers.docs/low", "shipped": None, "file": 2.0}
     ]
-    runoff(tmp_path, *DRAIN, *ONCE)
+    runoff(tmp_path, *DRAIN, *ONCE, "--batch-size", "15")
+    (tmp_path / "trial.toml").write_text(toml.replace('version = "1"', 'version = "3"'))
+    runoff(tmp_path, *DRAIN, *ONCE, "--coefficients", "trial.toml")
     result = told(tmp_path, "calibrate")
-    assert result["settings"]["coefficient_version"] == "2"
-    assert result["totals"]["stale_versions"] == {"1": 120}
+    assert result["settings"]["coefficient_version"] == "2", "a trial changes nothing for good"
+    assert result["totals"]["stale_versions"] == {"1": 120, "3": 5}
+    assert told(tmp_path, "coefficients", "show")["version"] == "2"
     assert runoff(tmp_path, "audit").returncode == 0
 
 
@@ -208,6 +225,26 @@ def test_a_file_of_coefficients_is_checked_before_anything_is_drained(tmp_path: 
     assert (found.returncode, "bad.toml: " in found.stderr) == (2, True)
     missing = runoff(tmp_path, "coefficients", "show", "nope.toml")
     assert (missing.returncode, "there is no file" in missing.stderr) == (2, True)
+
+
+def test_one_version_never_means_two_sets_of_numbers(tmp_path: Path) -> None:
+    """Samples are told apart by the version alone, so whoever estimates refuses another meaning."""
+    work(tmp_path)
+    runoff(tmp_path, "seed", "--plan", "plan.json")
+    toml = runoff(tmp_path, "coefficients", "show", "--toml").stdout
+    own, mine = toml.replace('version = "1"', 'version = "2"'), tmp_path / "mine.toml"
+    mine.write_text(own)
+    drain = (*DRAIN, "--coefficients", "mine.toml")
+    assert runoff(tmp_path, *drain, "--batch-size", "1").returncode == 4
+    daemon = ("daemon", "--coefficients", "mine.toml", "--", sys.executable, "-c", "")
+    adopt = ("coefficients", "adopt", "mine.toml", "--why", "measured")
+    for version, text, programs in (("2", own, (drain, daemon, adopt)), ("1", toml, (drain,))):
+        mine.write_text(text + '"docs/low" = 2.0\n')
+        for program in programs:
+            refused = runoff(tmp_path, *program)
+            assert refused.returncode == 2, program
+            assert f"there are other coefficients with version {version}." in refused.stderr
+    assert len(events(tmp_path, "attempt.estimated")) == 1
 
 
 def test_a_log_without_samples_is_answered_gracefully(tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ from engine.daemon.messages import (
     AskStatus,
     Operate,
     Pause,
+    Reclassify,
     Requested,
     Stop,
     answer_from,
     error_of,
     line_of,
+    reclassify_of,
     refusal,
     register_of,
     request_from,
@@ -35,7 +37,7 @@ from engine.errors import LogHeld, RunoffError, StorageFailed, UsageProblem
 from engine.events import RunReinstated
 from engine.store.location import locate
 from engine.triage.operating import ReinstateRun
-from tests.living import Living, group
+from tests.living import Living, changed, group
 
 SAID = {"by": "ann", "why": "x"}
 
@@ -68,6 +70,7 @@ def test_a_line_is_a_request_or_refused(line: bytes) -> None:
         Stop(now=True),
         register_of(group("r", 3)),
         Operate(operation=ReinstateRun(run_id="r", **SAID)),
+        Reclassify(changes=(changed("att_1", 2, 3),)),
     ],
 )
 def test_a_request_survives_the_wire(message: Requested) -> None:
@@ -89,6 +92,18 @@ def test_nothing_is_registered_where_decisions_stand() -> None:
     event = {"type": "backlog.run_registered", "run_id": "r", "origin": "x", "state": "NEW"}
     for key, stream in (("run/r", "engine"), ("run/r", "drain/s"), ("cmd", "run/r")):
         refused(key=key, stream=stream, events=[event])
+
+
+@pytest.mark.parametrize(("count", "chars", "requests"), [(1, 1, 1), (1025, 1, 3), (9, 200_000, 2)])
+def test_changes_are_handed_over_in_order_in_lines_that_are_heard(
+    count: int, chars: int, requests: int
+) -> None:
+    changes = [changed("att_1", 2, pos, text="x" * chars) for pos in range(2, 2 + count)]
+    found = [*reclassify_of(changes)]
+    assert [each for request in found for each in request.changes] == changes
+    assert all(len(line_of(request)) < LINE_BYTES_MAX for request in found)
+    assert [request_from(line_of(request)) for request in found] == found
+    assert len(found) == requests
 
 
 def refused(**fields: object) -> None:

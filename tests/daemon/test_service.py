@@ -18,8 +18,9 @@ from engine.daemon import service as service_module
 from engine.daemon.settings import Settings, plan_of, settings_from
 from engine.drain.loop import Drain
 from engine.drain.sheets import event_of
-from engine.errors import LogHeld, UsageProblem
+from engine.errors import CommandReused, LogHeld, UsageProblem
 from engine.events import (
+    CalibrationProposed,
     DaemonConfigured,
     PolicyAdopted,
     SessionDraining,
@@ -28,9 +29,9 @@ from engine.events import (
     SessionStarted,
 )
 from engine.executors.scripted import Rule, ScriptedUsage
-from engine.triage.operating import ReinstateRun, RequeuePhase
+from engine.triage.operating import ProposeCalibration, ReinstateRun, RequeuePhase
 from engine.triage.policy import POLICIES, Policy
-from tests.living import DAY_S, HOUR_S, MINUTE_S, Living, group, us
+from tests.living import DAY_S, HOUR_S, MINUTE_S, Living, changed, group, us
 
 OK = Rule(state="COMPLETE", rc=0, events=1, sleep=MINUTE_S)
 FREE = Policy(name="free", order_phases=False)
@@ -441,3 +442,54 @@ def test_a_plan_refuses_what_a_daemon_has_no_use_for() -> None:
     for wrong in ({"budget": ("session:tokens=5",)}, {"windows": ("x",)}, {"timezone": "Mars/X"}):
         with pytest.raises(UsageProblem):
             plan_of(settings_from(wrong, "test"), FREE)
+
+
+async def test_of_two_who_read_the_same_word_of_an_attempt_one_is_taken_in() -> None:
+    living = Living()
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        (end,) = await living.records("attempt.finished")
+        change = changed(str(end.attempt), end.pos, end.pos)
+        await service.reclassify([change])
+        await service.reclassify([change])
+        with pytest.raises(CommandReused):
+            await service.reclassify([changed(str(end.attempt), end.pos, end.pos, text="other")])
+        (word,) = await living.records("diagnosis.reclassified")
+        assert word.cause == end.pos
+        await service.reclassify([changed(str(end.attempt), end.pos, word.pos, text="other")])
+        assert len(await living.records("diagnosis.reclassified")) == 2
+
+
+@pytest.mark.parametrize("places", [(0, 1), (2, 1), (1, 10**9)])
+async def test_a_word_on_what_is_not_in_the_log_is_refused(places: tuple[int, int]) -> None:
+    living = Living()
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        with pytest.raises(UsageProblem):
+            await service.reclassify([changed("att", *places)])
+        two = changed("att", 1, 1)
+        events = (*two.events, *changed("other", 1, 1).events)
+        with pytest.raises(UsageProblem):
+            await service.reclassify([replace(two, events=events)])
+        assert await living.records("diagnosis.reclassified") == []
+
+
+async def test_a_report_of_what_is_not_in_the_log_is_refused() -> None:
+    living = Living()
+    report = CalibrationProposed(
+        position=10**9,
+        hash="",
+        input_sha256="",
+        formula_version="",
+        coefficient_version=None,
+        min_samples=5,
+        confidence_threshold=0.5,
+        samples=0,
+        groups=0,
+        sentence="",
+    )
+    async with living.life(group("a", 1)) as service:
+        with pytest.raises(UsageProblem):
+            await service.operate(ProposeCalibration(proposal=report))
+        await service.operate(ProposeCalibration(proposal=replace(report, position=1)))
+    assert len(await living.events("calibration.proposed")) == 1

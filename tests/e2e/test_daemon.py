@@ -142,12 +142,36 @@ def test_work_is_handed_to_the_daemon_while_it_drains(folder: Path, daemons: lis
     requeue = ("phase", "requeue", "first", "telemetry-p9-readme", "--why", "again")
     assert runoff(folder, *requeue).returncode == 0
     assert runoff(folder, "run", "reinstate", "nope", "--why", "x").returncode == 2
+    proposal = runoff(folder, "calibrate", "--record", "--output-dir", "reports")
+    assert "The proposal is in the log now." in proposal.stderr
+    assert len(list((folder / "reports").iterdir())) == 3
+    assert len(events(folder, "calibration.proposed")) == 1
     daemon.line("attempt.started", run="first", phase="telemetry-p9-readme")
     stopped = daemon.ask("stop")
     assert stopped["state"] == "stopping"
     assert daemon.ended() == 0
     assert not (folder / "b.db-control").exists()
     assert all(isinstance(line["pos"], int) for line in daemon.lines)
+    assert verified(folder)
+
+
+def test_another_rule_set_is_asked_while_the_daemon_drains(
+    folder: Path, daemons: list[Daemon]
+) -> None:
+    policy = 'name = "old-eyes"\nversion = 1\ndetectors = "classic-1"\n'
+    (folder / "policy.toml").write_text(policy)
+    too_long = "echo 'prompt is too long: 9 tokens > 8 maximum' >&2; exit 1"
+    drain = ("drain", "--policy", "policy.toml", "--batch-size", "3", "--", "sh", "-c", too_long)
+    assert "Traceback" not in runoff(folder, *drain).stderr
+    assert runoff(folder, "seed", "--run-id", "second").returncode == 0
+    begun(daemons, folder, command=SLOW).line("attempt.started")
+    question = ("reclassify", "--rule-set", "standard-1", "--why", "newer rules", "--json")
+    said = runoff(folder, *question)
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["changed"] > 0
+    found = events(folder, "diagnosis.reclassified")
+    assert len(found) == sum(json.loads(said.stdout)["moves"].values())
+    assert json.loads(runoff(folder, *question).stdout)["changed"] == 0
     assert verified(folder)
 
 
