@@ -7,9 +7,15 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.servers import Server
+
+# How long an example takes depends on what else a machine does, and the first compiles patterns;
+# what must be fast is measured against a floor in the benchmarks.
+settings.register_profile("runoff", deadline=None)
+settings.load_profile("runoff")
 
 
 @pytest.fixture

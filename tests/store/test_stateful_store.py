@@ -174,7 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
                 occurred_us=pos,
                 recorded_us=(last.recorded_us if last else 9) + data.draw(st.integers(0, 1)),
                 cause=data.draw(st.none() | st.integers(1, max(1, pos - 1))) if pos > 1 else None,
-                epoch=(last.epoch if last else 1) + data.draw(st.integers(0, 1)),
+                epoch=(last.epoch if last else 2) + data.draw(st.integers(0, 1)),
                 session=session,
                 run=data.draw(st.sampled_from(RUNS)),
                 phase=data.draw(st.sampled_from(PHASES)),
