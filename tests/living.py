@@ -19,7 +19,6 @@ from engine.daemon.service import Service
 from engine.daemon.settings import Plan, Settings, plan_of
 from engine.daemon.telling import Teller
 from engine.detect.reclassification import Changed
-from engine.drain.sheets import event_of
 from engine.drain.virtual import VirtualClock
 from engine.events import (
     AnyEvent,
@@ -29,6 +28,7 @@ from engine.events import (
     Reclassified,
     Record,
     RunRegistered,
+    event_of,
 )
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker

@@ -20,9 +20,8 @@ from engine.daemon.messages import Operate, reclassify_of, register_of
 from engine.daemon.sockets import control_path
 from engine.detect.reclassification import Changed
 from engine.drain.intake import operating, reclassify, registering
-from engine.drain.sheets import event_of
 from engine.errors import LogHeld
-from engine.events import AnyEvent
+from engine.events import AnyEvent, event_of
 from engine.store.boards import load_board
 from engine.store.database import open_reader
 from engine.store.location import Location, locate

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from engine.cli.render import clean
-from engine.drain.sheets import event_of
 from engine.drain.summary import Summary
 from engine.events import (
     AccountPaused,
@@ -32,6 +31,7 @@ from engine.events import (
     RunStopped,
     SessionDraining,
     ZeroYieldExplained,
+    event_of,
 )
 from engine.store.recorder import Recorder
 from engine.triage.scope import Scope

@@ -27,7 +27,6 @@ from engine.drain.joining import joined, notice_the_dead
 from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Adoption, Drain
 from engine.drain.recovery import open_attempts, swept
-from engine.drain.sheets import event_of
 from engine.drain.stopping import Hold, Stopping
 from engine.errors import LogHeld, RunoffError, UsageProblem
 from engine.events import (
@@ -37,6 +36,7 @@ from engine.events import (
     DaemonResumed,
     Record,
     encode,
+    event_of,
 )
 from engine.executors.port import Executor
 from engine.ids import IdMaker

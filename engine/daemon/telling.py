@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from engine.drain.sheets import event_of
-from engine.events import AnyEvent, Record
+from engine.events import AnyEvent, Record, event_of
 
 Words = Callable[[AnyEvent], str | None]
 

@@ -114,7 +114,8 @@ def pick(
                 yield Draft(_estimated(board, event, coefficients))
 
     request = f"pick {capacity}".encode()
-    return Command(command_id, stream_of(scope.session_id), request, decide, actor=PICKER)
+    stream = stream_of(scope.session_id)
+    return Command(command_id, stream, request, decide, actor=PICKER, is_fresh=True)
 
 
 def _estimated(
@@ -144,7 +145,7 @@ def spawned(started: AttemptStarted, process: Spawned) -> Command:
         attempt_id=started.attempt_id,
         **msgspec.structs.asdict(process),
     )
-    return _about(started, "spawned", event)
+    return _about(started, "spawned", event, is_fresh=True)
 
 
 def adopted(started: AttemptStarted, epoch: int) -> Command:
@@ -159,16 +160,21 @@ def adopted(started: AttemptStarted, epoch: int) -> Command:
     return _about(started, f"adopted-{epoch}", event)
 
 
-def _about(started: AttemptStarted, what: str, event: AnyEvent) -> Command:
+def _about(
+    started: AttemptStarted, what: str, event: AnyEvent, *, is_fresh: bool = False
+) -> Command:
+    request, stream = msgspec.json.encode(event), stream_of(started.session_id)
     command_id = f"{started.attempt_id}.{what}"
-    request = msgspec.json.encode(event)
-    return Command(command_id, stream_of(started.session_id), request, just(event), actor="worker")
+    return Command(command_id, stream, request, just(event), actor="worker", is_fresh=is_fresh)
 
 
-def finish(diagnosed: Diagnosed, scope: Scope, queue: Queue | None) -> Command:
+def finish(
+    diagnosed: Diagnosed, scope: Scope, queue: Queue | None, *, is_fresh: bool = False
+) -> Command:
     """Close an attempt: its facts, its diagnosis, and what triage decides from them.
 
     The command id comes from the attempt, so that an attempt is closed once, whoever tries.
+    ``is_fresh``: it was started here, so that nobody can have tried before.
     """
     finished = diagnosed.finished
 
@@ -190,8 +196,8 @@ def finish(diagnosed: Diagnosed, scope: Scope, queue: Queue | None) -> Command:
             _heed(queue, event)
 
     request = msgspec.json.encode([diagnosed.usage, finished])
-    command_id = f"{finished.attempt_id}.finished"
-    return Command(command_id, stream_of(finished.session_id), request, decide, actor="worker")
+    command_id, stream = f"{finished.attempt_id}.finished", stream_of(finished.session_id)
+    return Command(command_id, stream, request, decide, actor="worker", is_fresh=is_fresh)
 
 
 def _heed(queue: Queue | None, event: AnyEvent) -> None:

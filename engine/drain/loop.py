@@ -23,6 +23,7 @@ from engine.detect import detectors
 from engine.drain import commands
 from engine.drain.diagnose import Diagnosed, diagnose
 from engine.drain.last_words import Unrecorded
+from engine.drain.read_ahead import ReadAhead
 from engine.drain.sheets import assignment_for, started_in
 from engine.drain.stopping import Hold, Stopping
 from engine.errors import DiskFull, Fenced, RunoffError
@@ -96,6 +97,7 @@ class Drain:
         self._limiter: anyio.CapacityLimiter | None = None
         self._small: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
+        self._ahead = ReadAhead(self.recorder.store)
         self._resuming = 0
         self._is_over = False
         self._group: TaskGroup | None = None
@@ -294,8 +296,14 @@ class Drain:
             if record.type == "attempt.started":
                 started += 1
                 event = started_in(record)
+                estimated = estimates.get(record.attempt)
                 assignment = await assignment_for(
-                    self.recorder, event, self.scope, self.clock, estimates.get(record.attempt)
+                    self.recorder,
+                    event,
+                    self.scope,
+                    self.clock,
+                    estimated=estimated,
+                    ahead=self._ahead,
                 )
                 self._launch(group, event, assignment, None)
         return started
@@ -348,6 +356,7 @@ class Drain:
         report: TakeOver | None,
     ) -> Report | Exception:
         async def told(process: Spawned) -> None:
+            assert started.attempt_id not in self._guarded, "an executor says once what it spawned"
             self._guarded.add(started.attempt_id)
             await self._submit(commands.spawned(started, process))
 
@@ -389,7 +398,8 @@ class Drain:
             while scope != self._scope_of(started):  # another policy came into force meanwhile
                 scope = self._scope_of(started)
                 diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
-            closing = self.recorder.enqueue(commands.finish(diagnosed, scope, self._queue))
+            finish = commands.finish(diagnosed, scope, self._queue, is_fresh=not adopted)
+            closing = self.recorder.enqueue(finish)
             # Free before it is durable: the next pick is decided behind the end that makes room
             # for it, mostly in the same transaction.
             self._free(started)

@@ -15,9 +15,9 @@ from anyio import to_thread
 from engine.clock import Clock
 from engine.drain import commands
 from engine.drain.loop import Adoption
-from engine.drain.sheets import assignment_for, event_of
+from engine.drain.sheets import assignment_for
 from engine.errors import LogHeld
-from engine.events import AttemptSpawned, AttemptStarted
+from engine.events import AttemptSpawned, AttemptStarted, event_of
 from engine.executors.adoption import guardian_lives, is_of_here, take_over
 from engine.executors.leftovers import Leftover, end_leftovers
 from engine.executors.port import Assignment, Report, Spawned

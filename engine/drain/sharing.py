@@ -22,7 +22,7 @@ import anyio
 from engine.clock import Clock
 from engine.drain.commands import stream_of
 from engine.drain.loop import Adoption
-from engine.drain.sheets import assignment_for, event_of
+from engine.drain.sheets import assignment_for
 from engine.errors import LogHeld, RunoffError, ServerLost
 from engine.events import (
     AttemptAdopted,
@@ -31,6 +31,7 @@ from engine.events import (
     Record,
     SessionLapsed,
     SessionLeased,
+    event_of,
 )
 from engine.executors.port import Report
 from engine.executors.processes import boot_id, is_alive, process_start_ticks

@@ -5,25 +5,19 @@ from __future__ import annotations
 import msgspec
 
 from engine.clock import Clock
+from engine.drain.read_ahead import ReadAhead
 from engine.events import (
-    AnyEvent,
     AttemptEstimated,
     AttemptStarted,
     PhaseRegistered,
     Record,
-    decode,
+    event_of,
 )
 from engine.executors.port import Assignment, PhaseSheet
-from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.scope import Scope
 from projections.backlog import REASON_CHARS_MAX
 from projections.fold import join
-
-
-def event_of(record: Record) -> AnyEvent:
-    """The event in a record."""
-    return decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
 
 
 def started_in(record: Record) -> AttemptStarted:
@@ -38,17 +32,17 @@ async def assignment_for(
     started: AttemptStarted,
     scope: Scope,
     clock: Clock,
+    *,
     estimated: Record | None = None,
+    ahead: ReadAhead | None = None,
 ) -> Assignment:
     """Everything an executor is told about an attempt, from the phase as it was registered.
 
-    ``estimated``: the record of its estimate, if it has one.
+    ``estimated``: the record of its estimate, if it has one.  ``ahead``: what was read before.
     """
     phase = recorder.board.backlog.states[join(started.run_id, started.phase_id)]
-    pos = phase.registered_pos
-    records = await recorder.store.records(Query(until=pos), after=pos - 1, limit=1)
-    registered = event_of(records[0])
-    assert isinstance(registered, PhaseRegistered)
+    reading = ReadAhead(recorder.store) if ahead is None else ahead
+    registered = await reading.registered(phase.registered_pos)
     return Assignment(
         session_id=started.session_id,
         attempt_id=started.attempt_id,

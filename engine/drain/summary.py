@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.drain.sheets import event_of
-from engine.events import FingerprintStopped, RunStopped, SessionDraining
+from engine.events import FingerprintStopped, RunStopped, SessionDraining, event_of
 from engine.store.protocol import LogReader, Query
 from engine.triage.scope import Scope
 from projections.board import Board

@@ -55,7 +55,7 @@ from engine.events.diagnosis import (
     ZeroYieldExplained,
     ZeroYieldReason,
 )
-from engine.events.envelope import COLUMNS, GENESIS, Head, Record, Seen, chain_hash
+from engine.events.envelope import COLUMNS, GENESIS, Head, Record, Seen, chain_hash, event_of
 from engine.events.operator import AccountResumed, BreakerReset, RunReinstated
 from engine.events.session import (
     NO_BATCH,
@@ -182,6 +182,7 @@ __all__ = [
     "decode",
     "decode_page",
     "encode",
+    "event_of",
     "event_type",
     "refuse_unknown",
     "tags_of",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.events.codec import AnyEvent
+from engine.events.codec import AnyEvent, decode
 
 GENESIS = bytes(32)
 """The hash before the first event."""
@@ -60,6 +60,11 @@ class Head(NamedTuple):
 
     pos: int
     hash: bytes
+
+
+def event_of(record: Record) -> AnyEvent:
+    """The event in a record of the log; raises UnknownEvent like ``decode``."""
+    return decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
 
 
 def chain_hash(previous: bytes, columns: tuple[str | int | bytes | None, ...]) -> bytes:

@@ -41,6 +41,8 @@ class Command:
     ``command_id`` is made by the client and identifies the intent; ``request`` is what was asked,
     in bytes: the same id with the same request returns the first receipt, with another request
     it is refused.  ``expected_version``: the version the stream must be at, None for any.
+    ``is_fresh``: the id was made for it just now, so that no log is searched for it; whoever
+    submits it again must not say so.
     """
 
     command_id: str
@@ -49,6 +51,7 @@ class Command:
     decide: Decide
     actor: str = "cli"
     expected_version: int | None = None
+    is_fresh: bool = False
 
 
 class Receipt(NamedTuple):

@@ -241,10 +241,13 @@ class Recorder:
         return error
 
     async def _begin(self, transaction: Transaction, taken: Sequence[Pending]) -> Batch:
-        ids = [pending.command.command_id for pending in taken]
-        streams = self._decisions.unknown(taken, is_shared=self.store.is_shared)
+        is_shared = self.store.is_shared
+        ids = [p.command.command_id for p in taken if not p.command.is_fresh]
+        streams = self._decisions.unknown(taken, is_shared=is_shared)
+        if not (ids or streams or is_shared):
+            return self._decisions.batch(Found({}, {}))  # saves a hop to the disk
         found = await transaction.look(ids, streams)
-        if self.store.is_shared:
+        if is_shared:
             await self._follow_others(found)
         return self._decisions.batch(found)
 

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
-from engine.drain.sheets import event_of
-from engine.events import FingerprintStopped, RunStopped
+from engine.events import FingerprintStopped, RunStopped, event_of
 from engine.store.blobs import MemoryBlobs
 from engine.store.protocol import Query
 from engine.triage import rules

@@ -8,7 +8,7 @@ import pytest
 
 from engine.audit.lines import Line, commands
 from engine.audit.whatif import walked
-from engine.drain.sheets import event_of
+from engine.events import event_of
 from engine.store.blobs import MemoryBlobs
 from engine.store.protocol import Query
 from tests.worlds import Simulation

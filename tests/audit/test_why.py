@@ -11,8 +11,7 @@ from engine.audit.casefile import Around, case_on
 from engine.audit.survey import survey
 from engine.audit.why import Explanation, explanation
 from engine.audit.why_attempt import attempt_explanation
-from engine.drain.sheets import event_of
-from engine.events import AnyEvent, AttemptFinished, FailureFingerprinted, Record, Seen
+from engine.events import AnyEvent, AttemptFinished, FailureFingerprinted, Record, Seen, event_of
 from engine.store.boards import load_board
 from engine.store.protocol import Query
 from engine.triage.case import Case

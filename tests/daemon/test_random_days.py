@@ -19,8 +19,8 @@ from engine.audit.histories import Histories
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
 from engine.daemon.service import Service
-from engine.drain.sheets import event_of
 from engine.errors import RunoffError, UsageProblem
+from engine.events import event_of
 from engine.executors.scripted import Rule
 from engine.triage.operating import ReinstateRun, RequeuePhase
 from engine.triage.policy import POLICIES

@@ -17,7 +17,6 @@ from engine.calibration.estimator import Coefficients, shipped
 from engine.daemon import service as service_module
 from engine.daemon.settings import Settings, plan_of, settings_from
 from engine.drain.loop import Drain
-from engine.drain.sheets import event_of
 from engine.errors import CommandReused, LogHeld, UsageProblem
 from engine.events import (
     CalibrationProposed,
@@ -27,6 +26,7 @@ from engine.events import (
     SessionEnded,
     SessionResumed,
     SessionStarted,
+    event_of,
 )
 from engine.executors.scripted import Rule, ScriptedUsage
 from engine.triage.operating import ProposeCalibration, ReinstateRun, RequeuePhase

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 from engine.audit.lines import UNSEEN, Line, commands
 from engine.audit.redecide import Redecision
-from engine.drain.sheets import event_of
-from engine.events import Record, Seen, decode_page
+from engine.events import Record, Seen, decode_page, event_of
 from engine.store.memory import MemoryStore
 from projections.board import FOLDS, Board
 from projections.fold import row_digest

@@ -44,6 +44,7 @@ class Retries:
         self, pending: Pending, command: Command, plain: Callable[[Command], Pending]
     ) -> None:
         lot = self._random.random()
+        command = dataclasses.replace(command, is_fresh=False)  # it was submitted before
         if lot < 0.2:
             self._same.append((pending, plain(command)))
         elif lot < 0.5:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from engine.errors import LogUnreadable
 from engine.events import Head
+from engine.store.anchoring import APART_S, Anchoring
 from engine.store.anchors import Anchors, check_against, last_anchor
 from engine.store.database import open_reader, open_writer
 from engine.store.location import locate
@@ -57,3 +60,36 @@ async def test_an_older_copy_of_a_log_is_told_by_its_anchors(tmp_path: Path) -> 
             await check_against(place.beside("anchors"), reader)
     finally:
         await reader.close()
+
+
+async def test_commits_close_by_share_an_anchor_and_the_last_one_has_its_own(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "anchors"
+    anchoring = Anchoring(Anchors(path), Head(0, HASH))
+    began_s = anyio.current_time()
+    async with anyio.create_task_group() as group:
+        group.start_soon(anchoring.run)
+        anchoring.committed(Head(1, HASH))
+        while last_anchor(path) is None:
+            await anyio.lowlevel.checkpoint()
+        for pos in range(2, 20):
+            anchoring.committed(Head(pos, HASH))
+            await anyio.lowlevel.checkpoint()
+        anchoring.finish()
+    took_s = anyio.current_time() - began_s
+    assert last_anchor(path) == Head(19, HASH)
+    assert len(path.read_bytes().splitlines()) <= 2 + took_s / APART_S
+
+
+async def test_what_is_committed_is_anchored_before_long(tmp_path: Path) -> None:
+    path = tmp_path / "anchors"
+    anchoring = Anchoring(Anchors(path), Head(0, HASH))
+    async with anyio.create_task_group() as group:
+        group.start_soon(anchoring.run)
+        for pos in (1, 2):
+            anchoring.committed(Head(pos, HASH))
+            with anyio.fail_after(30):
+                while last_anchor(path) != Head(pos, HASH):
+                    await anyio.lowlevel.checkpoint()
+        anchoring.finish()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 import pytest
 
 from engine.clock import HandSetClock
-from engine.errors import CommandReused, StorageFailed, UsageProblem, WrongVersion
+from engine.errors import AppendRefused, CommandReused, StorageFailed, UsageProblem, WrongVersion
 from engine.events import RunRegistered
 from engine.store.command import Command, Draft, Moment, just
 from engine.store.memory import MemoryStore, MemoryTransaction
-from engine.store.protocol import EventStore, Kept, Query
+from engine.store.protocol import EventStore, Found, Kept, Query
 from engine.store.recorder import Writer, recording
 from projections.backlog import BACKLOG
 from projections.board import Board
@@ -46,7 +47,7 @@ class Counting(MemoryStore):
 
 
 class Watched(MemoryStore):
-    """Notes in which order projections are kept and dropped."""
+    """Notes looks into the log, and in which order projections are kept and dropped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +60,13 @@ class Watched(MemoryStore):
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
         async with super().transaction() as transaction:
+            look = transaction.look
+
+            async def looked(command_ids: Sequence[str], streams: Sequence[str]) -> Found:
+                self.steps.append("look")
+                return await look(command_ids, streams)
+
+            transaction.look = looked  # type: ignore[method-assign]
             yield transaction
         self.steps += [f"keep {kept.name} {kept.version}" for kept in transaction.kept]
 
@@ -87,6 +95,35 @@ async def test_an_intent_happens_once(store: EventStore) -> None:
         assert again.repeated
         assert again.records == first.records
         assert (await store.head()).pos == 2
+
+
+async def test_an_id_made_just_now_is_looked_for_in_no_log() -> None:
+    store = Watched()
+
+    def fresh(number: int) -> Command:
+        event = RunRegistered(run_id=f"r{number}", origin="test", state="NEW")
+        return Command(f"cmd-{number}", "runs", b"x", just(event), is_fresh=True)
+
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        await recorder.submit(fresh(1))  # where its stream ends must be looked up
+        store.steps.clear()
+        first = await recorder.submit(fresh(2))
+        assert store.steps == []
+        await recorder.submit(registers("a"))
+        assert store.steps == ["look"]
+        again = await recorder.submit(registers("a"))
+        assert again.repeated
+    assert [record.version for record in first.records] == [2]
+
+
+async def test_a_fresh_id_that_is_not_breaks_the_writer_and_not_the_log(store: EventStore) -> None:
+    one = replace(registers("a"), is_fresh=True)
+    with pytest.RaisesGroup(AppendRefused, allow_unwrapped=True, flatten_subgroups=True):
+        async with recording(store, HandSetClock(), WRITER) as recorder:
+            receipt = await recorder.submit(one)
+            await recorder.submit(replace(one, request=b"y"))
+    records = await store.records(Query(), after=0, limit=9)
+    assert [r for r in records if r.command_id == "cmd-a"] == list(receipt.records)
 
 
 async def test_a_receipt_is_whole_however_many_events_it_has(store: EventStore) -> None:
