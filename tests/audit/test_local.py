@@ -1,11 +1,15 @@
-"""The snapshot of a log on a server, and what is said when it cannot be taken."""
+"""Where a log is read for an audit: its file, or a snapshot of a server's."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 import pytest
 
 from engine.audit import local as snapshots
+from engine.audit.audit import audit
 from engine.audit.local import local
 from engine.errors import ServerLost, StorageFailed, UsageProblem, WrongDatabase
 from engine.store.location import Location, locate
@@ -20,6 +24,13 @@ def place(postgres: Server) -> Location:
 
 async def _made(place: Location) -> None:
     await (await open_writer(place, create=True)).close()
+
+
+def test_a_log_is_audited_wherever_its_path_leads(tmp_path: Path) -> None:
+    (tmp_path / "a?b%20c").mkdir()
+    odd = locate(f"sqlite:///{quote(str(tmp_path / 'a?b%20c' / 'b.db'))}")
+    anyio.run(_made, odd)
+    assert audit(odd).findings == ()
 
 
 def test_a_server_without_a_log_is_named_with_what_starts_one(place: Location) -> None:
