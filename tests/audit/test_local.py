@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from urllib.parse import quote
 
 import anyio
 import pytest
 
-from engine.audit import local as snapshots
 from engine.audit.audit import audit
 from engine.audit.local import local
 from engine.errors import ServerLost, StorageFailed, UsageProblem, WrongDatabase
@@ -43,8 +43,14 @@ def test_a_full_disk_under_the_snapshot_is_no_broken_log(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anyio.run(_made, place)
-    tiny = ("PRAGMA max_page_count = 2", *snapshots._BEGINNING)
-    monkeypatch.setattr(snapshots, "_BEGINNING", tiny)
+    connect = sqlite3.connect
+
+    def without_room(path: Path, *, isolation_level: None) -> sqlite3.Connection:
+        connection = connect(path, isolation_level=isolation_level)
+        connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", without_room)
     with pytest.raises(StorageFailed, match=r"the snapshot .* is full"), local(place):
         pass
 
