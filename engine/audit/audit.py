@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 import msgspec
 
@@ -98,7 +99,9 @@ def _rows_of(location: Location, *, wanted: bool) -> Generator[dict[str, Any], N
     if not wanted:
         yield found
         return
-    argv = [sys.executable, "-m", "engine.audit.rows_process", f"sqlite:///{location.path}"]
+    # Quoted, because a ? or a % in a path would not come through.
+    url = f"sqlite:///{quote(str(location.path))}"
+    argv = [sys.executable, "-m", "engine.audit.rows_process", url]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:  # noqa: S603  our own module
         try:
             yield found

@@ -15,9 +15,11 @@ from engine.store.location import Location
 from engine.store.recorder import Recorder
 
 
-async def notice_the_dead(place: Location, recorder: Recorder, clock: Clock, ids: IdMaker) -> None:
+async def notice_the_dead(
+    location: Location, recorder: Recorder, clock: Clock, ids: IdMaker
+) -> None:
     """Append that engines of this machine are gone which are; their sessions can be resumed."""
-    leases = await open_leases(place)
+    leases = await open_leases(location)
     if leases is not None:
         try:
             share = Share(recorder, leases, clock, ids, "")
@@ -30,16 +32,16 @@ async def notice_the_dead(place: Location, recorder: Recorder, clock: Clock, ids
 
 @asynccontextmanager
 async def joined(
-    place: Location | None, drain: Drain, *, end: bool, lease_s: float = LEASE_S
+    location: Location | None, drain: Drain, *, end: bool, lease_s: float = LEASE_S
 ) -> AsyncGenerator[frozenset[str] | None, None]:
     """Hold a lease on the drain's session while the block runs.
 
     Yields the open attempts that are to be taken over at the start, None for all; later the drain
     is handed what engines leave that lapse.  ``end``: living guardians are told to end theirs.
-    ``place`` None joins nobody.  Raises LogHeld when another engine is at the session, and Fenced
-    out of the block when this one has lapsed.
+    ``location`` None joins nobody.  Raises LogHeld when another engine is at the session, and
+    Fenced out of the block when this one has lapsed.
     """
-    leases = None if place is None else await open_leases(place)
+    leases = None if location is None else await open_leases(location)
     if leases is None:
         yield None
         return

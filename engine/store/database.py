@@ -129,6 +129,8 @@ async def open_writer(location: Location, *, create: bool) -> SqliteStore:
             # Before WAL mode, so that the mark stands in the file itself from the first moment.
             await store.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         await store.execute("PRAGMA journal_mode = WAL")
+        if fresh:
+            store.watch(SameFiles(location.path))
         await _migrate(store, uri)
     except BaseException:
         await store.close()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import anyio
 
-from engine.errors import AppendRefused, Fenced, ServerLost
+from engine.errors import AppendRefused, Fenced
 from engine.events import GENESIS, Head, Record
 from engine.store.protocol import (
     PAGE_ROWS,
@@ -109,10 +109,6 @@ class MemoryStore:
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection."""
         self._projections.pop((name, version), None)
-
-    async def until_back(self) -> None:
-        """There is no server."""
-        raise ServerLost("there is no server.", remedy="report this.")
 
     async def close(self) -> None:
         """Nothing to let go of."""

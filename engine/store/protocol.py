@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -175,6 +175,11 @@ class EventStore(LogReader, Protocol):
         """Forget a projection's rows and checkpoint; they can always be rebuilt."""
         ...
 
+
+@runtime_checkable
+class OnServer(Protocol):
+    """A store whose server may go away and come back."""
+
     async def until_back(self) -> None:
-        """Wait for a server that was lost.  Raises ServerLost when there is nothing to wait for."""
+        """Wait for the server.  Raises ServerLost when the store is closed meanwhile."""
         ...

@@ -37,7 +37,7 @@ from engine.store.batch import Batch, Pending
 from engine.store.boards import followed, load_board
 from engine.store.command import Command, Receipt
 from engine.store.decision import BATCH_EVENTS_MAX, Decisions, Writer
-from engine.store.protocol import EventStore, Found, Kept, Query, Transaction
+from engine.store.protocol import EventStore, Found, Kept, OnServer, Query, Transaction
 from projections.board import FOLDS, Board
 from projections.fold import Checkpoint
 
@@ -217,7 +217,7 @@ class Recorder:
 
     async def _until_back(self, limit_s: float | None) -> bool:
         """Wait for the server, at most ``limit_s``, unless this writer is about to close."""
-        if self._closing:
+        if self._closing or not isinstance(self.store, OnServer):
             return False
         with anyio.move_on_after(limit_s):
             try:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import Fenced, ServerLost
+from engine.errors import Fenced
 from engine.events import COLUMNS, Record
 from engine.store.protocol import (
     PAGE_ROWS,
@@ -95,6 +95,10 @@ class SqliteStore(SqliteReader):
         with translated():
             return list(await self._driver.execute_fetchall(sql, parameters))
 
+    def watch(self, files: SameFiles) -> None:
+        """From here on a commit counts only if it went to these files."""
+        self._files = files
+
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
         table = table_of(name, version)
@@ -122,10 +126,6 @@ class SqliteStore(SqliteReader):
             self._tables.clear()
             await transaction.roll_back()
             raise
-
-    async def until_back(self) -> None:
-        """There is no server."""
-        raise ServerLost("there is no server.", remedy="report this.")
 
     async def close(self) -> None:
         """Close connection and thread; an open aiosqlite thread would hang the interpreter."""

@@ -1,11 +1,15 @@
-"""The snapshot of a log on a server, and what is said when it cannot be taken."""
+"""Where a log is read for an audit: its file, or a snapshot of a server's."""
 
 from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 import pytest
 
-from engine.audit import local as snapshots
+from engine.audit.audit import audit
 from engine.audit.local import local
 from engine.errors import ServerLost, StorageFailed, UsageProblem, WrongDatabase
 from engine.store.location import Location, locate
@@ -22,6 +26,13 @@ async def _made(place: Location) -> None:
     await (await open_writer(place, create=True)).close()
 
 
+def test_a_log_is_audited_wherever_its_path_leads(tmp_path: Path) -> None:
+    (tmp_path / "a?b%20c").mkdir()
+    odd = locate(f"sqlite:///{quote(str(tmp_path / 'a?b%20c' / 'b.db'))}")
+    anyio.run(_made, odd)
+    assert audit(odd).findings == ()
+
+
 def test_a_server_without_a_log_is_named_with_what_starts_one(place: Location) -> None:
     with pytest.raises(WrongDatabase, match="no Runoff log") as refused, local(place):
         pass
@@ -32,8 +43,14 @@ def test_a_full_disk_under_the_snapshot_is_no_broken_log(
     place: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anyio.run(_made, place)
-    tiny = ("PRAGMA max_page_count = 2", *snapshots._BEGINNING)
-    monkeypatch.setattr(snapshots, "_BEGINNING", tiny)
+    connect = sqlite3.connect
+
+    def without_room(path: Path, *, isolation_level: None) -> sqlite3.Connection:
+        connection = connect(path, isolation_level=isolation_level)
+        connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", without_room)
     with pytest.raises(StorageFailed, match=r"the snapshot .* is full"), local(place):
         pass
 

@@ -70,11 +70,13 @@ async def test_a_writer_whose_file_was_replaced_acknowledges_nothing_more(
 
 
 @pytest.mark.parametrize("name", ["b.db", "b.db-wal"])
+@pytest.mark.parametrize("fresh", [False, True])
 async def test_a_writer_whose_file_was_removed_acknowledges_nothing_more(
-    location: Location, name: str
+    location: Location, name: str, *, fresh: bool
 ) -> None:
-    await (await open_writer(location, create=True)).close()
-    store = await open_writer(location, create=False)
+    if not fresh:
+        await (await open_writer(location, create=True)).close()
+    store = await open_writer(location, create=fresh)
     async with recording(store, SystemClock(), WRITER) as recorder:
         await register(recorder, "one")
         location.path.with_name(name).unlink()
