@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -120,10 +121,10 @@ async def test_a_fresh_id_that_is_not_breaks_the_writer_and_not_the_log(store: E
     one = replace(registers("a"), is_fresh=True)
     with pytest.RaisesGroup(AppendRefused, allow_unwrapped=True, flatten_subgroups=True):
         async with recording(store, HandSetClock(), WRITER) as recorder:
-            receipt = await recorder.submit(one)
+            await recorder.submit(one)
             await recorder.submit(replace(one, request=b"y"))
-    records = await store.records(Query(), after=0, limit=9)
-    assert [r for r in records if r.command_id == "cmd-a"] == list(receipt.records)
+    (record,) = [r for r in await store.records(Query()) if r.command_id == "cmd-a"]
+    assert record.request == hashlib.sha256(b"x").digest()
 
 
 async def test_a_receipt_is_whole_however_many_events_it_has(store: EventStore) -> None:
