@@ -22,10 +22,11 @@ from engine.daemon.resting import Pause, Rest, closes_us, rest_of, scope_for, se
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
 from engine.detect.reclassification import Changed
+from engine.drain.adoptions import Adoption
 from engine.drain.intake import operating, reclassify, registering
 from engine.drain.joining import joined, notice_the_dead
 from engine.drain.last_words import Unrecorded
-from engine.drain.loop import Adoption, Drain
+from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
 from engine.drain.stopping import Hold, Stopping
 from engine.errors import LogHeld, RunoffError, UsageProblem

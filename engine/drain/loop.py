@@ -7,28 +7,23 @@ daemon's) does not end for lack of work: it waits until something may have chang
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
 
 import anyio
-from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
-from engine.detect import detectors
 from engine.drain import commands
-from engine.drain.diagnose import Diagnosed, diagnose
+from engine.drain.adoptions import Adoption
+from engine.drain.attendance import Attendance
 from engine.drain.last_words import Unrecorded
 from engine.drain.read_ahead import ReadAhead
 from engine.drain.sheets import assignment_for, started_in
 from engine.drain.stopping import Hold, Stopping
-from engine.errors import DiskFull, Fenced, RunoffError
 from engine.events import AnyEvent, AttemptStarted, Record, Seen, SessionEnd
-from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
+from engine.executors.port import Executor
 from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
 from engine.store.command import Command
@@ -40,28 +35,6 @@ from engine.triage.waking import LONGEST_WAIT_S, wait_s, wakes_us
 from projections.sessions import SessionStanding
 
 ESTIMATED = "attempt.estimated"
-DIAGNOSES_AT_ONCE = 2
-"""Each holds the kept output of one attempt, so this bounds the engine's memory."""
-
-SHORT_BYTES = 500
-"""So little goes into the log itself: with no file to write, another thread would take longer."""
-
-SMALL_BYTES = 64 * 1024
-SMALL_AT_ONCE = 32
-"""Diagnoses of little output mostly wait for the disk, which serves many in the time of one."""
-
-
-TakeOver = Callable[[anyio.Event], Awaitable[Report]]
-"""Waits for an attempt that another engine started, given the event that abandons it."""
-
-
-class Adoption(NamedTuple):
-    """An open attempt of an engine that died, and how to get its report."""
-
-    started: AttemptStarted
-    assignment: Assignment
-    report: TakeOver
-    lives: bool
 
 
 @dataclass
@@ -71,7 +44,7 @@ class Drain:
     ``tell`` is called with the records of every committed command, in log order per command.
     ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
     which a virtual clock needs.  ``coefficients`` None estimates nothing.  ``standing``: wait for
-    work instead of ending without.  ``unrecorded``: ends that a full disk kept out of the log.
+    work instead of ending without.
     """
 
     recorder: Recorder
@@ -87,15 +60,17 @@ class Drain:
     standing: bool = False
 
     def __post_init__(self) -> None:
-        self._running: set[str] = set()
-        self._attended: set[str] = set()
-        self._left: set[str] = set()
-        self._guarded: set[str] = set()
-        self.unrecorded: list[Unrecorded] = []
-        self._failed: RunoffError | None = None
         self._changed = anyio.Event()
-        self._limiter: anyio.CapacityLimiter | None = None
-        self._small: anyio.CapacityLimiter | None = None
+        self._attendance = Attendance(
+            recorder=self.recorder,
+            executor=self.executor,
+            stopping=self.stopping,
+            blobs=self.blobs,
+            tell=self.tell,
+            scope_of=self._scope_of,
+            free=self._stir,
+            in_threads=self.in_threads,
+        )
         self._queue: Queue | None = None
         self._ahead = ReadAhead(self.recorder.store)
         self._resuming = 0
@@ -110,13 +85,18 @@ class Drain:
     @property
     def attended(self) -> frozenset[str]:
         """The attempts that it stays with."""
-        return frozenset(self._attended)
+        return self._attendance.attended
+
+    @property
+    def unrecorded(self) -> list[Unrecorded]:
+        """Ends that a full disk kept out of the log."""
+        return self._attendance.unrecorded
 
     def adopt(self, adoptions: Sequence[Adoption]) -> None:
         """Take over attempts of an engine that died while this one runs."""
         for adoption in adoptions:
-            if self._group is not None and adoption.started.attempt_id not in self._attended:
-                self._launch(self._group, adoption.started, adoption.assignment, adoption.report)
+            if self._group is not None and adoption.started.attempt_id not in self.attended:
+                self._launch(self._group, adoption)
 
     async def run(
         self,
@@ -132,8 +112,6 @@ class Drain:
         ``ready`` is called; living ones take up workers until they end.  ``hold``: start nothing,
         only see to those.
         """
-        self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
-        self._small = anyio.CapacityLimiter(SMALL_AT_ONCE)
         begun = commands.begin(
             self.ids("cmd"),
             self.scope,
@@ -142,7 +120,7 @@ class Drain:
             coefficients=self.coefficients,
         )
         await self._submit(begun)
-        self._queue = Queue(self.recorder.board, self.scope)
+        self._queue = self._attendance.queue = Queue(self.recorder.board, self.scope)
         with self.recorder.followed_by(self._follow):
             if hold is not None:
                 await self.hold(hold)
@@ -172,7 +150,7 @@ class Drain:
         """Start nothing more; once what runs has ended, so has this part of the session."""
         command = commands.drain_now(self.ids("cmd"), self.scope, why.because, why.sentence)
         await self._submit(command)
-        self._changed.set()
+        self._stir()
 
     async def go_on(self, scope: Scope) -> None:
         """Begin the session anew while it goes on: after a hold, or under another scope."""
@@ -186,13 +164,13 @@ class Drain:
             await self._submit(begun)
         finally:
             self._resuming -= 1
-            self._changed.set()
+            self._stir()
 
     def heed(self, event: AnyEvent) -> None:
         """Something was recorded by another's command and folded: it may be work, or less of it."""
         if self._queue is not None:
             self._queue.heed(event)
-        self._changed.set()
+        self._stir()
 
     def _follow(self, seen: Seen) -> None:
         self.heed(seen.event)
@@ -200,11 +178,11 @@ class Drain:
     async def _recover(self, group: TaskGroup, adopt: Sequence[Adoption]) -> None:
         for adoption in adopt:
             if adoption.lives:
-                self._launch(group, adoption.started, adoption.assignment, adoption.report)
+                self._launch(group, adoption)
         async with anyio.create_task_group() as dead:
             for adoption in adopt:
                 if not adoption.lives:
-                    self._launch(dead, adoption.started, adoption.assignment, adoption.report)
+                    self._launch(dead, adoption)
 
     def _session(self) -> SessionStanding:
         return self.recorder.board.sessions.states[self.scope.session_id]
@@ -237,15 +215,15 @@ class Drain:
         while True:
             self._changed = anyio.Event()
             started, asked_us = 0, self.clock.now_us()
-            room = self.scope.limits.workers - len(self._running)
+            room = self.scope.limits.workers - self._attendance.busy
             if room > 0 and self._session().status == "running":
                 started = await self._pick(group, room)
                 if not started and self._pause_ended_since(asked_us):
                     continue  # the pick met a pause that is over now
             left_s = self._wait_s(asked_us)
-            if not self._attended and not started and left_s is None and not self._resuming:
+            if not self.attended and not started and left_s is None and not self._resuming:
                 return self._out_of_work()
-            if len(self._running) >= self.scope.limits.workers:
+            if self._attendance.busy >= self.scope.limits.workers:
                 await self._changed.wait()  # the end of a pause changes nothing
             elif not started:
                 await self._until_changed(asked_us)
@@ -305,127 +283,15 @@ class Drain:
                     estimated=estimated,
                     ahead=self._ahead,
                 )
-                self._launch(group, event, assignment, None)
+                self._attendance.attend(group, event, assignment)
         return started
 
-    def _launch(
-        self,
-        group: TaskGroup,
-        started: AttemptStarted,
-        assignment: Assignment,
-        report: TakeOver | None,
-    ) -> None:
-        self._running.add(started.attempt_id)
-        self._attended.add(started.attempt_id)
-        group.start_soon(self._attend, started, assignment, report)
+    def _launch(self, group: TaskGroup, adoption: Adoption) -> None:
+        self._attendance.attend(group, adoption.started, adoption.assignment, adoption.report)
 
-    async def _attend(
-        self,
-        started: AttemptStarted,
-        assignment: Assignment,
-        report: TakeOver | None,
-    ) -> None:
-        """One attempt from its start to its last word in the log."""
-        try:
-            outcome = await self._execute(started, assignment, report)
-            with anyio.CancelScope(shield=True):
-                await self._close(started, assignment, outcome, adopted=report is not None)
-        except anyio.get_cancelled_exc_class():
-            # Another task failed.  The executor has ended this attempt: say so while the log can
-            # still be written.  The guardian of an adopted one goes on, and so it stays open, and
-            # so does one that was left to its guardian.
-            if report is None and started.attempt_id not in self._left:
-                with anyio.CancelScope(shield=True), suppress(RunoffError):
-                    ended = Report(ended="abandoned", duration_ms=0)
-                    await self._close(started, assignment, ended, adopted=False)
-            raise
-        finally:
-            self._attended.discard(started.attempt_id)
-            self._guarded.discard(started.attempt_id)
-            self._free(started)
-
-    def _free(self, started: AttemptStarted) -> None:
-        """The attempt's worker is free, and the loop shall see to it."""
-        self._running.discard(started.attempt_id)
+    def _stir(self) -> None:
+        """Something may have changed: the loop shall see to it."""
         self._changed.set()
-
-    async def _execute(
-        self,
-        started: AttemptStarted,
-        assignment: Assignment,
-        report: TakeOver | None,
-    ) -> Report | Exception:
-        async def told(process: Spawned) -> None:
-            assert started.attempt_id not in self._guarded, "an executor says once what it spawned"
-            self._guarded.add(started.attempt_id)
-            await self._submit(commands.spawned(started, process))
-
-        leave = partial(self._leave, started)
-        try:
-            if report is not None:
-                return await report(self.stopping.abandon)
-            watch = Watch(spawned=told, abandon=self.stopping.abandon, leave=leave)
-            return await self.executor.run(assignment, watch)
-        except RunoffError as error:
-            self._failed = error
-            raise
-        except Exception as bug:  # noqa: BLE001  an executor's bug costs one attempt, not the drain
-            return bug
-
-    def _leave(self, started: AttemptStarted) -> bool:
-        """Whether a failure below us is ending this engine as a kill would; then it stays open.
-
-        One that was overtaken must end what it runs: that is another's now.
-        """
-        failed = self.recorder.failed or self._failed
-        if failed is None or isinstance(failed, Fenced):
-            return False
-        self._left.add(started.attempt_id)
-        return True
-
-    async def _close(
-        self,
-        started: AttemptStarted,
-        assignment: Assignment,
-        outcome: Report | Exception,
-        *,
-        adopted: bool,
-    ) -> None:
-        """Diagnose and record; what a full disk does not take is kept for the last words."""
-        scope, diagnosed = self._scope_of(started), None
-        try:
-            diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
-            while scope != self._scope_of(started):  # another policy came into force meanwhile
-                scope = self._scope_of(started)
-                diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
-            finish = commands.finish(diagnosed, scope, self._queue, is_fresh=not adopted)
-            closing = self.recorder.enqueue(finish)
-            # Free before it is durable: the next pick is decided behind the end that makes room
-            # for it, mostly in the same transaction.
-            self._free(started)
-            self.tell((await closing.answer()).records)
-        except DiskFull:
-            if diagnosed is None and started.attempt_id not in self._guarded:
-                # No guardian keeps its outcome: better without its output.
-                diagnosed = _diagnosis(assignment, outcome, scope, adopted=adopted)(None)
-            if diagnosed is not None:
-                self.unrecorded.append(Unrecorded(diagnosed, scope))
-            raise
-
-    async def _diagnosed(
-        self,
-        assignment: Assignment,
-        outcome: Report | Exception,
-        scope: Scope,
-        *,
-        adopted: bool,
-    ) -> Diagnosed:
-        work = partial(_diagnosis(assignment, outcome, scope, adopted=adopted), self.blobs)
-        size_bytes = _kept_bytes(outcome)
-        if size_bytes <= SHORT_BYTES or not self.in_threads:
-            return work()
-        limiter = self._small if size_bytes <= SMALL_BYTES else self._limiter
-        return await to_thread.run_sync(work, limiter=limiter)
 
     def _scope_of(self, started: AttemptStarted) -> Scope:
         """An attempt is judged by the session that started it, also when another closes it."""
@@ -437,20 +303,4 @@ class Drain:
         await self.stopping.asked.wait()
         sentence = "A person asked the session to stop; running attempts may finish."
         await self._submit(commands.drain_now(self.ids("cmd"), self.scope, "interrupted", sentence))
-        self._changed.set()
-
-
-def _kept_bytes(outcome: Report | Exception) -> int:
-    if isinstance(outcome, Exception):
-        return 0
-    return sum(o.head_bytes + o.tail_bytes for o in (outcome.stdout, outcome.stderr))
-
-
-def _diagnosis(
-    assignment: Assignment, outcome: Report | Exception, scope: Scope, *, adopted: bool
-) -> Callable[[BlobStore | None], Diagnosed]:
-    """What is made of an outcome, once it is known where its output is kept."""
-    policy = scope.policy
-    return partial(
-        diagnose, outcome, assignment, policy, detectors(policy.detectors), adopted=adopted
-    )
+        self._stir()

@@ -14,7 +14,7 @@ from anyio import to_thread
 
 from engine.clock import Clock
 from engine.drain import commands
-from engine.drain.loop import Adoption
+from engine.drain.adoptions import Adoption
 from engine.drain.sheets import assignment_for
 from engine.errors import LogHeld
 from engine.events import AttemptSpawned, AttemptStarted, event_of

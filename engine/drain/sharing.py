@@ -20,8 +20,8 @@ from typing import NamedTuple
 import anyio
 
 from engine.clock import Clock
+from engine.drain.adoptions import Adoption
 from engine.drain.commands import stream_of
-from engine.drain.loop import Adoption
 from engine.drain.sheets import assignment_for
 from engine.errors import LogHeld, RunoffError, ServerLost
 from engine.events import (

@@ -15,6 +15,7 @@ SELECT = "engine.triage.select"
 PICKING = "engine.triage.picking"
 COMMANDS = "engine.drain.commands"
 LOOP = "engine.drain.loop"
+ATTENDANCE = "engine.drain.attendance"
 DIAGNOSE = "engine.drain.diagnose"
 RECOVERY = "engine.drain.recovery"
 RECORDER = "engine.store.recorder"
@@ -151,22 +152,27 @@ BUGS: tuple[Bug, ...] = (
     bug(
         "one worker too many",
         f"{LOOP}:Drain._feed",
-        "self.scope.limits.workers - len",
-        "self.scope.limits.workers + 1 - len",
+        "self.scope.limits.workers - self._attendance.busy",
+        "self.scope.limits.workers + 1 - self._attendance.busy",
     ),
     bug(
         "adopted attempts take no worker",
-        f"{LOOP}:Drain._launch",
+        f"{ATTENDANCE}:Attendance.attend",
         "self._running.add(started.attempt_id)",
         "self._running.add(started.attempt_id) if report is None else None",
         near=138,
     ),
-    bug("nobody picks when an attempt ends", f"{LOOP}:Drain._free", "self._changed.set()", "pass"),
+    bug(
+        "nobody picks when an attempt ends",
+        f"{ATTENDANCE}:Attendance._free",
+        "self.free()",
+        "pass",
+    ),
     bug(
         "the session ends with open attempts",
         f"{LOOP}:Drain._feed",
-        "if not self._attended and not started",
-        "if len(self._attended) < 2 and not started",
+        "if not self.attended and not started",
+        "if len(self.attended) < 2 and not started",
     ),
     bug(
         "work left is counted without its filter",

@@ -1,0 +1,215 @@
+"""Attendance: what an engine does for each attempt, from its start to its last word in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from engine.detect import detectors
+from engine.drain import commands
+from engine.drain.adoptions import TakeOver
+from engine.drain.diagnose import EXCERPT_BYTES, Diagnosed, diagnose
+from engine.drain.last_words import Unrecorded
+from engine.drain.stopping import Stopping
+from engine.errors import DiskFull, Fenced, RunoffError
+from engine.events import AttemptStarted, Record
+from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
+from engine.store.blobs import BlobStore
+from engine.store.recorder import Recorder
+from engine.triage.scope import Scope
+from engine.triage.select import Queue
+
+SHORT_BYTES = EXCERPT_BYTES
+"""So little goes into the log itself: with no file to write, another thread would take longer."""
+
+SMALL_BYTES = 64 * 1024
+SMALL_AT_ONCE = 32
+"""Diagnoses of little output mostly wait for the disk, which serves many in the time of one."""
+
+DIAGNOSES_AT_ONCE = 2
+"""Each holds the kept output of one attempt, so this bounds the engine's memory."""
+
+
+@dataclass
+class Attendance:
+    """The attempts that a drain stays with.
+
+    ``tell`` as in ``Drain``; ``scope_of`` says by which scope an attempt is judged; ``free`` is
+    called when a worker is free.  ``blobs``, ``in_threads`` as in ``Drain``.
+    """
+
+    recorder: Recorder
+    executor: Executor
+    stopping: Stopping
+    blobs: BlobStore | None
+    tell: Callable[[tuple[Record, ...]], None]
+    scope_of: Callable[[AttemptStarted], Scope]
+    free: Callable[[], None]
+    in_threads: bool = True
+
+    def __post_init__(self) -> None:
+        self.queue: Queue | None = None
+        self.unrecorded: list[Unrecorded] = []
+        self._running: set[str] = set()
+        self._attended: set[str] = set()
+        self._left: set[str] = set()
+        self._guarded: set[str] = set()
+        self._failed: RunoffError | None = None
+        self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
+        self._small = anyio.CapacityLimiter(SMALL_AT_ONCE)
+
+    @property
+    def busy(self) -> int:
+        """How many workers are at an attempt."""
+        return len(self._running)
+
+    @property
+    def attended(self) -> frozenset[str]:
+        """The attempts that have not had their last word."""
+        return frozenset(self._attended)
+
+    def attend(
+        self,
+        group: TaskGroup,
+        started: AttemptStarted,
+        assignment: Assignment,
+        report: TakeOver | None = None,
+    ) -> None:
+        """Stay with an attempt, in a task of ``group``.
+
+        ``report``: how to get the report of one that another engine started.
+        """
+        self._running.add(started.attempt_id)
+        self._attended.add(started.attempt_id)
+        group.start_soon(self._attend, started, assignment, report)
+
+    async def _attend(
+        self,
+        started: AttemptStarted,
+        assignment: Assignment,
+        report: TakeOver | None,
+    ) -> None:
+        """One attempt from its start to its last word in the log."""
+        try:
+            outcome = await self._execute(started, assignment, report)
+            with anyio.CancelScope(shield=True):
+                await self._close(started, assignment, outcome, adopted=report is not None)
+        except anyio.get_cancelled_exc_class():
+            # Another task failed.  The executor has ended this attempt: say so while the log can
+            # still be written.  The guardian of an adopted one goes on, and so it stays open, and
+            # so does one that was left to its guardian.
+            if report is None and started.attempt_id not in self._left:
+                with anyio.CancelScope(shield=True), suppress(RunoffError):
+                    ended = Report(ended="abandoned", duration_ms=0)
+                    await self._close(started, assignment, ended, adopted=False)
+            raise
+        finally:
+            self._attended.discard(started.attempt_id)
+            self._guarded.discard(started.attempt_id)
+            self._free(started)
+
+    def _free(self, started: AttemptStarted) -> None:
+        """The attempt's worker is free, and the loop shall see to it."""
+        self._running.discard(started.attempt_id)
+        self.free()
+
+    async def _execute(
+        self,
+        started: AttemptStarted,
+        assignment: Assignment,
+        report: TakeOver | None,
+    ) -> Report | Exception:
+        async def told(process: Spawned) -> None:
+            assert started.attempt_id not in self._guarded, "an executor says once what it spawned"
+            self._guarded.add(started.attempt_id)
+            receipt = await self.recorder.submit(commands.spawned(started, process))
+            self.tell(receipt.records)
+
+        leave = partial(self._leave, started)
+        try:
+            if report is not None:
+                return await report(self.stopping.abandon)
+            watch = Watch(spawned=told, abandon=self.stopping.abandon, leave=leave)
+            return await self.executor.run(assignment, watch)
+        except RunoffError as error:
+            self._failed = error
+            raise
+        except Exception as bug:  # noqa: BLE001  an executor's bug costs one attempt, not the drain
+            return bug
+
+    def _leave(self, started: AttemptStarted) -> bool:
+        """Whether a failure below us is ending this engine as a kill would; then it stays open.
+
+        One that was overtaken must end what it runs: that is another's now.
+        """
+        failed = self.recorder.failed or self._failed
+        if failed is None or isinstance(failed, Fenced):
+            return False
+        self._left.add(started.attempt_id)
+        return True
+
+    async def _close(
+        self,
+        started: AttemptStarted,
+        assignment: Assignment,
+        outcome: Report | Exception,
+        *,
+        adopted: bool,
+    ) -> None:
+        """Diagnose and record; what a full disk does not take is kept for the last words."""
+        scope, diagnosed = self.scope_of(started), None
+        try:
+            diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
+            while scope != self.scope_of(started):  # another policy came into force meanwhile
+                scope = self.scope_of(started)
+                diagnosed = await self._diagnosed(assignment, outcome, scope, adopted=adopted)
+            finish = commands.finish(diagnosed, scope, self.queue, is_fresh=not adopted)
+            closing = self.recorder.enqueue(finish)
+            # Free before it is durable: the next pick is decided behind the end that makes room
+            # for it, mostly in the same transaction.
+            self._free(started)
+            self.tell((await closing.answer()).records)
+        except DiskFull:
+            if diagnosed is None and started.attempt_id not in self._guarded:
+                # No guardian keeps its outcome: better without its output.
+                diagnosed = _diagnosis(assignment, outcome, scope, adopted=adopted)(None)
+            if diagnosed is not None:
+                self.unrecorded.append(Unrecorded(diagnosed, scope))
+            raise
+
+    async def _diagnosed(
+        self,
+        assignment: Assignment,
+        outcome: Report | Exception,
+        scope: Scope,
+        *,
+        adopted: bool,
+    ) -> Diagnosed:
+        work = partial(_diagnosis(assignment, outcome, scope, adopted=adopted), self.blobs)
+        size_bytes = _kept_bytes(outcome)
+        if size_bytes <= SHORT_BYTES or not self.in_threads:
+            return work()
+        limiter = self._small if size_bytes <= SMALL_BYTES else self._limiter
+        return await to_thread.run_sync(work, limiter=limiter)
+
+
+def _kept_bytes(outcome: Report | Exception) -> int:
+    if isinstance(outcome, Exception):
+        return 0
+    return sum(o.head_bytes + o.tail_bytes for o in (outcome.stdout, outcome.stderr))
+
+
+def _diagnosis(
+    assignment: Assignment, outcome: Report | Exception, scope: Scope, *, adopted: bool
+) -> Callable[[BlobStore | None], Diagnosed]:
+    """What is made of an outcome, once it is known where its output is kept."""
+    policy = scope.policy
+    return partial(
+        diagnose, outcome, assignment, policy, detectors(policy.detectors), adopted=adopted
+    )
