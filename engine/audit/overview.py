@@ -154,6 +154,7 @@ _WAYS: dict[str, tuple[tuple[str, ...], int, str, str]] = {
     "not_drained": (("phase", "requeue"), 2, _WHY, "queues one of them."),
     "over_budget": (("budget",), 0, "", "shows what was spent; a higher budget lets them go."),
     "deprioritized": (("run", "reinstate"), 1, _WHY, "has one of these runs sampled again."),
+    "label_missing": (("why",), 2, "", "says which label one of them needs."),
     "waits": (("why",), 2, "", "says what one of them waits for."),
     "open": (("attempt", "list"), 0, "", "shows the open attempts."),
 }

@@ -23,7 +23,7 @@ from engine.cli.context import (
     show_identity,
     writing,
 )
-from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
+from engine.cli.drain_scope import BUDGET_HELP, LABEL_HELP, Request, refuse_unknown, scope_of
 from engine.cli.executing import executing_options, executor_of
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
@@ -42,6 +42,7 @@ from engine.errors import LimitReached, UsageProblem
 from engine.events import Record, SessionEnd
 from engine.executors.port import Executor
 from engine.ids import checked_id
+from engine.labels import checked_labels
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from engine.store.recorder import Recorder
@@ -71,6 +72,7 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.option("--max-fingerprint-repeats", type=click.IntRange(0), help="0 = no limit. [policy: 3]")
 @click.option("--max-consecutive-zero-yield", type=click.IntRange(0), help="0 = none.")
 @click.option("--skip-run-prefix", multiple=True, metavar="PREFIX", help="Repeatable.")
+@click.option("--label", multiple=True, metavar="NAME", help=LABEL_HELP)
 @click.option("--run-id", metavar="ID", help="Only this run.")
 @click.option("--phase-id", metavar="ID", help="With --run-id: only this phase, whatever its run.")
 @click.option(
@@ -126,6 +128,7 @@ def _check(request: Request) -> None:
     if options["virtual_time"] and not options["script"]:
         raise UsageProblem("--virtual-time needs a script.", remedy="give --script FILE.")
     policy_of(options["policy_name"])
+    checked_labels(options["label"], "--label")
     if options["coefficients"] is not None:
         coefficients_in_file(options["coefficients"])
 

@@ -51,6 +51,7 @@ class Limits(Value, frozen=True, kw_only=True):
     """What bounds a session.  None means no bound.
 
     ``account``: whose provider limits pause this session; None for the executor's name.
+    ``labels``: what the engine's machine offers to phases that need it.
     """
 
     batch_size: int
@@ -64,12 +65,13 @@ class Limits(Value, frozen=True, kw_only=True):
     skip_run_prefixes: tuple[str, ...] = ()
     budgets: tuple[Budget, ...] = ()
     account: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 class SessionStarted(Event, frozen=True, kw_only=True, tag="session.started"):
     """A drain began."""
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     session_id: str
     executor: str
@@ -79,7 +81,7 @@ class SessionStarted(Event, frozen=True, kw_only=True, tag="session.started"):
 class SessionResumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
     """A stopped or interrupted drain goes on, with its counts, under these limits."""
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     session_id: str
     executor: str

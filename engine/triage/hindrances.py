@@ -18,7 +18,7 @@ from engine.triage import budgets
 from engine.triage.breaker import next_probe_us, open_breakers, samples_allowed, sampling_gate
 from engine.triage.case import Case
 from engine.triage.cooling import cools_us
-from engine.triage.eligible import is_unfinished, phase_hindrance
+from engine.triage.eligible import is_unfinished, missing_labels, phase_hindrance
 from engine.triage.ordering import waits_for
 from engine.triage.picking import active_ms
 from engine.triage.rules import JUDGED_ENDINGS
@@ -35,6 +35,7 @@ Kind = Literal[
     "lost_too_often",
     "tried_this_session",
     "over_budget",
+    "label_missing",
     "waits",
     "filtered",
     "prefix_skipped",
@@ -140,6 +141,8 @@ def of_phase(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     if not scope.is_named_phase and not _is_over(phase, scope):
         yield from _used_up(case, phase)
         yield from _waits(case, phase)
+    if not _is_over(phase, scope):
+        yield from _labels(case, phase)
 
 
 def _is_over(phase: PhaseStanding, scope: Scope) -> bool:
@@ -206,6 +209,21 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
         spent = budgets.of_phase(phase, budget.measure)
         if spent >= budget.limit:
             yield _requeueable(phase, "over_budget", budgets.clause_of("it", budget, spent))
+
+
+def _labels(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
+    missing = missing_labels(phase, case.scope)
+    if not missing:
+        return
+    what = f"the label {missing[0]}" if len(missing) == 1 else f"the labels {', '.join(missing)}"
+    options = " ".join(f"--label {label}" for label in phase.needs)
+    yield Hindrance(
+        kind="label_missing",
+        of="phase",
+        text=f"it needs {what}, which the session's engine does not offer",
+        change=f"An engine on a machine that has it, begun with `{options}`.",
+        id=missing[0],
+    )
 
 
 def _waits(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:

@@ -138,12 +138,19 @@ def is_ready(
             phase.phase_id == limits.phase_id
             and phase.state in _WAITED_FOR
             and not _tried(phase, scope)
+            and _is_fit(phase, scope)
         )
     return (
-        _run_may_go(run, scope)
+        _is_fit(phase, scope)
+        and _run_may_go(run, scope)
         and _phase_may_go(phase, scope)
         and not any(comes_first(other, phase, scope) for other in phases)
     )
+
+
+def _is_fit(phase: PhaseStanding, scope: Scope) -> bool:
+    """Whether the engine has all that the phase asks of a machine."""
+    return not set(phase.needs).difference(scope.limits.labels)
 
 
 def _tried(phase: PhaseStanding, scope: Scope) -> bool:

@@ -81,6 +81,7 @@ def a_scope(dice: random.Random) -> Scope:
         skip_run_prefixes=dice.choice([(), ("x-",), ("x-", "c")]),
         budgets=bounds if dice.random() < 0.3 else (),
         account=dice.choice([None, "", "x", "key"]),
+        labels=dice.choice([(), ("arm", "gpu"), ("gpu",)]),
     )
 
 
@@ -98,6 +99,7 @@ def a_phase(dice: random.Random, run_id: str, number: int, pos: int) -> PhaseSta
         after=tuple(f"p{n}" for n in range(4) if n != number and dice.random() < 0.1),
         registered_pos=pos,
         incident_token_cap=dice.choice([None, None, 2]),
+        needs=rarely(dice, ("gpu",), ()),
     )
 
 
@@ -249,7 +251,7 @@ def _held_back(play: Play, unpaused: Next | None) -> bool:
 @pytest.mark.parametrize("start", [0, 1000])
 def test_queue_scan_and_second_reading_agree_after_every_change(start: int) -> None:
     told: Counter[str] = Counter()
-    for seed in range(start, start + 200):
+    for seed in range(start, start + 240):
         play = Play(seed)
         check(play, told)
         for _ in range(15):
