@@ -78,6 +78,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 KINDS_SHOWN = 5
 DRAIN = "`runoff drain -- PROGRAM` begins one."
 RESUME = "`runoff drain --resume -- PROGRAM` goes on with it."
+_BUSY = frozenset({"workers_full", "host_full"})
+"""What lifts as soon as something ends."""
+
 _LEFT_OVER = frozenset({"batch_size", "total_time", "interrupted", "storage", "zero_yield_streak"})
 """Ends after which the same session can go on."""
 
@@ -132,7 +135,7 @@ def _open(found: Overview) -> str:
 
 def _way(found: Overview, otherwise: str) -> str:
     """What would get things going."""
-    gate = next((gate for gate in found.gates if gate.kind != "workers_full"), None)
+    gate = next((gate for gate in found.gates if gate.kind not in _BUSY), None)
     if gate is not None and gate.of != "samples":
         return gate.change
     if found.phases.get(READY, 0) or (found.next is not None and found.next.what != "limit"):

@@ -23,7 +23,14 @@ from engine.cli.context import (
     show_identity,
     writing,
 )
-from engine.cli.drain_scope import BUDGET_HELP, LABEL_HELP, Request, refuse_unknown, scope_of
+from engine.cli.drain_scope import (
+    BUDGET_HELP,
+    HOST_WORKERS_HELP,
+    LABEL_HELP,
+    Request,
+    refuse_unknown,
+    scope_of,
+)
 from engine.cli.executing import executing_options, executor_of
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
@@ -57,6 +64,7 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.command(context_settings={"show_default": True})
 @database_option
 @click.option("--workers", type=click.IntRange(1, 1024), default=4, help="Attempts at once.")
+@click.option("--host-workers", type=click.IntRange(1, 65536), metavar="N", help=HOST_WORKERS_HELP)
 @click.option("--max-per-run", type=click.IntRange(1, 1024), default=2, help="Of one run at once.")
 @click.option("--batch-size", type=click.IntRange(1), default=10, help="Attempts in this session.")
 @click.option("--phase-timeout-seconds", type=click.FloatRange(0.05, 604800), default=900)

@@ -20,6 +20,7 @@ from projections.fold import join
 from projections.sessions import SessionStanding
 
 BUDGET_HELP = "Such as day:tokens=1000000 or run:minutes=90; repeatable."
+HOST_WORKERS_HELP = "On this host at once, over all engines of the log there."
 LABEL_HELP = "What this machine offers to phases that need it; repeatable."
 
 
@@ -72,6 +73,7 @@ def _limits(request: Request, before: Limits | None) -> Limits:
         "phase_id": ("phase_id", options["phase_id"]),
         "skip_run_prefixes": ("skip_run_prefix", tuple(options["skip_run_prefix"])),
         "account": ("account", options["account"]),
+        "host_workers": ("host_workers", options["host_workers"]),
         "labels": ("label", checked_labels(options["label"], "--label")),
     }
     if before is None:

@@ -34,11 +34,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ``policy``: a built-in one or a file.  ``stop_seconds``: how long attempts may go on after a
     signal to stop.  ``session_hours``: how long counts and stops of a session last.
     ``windows``: when attempts may start, in ``timezone``; none means always.
-    ``labels``: what the machine offers to phases that need it.
+    ``labels``: what the machine offers to phases that need it.  ``host_workers``: attempts at once
+    on its host, over all engines of the log there.
     """
 
     policy: Annotated[str, msgspec.Meta(max_length=4096)] = "default"
     workers: _Count = 4
+    host_workers: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
     max_per_run: _Count = 2
     phase_timeout_seconds: Annotated[float, msgspec.Meta(ge=0.05, le=604_800)] = 900.0
     grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=600)] = 5.0
@@ -125,6 +127,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         batch_size=NO_BATCH,
         workers=settings.workers,
+        host_workers=settings.host_workers,
         per_run_max=settings.max_per_run,
         phase_timeout_ms=round(settings.phase_timeout_seconds * 1000),
         grace_ms=round(settings.grace_seconds * 1000),

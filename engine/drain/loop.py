@@ -32,6 +32,7 @@ from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
 from engine.store.command import Command
 from engine.store.recorder import Recorder
+from engine.triage.hosts import host_is_full
 from engine.triage.picking import active_ms
 from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue, paused_until_us
@@ -209,11 +210,14 @@ class Drain:
         held_back = self._queue.is_held_back(self.clock.now_us())
         return "held_back" if held_back else "nothing_eligible"
 
-    def _pause_left_s(self) -> float | None:
-        """How long to wait for a paused account, if it alone keeps the session from going on."""
+    def _held_left_s(self) -> float | None:
+        """How long to wait for a paused account or a full host, if nothing else holds us up."""
         board, now_us = self.recorder.board, self.clock.now_us()
         session, total_ms = self._session(), self.scope.limits.total_ms_max
         until_us = paused_until_us(board, self.scope, now_us)
+        # In a log of our own, what fills the host is attended by us.
+        if until_us is None and self.recorder.store.is_shared and host_is_full(board, self.scope):
+            until_us = now_us + round(LONGEST_WAIT_S * 1e6)
         if until_us is None or session.status != "running" or self._queue is None:
             return None
         if self._queue.next_ready(now_us) is None:
@@ -261,7 +265,7 @@ class Drain:
         ``asked_us``: when the last pick was asked for.
         """
         if not self.standing:
-            return self._pause_left_s()
+            return self._held_left_s()
         if self._session().status != "running" or self._queue is None:
             return None
         due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)

@@ -51,7 +51,8 @@ class Limits(Value, frozen=True, kw_only=True):
     """What bounds a session.  None means no bound.
 
     ``account``: whose provider limits pause this session; None for the executor's name.
-    ``labels``: what the engine's machine offers to phases that need it.
+    ``labels``: what the engine's machine offers to phases that need it.  ``host_workers``: at most
+    so many attempts at once on its host, over all engines there.
     """
 
     batch_size: int
@@ -66,6 +67,7 @@ class Limits(Value, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...] = ()
     account: str | None = None
     labels: tuple[str, ...] = ()
+    host_workers: int | None = None
 
 
 class SessionStarted(Event, frozen=True, kw_only=True, tag="session.started"):

@@ -34,7 +34,8 @@ class Case(NamedTuple):
     """One run, and what decides about it, seen from one session.
 
     ``phases``: all of the run.  ``account``: the session's, None when nothing was ever said of it.
-    ``day``: what was spent on the day of ``now_us`` (Unix).
+    ``day``: what was spent on the day of ``now_us`` (Unix).  ``host_open``: how many attempts are
+    open on the session's host, over all sessions of the log.
     """
 
     scope: Scope
@@ -45,6 +46,7 @@ class Case(NamedTuple):
     account: AccountStanding | None
     day: Day | None
     now_us: int
+    host_open: int = 0
 
     @property
     def is_new(self) -> bool:
@@ -101,6 +103,7 @@ def beginning(
         policy_json=policy.json,
         started_us=now_us,
         part_started_us=now_us,
+        host=before.host if before is not None else "",
     )
     return Scope(NEW_SESSION, policy, limits), session
 

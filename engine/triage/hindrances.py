@@ -49,6 +49,7 @@ Kind = Literal[
     "session_draining",
     "session_ended",
     "workers_full",
+    "host_full",
     "batch_size",
     "total_time",
     "session_budget",
@@ -416,6 +417,10 @@ def _limits(case: Case) -> Iterator[Hindrance]:
     if session.open >= limits.workers:
         text = f"all {limits.workers} workers of the session are busy"
         yield _of_session("workers_full", text, "The end of an attempt.")
+    if limits.host_workers is not None and case.host_open >= limits.host_workers:
+        name = f"{session.host}: " if session.host else ""
+        text = f"the host is full ({name}{case.host_open} attempts open of {limits.host_workers})"
+        yield _of_session("host_full", text, "The end of an attempt on that host.")
 
 
 def _of_session(

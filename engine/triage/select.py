@@ -29,6 +29,7 @@ from engine.events import (
 from engine.triage.breaker import Gate, sampling_gate
 from engine.triage.cooling import cools_us, is_cool, may_touch
 from engine.triage.eligible import SortKey, phase_hindrance, run_hindrance, sort_key
+from engine.triage.hosts import host_is_full
 from engine.triage.ordering import RunOrder, waits_for
 from engine.triage.scope import Scope
 from projections.backlog import PhaseStanding
@@ -87,7 +88,7 @@ def gate_of(board: Board, scope: Scope, now_us: int) -> Gate:
 
 def pick_by_scan(board: Board, scope: Scope, now_us: int) -> Choice | None:
     """The next choice at ``now_us``, by looking at every phase of the board."""
-    if paused_until_us(board, scope, now_us) is not None:
+    if paused_until_us(board, scope, now_us) is not None or host_is_full(board, scope):
         return None
     gate = gate_of(board, scope, now_us)
     by_run: dict[str, list[PhaseStanding]] = {}
@@ -177,10 +178,10 @@ class Queue:
         """The next choice at ``now_us``; the same again until the board changes or time matters."""
         if paused_until_us(self._board, self._scope, now_us) is not None:
             return None
-        return self.next_ready(now_us)
+        return None if host_is_full(self._board, self._scope) else self.next_ready(now_us)
 
     def next_ready(self, now_us: int) -> Choice | None:
-        """The next choice, were no account paused."""
+        """The next choice, were no account paused and no host full."""
         gate = gate_of(self._board, self._scope, now_us)
         if gate.probe_of is not None:
             probe = self._farthest()

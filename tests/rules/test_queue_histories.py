@@ -81,6 +81,7 @@ def a_scope(dice: random.Random) -> Scope:
         skip_run_prefixes=dice.choice([(), ("x-",), ("x-", "c")]),
         budgets=bounds if dice.random() < 0.3 else (),
         account=dice.choice([None, "", "x", "key"]),
+        host_workers=dice.choice([None, None, None, 2]),
         labels=dice.choice([(), ("arm", "gpu"), ("gpu",)]),
     )
 
@@ -134,7 +135,13 @@ def moved_run(dice: random.Random, of: RunStanding) -> RunStanding:
 
 def moved_session(dice: random.Random, of: SessionStanding) -> SessionStanding:
     samples = tuple(f"a{n}" for n in range(dice.choice([0, 0, 1, 2, 3])))
-    return replace(of, open_samples=samples, telling_samples=dice.choice([0, 0, 1]))
+    return replace(
+        of,
+        open_samples=samples,
+        telling_samples=dice.choice([0, 0, 1]),
+        open=dice.choice([0, 1]),
+        host=rarely(dice, "elsewhere", "here"),
+    )
 
 
 def moved_breaker(dice: random.Random, of: BreakerStanding) -> BreakerStanding:
@@ -165,7 +172,14 @@ class Play:
             for number in range(self.dice.choice([0, 1, 2, 2, 3])):
                 made = a_phase(self.dice, run_id, number, self.dice.randint(1, 10**6))
                 phases.append(moved_phase(self.dice, made))
-        around = (session(), breaker("f"), breaker("g"), account("x"), account("key"))
+        around = (
+            moved_session(self.dice, session()),
+            moved_session(self.dice, session(session_id="other")),
+            breaker("f"),
+            breaker("g"),
+            account("x"),
+            account("key"),
+        )
         self.board: Board = board(*runs, *phases, *around)
         self.queue = Queue(self.board, self.scope)
 
@@ -181,7 +195,7 @@ class Play:
             self._put(self.board.runs, run_id, moved_run)
             self.queue.touch(run_id, None)
         elif kind == "session":
-            self._put(self.board.sessions, "s", moved_session)
+            self._put(self.board.sessions, self.dice.choice(["s", "s", "other"]), moved_session)
         elif kind == "breaker":
             self._put(self.board.breakers, self.dice.choice("fg"), moved_breaker)
         elif kind == "account":

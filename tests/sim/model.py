@@ -204,6 +204,8 @@ class Model:
         """What is next at ``now_us``, by looking at everything; ``paused``: even during a pause."""
         if not paused and self.brakes.paused_until_us(session, now_us) is not None:
             return None
+        if not paused and self.open >= session.limits.get("host_workers", self.open + 1):
+            return None
         gate = self.brakes.gate(session, now_us)
         if gate.probe_of is not None:
             # A probe is drawn from as far away as possible.
