@@ -23,6 +23,7 @@ from engine.detect import detectors
 from engine.drain import commands
 from engine.drain.diagnose import Diagnosed, diagnose
 from engine.drain.last_words import Unrecorded
+from engine.drain.patience import Patience
 from engine.drain.sheets import assignment_for, started_in
 from engine.drain.stopping import Hold, Stopping
 from engine.errors import DiskFull, Fenced, RunoffError
@@ -94,6 +95,7 @@ class Drain:
         self._limiter: anyio.CapacityLimiter | None = None
         self._small: anyio.CapacityLimiter | None = None
         self._queue: Queue | None = None
+        self._patience = Patience(self.clock)
         self._resuming = 0
         self._is_over = False
         self._group: TaskGroup | None = None
@@ -264,6 +266,12 @@ class Drain:
 
         ``asked_us``: when the last pick was asked for.
         """
+        left_s, patience_s = self._due_s(asked_us), self._patience.left_s()
+        if patience_s is None or self._session().status != "running":
+            return left_s
+        return patience_s if left_s is None else min(left_s, patience_s)
+
+    def _due_s(self, asked_us: int) -> float | None:
         if not self.standing:
             return self._held_left_s()
         if self._session().status != "running" or self._queue is None:
@@ -280,6 +288,9 @@ class Drain:
 
     async def _pick(self, group: TaskGroup, room: int) -> int:
         assert self._queue is not None
+        board, turn = self.recorder.board, None
+        if self.recorder.store.is_shared:
+            turn = self._patience.turn(board, self._queue, self.scope, room)
         command = commands.pick(
             self.ids("cmd"),
             self.scope,
@@ -287,8 +298,10 @@ class Drain:
             capacity=room,
             new_attempt_id=lambda: self.ids("att"),
             coefficients=self.coefficients,
+            turn=turn,
         )
         records = await self._submit(command)
+        self._patience.heed(board, turn)
         estimates = {record.attempt: record for record in records if record.type == ESTIMATED}
         started = 0
         for record in records:

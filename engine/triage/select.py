@@ -9,8 +9,9 @@ runs: neighbours tend to fail alike, and a probe shall tell whether others would
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
 from typing import NamedTuple
 
 from engine.events import (
@@ -46,6 +47,9 @@ _OF_A_PHASE = (
     AttemptDeferred,
 )
 _OF_A_RUN = (RunJudged, RunStopped, RunCooledDown, RunReinstated)
+
+COUNTED_RUNS_MAX = 1000
+"""Beyond it there is plenty of work, however it is shared out."""
 
 GROUPS: tuple[Group, ...] = ("unsampled", "promising", "others")
 
@@ -188,6 +192,31 @@ class Queue:
             if probe is not None:
                 return probe._replace(probe_of=gate.probe_of)
         return self._best(GROUPS if gate.hindrance is None else GROUPS[1:])
+
+    def ready_by_needs(self, now_us: int, most: int) -> Counter[tuple[str, ...]]:
+        """How many phases may start now, by the labels that they need, were there room for all.
+
+        Counts on until there are at least ``most`` of each kind that it met, over at most
+        ``COUNTED_RUNS_MAX`` runs.
+        """
+        is_held = gate_of(self._board, self._scope, now_us).hindrance is not None
+        found, runs = Counter[tuple[str, ...]](), 0
+        for group in GROUPS[is_held:]:
+            for _, stamp, run_id in self._runs[group]:
+                if runs == COUNTED_RUNS_MAX or (found and min(found.values()) >= most):
+                    return found
+                if self._stamps[run_id] == stamp:
+                    runs += 1
+                    found.update(phase.needs for phase in self._startable(run_id, group))
+        return found
+
+    def _startable(self, run_id: str, group: Group) -> list[PhaseStanding]:
+        """The phases of a run that may start at once, the first ones first."""
+        order, ready = self._orders[run_id], self._ready[run_id]
+        run, most = self._board.runs.states[run_id], self._scope.limits.per_run_max
+        room = 1 if group == "unsampled" else most - run.open
+        free = [name for name in ready if self._eligible(order, order.phases[name])]
+        return [order.phases[name] for name in nsmallest(room, free, key=ready.__getitem__)]
 
     def is_held_back(self, now_us: int) -> bool:
         """Whether unsampled runs wait for an open breaker, and for nothing else."""

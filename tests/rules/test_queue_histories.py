@@ -27,7 +27,7 @@ from projections.breakers import BreakerStanding
 from projections.fold import join
 from projections.run_triage import RunStanding, Standing
 from projections.sessions import SessionStanding
-from tests.rules.plain_pick import Next, next_pick
+from tests.rules.plain_pick import Next, is_ready, may_sample, next_pick, place
 from tests.rules.standings import (
     account,
     board,
@@ -211,6 +211,21 @@ def plainly(choice: Choice | None) -> Next | None:
     return Next(choice.run.run_id, choice.phase.phase_id, choice.group, choice.probe_of)
 
 
+def plain_counts(play: Play) -> Counter[tuple[str, ...]]:
+    """What could start at once, by labels, looking at everything."""
+    phases, found = list(play.board.backlog.values()), Counter[tuple[str, ...]]()
+    sampling, _ = may_sample(play.board, play.scope, NOW_US)
+    for row in play.board.runs.values():
+        ready = [p for p in phases if p.run_id == row.run_id]
+        ready = [p for p in ready if is_ready(p, phases, row, play.scope)]
+        room = play.scope.limits.per_run_max - row.open
+        if row.standing == "unsampled":
+            room = 1 if sampling else 0
+        ready.sort(key=lambda p: place(p, play.scope))
+        found.update(p.needs for p in ready[: max(0, room)])
+    return found
+
+
 def longest_cool(play: Play, now_us: int) -> str | None:
     limits, cool_ms = play.scope.limits, play.scope.policy.cool_down_ms
     if cool_ms is None or limits.phase_id is not None:
@@ -237,6 +252,8 @@ def check(play: Play, told: Counter[str]) -> None:
     assert play.queue.pick(NOW_US) == picked
     unpaused = next_pick(play.board, play.scope, NOW_US, heed_pause=False)
     assert plainly(play.queue.next_ready(NOW_US)) == unpaused
+    if not play.scope.is_named_phase:
+        assert play.queue.ready_by_needs(NOW_US, 99) == plain_counts(play)
     held_back = _held_back(play, unpaused)
     assert play.queue.is_held_back(NOW_US) == held_back
     cool = play.queue.cool(NOW_US)
