@@ -83,6 +83,13 @@ class Around(NamedTuple):
             day=self.days.get(day_key(now_us)),
             now_us=now_us,
             host_open=open_on(self.sessions.values(), session.host),
+            elsewhere=tuple(
+                other
+                for other in self.sessions.values()
+                if other.leased_by is not None
+                and other.status == "running"
+                and other.session_id != session.session_id
+            ),
         )
 
 

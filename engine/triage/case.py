@@ -35,7 +35,8 @@ class Case(NamedTuple):
 
     ``phases``: all of the run.  ``account``: the session's, None when nothing was ever said of it.
     ``day``: what was spent on the day of ``now_us`` (Unix).  ``host_open``: how many attempts are
-    open on the session's host, over all sessions of the log.
+    open on the session's host, over all sessions of the log.  ``elsewhere``: the sessions of other
+    engines that share the log and are at work.
     """
 
     scope: Scope
@@ -47,6 +48,7 @@ class Case(NamedTuple):
     day: Day | None
     now_us: int
     host_open: int = 0
+    elsewhere: tuple[SessionStanding, ...] = ()
 
     @property
     def is_new(self) -> bool:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
+from engine.errors import LogUnreadable
 from engine.events import AnyEvent, AttemptStarted, Limits
 from engine.triage.hosts import open_on
 from engine.triage.scope import Scope, scope_of
@@ -105,10 +107,11 @@ def others(board: Board, scope: Scope, now_us: int, idle: Mapping[str, int]) -> 
             continue
         if idle.get(session.session_id) == session.attempts or not _takes_any(session):
             continue
-        of = scope_of(session)
-        engine = engine_of(board, session, of.limits, session.open)
-        if engine.has_room and paused_until_us(board, of, now_us) is None:
-            found.append(engine)
+        with suppress(LogUnreadable):  # one whose policy is beyond us is not waited for
+            of = scope_of(session)
+            engine = engine_of(board, session, of.limits, session.open)
+            if engine.has_room and paused_until_us(board, of, now_us) is None:
+                found.append(engine)
     return found
 
 

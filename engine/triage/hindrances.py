@@ -25,6 +25,7 @@ from engine.triage.rules import JUDGED_ENDINGS
 from engine.triage.scope import Scope
 from projections.backlog import PhaseStanding
 from projections.breakers import BreakerStanding
+from projections.sessions import SessionStanding
 
 Level = Literal["phase", "run", "samples", "account", "session"]
 Kind = Literal[
@@ -217,14 +218,22 @@ def _labels(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     if not missing:
         return
     what = f"the label {missing[0]}" if len(missing) == 1 else f"the labels {', '.join(missing)}"
+    able = next((each for each in case.elsewhere if _offers(each, phase)), None)
     options = " ".join(f"--label {label}" for label in phase.needs)
+    change = f"An engine on a machine that has it, begun with `{options}`."
+    if able is not None:
+        change = f"Its turn at the session {able.session_id} on {able.host}, where that is offered."
     yield Hindrance(
         kind="label_missing",
         of="phase",
         text=f"it needs {what}, which the session's engine does not offer",
-        change=f"An engine on a machine that has it, begun with `{options}`.",
+        change=change,
         id=missing[0],
     )
+
+
+def _offers(session: SessionStanding, phase: PhaseStanding) -> bool:
+    return session.limits is not None and set(phase.needs) <= set(session.limits.labels)
 
 
 def _waits(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
@@ -419,7 +428,7 @@ def _limits(case: Case) -> Iterator[Hindrance]:
         yield _of_session("workers_full", text, "The end of an attempt.")
     if limits.host_workers is not None and case.host_open >= limits.host_workers:
         name = f"{session.host}: " if session.host else ""
-        text = f"the host is full ({name}{case.host_open} attempts open of {limits.host_workers})"
+        text = f"the host is full ({name}{case.host_open} of {limits.host_workers} attempts)"
         yield _of_session("host_full", text, "The end of an attempt on that host.")
 
 

@@ -92,6 +92,25 @@ def test_a_phase_that_is_named_needs_its_labels_all_the_same(folder: Path) -> No
     assert runoff(folder, "drain", *named, "--label", "gpu", "--label", "linux").returncode == 0
 
 
+def test_a_host_has_no_more_attempts_than_it_may_and_why_says_when_it_is_full(
+    folder: Path,
+) -> None:
+    assert runoff(folder, "seed", "--repeat", "3").returncode == 0
+    drain(folder, "--workers", "4", "--host-workers", "2", "--batch-size", "9", code=4)
+    lines = runoff(folder, "log", "show", "--json", "--limit", "999").stdout.splitlines()
+    records = [r for r in map(json.loads, lines) if r["type"].startswith("attempt.")]
+    open_now = 0
+    for record in records:
+        open_now += {"attempt.started": 1, "attempt.finished": -1}.get(record["type"], 0)
+        assert open_now <= 2
+    second = [r["pos"] for r in records if r["type"] == "attempt.started"][1]
+    found = told(folder, "why", "--at", str(second))
+    assert [gate["kind"] for gate in found["gates"]] == ["host_full"]
+    assert "but the host is full (2 of 2 attempts)" in found["sentence"]
+    assert limits_of_sessions(folder)[0]["host_workers"] == 2
+    assert told(folder, "audit")["ok"]
+
+
 def test_what_phases_need_is_shown(folder: Path) -> None:
     listed = runoff(folder, "phase", "list").stdout
     assert "gpu, linux" in listed

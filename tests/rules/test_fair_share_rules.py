@@ -183,6 +183,7 @@ OTHERS: list[tuple[str, dict[str, object], bool]] = [
     ("its host is full", {"limits": limits(workers=9, host_workers=1)}, False),
     ("its host has room", {"limits": limits(workers=9, host_workers=2)}, True),
     ("its account rests", {"limits": limits(account="resting")}, False),
+    ("its policy is beyond us", {"policy_json": '{"name":"t","beyond":1}'}, False),
     ("it let work lie", {"attempts": 7}, False),
     ("it has started since", {"attempts": 8}, True),
 ]
@@ -193,7 +194,7 @@ def test_another_engine_counts_when_it_lives_and_may_take_any_work(
     why: str, fields: dict[str, object], *, counts: bool
 ) -> None:
     of = policy(provider_pause_ms=5)
-    standing = session(**other(policy_json=of.json, **fields))
+    standing = session(**other(**{"policy_json": of.json, **fields}))
     rows = board(session(), standing, account("resting", until_us=NOW_US + 1))
     assert len(others(rows, scope(of), NOW_US, {"t": 7})) == counts, why
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec.structs import replace
 
+from engine.audit.casefile import Around
 from engine.events import AttemptStarted, Seen
 from engine.triage.case import Case
-from engine.triage.hindrances import of_session
+from engine.triage.hindrances import of_phase, of_session
 from engine.triage.hosts import host_is_full, open_on
 from engine.triage.picking import Picker, picks
 from engine.triage.scope import Scope
@@ -124,8 +125,32 @@ def full(standing: SessionStanding, host_open: int, most: int | None) -> list[st
 
 def test_a_person_is_told_of_a_full_host_by_its_name() -> None:
     there = session(host="build-1", part_started_us=NOW_US)
-    assert full(there, 2, 2) == ["the host is full (build-1: 2 attempts open of 2)"]
-    assert full(session(part_started_us=NOW_US), 3, 2) == [
-        "the host is full (3 attempts open of 2)"
-    ]
+    assert full(there, 2, 2) == ["the host is full (build-1: 2 of 2 attempts)"]
+    assert full(session(part_started_us=NOW_US), 3, 2) == ["the host is full (3 of 2 attempts)"]
     assert full(there, 1, 2) == full(there, 9, None) == []
+
+
+def test_a_person_is_told_where_a_label_is_offered_if_anywhere() -> None:
+    needs = phase(needs=("gpu",))
+    case = Case(scope(), session(), run(), (needs,), (), None, None, NOW_US)
+    (held,) = of_phase(case, needs)
+    assert held.change == "An engine on a machine that has it, begun with `--label gpu`."
+    there = [
+        session(session_id=name, host=f"host-{name}", limits=limits(labels=offered))
+        for name, offered in (("t", ("arm",)), ("u", ("arm", "gpu")))
+    ]
+    (held,) = of_phase(case._replace(elsewhere=tuple(there)), needs)
+    assert held.change == "Its turn at the session u on host-u, where that is offered."
+
+
+def test_of_the_other_sessions_those_count_that_are_at_work() -> None:
+    rows = board(
+        session(part_started_us=2, host="h", policy_json=policy().json),
+        session(session_id="t", leased_by=2, host="h", open=3),
+        session(session_id="u", leased_by=3, status="draining"),
+        session(session_id="v", open=1),
+    )
+    case = Around.of(rows).case(run(), (), NOW_US)
+    assert [each.session_id for each in case.elsewhere] == ["t"]
+    assert case.host_open == 3
+    assert case.anew().host_open == 3
