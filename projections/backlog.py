@@ -35,7 +35,8 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
     limit; ``spent_tokens`` and ``spent_ms`` are what they took.  ``state_before`` and
     ``reason_before`` are what the newest attempt began from.  ``registered_pos`` is where its
     whole description stands in the log and the last tie-breaker of the queue.  ``reason`` is the
-    newest failure's own text, never an older one's.
+    newest failure's own text, never an older one's.  ``needs``: the labels that an engine must
+    offer to attempt it.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
     phase_index: int
     order: Order
     after: tuple[str, ...]
+    needs: tuple[str, ...] = ()
     state: PhaseState
     state_before: PhaseState = "QUEUED"
     category: str | None
@@ -133,6 +135,7 @@ def _registered(event: PhaseRegistered, pos: int) -> PhaseStanding:
         phase_index=event.phase_index,
         order=event.order,
         after=event.after,
+        needs=event.needs,
         state=event.state,
         category=event.category,
         complexity=event.complexity,
@@ -164,7 +167,7 @@ def _finished(state: PhaseStanding, event: AttemptFinished, pos: int) -> PhaseSt
 
 BACKLOG: Fold[PhaseStanding] = Fold(
     name="backlog",
-    version=4,
+    version=5,
     state=PhaseStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

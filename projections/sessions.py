@@ -43,6 +43,7 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     that ended other than as an earlier one did.  ``busy_ms``: what attempts took, one by one.
     ``leased_by``: in a shared log the epoch of the engine that is at it, until its lease lapses;
     ``heir``: that of the engine which noticed, and takes over the attempts that were left.
+    ``host``: where the engine is or was that leased it last; empty in a log that is not shared.
     """
 
     session_id: str
@@ -75,6 +76,7 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     work_left: int | None = None
     leased_by: int | None = None
     heir: int | None = None
+    host: str = ""
 
 
 Handled = (
@@ -107,7 +109,7 @@ def _apply(state: SessionStanding | None, seen: Seen) -> SessionStanding:
         case PolicyAdopted():
             return replace(state, policy=event.policy, policy_json=event.policy_json)
         case SessionLeased():
-            return replace(state, leased_by=event.epoch, heir=None)
+            return replace(state, leased_by=event.epoch, heir=None, host=event.host)
         case SessionStarted() | SessionResumed():
             return _begun(state, event, seen.recorded_us)
         case SessionLapsed():
@@ -236,7 +238,7 @@ def _without(samples: tuple[str, ...], attempt_id: str) -> tuple[str, ...]:
 
 SESSIONS: Fold[SessionStanding] = Fold(
     name="sessions",
-    version=4,
+    version=5,
     state=SessionStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

@@ -18,6 +18,9 @@ TRIAGE = {"rules", "breaker", "provider", "cooling", "budgets", "eligible", "ord
 RULES = {
     *(f"engine/triage/{name}.py" for name in TRIAGE),
     *(f"engine/triage/{name}.py" for name in ("picking", "decide", "beginning", "ending", "scope")),
+    "engine/triage/hosts.py",
+    "engine/triage/fair_share.py",
+    "engine/drain/patience.py",
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),

@@ -13,6 +13,7 @@ from projections.backlog import PhaseStanding
 
 TEXTS_SHOWN = 4
 READY = "ready"
+_COUNTED = {"waits": "waiting", "label_missing": "for want of a label"}
 
 
 class Answer(NamedTuple):
@@ -24,7 +25,7 @@ class Answer(NamedTuple):
 
 def in_words(kind: str) -> str:
     """A kind of hindrance behind a count."""
-    return "waiting" if kind == "waits" else kind.replace("_", " ")
+    return _COUNTED.get(kind) or kind.replace("_", " ")
 
 
 def hindrances_of(case: Case, phase: PhaseStanding | None) -> list[Hindrance]:

@@ -23,6 +23,7 @@ from engine.events import (
 from engine.store.boards import load_folds, seen_page
 from engine.store.protocol import LogReader, Query
 from engine.triage.case import Case, account_named, newest_session, seen_from
+from engine.triage.hosts import open_on
 from projections.accounts import ACCOUNTS, AccountStanding
 from projections.backlog import BACKLOG, PhaseStanding
 from projections.board import Board
@@ -81,6 +82,14 @@ class Around(NamedTuple):
             account=self.accounts.get(account_named(newest)),
             day=self.days.get(day_key(now_us)),
             now_us=now_us,
+            host_open=open_on(self.sessions.values(), session.host),
+            elsewhere=tuple(
+                other
+                for other in self.sessions.values()
+                if other.leased_by is not None
+                and other.status == "running"
+                and other.session_id != session.session_id
+            ),
         )
 
 

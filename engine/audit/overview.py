@@ -78,6 +78,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 KINDS_SHOWN = 5
 DRAIN = "`runoff drain -- PROGRAM` begins one."
 RESUME = "`runoff drain --resume -- PROGRAM` goes on with it."
+_BUSY = frozenset({"workers_full", "host_full"})
+"""What lifts as soon as something ends."""
+
 _LEFT_OVER = frozenset({"batch_size", "total_time", "interrupted", "storage", "zero_yield_streak"})
 """Ends after which the same session can go on."""
 
@@ -132,7 +135,7 @@ def _open(found: Overview) -> str:
 
 def _way(found: Overview, otherwise: str) -> str:
     """What would get things going."""
-    gate = next((gate for gate in found.gates if gate.kind != "workers_full"), None)
+    gate = next((gate for gate in found.gates if gate.kind not in _BUSY), None)
     if gate is not None and gate.of != "samples":
         return gate.change
     if found.phases.get(READY, 0) or (found.next is not None and found.next.what != "limit"):
@@ -154,6 +157,7 @@ _WAYS: dict[str, tuple[tuple[str, ...], int, str, str]] = {
     "not_drained": (("phase", "requeue"), 2, _WHY, "queues one of them."),
     "over_budget": (("budget",), 0, "", "shows what was spent; a higher budget lets them go."),
     "deprioritized": (("run", "reinstate"), 1, _WHY, "has one of these runs sampled again."),
+    "label_missing": (("why",), 2, "", "says which label one of them needs."),
     "waits": (("why",), 2, "", "says what one of them waits for."),
     "open": (("attempt", "list"), 0, "", "shows the open attempts."),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -22,7 +23,10 @@ from engine.backlog.spelling import fold_category, fold_complexity
 from engine.errors import UsageProblem
 from engine.events import Deliverable, PhaseRegistered, RunRegistered, TierRegistered
 from engine.ids import checked_id
+from engine.labels import checked_labels
 
+T = TypeVar("T")
+U = TypeVar("U")
 _ONE_TIER = (TierEntry(tier_id="T1", name="T1"),)
 
 
@@ -117,6 +121,7 @@ def _phase(
         complexity_raw=phase.complexity,
         order=tier.order,
         after=phase.after,
+        needs=_checked(checked_labels, phase.needs, place.at("needs")),
         deliverables=_deliverables(phase, entry.path, place),
         read_only_context=tuple(
             _path(entry.path, path, place.at(f"read_only_context[{at}]"))
@@ -257,8 +262,8 @@ def _path(prefix: str, text: str, place: Place) -> str:
     return _checked(checked_path, f"{prefix.rstrip('/')}/{own}", place) if prefix else own
 
 
-def _checked(check: Callable[[str, str], str], text: str, place: Place) -> str:
+def _checked(check: Callable[[T, str], U], said: T, place: Place) -> U:
     try:
-        return check(text, str(place) + ":")
+        return check(said, str(place) + ":")
     except UsageProblem as problem:
         raise UsageProblem(problem.problem, remedy=problem.remedy) from None

@@ -77,6 +77,7 @@ class PhaseEntry(Entry, frozen=True, kw_only=True):
     category: Word | None = None
     complexity: Word | None = None
     after: Ids = ()
+    needs: Ids = ()
     deliverables: Annotated[tuple[str | DeliverableEntry, ...], Meta(max_length=256)] = ()
     read_only_context: Ids = ()
     builder_attempts_max: Count | None = None

@@ -8,6 +8,7 @@ calibration asks for five; so a plan can be registered several times, as runs ``
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from importlib.resources import as_file, files
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from engine.backlog.plan import Plan, load_plan
 from engine.errors import UsageProblem
 from engine.events import AnyEvent
 from engine.ids import checked_id
+from engine.labels import checked_labels
 
 BUILT_IN_PLANS = ("telemetry",)
 REPEAT_MAX = 1_000
@@ -59,6 +61,19 @@ def registrations(plan: Plan, *, run_id: str | None = None, repeat: int = 1) -> 
         named += [replace(phase, run_id=name) for phase in plan.phases]
         groups += run_registrations(name, named)
     return groups
+
+
+def needing(plan: Plan, labels: Iterable[str]) -> Plan:
+    """``plan`` with ``labels`` among what each phase needs.
+
+    Raises UsageProblem for what cannot be a label, and for more than 32 of one phase.
+    """
+    asked = checked_labels(labels, "--needs")
+    phases = (
+        replace(phase, needs=checked_labels((*phase.needs, *asked), phase.phase_id))
+        for phase in plan.phases
+    )
+    return replace(plan, phases=tuple(phases))
 
 
 def samples_by_group(plan: Plan, repeat: int = 1) -> dict[tuple[str, str], int]:

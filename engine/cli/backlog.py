@@ -51,6 +51,7 @@ _KNOWN_TYPES = frozenset(
     type=click.Path(path_type=Path),
     help="Your own plan, TOML or JSON (docs/reference/plan-file.md).",
 )
+@click.option("--needs", multiple=True, metavar="LABEL", help="For every phase; repeatable.")
 @allow_empty_option
 @json_option
 def seed(
@@ -58,6 +59,7 @@ def seed(
     run_id: str | None,
     repeat: int,
     plan_path: Path | None,
+    needs: tuple[str, ...],
     *,
     allow_empty_db: bool,  # noqa: ARG001  accepted everywhere; seeding fills an empty database
     as_json: bool,
@@ -69,12 +71,13 @@ def seed(
       runoff seed --database sqlite:///backlog.db
       runoff seed --repeat 5 --database sqlite:///backlog.db
       runoff seed --plan plan.toml --run-id trial-2 --database sqlite:///backlog.db
+      runoff seed --needs gpu --database sqlite:///backlog.db
     """  # noqa: D301
     from engine.backlog.plan import load_plan  # noqa: PLC0415
-    from engine.backlog.seed import built_in_plan, registrations  # noqa: PLC0415
+    from engine.backlog.seed import built_in_plan, needing, registrations  # noqa: PLC0415
 
     plan = load_plan(plan_path) if plan_path else built_in_plan("telemetry")
-    groups = registrations(plan, run_id=run_id, repeat=repeat)
+    groups = registrations(needing(plan, needs), run_id=run_id, repeat=repeat)
 
     async def work() -> tuple[int, str]:
         async with keeping(database, "seed", create=True) as keeper:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from engine.cli.drain_scope import HOST_WORKERS_HELP, LABEL_HELP
 from engine.cli.policies import policy_of
 from engine.cli.text_file import origin_of, text_of
 from engine.daemon.settings import (
@@ -19,7 +20,12 @@ from engine.daemon.settings import (
     table_from,
 )
 
-_LISTS = {"window": "windows", "budget": "budget", "skip_run_prefix": "skip_run_prefix"}
+_LISTS = {
+    "window": "windows",
+    "budget": "budget",
+    "skip_run_prefix": "skip_run_prefix",
+    "label": "labels",
+}
 _SAME = tuple(name for name in Settings.__struct_fields__ if name not in _LISTS.values())
 
 
@@ -34,6 +40,7 @@ _OPTIONS = (
     click.option("--settings", type=click.Path(path_type=Path), help="TOML, read on SIGHUP."),
     click.option("--policy", metavar="NAME|FILE", help="[default: default]"),
     click.option("--workers", type=int, help="Attempts at once. [default: 4]"),
+    click.option("--host-workers", type=int, metavar="N", help=HOST_WORKERS_HELP),
     click.option("--max-per-run", type=int, help="Of one run at once. [default: 2]"),
     click.option("--phase-timeout-seconds", type=float, help="[default: 900]"),
     click.option("--grace-seconds", type=float, help="TERM to KILL. [default: 5]"),
@@ -45,6 +52,7 @@ _OPTIONS = (
     click.option("--max-run-tokens", type=int, metavar="N", help="Of each run."),
     click.option("--budget", multiple=True, metavar="SCOPE:MEASURE=N", help="Repeatable."),
     click.option("--skip-run-prefix", multiple=True, metavar="PREFIX", help="Repeatable."),
+    click.option("--label", multiple=True, metavar="NAME", help=LABEL_HELP),
     click.option("--account", metavar="NAME", help="Whose provider limits pause."),
 )
 

@@ -23,7 +23,14 @@ from engine.cli.context import (
     show_identity,
     writing,
 )
-from engine.cli.drain_scope import BUDGET_HELP, Request, refuse_unknown, scope_of
+from engine.cli.drain_scope import (
+    BUDGET_HELP,
+    HOST_WORKERS_HELP,
+    LABEL_HELP,
+    Request,
+    refuse_unknown,
+    scope_of,
+)
 from engine.cli.executing import executing_options, executor_of
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
@@ -42,6 +49,7 @@ from engine.errors import LimitReached, UsageProblem
 from engine.events import Record, SessionEnd
 from engine.executors.port import Executor
 from engine.ids import checked_id
+from engine.labels import checked_labels
 from engine.store.blobs import Blobs
 from engine.store.location import Location, locate
 from engine.store.recorder import Recorder
@@ -56,6 +64,7 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.command(context_settings={"show_default": True})
 @database_option
 @click.option("--workers", type=click.IntRange(1, 1024), default=4, help="Attempts at once.")
+@click.option("--host-workers", type=click.IntRange(1, 65536), metavar="N", help=HOST_WORKERS_HELP)
 @click.option("--max-per-run", type=click.IntRange(1, 1024), default=2, help="Of one run at once.")
 @click.option("--batch-size", type=click.IntRange(1), default=10, help="Attempts in this session.")
 @click.option("--phase-timeout-seconds", type=click.FloatRange(0.05, 604800), default=900)
@@ -71,6 +80,7 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.option("--max-fingerprint-repeats", type=click.IntRange(0), help="0 = no limit. [policy: 3]")
 @click.option("--max-consecutive-zero-yield", type=click.IntRange(0), help="0 = none.")
 @click.option("--skip-run-prefix", multiple=True, metavar="PREFIX", help="Repeatable.")
+@click.option("--label", multiple=True, metavar="NAME", help=LABEL_HELP)
 @click.option("--run-id", metavar="ID", help="Only this run.")
 @click.option("--phase-id", metavar="ID", help="With --run-id: only this phase, whatever its run.")
 @click.option(
@@ -131,6 +141,7 @@ def _check(request: Request) -> None:
             remedy="leave it out, or drain a copy (`runoff log copy`).",
         )
     policy_of(options["policy_name"])
+    checked_labels(options["label"], "--label")
     if options["coefficients"] is not None:
         coefficients_in_file(options["coefficients"])
 

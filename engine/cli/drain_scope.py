@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from engine.cli.policies import policy_of
 from engine.errors import UsageProblem
 from engine.events import Budget, BudgetScope, Limits
+from engine.labels import checked_labels
 from engine.triage.budgets import budget_from
 from engine.triage.policy import Policy, policy_from_json
 from engine.triage.scope import Scope
@@ -19,6 +20,8 @@ from projections.fold import join
 from projections.sessions import SessionStanding
 
 BUDGET_HELP = "Such as day:tokens=1000000 or run:minutes=90; repeatable."
+HOST_WORKERS_HELP = "On this host at once, over all engines of the log there."
+LABEL_HELP = "What this machine offers to phases that need it; repeatable."
 
 
 class Request(NamedTuple):
@@ -70,6 +73,8 @@ def _limits(request: Request, before: Limits | None) -> Limits:
         "phase_id": ("phase_id", options["phase_id"]),
         "skip_run_prefixes": ("skip_run_prefix", tuple(options["skip_run_prefix"])),
         "account": ("account", options["account"]),
+        "host_workers": ("host_workers", options["host_workers"]),
+        "labels": ("label", checked_labels(options["label"], "--label")),
     }
     if before is None:
         fresh = {name: value for name, (_, value) in values.items()}

@@ -39,7 +39,7 @@ __all__ = ["attempt", "phase", "run", "session"]
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 RUN_COLUMNS = "run_id standing phases attempts succeeded failed timed_out yield_events tokens"
-PHASE_COLUMNS = "run_id phase_id state tier_index phase_index attempts last_ending reason"
+PHASE_COLUMNS = "run_id phase_id state tier_index phase_index needs attempts last_ending reason"
 SESSION_COLUMNS = "session_id status because attempts succeeded failed timed_out yield_events"
 TEXT_CHARS = 80
 
@@ -79,8 +79,10 @@ def _list(title: str, found: Sequence[msgspec.Struct], columns: str, *, as_json:
     table(title, names, [[_cell(getattr(state, name)) for name in names] for state in found])
 
 
-def _cell(value: object) -> object:
+def _cell(value: str | float | tuple[str, ...] | None) -> object:
     """A list shows the start of a text; ids are never cut, so that they can be copied."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
     long = isinstance(value, str) and " " in value and len(value) > TEXT_CHARS
     return f"{str(value)[:TEXT_CHARS]}…" if long else value
 

@@ -133,7 +133,8 @@ def _backlog(event: _Backlog) -> str:
         case TierRegistered():
             return f"tier {event.tier_index} {event.tier_id}: {event.name}"
         case PhaseRegistered():
-            return f"{event.state}: {event.name}"
+            needs = f", needs {', '.join(event.needs)}" if event.needs else ""
+            return f"{event.state}: {event.name}{needs}"
         case ImportFinished():
             return f"{event.runs} runs, {event.phases} phases, {event.usage_rows} usage rows"
         case UsageImported():

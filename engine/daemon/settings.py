@@ -15,6 +15,7 @@ import msgspec
 
 from engine.errors import UsageProblem
 from engine.events import NO_BATCH, Budget, Limits
+from engine.labels import checked_labels
 from engine.triage.budgets import budget_from
 from engine.triage.policy import Policy
 from engine.triage.schedule import WINDOWS_MAX, Window, window_from
@@ -33,10 +34,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ``policy``: a built-in one or a file.  ``stop_seconds``: how long attempts may go on after a
     signal to stop.  ``session_hours``: how long counts and stops of a session last.
     ``windows``: when attempts may start, in ``timezone``; none means always.
+    ``labels``: what the machine offers to phases that need it.  ``host_workers``: attempts at once
+    on its host, over all engines of the log there.
     """
 
     policy: Annotated[str, msgspec.Meta(max_length=4096)] = "default"
     workers: _Count = 4
+    host_workers: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
     max_per_run: _Count = 2
     phase_timeout_seconds: Annotated[float, msgspec.Meta(ge=0.05, le=604_800)] = 900.0
     grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=600)] = 5.0
@@ -48,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_run_tokens: _Tokens = None
     budget: _Texts = ()
     skip_run_prefix: _Texts = ()
+    labels: _Texts = ()
     account: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
 
     @property
@@ -93,7 +98,10 @@ def settings_from(table: dict[str, Any], origin: str) -> Settings:
 
 
 def plan_of(settings: Settings, policy: Policy) -> Plan:
-    """What ``settings`` come to.  Raises UsageProblem for a window, zone or budget that is none."""
+    """What ``settings`` come to.
+
+    Raises UsageProblem for a window, zone, budget or label that is none.
+    """
     if len(settings.windows) > WINDOWS_MAX:
         raise UsageProblem(
             f"there are {len(settings.windows)} windows.", remedy=f"give at most {WINDOWS_MAX}."
@@ -119,6 +127,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         batch_size=NO_BATCH,
         workers=settings.workers,
+        host_workers=settings.host_workers,
         per_run_max=settings.max_per_run,
         phase_timeout_ms=round(settings.phase_timeout_seconds * 1000),
         grace_ms=round(settings.grace_seconds * 1000),
@@ -126,6 +135,7 @@ def _limits(settings: Settings) -> Limits:
         skip_run_prefixes=settings.skip_run_prefix,
         budgets=_budgets(settings),
         account=settings.account,
+        labels=checked_labels(settings.labels, "labels"),
     )
 
 

@@ -27,6 +27,7 @@ from engine.store.command import Command, Draft, Moment, just
 from engine.triage.beginning import taken_over
 from engine.triage.decide import following
 from engine.triage.ending import ended
+from engine.triage.fair_share import Turn
 from engine.triage.picking import Picker, draining, picks
 from engine.triage.reasons import Ground
 from engine.triage.scope import Scope
@@ -99,15 +100,21 @@ def pick(
     capacity: int,
     new_attempt_id: Callable[[], str],
     coefficients: Coefficients | None = None,
+    turn: Turn | None = None,
 ) -> Command:
     """Start up to ``capacity`` attempts, or find that the session must start no more.
 
-    With ``coefficients``, every start is followed by what it is estimated at.
+    With ``coefficients``, every start is followed by what it is estimated at.  ``turn``: which of
+    them to leave to other engines of the log.
     """
 
     def decide(board: Board, moment: Moment) -> Iterator[Draft]:
         picker = Picker(board, queue, scope, moment.now_us, new_attempt_id)
+        if turn is not None:
+            turn.begin()
         for event in picks(picker, capacity):
+            if turn is not None and turn.leaves(board, event, moment.now_us):
+                return
             yield Draft(event)
             queue.heed(event)
             if coefficients is not None and isinstance(event, AttemptStarted):

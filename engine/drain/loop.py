@@ -19,6 +19,7 @@ from engine.drain import commands
 from engine.drain.adoptions import Adoption
 from engine.drain.attendance import Attendance
 from engine.drain.last_words import Unrecorded
+from engine.drain.patience import Patience
 from engine.drain.read_ahead import ReadAhead
 from engine.drain.sheets import assignment_for, started_in
 from engine.drain.stopping import Hold, Stopping
@@ -28,6 +29,7 @@ from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
 from engine.store.command import Command
 from engine.store.recorder import Recorder
+from engine.triage.hosts import host_is_full
 from engine.triage.picking import active_ms
 from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue, paused_until_us
@@ -73,6 +75,7 @@ class Drain:
         )
         self._queue: Queue | None = None
         self._ahead = ReadAhead(self.recorder.store)
+        self._patience = Patience(self.clock)
         self._resuming = 0
         self._is_over = False
         self._group: TaskGroup | None = None
@@ -192,11 +195,14 @@ class Drain:
         held_back = self._queue.is_held_back(self.clock.now_us())
         return "held_back" if held_back else "nothing_eligible"
 
-    def _pause_left_s(self) -> float | None:
-        """How long to wait for a paused account, if it alone keeps the session from going on."""
+    def _held_left_s(self) -> float | None:
+        """How long to wait for a paused account or a full host, if nothing else holds us up."""
         board, now_us = self.recorder.board, self.clock.now_us()
         session, total_ms = self._session(), self.scope.limits.total_ms_max
         until_us = paused_until_us(board, self.scope, now_us)
+        # In a log of our own, what fills the host is attended by us.
+        if until_us is None and self.recorder.store.is_shared and host_is_full(board, self.scope):
+            until_us = now_us + round(LONGEST_WAIT_S * 1e6)
         if until_us is None or session.status != "running" or self._queue is None:
             return None
         if self._queue.next_ready(now_us) is None:
@@ -243,8 +249,14 @@ class Drain:
 
         ``asked_us``: when the last pick was asked for.
         """
+        left_s, patience_s = self._due_s(asked_us), self._patience.left_s()
+        if patience_s is None or self._session().status != "running":
+            return left_s
+        return patience_s if left_s is None else min(left_s, patience_s)
+
+    def _due_s(self, asked_us: int) -> float | None:
         if not self.standing:
-            return self._pause_left_s()
+            return self._held_left_s()
         if self._session().status != "running" or self._queue is None:
             return None
         due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)
@@ -259,6 +271,9 @@ class Drain:
 
     async def _pick(self, group: TaskGroup, room: int) -> int:
         assert self._queue is not None
+        board, turn = self.recorder.board, None
+        if self.recorder.store.is_shared:
+            turn = self._patience.turn(board, self._queue, self.scope, room)
         command = commands.pick(
             self.ids("cmd"),
             self.scope,
@@ -266,8 +281,10 @@ class Drain:
             capacity=room,
             new_attempt_id=lambda: self.ids("att"),
             coefficients=self.coefficients,
+            turn=turn,
         )
         records = await self._submit(command)
+        self._patience.heed(board, turn)
         estimates = {record.attempt: record for record in records if record.type == ESTIMATED}
         started = 0
         for record in records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from engine.events.base import Event, PhaseState, Value
 
@@ -51,9 +51,12 @@ class PhaseRegistered(Event, frozen=True, kw_only=True, tag="backlog.phase_regis
 
     ``category`` and ``complexity`` are folded spellings, the ``_raw`` twins what the source said.
     ``after`` lists phases of the same run that must be finished first (from deliverables that
-    are read, or stated); ``scope_json`` is the source's scope, byte for byte.
+    are read, or stated); ``needs`` the labels that an engine must offer to attempt it.
+    ``scope_json`` is the source's scope, byte for byte.
     ``tier_run_id`` is set when the source put the phase into a tier of another run.
     """
+
+    schema: ClassVar[int] = 2
 
     run_id: str
     phase_id: str
@@ -70,6 +73,7 @@ class PhaseRegistered(Event, frozen=True, kw_only=True, tag="backlog.phase_regis
     complexity_raw: str | None = None
     order: Order = "strict"
     after: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     deliverables: tuple[Deliverable, ...] = ()
     read_only_context: tuple[str, ...] = ()
     scope_json: str | None = None

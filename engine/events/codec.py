@@ -128,13 +128,14 @@ def _as_it_was(fields: dict[str, Any]) -> dict[str, Any]:
 _ONLY_ADDED = {
     "attempt.started": 2,
     "attempt.finished": 3,
+    "backlog.phase_registered": 2,
     "diagnosis.boundary_detected": 3,
     "diagnosis.fingerprinted": 2,
     "diagnosis.zero_yield_explained": 2,
     "session.draining": 3,
     "session.ended": 3,
-    "session.resumed": 2,
-    "session.started": 2,
+    "session.resumed": 3,
+    "session.started": 3,
     "triage.run_judged": 2,
     "triage.run_stopped": 2,
 }

@@ -51,6 +51,8 @@ class Limits(Value, frozen=True, kw_only=True):
     """What bounds a session.  None means no bound.
 
     ``account``: whose provider limits pause this session; None for the executor's name.
+    ``labels``: what the engine's machine offers to phases that need it.  ``host_workers``: at most
+    so many attempts at once on its host, over all engines there.
     """
 
     batch_size: int
@@ -64,12 +66,14 @@ class Limits(Value, frozen=True, kw_only=True):
     skip_run_prefixes: tuple[str, ...] = ()
     budgets: tuple[Budget, ...] = ()
     account: str | None = None
+    labels: tuple[str, ...] = ()
+    host_workers: int | None = None
 
 
 class SessionStarted(Event, frozen=True, kw_only=True, tag="session.started"):
     """A drain began."""
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     session_id: str
     executor: str
@@ -79,7 +83,7 @@ class SessionStarted(Event, frozen=True, kw_only=True, tag="session.started"):
 class SessionResumed(Event, frozen=True, kw_only=True, tag="session.resumed"):
     """A stopped or interrupted drain goes on, with its counts, under these limits."""
 
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     session_id: str
     executor: str

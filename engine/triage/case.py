@@ -34,7 +34,9 @@ class Case(NamedTuple):
     """One run, and what decides about it, seen from one session.
 
     ``phases``: all of the run.  ``account``: the session's, None when nothing was ever said of it.
-    ``day``: what was spent on the day of ``now_us`` (Unix).
+    ``day``: what was spent on the day of ``now_us`` (Unix).  ``host_open``: how many attempts are
+    open on the session's host, over all sessions of the log.  ``elsewhere``: the sessions of other
+    engines that share the log and are at work.
     """
 
     scope: Scope
@@ -45,6 +47,8 @@ class Case(NamedTuple):
     account: AccountStanding | None
     day: Day | None
     now_us: int
+    host_open: int = 0
+    elsewhere: tuple[SessionStanding, ...] = ()
 
     @property
     def is_new(self) -> bool:
@@ -101,6 +105,7 @@ def beginning(
         policy_json=policy.json,
         started_us=now_us,
         part_started_us=now_us,
+        host=before.host if before is not None else "",
     )
     return Scope(NEW_SESSION, policy, limits), session
 

@@ -23,6 +23,7 @@ PhaseHindrance = Literal[
     "lost_too_often",
     "tried_this_session",
     "over_budget",
+    "label_missing",
     "waits",
 ]
 RunHindrance = Literal[
@@ -64,7 +65,9 @@ def phase_hindrance(phase: PhaseStanding, scope: Scope) -> PhaseHindrance | None
     tried_now = phase.last_session == scope.session_id and phase.last_ending in JUDGED_ENDINGS
     if scope.is_named_phase:
         # Asked for once, attempted once, however it ends.
-        return ("tried_this_session" if tried_now else None) if is_unfinished(phase) else "done"
+        if not is_unfinished(phase):
+            return "done"
+        return "tried_this_session" if tried_now else _label_hindrance(phase, scope)
     if phase.state not in policy.drains:
         return "done" if not is_unfinished(phase) else "not_drained"
     if policy.attempts_per_phase_max and phase.attempts >= policy.attempts_per_phase_max:
@@ -75,7 +78,18 @@ def phase_hindrance(phase: PhaseStanding, scope: Scope) -> PhaseHindrance | None
         return "tried_this_session"
     if budgets.phase_is_over(phase, scope):
         return "over_budget"
-    return None
+    return _label_hindrance(phase, scope)
+
+
+def _label_hindrance(phase: PhaseStanding, scope: Scope) -> PhaseHindrance | None:
+    # Nobody's word gives a machine what it has not got, so this holds for a named phase, too.
+    return "label_missing" if missing_labels(phase, scope) else None
+
+
+def missing_labels(phase: PhaseStanding, scope: Scope) -> tuple[str, ...]:
+    """The labels that a phase needs and the session's engine does not offer, by name."""
+    offered = scope.limits.labels
+    return tuple(label for label in phase.needs if label not in offered)
 
 
 def run_hindrance(run: RunStanding, scope: Scope) -> RunHindrance | None:

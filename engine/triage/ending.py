@@ -22,7 +22,10 @@ def ended(board: Board, scope: Scope, because: SessionEnd, now_us: int) -> Sessi
 
 
 def work_left(board: Board, scope: Scope) -> int:
-    """Phases of the session's filter that are still backlog and not used up."""
+    """Phases of the session's filter that are still backlog and not used up.
+
+    Those that need another machine's labels are backlog like any other.
+    """
     limits = scope.limits
     return sum(
         1
@@ -30,5 +33,5 @@ def work_left(board: Board, scope: Scope) -> int:
         if limits.run_id in (None, phase.run_id)
         and limits.phase_id in (None, phase.phase_id)
         and not phase.run_id.startswith(limits.skip_run_prefixes or "\0")
-        and phase_hindrance(phase, scope) is None
+        and phase_hindrance(phase, scope) in (None, "label_missing")
     )

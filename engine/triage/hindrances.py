@@ -18,13 +18,14 @@ from engine.triage import budgets
 from engine.triage.breaker import next_probe_us, open_breakers, samples_allowed, sampling_gate
 from engine.triage.case import Case
 from engine.triage.cooling import cools_us
-from engine.triage.eligible import is_unfinished, phase_hindrance
+from engine.triage.eligible import is_unfinished, missing_labels, phase_hindrance
 from engine.triage.ordering import waits_for
 from engine.triage.picking import active_ms
 from engine.triage.rules import JUDGED_ENDINGS
 from engine.triage.scope import Scope
 from projections.backlog import PhaseStanding
 from projections.breakers import BreakerStanding
+from projections.sessions import SessionStanding
 
 Level = Literal["phase", "run", "samples", "account", "session"]
 Kind = Literal[
@@ -35,6 +36,7 @@ Kind = Literal[
     "lost_too_often",
     "tried_this_session",
     "over_budget",
+    "label_missing",
     "waits",
     "filtered",
     "prefix_skipped",
@@ -48,6 +50,7 @@ Kind = Literal[
     "session_draining",
     "session_ended",
     "workers_full",
+    "host_full",
     "batch_size",
     "total_time",
     "session_budget",
@@ -140,6 +143,8 @@ def of_phase(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     if not scope.is_named_phase and not _is_over(phase, scope):
         yield from _used_up(case, phase)
         yield from _waits(case, phase)
+    if not _is_over(phase, scope):
+        yield from _labels(case, phase)
 
 
 def _is_over(phase: PhaseStanding, scope: Scope) -> bool:
@@ -206,6 +211,29 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
         spent = budgets.of_phase(phase, budget.measure)
         if spent >= budget.limit:
             yield _requeueable(phase, "over_budget", budgets.clause_of("it", budget, spent))
+
+
+def _labels(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
+    missing = missing_labels(phase, case.scope)
+    if not missing:
+        return
+    what = f"the label {missing[0]}" if len(missing) == 1 else f"the labels {', '.join(missing)}"
+    able = next((each for each in case.elsewhere if _offers(each, phase)), None)
+    options = " ".join(f"--label {label}" for label in phase.needs)
+    change = f"An engine on a machine that has it, begun with `{options}`."
+    if able is not None:
+        change = f"Its turn at the session {able.session_id} on {able.host}, where that is offered."
+    yield Hindrance(
+        kind="label_missing",
+        of="phase",
+        text=f"it needs {what}, which the session's engine does not offer",
+        change=change,
+        id=missing[0],
+    )
+
+
+def _offers(session: SessionStanding, phase: PhaseStanding) -> bool:
+    return session.limits is not None and set(phase.needs) <= set(session.limits.labels)
 
 
 def _waits(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
@@ -398,6 +426,10 @@ def _limits(case: Case) -> Iterator[Hindrance]:
     if session.open >= limits.workers:
         text = f"all {limits.workers} workers of the session are busy"
         yield _of_session("workers_full", text, "The end of an attempt.")
+    if limits.host_workers is not None and case.host_open >= limits.host_workers:
+        name = f"{session.host}: " if session.host else ""
+        text = f"the host is full ({name}{case.host_open} of {limits.host_workers} attempts)"
+        yield _of_session("host_full", text, "The end of an attempt on that host.")
 
 
 def _of_session(

@@ -9,8 +9,9 @@ runs: neighbours tend to fail alike, and a probe shall tell whether others would
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
 from typing import NamedTuple
 
 from engine.events import (
@@ -29,6 +30,7 @@ from engine.events import (
 from engine.triage.breaker import Gate, sampling_gate
 from engine.triage.cooling import cools_us, is_cool, may_touch
 from engine.triage.eligible import SortKey, phase_hindrance, run_hindrance, sort_key
+from engine.triage.hosts import host_is_full
 from engine.triage.ordering import RunOrder, waits_for
 from engine.triage.scope import Scope
 from projections.backlog import PhaseStanding
@@ -45,6 +47,9 @@ _OF_A_PHASE = (
     AttemptDeferred,
 )
 _OF_A_RUN = (RunJudged, RunStopped, RunCooledDown, RunReinstated)
+
+COUNTED_RUNS_MAX = 1000
+"""Beyond it there is plenty of work, however it is shared out."""
 
 GROUPS: tuple[Group, ...] = ("unsampled", "promising", "others")
 
@@ -87,7 +92,7 @@ def gate_of(board: Board, scope: Scope, now_us: int) -> Gate:
 
 def pick_by_scan(board: Board, scope: Scope, now_us: int) -> Choice | None:
     """The next choice at ``now_us``, by looking at every phase of the board."""
-    if paused_until_us(board, scope, now_us) is not None:
+    if paused_until_us(board, scope, now_us) is not None or host_is_full(board, scope):
         return None
     gate = gate_of(board, scope, now_us)
     by_run: dict[str, list[PhaseStanding]] = {}
@@ -177,16 +182,41 @@ class Queue:
         """The next choice at ``now_us``; the same again until the board changes or time matters."""
         if paused_until_us(self._board, self._scope, now_us) is not None:
             return None
-        return self.next_ready(now_us)
+        return None if host_is_full(self._board, self._scope) else self.next_ready(now_us)
 
     def next_ready(self, now_us: int) -> Choice | None:
-        """The next choice, were no account paused."""
+        """The next choice, were no account paused and no host full."""
         gate = gate_of(self._board, self._scope, now_us)
         if gate.probe_of is not None:
             probe = self._farthest()
             if probe is not None:
                 return probe._replace(probe_of=gate.probe_of)
         return self._best(GROUPS if gate.hindrance is None else GROUPS[1:])
+
+    def ready_by_needs(self, now_us: int, most: int) -> Counter[tuple[str, ...]]:
+        """How many phases may start now, by the labels that they need, were there room for all.
+
+        Counts on until there are at least ``most`` of each kind that it met, over at most
+        ``COUNTED_RUNS_MAX`` runs.
+        """
+        is_held = gate_of(self._board, self._scope, now_us).hindrance is not None
+        found, runs = Counter[tuple[str, ...]](), 0
+        for group in GROUPS[is_held:]:
+            for _, stamp, run_id in self._runs[group]:
+                if runs == COUNTED_RUNS_MAX or (found and min(found.values()) >= most):
+                    return found
+                if self._stamps[run_id] == stamp:
+                    runs += 1
+                    found.update(phase.needs for phase in self._startable(run_id, group))
+        return found
+
+    def _startable(self, run_id: str, group: Group) -> list[PhaseStanding]:
+        """The phases of a run that may start at once, the first ones first."""
+        order, ready = self._orders[run_id], self._ready[run_id]
+        run, most = self._board.runs.states[run_id], self._scope.limits.per_run_max
+        room = 1 if group == "unsampled" else most - run.open
+        free = [name for name in ready if self._eligible(order, order.phases[name])]
+        return [order.phases[name] for name in nsmallest(room, free, key=ready.__getitem__)]
 
     def is_held_back(self, now_us: int) -> bool:
         """Whether unsampled runs wait for an open breaker, and for nothing else."""

@@ -88,6 +88,12 @@ def test_a_phase_overrides_the_defaults_even_with_zero(tmp_path: Path) -> None:
     assert [p.builder_attempts_max for p in load_plan(file).phases] == [3, 0]
 
 
+def test_labels_that_a_phase_needs_are_kept_once_each_in_order(tmp_path: Path) -> None:
+    first = {"phase_id": "a", "needs": ["linux", "gpu", "linux"]}
+    plan = load_plan(written(tmp_path, **phases(first, {"phase_id": "b"})))
+    assert [phase.needs for phase in plan.phases] == [("gpu", "linux"), ()]
+
+
 def test_the_path_goes_in_front_of_deliverables_and_context(tmp_path: Path) -> None:
     entry = {"phase_id": "a", "deliverables": ["./x.py"], "read_only_context": ["y//z/"]}
     (phase,) = load_plan(written(tmp_path, path="src", **phases(entry))).phases
@@ -110,6 +116,9 @@ def test_the_path_goes_in_front_of_deliverables_and_context(tmp_path: Path) -> N
         (phases({"phase_id": "a", "tier": "T9"}), "phases[0].tier", "no tier 'T9'"),
         (phases({"phase_id": "a", "after": ["a"]}), "phases[0].after[0]", "waits for itself"),
         (phases({"phase_id": "a", "after": ["b"]}), "phases[0].after[0]", "does not have"),
+        (phases({"phase_id": "a", "needs": ["GPU"]}), "phases[0].needs", "cannot be one"),
+        (phases({"phase_id": "a", "needs": [f"l{n}" for n in range(33)]}), "phases[0].needs", "33"),
+        (phases({"phase_id": "a", "needs": "gpu"}), "phases[0].needs", "Expected `array`"),
         (
             phases({"phase_id": "a", "deliverables": ["/etc/passwd"]}),
             "phases[0].deliverables[0]",

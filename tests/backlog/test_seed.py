@@ -17,6 +17,7 @@ from engine.backlog.batch import (
 )
 from engine.backlog.seed import (
     built_in_plan,
+    needing,
     registrations,
     repeats_for,
     samples_by_group,
@@ -166,6 +167,14 @@ def test_copies_are_runs_with_numbered_names_and_the_same_phases() -> None:
 def test_registering_twice_gives_the_same_keys_and_bytes() -> None:
     first = registrations(built_in_plan("telemetry"), repeat=2)
     assert registrations(built_in_plan("telemetry"), repeat=2) == first
+
+
+def test_every_phase_of_a_plan_can_be_given_labels_beside_its_own() -> None:
+    plan = needing(needing(built_in_plan("telemetry"), ["linux"]), ["gpu", "linux"])
+    assert {phase.needs for phase in plan.phases} == {("gpu", "linux")}
+    assert needing(plan, []) == plan
+    with pytest.raises(UsageProblem, match="--needs has a label that cannot be one: 'a b'"):
+        needing(plan, ["a b"])
 
 
 @pytest.mark.parametrize("repeat", [0, -1, 1001])

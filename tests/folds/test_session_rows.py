@@ -139,14 +139,15 @@ def test_a_session_is_touched_by_what_happens_in_it() -> None:
 
 
 def test_a_session_is_its_engines_until_that_lapses_or_ends_it() -> None:
-    assert changes(SESSIONS, SESSION, LEASED) == {"leased_by": 7}
+    assert changes(SESSIONS, SESSION, LEASED) == {"leased_by": 7, "host": LEASED.host}
     leased = replace(SESSION, leased_by=7, part_started_us=1_000_000, last_us=3_000_000)
     lapsed = changes(SESSIONS, leased, LAPSED)
     at_it_ms = SESSION.active_ms + 2000
     assert lapsed == {"leased_by": None, "heir": 8, "status": "lost", "active_ms": at_it_ms}
     rests = replace(leased, status="ended")
     assert changes(SESSIONS, rests, LAPSED) == {"leased_by": None, "heir": 8}
-    assert changes(SESSIONS, replace(SESSION, heir=8), LEASED) == {"leased_by": 7, "heir": None}
+    left = replace(SESSION, heir=8, host=LEASED.host)
+    assert changes(SESSIONS, left, LEASED) == {"leased_by": 7, "heir": None}
     assert after(SESSIONS, leased, ENDED).leased_by is None
 
 
@@ -177,7 +178,7 @@ def test_a_session_that_is_new_has_nothing_counted() -> None:
     fresh = SessionStanding(session_id="s")
     shown = {name: getattr(fresh, name) for name in fresh.__struct_fields__}
     none = ("because", "limits", "work_left", "leased_by", "heir")
-    text = ("executor", "policy", "policy_json")
+    text = ("executor", "policy", "policy_json", "host")
     assert {name: shown.pop(name) for name in none} == dict.fromkeys(none)
     assert {name: shown.pop(name) for name in text} == dict.fromkeys(text, "")
     assert shown.pop("session_id") == "s"

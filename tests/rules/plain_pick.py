@@ -31,7 +31,7 @@ class Next(NamedTuple):
 
 def next_pick(board: Board, scope: Scope, now_us: int, *, heed_pause: bool = True) -> Next | None:
     """What a session should attempt next, or None."""
-    if heed_pause and is_paused(board, scope, now_us):
+    if heed_pause and (is_paused(board, scope, now_us) or not has_room(board, scope)):
         return None
     sampling, probe_of = may_sample(board, scope, now_us)
     phases = list(board.backlog.values())
@@ -83,6 +83,13 @@ def is_paused(board: Board, scope: Scope, now_us: int) -> bool:
         name = board.sessions.states[scope.session_id].executor
     known = board.accounts.get(name)
     return known is not None and known.until_us > now_us
+
+
+def has_room(board: Board, scope: Scope) -> bool:
+    """Whether another attempt may be on the host of the session's engine."""
+    here = board.sessions.states[scope.session_id].host
+    busy = [each.open for each in board.sessions.values() if each.host == here]
+    return scope.limits.host_workers is None or sum(busy) < scope.limits.host_workers
 
 
 def may_sample(board: Board, scope: Scope, now_us: int) -> tuple[bool, str | None]:
@@ -138,12 +145,19 @@ def is_ready(
             phase.phase_id == limits.phase_id
             and phase.state in _WAITED_FOR
             and not _tried(phase, scope)
+            and _is_fit(phase, scope)
         )
     return (
-        _run_may_go(run, scope)
+        _is_fit(phase, scope)
+        and _run_may_go(run, scope)
         and _phase_may_go(phase, scope)
         and not any(comes_first(other, phase, scope) for other in phases)
     )
+
+
+def _is_fit(phase: PhaseStanding, scope: Scope) -> bool:
+    """Whether the engine has all that the phase asks of a machine."""
+    return not set(phase.needs).difference(scope.limits.labels)
 
 
 def _tried(phase: PhaseStanding, scope: Scope) -> bool:

@@ -14,6 +14,7 @@ from engine.triage.eligible import (
     RunHindrance,
     SortKey,
     is_unfinished,
+    missing_labels,
     phase_hindrance,
     run_hindrance,
     sort_key,
@@ -118,6 +119,7 @@ FAULTS: list[tuple[PhaseHindrance, dict[str, object]]] = [
     ("lost_too_often", {"orphans": 5}),
     ("tried_this_session", {"last_ending": "failed", "last_session": "s"}),
     ("over_budget", {"spent_ms": 10}),
+    ("label_missing", {"needs": ("gpu",)}),
 ]
 
 
@@ -128,6 +130,27 @@ def test_of_several_hindrances_of_a_phase_the_first_is_told() -> None:
         fields = {name: value for _, changed in there for name, value in changed.items()}
         expected = there[0][0] if there else None
         assert phase_hindrance(phase(**fields), of) == expected
+
+
+LABELS = ("arm", "gpu", "big")
+
+
+def test_a_phase_goes_where_all_the_labels_that_it_needs_are_offered_named_or_not() -> None:
+    subsets = [
+        tuple(label for label, on in zip(LABELS, chosen, strict=True) if on)
+        for chosen in product(FLAGS, repeat=len(LABELS))
+    ]
+    for needs, offered in product(subsets, repeat=2):
+        standing = phase(needs=needs)
+        missing = tuple(label for label in needs if label not in offered)
+        for of in (scope(labels=offered), named(labels=offered)):
+            assert missing_labels(standing, of) == missing
+            assert phase_hindrance(standing, of) == ("label_missing" if missing else None)
+
+
+def test_a_phase_that_is_through_needs_no_label_any_more() -> None:
+    through = phase(state="COMPLETE", needs=("gpu",))
+    assert phase_hindrance(through, scope()) == phase_hindrance(through, named()) == "done"
 
 
 # Runs.

@@ -110,3 +110,9 @@ def test_only_the_sessions_own_filter_counts() -> None:
     assert work_left(rows, scope(skip_run_prefixes=("x",))) == 6
     assert work_left(rows, named()) == 1
     assert work_left(board(), scope()) == 0
+
+
+def test_what_needs_a_label_of_another_machine_is_left_like_any_other() -> None:
+    rows = board(phase(needs=("gpu",)), phase(phase_id="q", needs=("gpu",), attempts=9))
+    of = policy(attempts_per_phase_max=9)
+    assert work_left(rows, scope(of)) == work_left(rows, scope(of, labels=("gpu",))) == 1

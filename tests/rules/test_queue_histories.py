@@ -27,7 +27,7 @@ from projections.breakers import BreakerStanding
 from projections.fold import join
 from projections.run_triage import RunStanding, Standing
 from projections.sessions import SessionStanding
-from tests.rules.plain_pick import Next, next_pick
+from tests.rules.plain_pick import Next, is_ready, may_sample, next_pick, place
 from tests.rules.standings import (
     account,
     board,
@@ -81,6 +81,8 @@ def a_scope(dice: random.Random) -> Scope:
         skip_run_prefixes=dice.choice([(), ("x-",), ("x-", "c")]),
         budgets=bounds if dice.random() < 0.3 else (),
         account=dice.choice([None, "", "x", "key"]),
+        host_workers=dice.choice([None, None, None, 2]),
+        labels=dice.choice([(), ("arm", "gpu"), ("gpu",)]),
     )
 
 
@@ -98,6 +100,7 @@ def a_phase(dice: random.Random, run_id: str, number: int, pos: int) -> PhaseSta
         after=tuple(f"p{n}" for n in range(4) if n != number and dice.random() < 0.1),
         registered_pos=pos,
         incident_token_cap=dice.choice([None, None, 2]),
+        needs=rarely(dice, ("gpu",), ()),
     )
 
 
@@ -132,7 +135,13 @@ def moved_run(dice: random.Random, of: RunStanding) -> RunStanding:
 
 def moved_session(dice: random.Random, of: SessionStanding) -> SessionStanding:
     samples = tuple(f"a{n}" for n in range(dice.choice([0, 0, 1, 2, 3])))
-    return replace(of, open_samples=samples, telling_samples=dice.choice([0, 0, 1]))
+    return replace(
+        of,
+        open_samples=samples,
+        telling_samples=dice.choice([0, 0, 1]),
+        open=dice.choice([0, 1]),
+        host=rarely(dice, "elsewhere", "here"),
+    )
 
 
 def moved_breaker(dice: random.Random, of: BreakerStanding) -> BreakerStanding:
@@ -163,7 +172,14 @@ class Play:
             for number in range(self.dice.choice([0, 1, 2, 2, 3])):
                 made = a_phase(self.dice, run_id, number, self.dice.randint(1, 10**6))
                 phases.append(moved_phase(self.dice, made))
-        around = (session(), breaker("f"), breaker("g"), account("x"), account("key"))
+        around = (
+            moved_session(self.dice, session()),
+            moved_session(self.dice, session(session_id="other")),
+            breaker("f"),
+            breaker("g"),
+            account("x"),
+            account("key"),
+        )
         self.board: Board = board(*runs, *phases, *around)
         self.queue = Queue(self.board, self.scope)
 
@@ -179,7 +195,7 @@ class Play:
             self._put(self.board.runs, run_id, moved_run)
             self.queue.touch(run_id, None)
         elif kind == "session":
-            self._put(self.board.sessions, "s", moved_session)
+            self._put(self.board.sessions, self.dice.choice(["s", "s", "other"]), moved_session)
         elif kind == "breaker":
             self._put(self.board.breakers, self.dice.choice("fg"), moved_breaker)
         elif kind == "account":
@@ -193,6 +209,21 @@ def plainly(choice: Choice | None) -> Next | None:
     if choice is None:
         return None
     return Next(choice.run.run_id, choice.phase.phase_id, choice.group, choice.probe_of)
+
+
+def plain_counts(play: Play) -> Counter[tuple[str, ...]]:
+    """What could start at once, by labels, looking at everything."""
+    phases, found = list(play.board.backlog.values()), Counter[tuple[str, ...]]()
+    sampling, _ = may_sample(play.board, play.scope, NOW_US)
+    for row in play.board.runs.values():
+        ready = [p for p in phases if p.run_id == row.run_id]
+        ready = [p for p in ready if is_ready(p, phases, row, play.scope)]
+        room = play.scope.limits.per_run_max - row.open
+        if row.standing == "unsampled":
+            room = 1 if sampling else 0
+        ready.sort(key=lambda p: place(p, play.scope))
+        found.update(p.needs for p in ready[: max(0, room)])
+    return found
 
 
 def longest_cool(play: Play, now_us: int) -> str | None:
@@ -221,6 +252,8 @@ def check(play: Play, told: Counter[str]) -> None:
     assert play.queue.pick(NOW_US) == picked
     unpaused = next_pick(play.board, play.scope, NOW_US, heed_pause=False)
     assert plainly(play.queue.next_ready(NOW_US)) == unpaused
+    if not play.scope.is_named_phase:
+        assert play.queue.ready_by_needs(NOW_US, 99) == plain_counts(play)
     held_back = _held_back(play, unpaused)
     assert play.queue.is_held_back(NOW_US) == held_back
     cool = play.queue.cool(NOW_US)
@@ -249,7 +282,7 @@ def _held_back(play: Play, unpaused: Next | None) -> bool:
 @pytest.mark.parametrize("start", [0, 1000])
 def test_queue_scan_and_second_reading_agree_after_every_change(start: int) -> None:
     told: Counter[str] = Counter()
-    for seed in range(start, start + 200):
+    for seed in range(start, start + 240):
         play = Play(seed)
         check(play, told)
         for _ in range(15):

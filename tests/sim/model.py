@@ -64,6 +64,7 @@ class Model:
             state=event["state"],
             reason=event.get("last_failure_reason"),
             tokens_cap=event.get("incident_token_cap"),
+            needs=frozenset(event.get("needs", ())),
         )
 
     def requeue(self, event: Event) -> None:
@@ -203,6 +204,8 @@ class Model:
         """What is next at ``now_us``, by looking at everything; ``paused``: even during a pause."""
         if not paused and self.brakes.paused_until_us(session, now_us) is not None:
             return None
+        if not paused and self.open >= session.limits.get("host_workers", self.open + 1):
+            return None
         gate = self.brakes.gate(session, now_us)
         if gate.probe_of is not None:
             # A probe is drawn from as far away as possible.
@@ -301,12 +304,13 @@ def run_hindrance(run: Run, session: Session) -> str | None:
 def phase_hindrance(phase: Phase, session: Session) -> str | None:
     """What keeps a phase from being attempted, apart from its run and from what it waits for."""
     policy, tried = session.policy, phase.tried_in == session.name
+    unfit = None if phase.needs <= set(session.limits.get("labels", ())) else "label_missing"
     if phase.open is not None:
         return "open"
     if session.is_named_phase:
         if phase.state not in UNFINISHED:
             return "done"
-        return "tried_this_session" if tried else None
+        return "tried_this_session" if tried else unfit
     if phase.state not in policy["drains"]:
         return "not_drained" if phase.state in UNFINISHED else "done"
     if policy["attempts_per_phase_max"] and phase.attempts >= policy["attempts_per_phase_max"]:
@@ -315,4 +319,4 @@ def phase_hindrance(phase: Phase, session: Session) -> str | None:
         return "lost_too_often"
     if policy["once_per_session"] and tried:
         return "tried_this_session"
-    return "over_budget" if is_over(phase.spent, "phase", phase, session) else None
+    return "over_budget" if is_over(phase.spent, "phase", phase, session) else unfit

@@ -22,7 +22,8 @@ TIMEOUT_S = 4
 ON_DEMAND = """
 Sessions that touch the same run by turns: an older one is resumed when a younger one has been at
 work, or a new one adopts what an older one left alive.  Commits that take time while an account is
-paused.  A limit of the session's time while an account is paused.
+paused.  A limit of the session's time while an account is paused.  Phases that need a label.
+Hosts with less room than the session has workers.
 """
 """What is simulated with ``--all`` and by the fresh share: four faults of the engine were found
 there, and the seeds of the planted bugs are those of sessions without it."""
@@ -105,6 +106,7 @@ class Plan:
             after=after,
             last_failure_reason=reason,
             incident_token_cap=800_000 if random_.random() < 0.1 else None,
+            needs=("gpu",) if self.everything and random_.random() < 0.15 else (),
         )
 
     def policy(self) -> Policy:
@@ -171,6 +173,8 @@ class Plan:
             phase_id=chosen.phase_id if named else None,
             skip_run_prefixes=("b-",) if random_.random() < 0.06 else (),
             budgets=self._budgets(),
+            host_workers=random_.choice((None, 1, 2)) if self.everything else None,
+            labels=("gpu", "x") if self.everything and random_.random() < 0.5 else (),
         )
 
     def _budgets(self) -> tuple[Budget, ...]:

@@ -277,13 +277,13 @@ RULE_BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "a session does not wait for the end of a pause",
-        f"{LOOP}:Drain._pause_left_s",
+        f"{LOOP}:Drain._held_left_s",
         "return max(0, left_us) / 1e6",
         "return None",
     ),
     bug(
         "a session oversleeps a pause",
-        f"{LOOP}:Drain._pause_left_s",
+        f"{LOOP}:Drain._held_left_s",
         "return max(0, left_us) / 1e6",
         "return max(0, left_us) / 1e6 + 1",
     ),

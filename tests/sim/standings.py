@@ -32,6 +32,7 @@ class Phase:
     after: tuple[str, ...]
     state: str
     reason: str | None
+    needs: frozenset[str] = frozenset()
     reason_before: str | None = None
     tokens_cap: int | None = None
     number: int = 0

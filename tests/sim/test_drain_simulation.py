@@ -45,9 +45,11 @@ RARE = {
     "event session.part_lost",
     "event session.leased",
     "event session.lapsed",
+    "hindrance label_missing",
 }
 """What registers no phase, what needs an operator at the right moment, what only a daemon or
-engines that share a log say (which have tests of their own), and what nothing records."""
+engines that share a log say (which have tests of their own), what nothing records, and what only
+the fresh share is given."""
 
 
 def broken(tally: Tally) -> list[str]:

@@ -109,7 +109,7 @@ def test_a_changed_output_is_named(log: Path) -> None:
 
 
 def test_a_changed_projection_is_named(log: Path) -> None:
-    tamper(log, "UPDATE projection_backlog_v4 SET data=replace(data,'COMPLETE','FAILED')")
+    tamper(log, "UPDATE projection_backlog_v5 SET data=replace(data,'COMPLETE','FAILED')")
     code, found = verified(log)
     assert code == 6
     assert "S29: backlog differs" in found["violations"][0]["what"]

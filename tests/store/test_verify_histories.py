@@ -514,7 +514,7 @@ async def test_stored_projections_are_held_against_the_log(tmp_path: Path) -> No
     location = await log_of(tmp_path, SAMPLED)
     for damaged in (False, True):
         if damaged:
-            tamper(location, "UPDATE projection_backlog_v4 SET data=replace(data,'FAILED','X')")
+            tamper(location, "UPDATE projection_backlog_v5 SET data=replace(data,'FAILED','X')")
         reader = await open_reader(location)
         try:
             found = await differences(reader)

@@ -1,0 +1,157 @@
+"""A drain among other engines of its log: what it leaves to them, and what it waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from engine.drain.loop import Drain
+from engine.drain.patience import LEAVE_S
+from engine.drain.virtual import VirtualClock, VirtualTimeLoop
+from engine.events import (
+    AnyEvent,
+    Limits,
+    PhaseRegistered,
+    PolicyAdopted,
+    RunRegistered,
+    SessionLeased,
+    SessionStarted,
+)
+from engine.executors.port import Assignment, Report, Watch
+from engine.ids import IdMaker
+from engine.store.command import Command, just
+from engine.store.memory import MemoryStore
+from engine.store.protocol import Query
+from engine.store.recorder import Recorder, Writer, recording
+from engine.triage.policy import Policy
+from engine.triage.scope import Scope
+from tests.rules.standings import finished, started
+
+START_US = 1_767_225_600_000_000
+WRITER = Writer("host", "boot", 1, "test", "0")
+LIMITS = Limits(batch_size=50, workers=4, per_run_max=4, phase_timeout_ms=60_000, grace_ms=100)
+POLICY = Policy(name="t")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+class Sleeper:
+    """Attempts that succeed after ten seconds."""
+
+    name = "sleeper"
+
+    async def run(self, assignment: Assignment, watch: Watch) -> Report:  # noqa: ARG002
+        await anyio.sleep(10)
+        return Report(ended="exited", duration_ms=10_000, exit_code=0)
+
+
+def work(runs: int) -> list[AnyEvent]:
+    found: list[AnyEvent] = []
+    for number in range(runs):
+        found.append(RunRegistered(run_id=f"r{number}", origin="test", state="NEW"))
+        phase = PhaseRegistered(
+            run_id=f"r{number}",
+            phase_id="p",
+            tier_id="T",
+            tier_index=0,
+            phase_index=0,
+            name="",
+            state="QUEUED",
+        )
+        found.append(phase)
+    return found
+
+
+def another(host: str) -> list[AnyEvent]:
+    """An engine that is at a session of its own, and does nothing."""
+    adopted = PolicyAdopted(
+        session_id="t", policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
+    )
+    leased = SessionLeased(session_id="t", epoch=99, host=host, lease_ms=15_000)
+    return [leased, adopted, SessionStarted(session_id="t", executor="x", limits=LIMITS)]
+
+
+class World:
+    """A drain on a log that others share, and what stands there before."""
+
+    def __init__(self, *before: AnyEvent, is_shared: bool = True, **fields: Any) -> None:
+        self.before = before
+        self.store = MemoryStore(is_shared=is_shared)
+        self.clock = VirtualClock(START_US)
+        self.scope = Scope("s", POLICY, replace(LIMITS, **fields))
+        numbers = iter(range(10**6))
+        self.ids = IdMaker(self.clock.now_us, lambda: next(numbers))
+
+    async def drain(self, *later: AnyEvent, after_s: float = 5) -> str:
+        ended: str = "not at all"
+        async with recording(self.store, self.clock, WRITER) as recorder:
+            await recorder.submit(Command("before", "x", b"", just(*self.before)))
+            drain = Drain(
+                recorder=recorder,
+                executor=Sleeper(),
+                scope=self.scope,
+                clock=self.clock,
+                ids=self.ids,
+                blobs=None,
+                tell=lambda _records: None,
+                in_threads=False,
+            )
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._say, recorder, drain, later, after_s)
+                ended = await drain.run(resume=False)
+        return ended
+
+    async def _say(
+        self, recorder: Recorder, drain: Drain, later: tuple[AnyEvent, ...], after_s: float
+    ) -> None:
+        """Append what another engine would, and have the drain follow it."""
+        await anyio.sleep(after_s)
+        if later:
+            await recorder.submit(Command("later", "x", b"", just(*later)))
+        for event in later:
+            drain.heed(event)
+
+    async def starts_s(self) -> list[float]:
+        """When the attempts of this drain began, in seconds."""
+        records = await self.store.records(Query(types=("attempt.started",), session="s"))
+        return [(record.recorded_us - START_US) / 1e6 for record in records]
+
+
+async def test_half_of_the_work_is_left_to_another_engine_for_a_moment_and_then_taken() -> None:
+    world = World(*work(4), *another("elsewhere"))
+    assert await world.drain() == "nothing_eligible"
+    assert await world.starts_s() == pytest.approx([0, 0, LEAVE_S, LEAVE_S])
+
+
+async def test_in_a_log_of_ones_own_and_among_the_dead_nothing_is_left() -> None:
+    for world in (World(*work(4), *another(""), is_shared=False), World(*work(4))):
+        assert await world.drain() == "nothing_eligible"
+        assert len(set(await world.starts_s())) == 1
+
+
+async def test_when_there_is_plenty_nobody_waits() -> None:
+    world = World(*work(12), *another("elsewhere"))
+    await world.drain()
+    assert (await world.starts_s())[:4] == [0, 0, 0, 0]
+
+
+async def test_a_drain_waits_for_its_host_and_goes_on_at_the_next_end_there() -> None:
+    tags = {"session_id": "t", "run_id": "r0", "phase_id": "p", "attempt_id": "other"}
+    world = World(*work(3), *another(""), started(**tags), host_workers=1)
+    assert await world.drain(finished(**tags, final_state="COMPLETE")) == "nothing_eligible"
+    # Its host has room for one, so the other engine would be less busy with either of the two.
+    assert await world.starts_s() == pytest.approx([5 + LEAVE_S, 15 + LEAVE_S])
+
+
+async def test_a_host_that_stays_full_does_not_outlast_the_time_of_the_session() -> None:
+    tags = {"session_id": "t", "run_id": "r0", "phase_id": "p", "attempt_id": "other"}
+    world = World(*work(3), *another(""), started(**tags), host_workers=1, total_ms_max=7000)
+    assert await world.drain() == "total_time"
+    assert await world.starts_s() == []
+    assert world.clock.now_us() - START_US == pytest.approx(7_000_000, abs=10_000)
