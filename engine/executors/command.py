@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from socket import gethostname
@@ -128,11 +128,10 @@ class CommandExecutor:
             directory.mkdir(mode=0o700, parents=True)
             workspace = self._open_workspace(assignment)
             self._spec(assignment, directory, workspace).write(directory)
-            sheet = msgspec.json.encode(assignment.sheet)
-            (directory / outcome.PHASE_FILE).write_bytes(sheet)
-            (directory / outcome.EVENTS_FILE).touch(mode=0o600)
-            room = directory / f"{outcome.OUTCOME_FILE}.part"
-            room.write_bytes(b" " * outcome.OUTCOME_ROOM_BYTES)
+            outcome.put(directory, outcome.PHASE_FILE, msgspec.json.encode(assignment.sheet))
+            outcome.put(directory, outcome.EVENTS_FILE, b"")
+            room = b" " * outcome.OUTCOME_ROOM_BYTES
+            outcome.put(directory, f"{outcome.OUTCOME_FILE}.part", room)
         except FileExistsError:
             raise RunoffError(
                 f"attempt {assignment.attempt_id} has been started before.",
@@ -157,7 +156,7 @@ class CommandExecutor:
         return Spec(
             attempt_id=assignment.attempt_id,
             argv=tuple(filled_in(part, values) for part in self._argv),
-            environment=self._passed_environment() | _told_environment(assignment, values),
+            environment=self._passed_environment | _told_environment(assignment, values),
             cwd=str(workspace),
             timeout_s=assignment.timeout_s,
             grace_s=assignment.grace_s,
@@ -168,6 +167,7 @@ class CommandExecutor:
             deliverables=wanted,
         )
 
+    @cached_property
     def _passed_environment(self) -> dict[str, str]:
         names = {*PASSED_VARIABLES, *self._pass_env}
         return {

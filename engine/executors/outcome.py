@@ -7,6 +7,7 @@ so both come to the same report.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,6 +37,19 @@ _SPEC_BYTES_MAX = 16 * 1024 * 1024
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
+def put(directory: Path, name: str, data: bytes) -> None:
+    """A new file of an attempt.  A handful is made for each, so without the layers of a file."""
+    descriptor = os.open(
+        f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+    )
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What a guardian is told; durations in seconds, ``head_max`` and ``tail_max`` in bytes.
 
@@ -58,7 +72,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         """Put it where the guardian looks for it."""
         # ASCII keeps what the environment holds beside Unicode; msgspec would refuse it.
         text = json.dumps(msgspec.to_builtins(self), ensure_ascii=True)
-        (directory / SPEC_FILE).write_text(text, encoding="ascii")
+        put(directory, SPEC_FILE, text.encode("ascii"))
 
     @classmethod
     def read(cls, directory: Path) -> Spec:
