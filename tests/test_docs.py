@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterator
+from inspect import unwrap
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import get_args
+
+import click
+import pytest
 
 from engine.calibration.drift import Drift
 from engine.calibration.result import Calibration, Change, GroupResult, Metadata, Totals
 from engine.cli.calibrate import report
 from engine.cli.detect import detect
-from engine.cli.main import VERBS
+from engine.cli.groups import DefaultGroup
+from engine.cli.handing import keeping
+from engine.cli.main import VERBS, runoff
 from engine.cli.reclassify import reclassify
+from engine.daemon.answers import State, Status
+from engine.daemon.messages import Requested
+from engine.daemon.settings import Settings
 from engine.detect import RULE_SETS
 from engine.detect.contract import REQUESTS
 from engine.detect.guards import Guard
@@ -19,6 +31,7 @@ from engine.detect.released import SHA256
 from engine.detect.rules import rule_sets
 from engine.errors import LogUnreadable, RunoffError
 from engine.events.codec import EVENT_CLASSES
+from engine.triage.operating import Operation
 
 HOME = Path(__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
@@ -38,8 +51,9 @@ def test_every_event_has_its_heading_and_fields() -> None:
 
 def test_every_verb_is_in_the_reference() -> None:
     text = page("command-line.md")
-    for name in VERBS:
-        assert f"`{name}`" in text
+    for name, verb in VERBS.items():
+        assert not verb.line or f"| `{name}` | {verb.line} |" in text
+    assert "`collect_telemetry_data`" in text
 
 
 def test_every_question_to_the_detectors_is_in_the_reference() -> None:
@@ -89,3 +103,117 @@ def test_links_of_readme_and_docs_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_name_of_the_daemons_log_lines_is_in_the_reference() -> None:
+    places = [*HOME.glob("engine/daemon/*.py"), HOME / "engine" / "cli" / "daemon.py"]
+    told = r'(?:say|complain)\(\s*"(daemon\.\w+)"'
+    names = {name for path in places for name in re.findall(told, path.read_text("utf-8"))}
+    assert len(names) > 5
+    text = page("daemon.md")
+    assert sorted(name for name in names if f"| `{name}` |" not in text) == []
+
+
+def test_every_request_setting_state_and_status_of_a_daemon_is_in_the_reference() -> None:
+    text = page("daemon.md")
+    requests = [kind.__struct_config__.tag for kind in get_args(Requested)]
+    operations = [kind.__struct_config__.tag for kind in get_args(Operation)]
+    fields = [name for kind in get_args(Operation) for name in kind.__struct_fields__]
+    states = get_args(State)
+    for name in (*requests, *states, *Settings.__struct_fields__):
+        assert f"| `{name}` |" in text, name
+    for name in (*operations, *fields, *Status.__struct_fields__):
+        assert f"`{name}`" in text, name
+
+
+def verbs(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every verb of the tree with the words that lead to it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from verbs(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def hands_over(function: FunctionType, seen: set[FunctionType]) -> bool:
+    """Whether ``keeping`` is among what a function of the command line calls, directly or not."""
+    if function is keeping:
+        return True
+    seen.add(function)
+    named = [function.__globals__.get(name) for name in names_in(unwrap(function).__code__)]
+    return any(
+        hands_over(each, seen)
+        for each in named
+        if isinstance(each, FunctionType)
+        and each.__module__.startswith("engine.cli.")
+        and each not in seen
+    )
+
+
+def names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from names_in(const)
+
+
+@pytest.mark.parametrize("name", ["daemon.md", "command-line.md"])
+def test_every_verb_that_is_handed_to_a_daemon_is_in_the_list_of_those(name: str) -> None:
+    lists = [each for each in page(name).split("\n\n") if "While a daemon holds the log" in each]
+    (text,) = lists
+    handed = {
+        verb.replace("calibrate report", "calibrate --record")
+        for verb, command in verbs(runoff)
+        if isinstance(command.callback, FunctionType) and hands_over(command.callback, set())
+    }
+    assert {"seed", "account resume"} < handed
+    assert {verb for verb in handed if f"`{verb}`" not in " ".join(text.split())} == set()
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """What a page tells to type: lines of its shell blocks, and code that begins with runoff."""
+    for block in re.findall(r"^ *```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
+        yield from block.splitlines()
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+    yield from re.findall(r"`(runoff [^`]+)`", prose)
+
+
+def unknown_in(line: str) -> list[str]:
+    """Verbs and options of a typed command that there are not."""
+    if "runoff " not in line or line.lstrip().startswith("pip"):
+        return []
+    words = shlex.split(line.partition("runoff ")[2], comments=True)
+    command: click.Command = runoff
+    context = click.Context(runoff)
+    for end, word in enumerate(words):
+        if word in ("--", "|", ">", "&&"):
+            words = words[:end]
+            break
+    while isinstance(command, click.Group):
+        below = command.get_command(context, words[0].partition("|")[0]) if words else None
+        if below is None:
+            below = default_of(command)
+        else:
+            words = words[1:]
+        if below is None:
+            return words[:1] if words and not words[0].isupper() else []
+        command = below
+    known = {option for each in command.params for option in (*each.opts, "--help")}
+    options = [word.partition("=")[0].rstrip("].…") for word in words if word.startswith("--")]
+    return [option for option in options if option not in known]
+
+
+def default_of(group: click.Group) -> click.Command | None:
+    """What a group does when no verb of its own is named."""
+    return next(iter(group.commands.values())) if isinstance(group, DefaultGroup) else None
+
+
+def test_every_command_that_is_told_has_its_verb_and_options() -> None:
+    paths = [HOME / "README.md", *HOME.glob("docs/**/*.md")]
+    lines = [(path, line) for path in paths for line in commands_in(path.read_text("utf-8"))]
+    wrong = [(path.name, line, unknown) for path, line in lines if (unknown := unknown_in(line))]
+    assert len(lines) > 100
+    assert wrong == []

@@ -216,7 +216,10 @@ def status(**options: Any) -> None:
 @_why_options
 @_asking
 def pause(by: str, why: str, **options: Any) -> None:
-    """Start no attempt until resumed; running ones go on. It outlives a restart."""
+    """Start no attempt until resumed; running ones go on.
+
+    It outlives a restart, unless several share the log.
+    """
     _ask(Pause(by=said(by, "--by"), why=said(why, "--why")), options)
 
 
