@@ -45,6 +45,7 @@ def test_every_event_has_its_heading_and_fields() -> None:
     text = page("events.md")
     for name, kind in EVENT_CLASSES.items():
         section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        assert f"\nVersion {kind.schema}. " in section, name
         for field in kind.__struct_fields__:
             assert f"`{field}`" in section, f"{name}.{field}"
 
