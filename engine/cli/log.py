@@ -35,9 +35,6 @@ def log() -> None:
     """Read the log itself; ``log`` alone shows its newest events."""
 
 
-log.add_command(log_copy)
-
-
 @log.command()
 @database_option
 @allow_empty_option
@@ -186,3 +183,6 @@ def _line(record: Record, *, raw: bool) -> str:
     text = clean(record.data) if raw else record_words(record)[:WORDS_CHARS]
     place = f"{record.pos:>7}  {when(record.recorded_us)}  {record.type:<30}  {tags}"
     return f"{place}  {text}"
+
+
+log.add_command(log_copy)  # behind `show`, which `runoff log` alone means
