@@ -57,6 +57,18 @@ def test_every_verb_is_in_the_reference() -> None:
     assert "`collect_telemetry_data`" in text
 
 
+def test_every_verb_of_a_verb_is_in_the_reference_and_the_first_is_meant_without_one() -> None:
+    text, context = page("command-line.md"), click.Context(runoff)
+    for name in runoff.list_commands(context):
+        group = runoff.get_command(context, name)
+        if isinstance(group, click.Group):
+            own = ", ".join(f"`{each}`" for each in group.commands)
+            assert re.search(rf"^\| `{name}` \| {own}[ ;]", text, re.MULTILINE), name
+            meant = default_of(group)
+            required = [each.name for each in meant.params if each.required] if meant else []
+            assert required == [], f"runoff {name}"
+
+
 def test_every_question_to_the_detectors_is_in_the_reference() -> None:
     text = page("command-line.md")
     for name in detect.commands:
