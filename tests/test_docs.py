@@ -13,10 +13,28 @@ from typing import get_args
 import click
 import pytest
 
+from engine.audit.audit import Audit, Finding
+from engine.audit.facts import Evidence, Fact, Rule, Sighting
+from engine.audit.failures import Alike, Failure
+from engine.audit.ledger import Ledger, LedgerLine
+from engine.audit.overview import Example, Next, OpenAttempt, Overview
+from engine.audit.replay import (
+    FieldChange,
+    Overview as Standing,
+    ProjectionChange,
+    RowChange,
+    SessionLine,
+)
+from engine.audit.whatif_result import Differing, Horizon, NotMade, WhatIf
+from engine.audit.why import Explanation, Said
+from engine.audit.why_attempt import AttemptExplanation
 from engine.calibration.drift import Drift
 from engine.calibration.result import Calibration, Change, GroupResult, Metadata, Totals
+from engine.cli.account import AccountView
+from engine.cli.breaker import BreakerLook, BreakerView
 from engine.cli.calibrate import report
 from engine.cli.detect import detect
+from engine.cli.detect_words import Place, Seen, Tried
 from engine.cli.groups import DefaultGroup
 from engine.cli.handing import keeping
 from engine.cli.main import VERBS, runoff
@@ -29,12 +47,24 @@ from engine.detect.contract import REQUESTS
 from engine.detect.guards import Guard
 from engine.detect.released import SHA256
 from engine.detect.rules import rule_sets
+from engine.drain.rerun import Rerun
+from engine.drain.summary import RunLine, Summary
 from engine.errors import LogUnreadable, RunoffError
 from engine.events.codec import EVENT_CLASSES
+from engine.store.identity import Identity
 from engine.triage.operating import Operation
 
 HOME = Path(__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
+
+
+PRINTED = (
+    Identity, Summary, RunLine, WhatIf, NotMade, Differing, Horizon, Rerun, Audit, Finding,
+    Explanation, Said, AttemptExplanation, Overview, Next, Example, OpenAttempt, Rule, Fact,
+    Sighting, Evidence, Ledger, LedgerLine, BreakerView, BreakerLook, AccountView, Failure,
+    Alike, Tried, Seen, Place, Standing, SessionLine, RowChange, FieldChange, ProjectionChange,
+)  # fmt: skip
+"""What verbs print as JSON."""
 
 
 def page(name: str) -> str:
@@ -67,6 +97,13 @@ def test_every_verb_of_a_verb_is_in_the_reference_and_the_first_is_meant_without
             meant = default_of(group)
             required = [each.name for each in meant.params if each.required] if meant else []
             assert required == [], f"runoff {name}"
+
+
+def test_every_key_that_verbs_print_as_json_is_in_the_reference() -> None:
+    text = page("command-line.md")
+    for kind in PRINTED:
+        for field in kind.__struct_fields__:
+            assert f"`{field}`" in text, f"{kind.__name__}.{field}"
 
 
 def test_every_question_to_the_detectors_is_in_the_reference() -> None:
@@ -116,6 +153,13 @@ def test_links_of_readme_and_docs_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_file_of_this_repository_that_is_named_is_there() -> None:
+    named = r"`((?:engine|projections|tests|docs)/[^`\s:]+)`"
+    for path in [HOME / "README.md", *HOME.glob("docs/**/*.md")]:
+        for name in re.findall(named, path.read_text(encoding="utf-8")):
+            assert list(HOME.glob(name.rstrip("/"))), f"{path.name}: {name}"
 
 
 def test_every_name_of_the_daemons_log_lines_is_in_the_reference() -> None:
