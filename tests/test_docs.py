@@ -39,9 +39,6 @@ from engine.cli.groups import DefaultGroup
 from engine.cli.handing import keeping
 from engine.cli.main import VERBS, runoff
 from engine.cli.reclassify import reclassify
-from engine.daemon.answers import State, Status
-from engine.daemon.messages import Requested
-from engine.daemon.settings import Settings
 from engine.detect import RULE_SETS
 from engine.detect.contract import REQUESTS
 from engine.detect.guards import Guard
@@ -52,7 +49,6 @@ from engine.drain.summary import RunLine, Summary
 from engine.errors import LogUnreadable, RunoffError
 from engine.events.codec import EVENT_CLASSES
 from engine.store.identity import Identity
-from engine.triage.operating import Operation
 
 HOME = Path(__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
@@ -160,27 +156,6 @@ def test_every_file_of_this_repository_that_is_named_is_there() -> None:
     for path in [HOME / "README.md", *HOME.glob("docs/**/*.md")]:
         for name in re.findall(named, path.read_text(encoding="utf-8")):
             assert list(HOME.glob(name.rstrip("/"))), f"{path.name}: {name}"
-
-
-def test_every_name_of_the_daemons_log_lines_is_in_the_reference() -> None:
-    places = [*HOME.glob("engine/daemon/*.py"), HOME / "engine" / "cli" / "daemon.py"]
-    told = r'(?:say|complain)\(\s*"(daemon\.\w+)"'
-    names = {name for path in places for name in re.findall(told, path.read_text("utf-8"))}
-    assert len(names) > 5
-    text = page("daemon.md")
-    assert sorted(name for name in names if f"| `{name}` |" not in text) == []
-
-
-def test_every_request_setting_state_and_status_of_a_daemon_is_in_the_reference() -> None:
-    text = page("daemon.md")
-    requests = [kind.__struct_config__.tag for kind in get_args(Requested)]
-    operations = [kind.__struct_config__.tag for kind in get_args(Operation)]
-    fields = [name for kind in get_args(Operation) for name in kind.__struct_fields__]
-    states = get_args(State)
-    for name in (*requests, *states, *Settings.__struct_fields__):
-        assert f"| `{name}` |" in text, name
-    for name in (*operations, *fields, *Status.__struct_fields__):
-        assert f"`{name}`" in text, name
 
 
 def verbs(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
