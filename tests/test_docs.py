@@ -151,6 +151,28 @@ def test_links_of_readme_and_docs_lead_somewhere() -> None:
                 assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+def test_links_to_a_heading_find_it() -> None:
+    for path in [HOME / "README.md", *HOME.glob("docs/**/*.md")]:
+        for target, mark in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text("utf-8")):
+            text = ((path.parent / target) if target else path).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            marks = [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
+            assert mark in marks, f"{path.name}: {target}#{mark}"
+
+
+def test_every_room_has_its_row() -> None:
+    text = (HOME / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
+    for place in HOME.glob("engine/*/__init__.py"):
+        assert f"| `engine/{place.parent.name}` |" in text
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    text = (HOME / "README.md").read_text(encoding="utf-8")
+    linked = {(HOME / target).resolve() for target in re.findall(r"\]\(([^)#:]+)\)", text)}
+    pages = [path for path in HOME.glob("docs/**/*.md") if path.parent.name != "adr"]
+    assert sorted(path.name for path in pages if path.resolve() not in linked) == []
+
+
 def test_every_file_of_this_repository_that_is_named_is_there() -> None:
     named = r"`((?:engine|projections|tests|docs)/[^`\s:]+)`"
     for path in [HOME / "README.md", *HOME.glob("docs/**/*.md")]:
