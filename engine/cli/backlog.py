@@ -30,6 +30,7 @@ from engine.store.boards import seen_page
 from engine.store.protocol import LogReader
 from projections.board import Board
 
+RUNS_SHOWN = 5
 _KNOWN_TYPES = frozenset(
     event_type(kind) for kind in (TierRegistered, PhaseRegistered, UsageImported, EstimateImported)
 )
@@ -92,7 +93,9 @@ def seed(
         found = {"runs": runs, "phases": len(phases), "head": head}
         click.echo(msgspec.json.encode(found))
         return
-    click.echo(f"Registered {len(phases)} phases in {len(runs)} runs: {', '.join(runs[:5])}.")
+    more = f" and {len(runs) - RUNS_SHOWN} more" if len(runs) > RUNS_SHOWN else ""
+    names = ", ".join(runs[:RUNS_SHOWN])
+    click.echo(f"Registered {len(phases)} phases in {len(runs)} runs: {names}{more}.")
     is_ours = next_step.endswith("drain")
     click.echo(f"{next_step} -- YOUR-AGENT-COMMAND" if is_ours else next_step)
 

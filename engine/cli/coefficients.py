@@ -127,8 +127,8 @@ def _flat(found: Coefficients) -> dict[str, float]:
 def adopt(file: str, why: str, by: str, **options: Any) -> None:
     """Record that a person changed the coefficients to those in FILE.
 
-    Drains that name no file go by them from now on. FILE itself is left alone; the log holds all
-    of it.
+    Drains that name no file go by them from now on, and a daemon once the next part of its session
+    begins. FILE itself is left alone; the log holds all of it.
     """
     found, replaces = run_async(lambda: _replacing(file, options))
     operation = AdoptCoefficients(

@@ -216,7 +216,10 @@ def status(**options: Any) -> None:
 @_why_options
 @_asking
 def pause(by: str, why: str, **options: Any) -> None:
-    """Start no attempt until resumed; running ones go on. It outlives a restart."""
+    """Start no attempt until resumed; running ones go on.
+
+    It outlives a restart, unless several share the log.
+    """
     _ask(Pause(by=said(by, "--by"), why=said(why, "--why")), options)
 
 
@@ -283,13 +286,14 @@ def status_words(found: Status) -> str:
     until = f" (until {when(found.until_us)})" if found.until_us is not None else ""
     phases = ", ".join(f"{count} {state}" for state, count in sorted(found.phases.items()))
     today, minutes = found.today, found.today.busy_ms / 60000
+    most = found.settings.workers
     return "\n".join(
         (
             f"state     {found.state}{until}: {clean(found.sentence)}",
             f"process   {found.pid}, version {found.version}, since {when(found.started_us)}",
             f"log       position {found.position}, epoch {found.epoch}",
             f"session   {found.session_id or 'none'} under {clean(found.policy)}",
-            f"attempts  {found.open_attempts} running of {found.settings.workers} at once",
+            f"attempts  {found.open_attempts} running; this daemon runs {most} at most",
             f"backlog   {found.runs} runs; phases: {phases or 'none'}",
             f"today     {today.attempts} attempts, {today.tokens} tokens, {minutes:.1f} minutes",
         )

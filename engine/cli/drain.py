@@ -213,7 +213,7 @@ class _Session:
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
         async with joined(place, drain, end=end, lease_s=lease_s) as among:
-            adopt = await open_attempts(recorder, clock, end=end, among=among)
+            adopt = await open_attempts(recorder, clock, end=end, among=among, tell=tell)
             async with _signals(drain.stopping, live):
                 await _watched(
                     watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)

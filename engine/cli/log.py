@@ -185,4 +185,4 @@ def _line(record: Record, *, raw: bool) -> str:
     return f"{place}  {text}"
 
 
-log.add_command(log_copy)  # the last: the first is what `log` alone means
+log.add_command(log_copy)  # behind `show`, which `runoff log` alone means

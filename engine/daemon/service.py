@@ -235,7 +235,7 @@ class Service:
             for left in await swept(self.recorder, self.place.beside("files")):
                 text = f"Ended process {left.pid}, left over from an attempt that is closed."
                 self.teller.say("daemon.swept", text, pid=left.pid)
-        return await open_attempts(self.recorder, self.clock, end=self.end_open)
+        return await open_attempts(self.recorder, self.clock, end=self.end_open, tell=self._tell)
 
     async def _stretch(self, adopt: Sequence[Adoption], rest: Rest | None) -> None:
         """One part of a session: until it ends, or rests and nothing of it runs any more."""
@@ -271,7 +271,7 @@ class Service:
             self._mine |= {drain.scope.session_id}
             if among is not None:
                 adopt = await open_attempts(
-                    self.recorder, self.clock, end=self.end_open, among=among
+                    self.recorder, self.clock, end=self.end_open, among=among, tell=self._tell
                 )
             because = await drain.run(
                 resume=session is not None, adopt=adopt, ready=self._begun, hold=_hold(rest)

@@ -58,7 +58,9 @@ async def joined(
         async def look_after() -> None:
             if drain.is_under_way:
                 left = await share.left(drain.attended)
-                here = await open_attempts(drain.recorder, drain.clock, end=end, among=left.here)
+                here = await open_attempts(
+                    drain.recorder, drain.clock, end=end, among=left.here, tell=drain.tell
+                )
                 drain.adopt([*here, *left.over])
 
         share.look_after = look_after

@@ -7,6 +7,7 @@ guardian died without an outcome nothing may be left running, and it is lost.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -17,7 +18,7 @@ from engine.drain import commands
 from engine.drain.adoptions import Adoption
 from engine.drain.sheets import assignment_for
 from engine.errors import LogHeld
-from engine.events import AttemptSpawned, AttemptStarted, event_of
+from engine.events import AttemptSpawned, AttemptStarted, Record, event_of
 from engine.executors.adoption import guardian_lives, is_of_here, take_over
 from engine.executors.leftovers import Leftover, end_leftovers
 from engine.executors.port import Assignment, Report, Spawned
@@ -25,17 +26,27 @@ from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.scope import scope_of
 
+Tell = Callable[[tuple[Record, ...]], None]
+
 
 async def open_attempts(
-    recorder: Recorder, clock: Clock, *, end: bool, among: frozenset[str] | None = None
+    recorder: Recorder,
+    clock: Clock,
+    *,
+    end: bool,
+    among: frozenset[str] | None = None,
+    tell: Tell = lambda _records: None,
 ) -> list[Adoption]:
     """Every open attempt of the log, or those ``among`` them, each with a way to its report.
 
-    ``end``: living guardians are told to end theirs instead of being waited for.  Raises LogHeld
-    for an attempt that was started on another machine, which cannot be proved dead from here.
+    ``end``: living guardians are told to end theirs instead of being waited for.  ``tell`` is shown
+    what is recorded of it.  Raises LogHeld for an attempt that was started on another machine,
+    which cannot be proved dead from here.
     """
     found = [each for each in _open_ids(recorder) if among is None or each in among]
-    return [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in found]
+    return [
+        await _adoption(recorder, clock, attempt_id, end=end, tell=tell) for attempt_id in found
+    ]
 
 
 async def swept(recorder: Recorder, files_root: Path) -> list[Leftover]:
@@ -54,7 +65,9 @@ def _open_ids(recorder: Recorder) -> list[str]:
     return [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
 
 
-async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool) -> Adoption:
+async def _adoption(
+    recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool, tell: Tell
+) -> Adoption:
     records = await recorder.store.records(
         Query(attempt=attempt_id, types=("attempt.started", "attempt.spawned"))
     )
@@ -70,7 +83,12 @@ async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: b
     assignment = await assignment_for(recorder, started, scope, clock)
     if process is None:
         return Adoption(started, assignment, _never_spawned, lives=False)
-    return await _of_process(recorder, started, assignment, process, end=end)
+    adoption = _of_process(started, assignment, process, end=end)
+    if adoption.lives:
+        receipt = await recorder.submit(commands.adopted(started, recorder.epoch))
+        if not receipt.repeated:
+            tell(receipt.records)
+    return adoption
 
 
 async def _never_spawned(_abandon: anyio.Event) -> Report:
@@ -78,13 +96,8 @@ async def _never_spawned(_abandon: anyio.Event) -> Report:
     return Report(ended="lost", duration_ms=0, reason=reason)
 
 
-async def _of_process(
-    recorder: Recorder,
-    started: AttemptStarted,
-    assignment: Assignment,
-    event: AttemptSpawned,
-    *,
-    end: bool,
+def _of_process(
+    started: AttemptStarted, assignment: Assignment, event: AttemptSpawned, *, end: bool
 ) -> Adoption:
     process = Spawned(
         host=event.host,
@@ -99,8 +112,6 @@ async def _of_process(
             remedy=f"run the drain on {event.host}, where it can be proved dead or taken over.",
         )
     lives = guardian_lives(process) and not end
-    if lives:
-        await recorder.submit(commands.adopted(started, recorder.epoch))
 
     async def report(abandon: anyio.Event) -> Report:
         told = abandon

@@ -29,7 +29,6 @@ class Leftover(NamedTuple):
 
     pid: int
     directory: str
-    is_guardian: bool
 
 
 def leftovers(files_root: Path, open_attempts: Iterable[str]) -> list[Leftover]:
@@ -83,11 +82,11 @@ def _of_process(pid: int, above: bytes) -> Leftover | None:
         if any(word.endswith(_GUARDIAN) for word in words):
             for word in words:
                 if word.startswith(above):
-                    return Leftover(pid, _name(word, above), is_guardian=True)
+                    return Leftover(pid, _name(word, above))
         start = _DIRECTORY_MARK + above
         for variable in (folder / "environ").read_bytes().split(b"\0"):
             if variable.startswith(start):
-                return Leftover(pid, _name(variable, start), is_guardian=False)
+                return Leftover(pid, _name(variable, start))
     return None
 
 

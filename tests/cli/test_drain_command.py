@@ -49,6 +49,13 @@ def test_a_seeded_run_is_drained_to_the_end_on_virtual_time(runoff: Runoff, tmp_
     assert summary["active_ms"] >= 600_000
 
 
+def test_a_seed_names_five_runs_and_says_how_many_more(runoff: Runoff) -> None:
+    said = runoff("seed", "--repeat", "7").stdout
+    assert "Registered 70 phases in 7 runs: " in said
+    assert said.partition("\n")[0].endswith("-r5 and 2 more.")
+    assert "more" not in runoff("seed", "--repeat", "5", "--run-id", "other").stdout
+
+
 def test_the_sample_gate_holds_until_the_verdict(runoff: Runoff, tmp_path: Path) -> None:
     runoff("seed", "--repeat", "3")
     outcomes = script(tmp_path, {"state": "COMPLETE", "rc": 0, "events": 1, "sleep": 1})

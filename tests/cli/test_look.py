@@ -66,6 +66,7 @@ def test_every_noun_lists_and_shows(drained: Path) -> None:
         ("attempt", "list"),
         ("session", "list"),
         ("log", "show", "--limit", "500"),
+        ("log", "--limit", "500"),
         ("why", f"{RUN}-r2"),
         ("projection", "list"),
         ("identity",),

@@ -74,6 +74,14 @@ def test_every_request_and_every_field_of_an_answer_is_described() -> None:
         assert f"`{field}`" in PAGE, field
 
 
+def test_every_name_of_a_log_line_has_its_row() -> None:
+    places = [*HOME.glob("engine/daemon/*.py"), HOME / "engine" / "cli" / "daemon.py"]
+    said = r'(?:say|complain)\(\s*"(daemon\.\w+)"'
+    names = {name for path in places for name in re.findall(said, path.read_text("utf-8"))}
+    lines = rows(section("Signals and the service manager"))
+    assert names == {row for row in lines if row.startswith("daemon.")}
+
+
 def test_every_metric_and_page_is_described_with_its_type() -> None:
     found = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", METRICS_PAGE, re.MULTILINE))
     assert found == {name: metric.kind for name, metric in METRICS.items()}

@@ -13,7 +13,7 @@ from engine.clock import SystemClock
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
 from engine.errors import Fenced, RunoffError, StorageFailed
-from engine.events import Limits, PhaseRegistered, RunRegistered
+from engine.events import Limits, PhaseRegistered, Record, RunRegistered
 from engine.executors.command import CommandExecutor, workspace_directory
 from engine.executors.port import Assignment, Report, Watch
 from engine.ids import IdMaker
@@ -102,8 +102,12 @@ async def test_running_attempts_are_left_to_their_guardians_when_the_policy_says
     await broken_drain(tmp_path, store, "adopt", FULL)
     assert await endings(store) == []
     async with recording(store, CLOCK, WRITER) as recorder:
-        adoptions = await open_attempts(recorder, CLOCK, end=False)
+        told: list[tuple[Record, ...]] = []
+        adoptions = await open_attempts(recorder, CLOCK, end=False, tell=told.append)
         (living,) = [adoption for adoption in adoptions if adoption.lives]
+        assert [record.type for records in told for record in records] == ["attempt.adopted"]
+        again = await open_attempts(recorder, CLOCK, end=False, tell=told.append)
+        assert (len(again), len(told)) == (len(adoptions), 1)  # what stands is no news
         (workspace_directory(tmp_path, "r0") / "finish").touch()
         report = await living.report(anyio.Event())
     assert (report.ended, report.exit_code) == ("exited", 0)

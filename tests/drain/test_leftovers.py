@@ -43,7 +43,7 @@ def test_only_processes_of_closed_attempts_of_this_log_are_ended(tmp_path: Path)
     ):
         assert [one.pid for one in leftovers(here, ["open"])] == [closed.pid]
         ended = end_leftovers(here, ["open"])
-        assert [(one.pid, one.is_guardian) for one in ended] == [(closed.pid, False)]
+        assert [one.pid for one in ended] == [closed.pid]
         assert closed.wait(LIMIT_S) == -signal.SIGKILL
         assert (still_open.poll(), of_another_log.poll()) == (None, None)
         assert end_leftovers(here, ["open"]) == []
@@ -62,9 +62,7 @@ def test_a_guardian_of_a_closed_attempt_is_a_leftover_even_when_it_was_stopped(
         assert guardian.stdout.read(1) == b"R"
         guardian.send_signal(signal.SIGSTOP)
         assert leftovers(tmp_path, ["closed"]) == []
-        assert [(one.pid, one.is_guardian) for one in end_leftovers(tmp_path, [])] == [
-            (guardian.pid, True)
-        ]
+        assert [one.pid for one in end_leftovers(tmp_path, [])] == [guardian.pid]
         assert guardian.wait(LIMIT_S) == -signal.SIGKILL
 
 
