@@ -70,8 +70,8 @@ def _change(group: GroupResult, settings: Settings, in_force: Multiplier | None)
         action=(
             f"multiply estimates of {group.name} by {multiplier!r} where they are made"
             if in_force is None
-            else f"in the coefficients' file set {coefficient} = {new!r} (it is {old!r})"
-            " and give the file a new version"
+            else f"in the coefficients' file set {_quoted(group.name)} = {new!r} under"
+            f" [multipliers] (it is {old!r}) and give the file a new version"
         ),
         reasoning=_reasoning(group),
         direction=group.action,

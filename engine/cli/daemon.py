@@ -191,7 +191,6 @@ class _Life:
                     service.stopping.signal = number
                     service.abandon()
                 else:
-                    service.teller.say("daemon.stopping", "Running attempts may finish.")
                     service.stop()
 
 

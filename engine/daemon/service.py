@@ -177,14 +177,19 @@ class Service:
 
     def stop(self) -> None:
         """Start nothing more, let attempts finish within the bound, then end."""
-        self.stopping.asked.set()
-        self.notifier.stopping()
-        self._stir()
+        self._stop("Running attempts may finish.")
 
     def abandon(self) -> None:
         """End the attempts now."""
-        self.stop()
+        self._stop("Running attempts are ended now.")
         self.stopping.abandon.set()
+
+    def _stop(self, text: str) -> None:
+        if not self.stopping.asked.is_set():
+            self.teller.say("daemon.stopping", text)
+        self.stopping.asked.set()
+        self.notifier.stopping()
+        self._stir()
 
     async def register(self, group: Registration) -> int:
         """Take in a group of the backlog; the position of its last event."""

@@ -150,6 +150,7 @@ def test_work_is_handed_to_the_daemon_while_it_drains(folder: Path, daemons: lis
     stopped = daemon.ask("stop")
     assert stopped["state"] == "stopping"
     assert daemon.ended() == 0
+    assert [line["event"] for line in daemon.lines].count("daemon.stopping") == 1
     assert not (folder / "b.db-control").exists()
     assert all(isinstance(line["pos"], int) for line in daemon.lines)
     assert verified(folder)
