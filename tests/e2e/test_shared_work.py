@@ -133,11 +133,12 @@ def place(postgres: Server, tmp_path: Path) -> Place:
 def test_labelled_work_goes_to_its_machine_and_the_host_is_never_full_beyond_its_bound(
     place: Place,
 ) -> None:
-    place.seed("plain", 8)
-    place.seed("gpu", 5, "gpu")
     place.seed("arm", 1, "arm")
     room = ("--workers", "3", "--host-workers", "4")
     with place.daemon("--label", "gpu", *room), place.daemon("--label", "linux", *room):
+        # Now that both are ready: however slowly one begins, it has a part in this.
+        place.seed("gpu", 5, "gpu")
+        place.seed("plain", 8)
         place.until(count=13)
     sessions = {r["session"]: r["data"] for r in place.log("session.started")}
     ran = Counter[tuple[bool, bool]]()
