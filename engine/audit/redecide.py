@@ -91,6 +91,7 @@ class Redecision:
         self._seen_limits: dict[tuple[str, Outcome], tuple[Boundary, ...]] = {}
         self._scopes: dict[str, Scope | None] = {}
         self._queues: dict[str, Queue] = {}
+        self._unheeded: list[AnyEvent] = []
 
     def take(self, lines: Sequence[Line]) -> None:
         """One command's events, or those of them that folds and rules can see."""
@@ -118,8 +119,14 @@ class Redecision:
     def _feed(self, line: Line) -> None:
         self.board.head = Head(line.pos, GENESIS)
         self.board.feed(Seen(line.pos, line.recorded_us, line.event))
+        if self._queues:
+            self._unheeded.append(line.event)
+
+    def _heed(self) -> None:
+        """Tell the queues what has changed since they were last asked: most ends come in rows."""
         for queue in self._queues.values():
-            queue.heed(line.event)
+            queue.heed_all(self._unheeded)
+        self._unheeded.clear()
 
     def _scope(self, session_id: str) -> Scope | None:
         """The scope of a session as last begun; None when its policy cannot be read here."""
@@ -185,9 +192,11 @@ class Redecision:
             recorded.append(line)
             # Rows that no rule reads may stand between what was folded last and this one.
             self.board.head = Head(line.pos - 1, GENESIS)
+            self._heed()
             event = next(following, None)
             self._compare([Expected(event, None)] if event else [], [line], line.pos)
             self._feed(line)
+        self._heed()
         due = next(following, None) if isinstance(lines[-1].event, AttemptStarted) else None
         if isinstance(due, BudgetReached):
             self._compare([Expected(due, None)], [], lines[-1].pos)
