@@ -73,6 +73,8 @@ class Keyed(Generic[S]):
         self.fold = fold
         self._keys, self._apply = fold.keys, fold.apply
         self._states: dict[str, S] = _decoded(fold, rows)
+        self.states: Mapping[str, S] = self._states
+        """A read-only look at all states; no property, since every decision looks several times."""
         self._before: dict[str, S | None] = {}
         self._digest = digest
 
@@ -94,11 +96,6 @@ class Keyed(Generic[S]):
     def values(self) -> Iterator[S]:
         """Every state, in the order of first touch."""
         return iter(self._states.values())
-
-    @property
-    def states(self) -> Mapping[str, S]:
-        """A read-only look at all states."""
-        return self._states
 
     def feed(self, seen: Seen) -> None:
         """Fold one event, if it is one that this projection handles."""

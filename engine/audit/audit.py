@@ -1,9 +1,10 @@
 """Audit: is the log whole, was it written by its rules, and do the projections follow from it.
 
 Four levels.  ``structure``: positions, versions, commands, times, epochs, usage counts.  ``chain``:
-every hash and every anchor.  Both are followed in a process of their own.  ``decisions``: every
-pick, verdict, stop, fingerprint, reason and boundary is taken again from its prefix under the rule
-version recorded with it.  ``projections``: rebuilt on the way, and compared with what is stored.
+every hash and every anchor.  Both are followed in another process, which takes diagnoses first.
+``decisions``: every pick, verdict, stop, fingerprint, reason and boundary is taken again from its
+prefix under the rule version recorded with it.  ``projections``: rebuilt on the way, and compared
+with what is stored.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, Literal, get_args
@@ -20,9 +21,11 @@ from urllib.parse import quote
 
 import msgspec
 
+from engine.audit.ahead import Handed
 from engine.audit.collector import without_collector
 from engine.audit.compared import Difference
 from engine.audit.connection import connect
+from engine.audit.diagnoses import CONTRADICTED, TakeAhead
 from engine.audit.lines import Line, commands, read_lines, said_of
 from engine.audit.local import local
 from engine.audit.redecide import Redecision, Unverifiable
@@ -35,6 +38,10 @@ from projections.fold import row_digest
 
 Level = Literal["structure", "chain", "decisions", "projections"]
 LEVELS: tuple[Level, ...] = get_args(Level)
+_RULES: frozenset[Level] = frozenset({"decisions", "projections"})
+_ROWS: frozenset[Level] = frozenset({"structure", "chain"})
+_PARTS: Mapping[str, frozenset[Level]] = {"ahead": _RULES, "rows": _ROWS}
+"""What is done in another process, and for which levels."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +87,10 @@ def _audited(location: Location, levels: Sequence[Level]) -> Audit:
             connection.execute("BEGIN")
             # Read once, so that this snapshot is the older one: the other process sees no less.
             connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
-            with _rows_of(location, wanted=bool({"structure", "chain"} & set(levels))) as rows:
-                follower = _Follower(connection, location)
-                if {"decisions", "projections"} & set(levels):
+            rows: dict[str, Any] = {}
+            with _beside(location, levels, rows) as ahead:
+                follower = _Follower(connection, location, ahead)
+                if _RULES & set(levels):
                     with without_collector():
                         follower.run()
             return _concluded(follower, rows, levels)
@@ -93,32 +101,37 @@ def _audited(location: Location, levels: Sequence[Level]) -> Audit:
 
 
 @contextmanager
-def _rows_of(location: Location, *, wanted: bool) -> Generator[dict[str, Any], None, None]:
-    """What the process that follows the rows found, filled in when the block ends."""
-    found: dict[str, Any] = {}
-    if not wanted:
-        yield found
-        return
+def _beside(
+    location: Location, levels: Sequence[Level], rows: dict[str, Any]
+) -> Generator[TakeAhead, None, None]:
+    """Another process while the block runs: it takes diagnoses ahead, and follows the rows.
+
+    What it found in ``rows`` is filled in when the block ends.
+    """
+    parts = [name for name, of in _PARTS.items() if of & set(levels)]
     # Quoted, because a ? or a % in a path would not come through.
     url = f"sqlite:///{quote(str(location.path))}"
-    argv = [sys.executable, "-m", "engine.audit.rows_process", url]
+    argv = [sys.executable, "-m", "engine.audit.rows_process", url, *parts]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:  # noqa: S603  our own module
         try:
-            yield found
             assert process.stdout is not None
-            text = process.stdout.read()
+            handed = Handed(process.stdout)
+            yield handed.take
+            text = handed.rest()
         except BaseException:
             process.kill()
             raise
+    if "rows" not in parts:
+        return
     try:
-        found |= json.loads(text)
+        rows |= json.loads(text)
     except ValueError:
         raise LogUnreadable(
             f"the rows could not be followed (exit code {process.returncode}).",
             remedy="`runoff verify` reads them in this process and says more.",
         ) from None
-    if "problem" in found:
-        raise LogUnreadable(found["problem"], remedy=found["remedy"])
+    if "problem" in rows:
+        raise LogUnreadable(rows["problem"], remedy=rows["remedy"])
 
 
 def _concluded(follower: _Follower, rows: dict[str, Any], levels: Sequence[Level]) -> Audit:
@@ -153,10 +166,12 @@ def _concluded(follower: _Follower, rows: dict[str, Any], levels: Sequence[Level
 class _Follower:
     """The rules' side: decisions taken again, and projections rebuilt, in one pass."""
 
-    def __init__(self, connection: sqlite3.Connection, location: Location) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, location: Location, ahead: TakeAhead
+    ) -> None:
         self._connection = connection
         blobs = Blobs(location.beside("files") / "blobs")
-        self.redecision = Redecision(blobs.get, partial(said_of, connection))
+        self.redecision = Redecision(blobs.get, partial(said_of, connection), ahead)
         self.findings: list[Finding] = []
         self.last_pos = 0
         self.has_run = False
@@ -178,7 +193,7 @@ class _Follower:
         """Follow one command; False when it contradicts what stands before it."""
         try:
             self.redecision.take(group)
-        except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except CONTRADICTED as error:
             what = f"S3: nothing can be decided again from here on: {error!r:.200}"
             self.findings.append(Finding(level="decisions", pos=group[0].pos, what=what))
             return False

@@ -15,15 +15,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.audit.compared import Difference, Expected, compared
+from engine.audit.diagnoses import NOTHING_TO_SAY, Diagnoses, TakeAhead
 from engine.audit.lines import Line
-from engine.audit.outputs import REMEMBERED_MAX, Outputs, ReadOutput
-from engine.detect import DETECTORS, RULE_SETS, Boundary, Detectors, Outcome
-from engine.detect.diagnosis import (
-    Diagnosis,
-    Streams,
-    diagnosis_of,
-    outcome_of,
-)
+from engine.audit.outputs import ReadOutput
+from engine.detect import DETECTORS, RULE_SETS
 from engine.detect.reclassification import Asked, last_said, reclassified
 from engine.errors import LogUnreadable
 from engine.events import (
@@ -59,8 +54,6 @@ from projections.board import Board
 ReadAttempt = Callable[[str, int], list[AnyEvent]]
 """Reads the end of an attempt and what was said of it before a position, in order."""
 
-NOTHING_TO_SAY = Diagnosis(None, None, (), None)
-
 OPERATOR_STOPS = ("interrupted", "storage", "paused", "window_closed")
 """Stops that no rule decides: a person, the disk, or the clock on the wall said so."""
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
@@ -80,17 +73,21 @@ class Redecision:
     ``decided`` counts what was taken again, by kind.  ``board`` stands at the last command.
     """
 
-    def __init__(self, read_output: ReadOutput, read_attempt: ReadAttempt | None = None) -> None:
+    def __init__(
+        self,
+        read_output: ReadOutput,
+        read_attempt: ReadAttempt | None = None,
+        ahead: TakeAhead | None = None,
+    ) -> None:
         self.board = Board()
         self.differences: list[Difference] = []
         self.unverifiable: list[Unverifiable] = []
         self.decided: dict[str, int] = {}
-        self._outputs = Outputs(read_output)
+        self._diagnoses = Diagnoses(read_output, ahead)
         self._read_attempt = read_attempt
-        self._uneventful: set[tuple[object, ...]] = set()
-        self._seen_limits: dict[tuple[str, Outcome], tuple[Boundary, ...]] = {}
         self._scopes: dict[str, Scope | None] = {}
         self._queues: dict[str, Queue] = {}
+        self._unheeded: list[AnyEvent] = []
 
     def take(self, lines: Sequence[Line]) -> None:
         """One command's events, or those of them that folds and rules can see."""
@@ -118,8 +115,14 @@ class Redecision:
     def _feed(self, line: Line) -> None:
         self.board.head = Head(line.pos, GENESIS)
         self.board.feed(Seen(line.pos, line.recorded_us, line.event))
+        if self._queues:
+            self._unheeded.append(line.event)
+
+    def _heed(self) -> None:
+        """Tell the queues what has changed since they were last asked: most ends come in rows."""
         for queue in self._queues.values():
-            queue.heed(line.event)
+            queue.heed_all(self._unheeded)
+        self._unheeded.clear()
 
     def _scope(self, session_id: str) -> Scope | None:
         """The scope of a session as last begun; None when its policy cannot be read here."""
@@ -185,9 +188,11 @@ class Redecision:
             recorded.append(line)
             # Rows that no rule reads may stand between what was folded last and this one.
             self.board.head = Head(line.pos - 1, GENESIS)
+            self._heed()
             event = next(following, None)
             self._compare([Expected(event, None)] if event else [], [line], line.pos)
             self._feed(line)
+        self._heed()
         due = next(following, None) if isinstance(lines[-1].event, AttemptStarted) else None
         if isinstance(due, BudgetReached):
             self._compare([Expected(due, None)], [], lines[-1].pos)
@@ -235,7 +240,7 @@ class Redecision:
     def _diagnosis(
         self, end: Line, finished: AttemptFinished, lines: Sequence[Line], scope: Scope
     ) -> None:
-        found = self._diagnosed(finished, scope)
+        found = self._diagnoses.of(end.pos, finished, scope.policy)
         if isinstance(found, str):
             for line in lines or [end]:
                 self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), found))
@@ -251,38 +256,6 @@ class Redecision:
             events.append(counted(self.board, facts, found.fingerprinted))
         events += [*found.boundaries, *([found.zero_yield] if found.zero_yield else [])]
         self._compare([Expected(event, end.pos) for event in events], lines, end.pos)
-
-    def _diagnosed(self, finished: AttemptFinished, scope: Scope) -> Diagnosis | str:
-        """What the detectors say today, or why they cannot be asked."""
-        if finished.told is None:
-            return "the log does not hold what the detectors read"
-        said = _said(finished, scope)
-        if said in self._uneventful:
-            return NOTHING_TO_SAY
-        streams = self._outputs.of(finished)
-        if streams is None:
-            return "the output that the detectors read is gone"
-        detectors, timeouts = DETECTORS[scope.policy.detectors], scope.policy.timeout_fingerprints
-        known = self._limits(finished, streams, detectors)
-        found = diagnosis_of(finished, streams, detectors, timeouts, known)
-        if found == NOTHING_TO_SAY and len(self._uneventful) < REMEMBERED_MAX:
-            self._uneventful.add(said)
-        return found
-
-    def _limits(
-        self, finished: AttemptFinished, streams: Streams, detectors: Detectors
-    ) -> tuple[Boundary, ...]:
-        """The limits in an outcome; children that said the very same are looked at once."""
-        said = msgspec.structs.replace(
-            finished, session_id="", run_id="", phase_id="", attempt_id=""
-        )
-        outcome = outcome_of(said, streams)
-        key = (detectors.name, outcome)
-        if key not in self._seen_limits:
-            if len(self._seen_limits) >= REMEMBERED_MAX:
-                self._seen_limits.clear()
-            self._seen_limits[key] = detectors.boundary(outcome)
-        return self._seen_limits[key]
 
     def _reclassifications(self, lines: Sequence[Line]) -> None:
         """What a rule set said of one attempt after the fact, asked again."""
@@ -302,7 +275,7 @@ class Redecision:
             return f"the rule set {event.detector} is unknown here"
         events = self._read_attempt(event.attempt_id, pos) if self._read_attempt else []
         finished = next((e for e in events if isinstance(e, AttemptFinished)), None)
-        streams = None if finished is None else self._outputs.of(finished)
+        streams = None if finished is None else self._diagnoses.outputs.of(finished)
         if finished is None or finished.told is None or streams is None:
             return "what the rule set read is gone"
         asked = Asked(rules, event.timeouts, event.by, event.why)
@@ -338,22 +311,6 @@ class Redecision:
         for line in lines:
             self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), why))
             self._feed(line)
-
-
-def _said(finished: AttemptFinished, scope: Scope) -> tuple[object, ...]:
-    """All that a diagnosis with nothing to say rests on; ids are no part of it."""
-    return (
-        scope.policy.detectors,
-        finished.ending,
-        finished.final_state,
-        finished.exit_code,
-        finished.signal,
-        finished.told,
-        finished.yield_events > 0,
-        finished.lines_rejected,
-        finished.stdout,
-        finished.stderr,
-    )
 
 
 def _kind(event: AnyEvent) -> str:

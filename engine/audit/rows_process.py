@@ -1,6 +1,7 @@
-"""The rows of a log followed in a process of their own, beside the rules, on another core.
+"""What an audit leaves to a process of its own, beside the rules, on another core.
 
-``python -m engine.audit.rows_process URL`` prints one JSON object.
+``python -m engine.audit.rows_process URL PARTS`` prints diagnoses ahead of the rules that need
+them (``ahead``), one on a line, an empty line, and what the rows came to (``rows``) as JSON.
 """
 
 from __future__ import annotations
@@ -12,11 +13,25 @@ from typing import Any
 from engine.audit.rows import follow
 from engine.audit.verify import KNOWN_SCHEMAS, VIOLATIONS_MAX
 from engine.errors import RunoffError
-from engine.store.location import locate
+from engine.store.location import Location, locate
 
 
-def main(url: str) -> None:
-    """Follow the log at ``url`` and print what was found, or the error that stopped it."""
+def main(url: str, *parts: str) -> None:
+    """Do the ``parts`` that are asked for, on the log at ``url``."""
+    location = locate(url)
+    if "ahead" in parts:
+        # Only here, because detectors take longer to load than rows do.
+        from engine.audit.ahead import tell_ahead  # noqa: PLC0415
+
+        tell_ahead(location, sys.stdout.buffer)
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
+    if "rows" in parts:
+        json.dump(_followed(location), sys.stdout)
+
+
+def _followed(location: Location) -> dict[str, Any]:
+    """What was found in the rows, or the error that stopped it."""
     violations: list[tuple[int | None, str]] = []
     count = 0
 
@@ -27,20 +42,18 @@ def main(url: str) -> None:
             violations.append((pos, what.encode(errors="replace").decode()))
 
     try:
-        rows = follow(locate(url), KNOWN_SCHEMAS, report)
+        rows = follow(location, KNOWN_SCHEMAS, report)
     except RunoffError as error:
-        found: dict[str, Any] = {"problem": error.problem, "remedy": error.remedy}
-    else:
-        found = {
-            "events": rows.events,
-            "head": rows.hash.hex(),
-            "anchors": rows.anchors,
-            "usage": rows.usage,
-            "violations": violations,
-            "count": count,
-        }
-    json.dump(found, sys.stdout)
+        return {"problem": error.problem, "remedy": error.remedy}
+    return {
+        "events": rows.events,
+        "head": rows.hash.hex(),
+        "anchors": rows.anchors,
+        "usage": rows.usage,
+        "violations": violations,
+        "count": count,
+    }
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -47,7 +47,7 @@ from engine.triage.ordering import RunOrder
 from engine.triage.policy import Policy, policy_from_json
 from engine.triage.reasons import Ground
 from engine.triage.scope import Scope
-from engine.triage.select import gate_of, group_of
+from engine.triage.select import OF_A_PHASE, gate_of, group_of
 from projections.board import Board
 from projections.fold import join
 
@@ -75,7 +75,7 @@ class Walk:
         self._outputs = Outputs(read_output)
         self._board = Board(reports=False)
         self._orders: dict[str, RunOrder] = {}
-        self._recorded_policies: dict[str, Policy] = {}
+        self._same_eyes: dict[str, bool] = {}
         self._scopes: dict[str, Scope] = {}
         self._left_out: dict[str, NotMade] = {}
         self._not_made: list[NotMade] = []
@@ -136,15 +136,11 @@ class Walk:
     def _feed(self, event: AnyEvent, line: Line) -> None:
         board = self._board
         board.fold_next(event, line.recorded_us)
-        phase_id, run_id = getattr(event, "phase_id", None), getattr(event, "run_id", None)
-        if phase_id is None or run_id is None:
-            return
-        phase = board.backlog.get(join(run_id, phase_id))
-        if phase is not None:
-            order = self._orders.get(run_id)
+        if isinstance(event, OF_A_PHASE):
+            order = self._orders.get(event.run_id)
             if order is None:
-                order = self._orders[run_id] = RunOrder(self._policy)
-            order.update(phase)
+                order = self._orders[event.run_id] = RunOrder(self._policy)
+            order.update(board.backlog.states[join(event.run_id, event.phase_id)])
 
     def _feed_line(self, line: Line) -> None:
         self._feed(line.event, line)
@@ -156,7 +152,8 @@ class Walk:
         event = line.event
         assert isinstance(event, PolicyAdopted)
         try:
-            self._recorded_policies[event.session_id] = policy_from_json(event.policy_json)
+            recorded = policy_from_json(event.policy_json)
+            self._same_eyes[event.session_id] = _same_eyes(recorded, self._policy)
         except LogUnreadable:
             self._notes.add(f"the policy of {event.session_id} cannot be read here")
         policy = self._policy
@@ -357,9 +354,8 @@ class Walk:
 
     def _facts(self, finished: AttemptFinished, events: list[AnyEvent], scope: Scope) -> Facts:
         """What the other policy would have read of an end: the recorded diagnosis, or its own."""
-        recorded = self._recorded_policies.get(finished.session_id)
         finished = self._as_ended(finished)
-        if recorded is not None and _same_eyes(recorded, scope.policy):
+        if self._same_eyes.get(finished.session_id, False):
             facts = Facts.recorded(finished, events)
         else:
             facts = self._seen_anew(finished, events, scope)
@@ -374,7 +370,7 @@ class Walk:
             return finished
         code = finished.exit_code if finished.signal is None else -finished.signal
         ending = "timed_out" if code in self._policy.timeout_exit_codes else "failed"
-        return replace(finished, ending=ending)
+        return finished if ending == finished.ending else replace(finished, ending=ending)
 
     def _seen_anew(self, finished: AttemptFinished, events: list[AnyEvent], scope: Scope) -> Facts:
         streams = self._outputs.of(finished)

@@ -160,7 +160,19 @@ def expanded(pattern: str) -> str:
 
 def anchored(anchor: str, text: str) -> bool:
     """Whether every piece of an anchor stands somewhere in ``text``; of a|b one is enough."""
-    return all(any(one in text for one in piece.split("|")) for piece in anchor.split())
+    for piece in _pieces(anchor):
+        for one in piece:
+            if one in text:
+                break
+        else:
+            return False
+    return True
+
+
+@cache
+def _pieces(anchor: str) -> tuple[tuple[str, ...], ...]:
+    """What an anchor is made of; it is asked of every output, and hardly ever holds."""
+    return tuple(tuple(piece.split("|")) for piece in anchor.split())
 
 
 @cache

@@ -39,13 +39,15 @@ from projections.fold import join
 from projections.run_triage import RunStanding, Standing
 from projections.sessions import SessionStanding
 
-_OF_A_PHASE = (
+OF_A_PHASE = (
     PhaseRegistered,
     PhaseRequeued,
     AttemptStarted,
     AttemptFinished,
     AttemptDeferred,
 )
+"""Events after which a phase stands otherwise."""
+
 _OF_A_RUN = (RunJudged, RunStopped, RunCooledDown, RunReinstated)
 
 COUNTED_RUNS_MAX = 1000
@@ -173,10 +175,26 @@ class Queue:
 
     def heed(self, event: AnyEvent) -> None:
         """Take notice of what an event, folded already, may have changed."""
-        if isinstance(event, _OF_A_PHASE):
+        if isinstance(event, OF_A_PHASE):
             self.touch(event.run_id, event.phase_id)
         elif isinstance(event, _OF_A_RUN):
             self.touch(event.run_id, None)
+
+    def heed_all(self, events: Iterable[AnyEvent]) -> None:
+        """Take notice of many at once, which lines every run up once and not for each of them."""
+        phases: dict[str, None] = {}  # in order, since sets of texts have another in every process
+        runs: dict[str, None] = {}
+        for event in events:
+            if isinstance(event, OF_A_PHASE):
+                phases[join(event.run_id, event.phase_id)] = runs[event.run_id] = None
+            elif isinstance(event, _OF_A_RUN):
+                runs[event.run_id] = None
+        for key in phases:
+            phase = self._board.backlog.get(key)
+            if phase is not None:
+                self._update(phase)
+        for run_id in runs:
+            self.touch(run_id, None)
 
     def pick(self, now_us: int) -> Choice | None:
         """The next choice at ``now_us``; the same again until the board changes or time matters."""

@@ -1,4 +1,7 @@
-"""``python -m tests.benchmarks.triage [URL RUN]``: pick and decide, and commands on a log."""
+"""``python -m tests.benchmarks.triage [URL RUN]``: pick and decide, and commands on a log.
+
+``python -m tests.benchmarks.drained URL`` makes a long one.
+"""
 
 from __future__ import annotations
 

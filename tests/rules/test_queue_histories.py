@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
 
-from engine.events import AnyEvent, Ending, PhaseState
+from engine.events import AnyEvent, Ending, PhaseRequeued, PhaseState
 from engine.events.codec import EVENT_CLASSES
 from engine.triage.picking import Picker
 from engine.triage.policy import Policy
@@ -325,8 +325,16 @@ def an_event(kind: Any, run_id: str, phase_id: str) -> AnyEvent:
     return made
 
 
+def one_by_one(queue: Queue, events: Sequence[AnyEvent]) -> None:
+    for event in events:
+        queue.heed(event)
+
+
+@pytest.mark.parametrize("tell", [one_by_one, Queue.heed_all])
 @pytest.mark.parametrize("name", sorted(EVENT_CLASSES))
-def test_the_queue_heeds_every_event_that_moves_a_phase_or_a_run_and_no_other(name: str) -> None:
+def test_the_queue_heeds_every_event_that_moves_a_phase_or_a_run_and_no_other(
+    name: str, tell: Callable[[Queue, Sequence[AnyEvent]], None]
+) -> None:
     rows = board(run(run_id="a", standing="promising"), run(run_id="b"), session())
     keyed: Any = rows.backlog
     first = phase(run_id="a", phase_id="p", state="COMPLETE")
@@ -334,14 +342,14 @@ def test_the_queue_heeds_every_event_that_moves_a_phase_or_a_run_and_no_other(na
     queue = Queue(rows, scope())
     assert queue.pick(NOW_US) is None
     keyed._states[join("a", "p")] = replace(first, state="QUEUED")
-    queue.heed(an_event(EVENT_CLASSES[name], "a", "p"))
+    tell(queue, [an_event(EVENT_CLASSES[name], "a", "p")])
     heeded = queue.pick(NOW_US) is not None
     assert heeded == (name in OF_A_PHASE)
     of_runs: Any = rows.runs
     queue.touch("a", "p")
     assert queue.pick(NOW_US) is not None
     of_runs._states["a"] = run(run_id="a", standing="deprioritized")
-    queue.heed(an_event(EVENT_CLASSES[name], "a", "p"))
+    tell(queue, [an_event(EVENT_CLASSES[name], "a", "p")])
     assert (queue.pick(NOW_US) is None) == (name in OF_A_PHASE | OF_A_RUN)
 
 
@@ -351,6 +359,7 @@ def test_a_run_or_phase_that_the_board_does_not_know_is_no_matter() -> None:
     before = queue.pick(NOW_US)
     for run_id, phase_id in (("a", "none"), ("none", "p"), ("none", None)):
         queue.touch(run_id, phase_id)
+        queue.heed_all([an_event(PhaseRequeued, run_id, phase_id or "p")])
         assert queue.pick(NOW_US) == before
 
 

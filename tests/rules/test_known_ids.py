@@ -1,0 +1,27 @@
+"""Ids of the engine's own are cut out of a text as a pattern of whole words would cut them out."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given, strategies as st
+
+from engine.detect.known import without_known
+
+IDS = ("p1", "a-1", "é²", "ab.c")
+PIECES = (*IDS, "-", "_", " ", "/", "2", "p", "\u0301")
+ids = st.sampled_from(IDS)
+texts = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
+
+
+@given(texts, ids)
+def test_an_id_goes_where_a_pattern_of_whole_words_finds_it(text: str, known: str) -> None:
+    expected = re.sub(rf"(?<![\w-]){re.escape(known)}(?![\w-])", "000000", text)
+    assert without_known(text, (known,), None) == expected
+
+
+@given(texts, ids)
+def test_a_directory_goes_where_a_pattern_of_its_end_finds_it(text: str, known: str) -> None:
+    text = text.replace(" ", f"/{known}")
+    expected = re.sub(rf"/{re.escape(known)}(?![\w-])", "/000000", text)
+    assert without_known(text, (), f"/{known}/") == expected
