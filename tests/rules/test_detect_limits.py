@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -58,10 +60,19 @@ def cost_s(chosen: Detectors, piece: str, size: int) -> float:
 @pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES.keys())
 @pytest.mark.parametrize("name", DETECTORS)
 def test_twice_the_text_costs_less_than_three_times_the_time(name: str, piece: str) -> None:
-    chosen = detectors(name)
-    cost_s(chosen, piece, 1024)
-    tick_s = 0.005
-    assert cost_s(chosen, piece, 128 * 1024) < 3 * cost_s(chosen, piece, 64 * 1024) + tick_s
+    cost = partial(cost_s, detectors(name), piece)
+    cost(1024)
+    assert grows_at_most(3, cost, 64 * 1024, 128 * 1024, tick_s=0.005)
+
+
+def grows_at_most(
+    factor: float, cost: Callable[[int], float], small: int, large: int, *, tick_s: float
+) -> bool:
+    """Whether ``large`` costs less than so many times ``small``, in one of three looks.
+
+    A busy machine slows one side of a look now and then; a cost that grows too fast does so always.
+    """
+    return any(cost(large) < factor * cost(small) + tick_s for _ in range(3))
 
 
 def boundary_cost_s(piece: str, size: int) -> float:
@@ -80,9 +91,9 @@ def boundary_cost_s(piece: str, size: int) -> float:
 def test_boundaries_in_four_times_the_text_cost_at_most_its_power_of_one_and_a_fifth(
     piece: str,
 ) -> None:
-    boundary_cost_s(piece, 1024)
-    tick_s = 0.01
-    assert boundary_cost_s(piece, 64 * 1024) < 4**1.2 * boundary_cost_s(piece, 16 * 1024) + tick_s
+    cost = partial(boundary_cost_s, piece)
+    cost(1024)
+    assert grows_at_most(4**1.2, cost, 16 * 1024, 64 * 1024, tick_s=0.01)
 
 
 def test_a_huge_output_is_neither_copied_nor_read_through() -> None:
