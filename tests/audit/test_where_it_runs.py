@@ -8,7 +8,7 @@ from engine.audit.lines import UNSEEN, Line, commands
 from engine.audit.redecide import Redecision
 from engine.drain.loop import Drain
 from engine.drain.virtual import VirtualClock
-from engine.events import PhaseRegistered, Record, RunRegistered, event_of
+from engine.events import Record, RunRegistered, event_of
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
 from engine.store.command import Command, just
@@ -17,6 +17,7 @@ from engine.store.protocol import Query
 from engine.store.recorder import recording
 from engine.triage.policy import POLICIES
 from engine.triage.scope import Scope
+from tests.harness.backlogs import queued
 from tests.rules.standings import limits
 from tests.worlds import START_US, WRITER
 
@@ -29,16 +30,7 @@ async def drained() -> list[Record]:
     async with recording(store, clock, WRITER) as recorder:
         for number in range(3):
             run = RunRegistered(run_id=f"r{number}", origin="test", state="NEW")
-            phase = PhaseRegistered(
-                run_id=f"r{number}",
-                phase_id="p",
-                tier_id="T",
-                tier_index=0,
-                phase_index=0,
-                name="",
-                state="QUEUED",
-                needs=("gpu",),
-            )
+            phase = queued(f"r{number}", "p", "gpu")
             await recorder.submit(Command(f"{number}", "backlog", b"", just(run, phase)))
         bound = limits(workers=9, labels=("gpu",), host_workers=2)
         drain = Drain(

@@ -12,18 +12,14 @@ from zlib import crc32
 import anyio
 
 from engine.clock import SystemClock
-from engine.drain.loop import Drain
-from engine.events import Limits
 from engine.executors.port import Assignment, Output, Report, Telemetry, Usage, Watch
-from engine.ids import IdMaker
 from engine.store.blobs import Blobs
 from engine.store.database import open_writer
 from engine.store.location import Location, locate
 from engine.store.recorder import recording
-from engine.triage.policy import policy_named
-from engine.triage.scope import Scope
 from tests.benchmarks.__main__ import WRITER
 from tests.harness.backlogs import register
+from tests.harness.in_process import drain_by
 from tests.harness.throughput import SPAWNED
 
 PHASES = 30_000
@@ -86,22 +82,8 @@ async def made(location: Location, phases: int) -> int:
     anchors = location.beside("anchors")
     async with recording(store, clock, WRITER, anchors=anchors) as recorder:
         await register(recorder, phases // PHASES_EACH, PHASES_EACH)
-        limits = Limits(
-            batch_size=phases,
-            workers=WORKERS,
-            per_run_max=WORKERS,
-            phase_timeout_ms=60_000,
-            grace_ms=100,
-        )
-        drain = Drain(
-            recorder=recorder,
-            executor=Mixed(),
-            scope=Scope("ses", policy_named("default"), limits),
-            clock=clock,
-            ids=IdMaker(clock.now_us, lambda: 7),
-            blobs=Blobs(location.beside("files") / "blobs"),
-            tell=lambda _records: None,
-        )
+        blobs = Blobs(location.beside("files") / "blobs")
+        drain = drain_by(Mixed(), recorder, blobs, attempts=phases, workers=WORKERS)
         await drain.run(resume=False)
         head = recorder.head.pos
     await store.close()

@@ -14,7 +14,6 @@ from engine.drain.virtual import VirtualClock, VirtualTimeLoop
 from engine.events import (
     AnyEvent,
     Limits,
-    PhaseRegistered,
     PolicyAdopted,
     RunRegistered,
     SessionLeased,
@@ -28,6 +27,7 @@ from engine.store.protocol import Query
 from engine.store.recorder import Recorder, Writer, recording
 from engine.triage.policy import Policy
 from engine.triage.scope import Scope
+from tests.harness.backlogs import queued
 from tests.rules.standings import finished, started
 
 START_US = 1_767_225_600_000_000
@@ -55,15 +55,7 @@ def work(runs: int) -> list[AnyEvent]:
     found: list[AnyEvent] = []
     for number in range(runs):
         found.append(RunRegistered(run_id=f"r{number}", origin="test", state="NEW"))
-        phase = PhaseRegistered(
-            run_id=f"r{number}",
-            phase_id="p",
-            tier_id="T",
-            tier_index=0,
-            phase_index=0,
-            name="",
-            state="QUEUED",
-        )
+        phase = queued(f"r{number}", "p")
         found.append(phase)
     return found
 

@@ -13,7 +13,7 @@ from engine.drain import commands
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
 from engine.errors import StorageFailed
-from engine.events import Limits, PhaseRegistered, Record, RunRegistered
+from engine.events import Limits, Record, RunRegistered
 from engine.executors.port import Assignment, Report, Telemetry, Usage, Watch
 from engine.ids import IdMaker
 from engine.store.command import Command, just
@@ -23,6 +23,7 @@ from engine.store.recorder import Recorder, Writer, recording
 from engine.triage.policy import Policy
 from engine.triage.scope import Scope
 from engine.triage.select import Queue
+from tests.harness.backlogs import queued
 
 WRITER = Writer("host", "boot", 1, "test", "0")
 LIMITS = Limits(batch_size=50, workers=4, per_run_max=4, phase_timeout_ms=60_000, grace_ms=100)
@@ -51,15 +52,7 @@ class Crew:
 async def register(recorder: Recorder, runs: int) -> None:
     for run in range(runs):
         registered = RunRegistered(run_id=f"r{run}", origin="test", state="NEW")
-        phase = PhaseRegistered(
-            run_id=f"r{run}",
-            phase_id="p",
-            tier_id="T",
-            tier_index=0,
-            phase_index=0,
-            name="",
-            state="QUEUED",
-        )
+        phase = queued(f"r{run}", "p")
         await recorder.submit(Command(f"reg-{run}", f"run/r{run}", b"", just(registered, phase)))
 
 

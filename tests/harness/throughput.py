@@ -14,17 +14,13 @@ from typing import Any
 import anyio
 
 from engine.clock import SystemClock
-from engine.drain.loop import Drain
-from engine.events import Limits
 from engine.executors.port import Assignment, Output, Report, Spawned, Telemetry, Usage, Watch
-from engine.ids import IdMaker
 from engine.store.blobs import Blobs
 from engine.store.database import open_writer
 from engine.store.location import locate
 from engine.store.recorder import Writer, recording
-from engine.triage.policy import policy_named
-from engine.triage.scope import Scope
 from tests.harness.backlogs import register
+from tests.harness.in_process import drain_by
 
 WORKERS = 32
 PHASE_S = 0.05
@@ -62,23 +58,8 @@ async def _drain(folder: Path, attempts: int) -> dict[str, Any]:
     anchors = folder / "b.db-anchors"
     async with recording(store, SystemClock(), WRITER, anchors=anchors) as recorder:
         await register(recorder, max(1, attempts // PHASES_EACH), PHASES_EACH)
-        clock = SystemClock()
-        limits = Limits(
-            batch_size=attempts,
-            workers=WORKERS,
-            per_run_max=WORKERS,
-            phase_timeout_ms=60_000,
-            grace_ms=100,
-        )
-        drain = Drain(
-            recorder=recorder,
-            executor=Timers(),
-            scope=Scope("ses", policy_named("default"), limits),
-            clock=clock,
-            ids=IdMaker(clock.now_us, lambda: 7),
-            blobs=Blobs(folder / "blobs"),
-            tell=lambda _records: None,
-        )
+        blobs = Blobs(folder / "blobs")
+        drain = drain_by(Timers(), recorder, blobs, attempts=attempts, workers=WORKERS)
         began_s, began_cpu_s = monotonic(), process_time()
         await drain.run(resume=False)
         took_s, took_cpu_s = monotonic() - began_s, process_time() - began_cpu_s
