@@ -26,7 +26,8 @@ from engine.triage.scope import Scope
 from engine.triage.select import Queue
 
 SHORT_BYTES = EXCERPT_BYTES
-"""So little goes into the log itself: with no file to write, another thread would take longer."""
+"""So little goes into the log itself: with no file to write, another thread would take longer.
+The few that are no text have one all the same, and keep the loop waiting while it is synced."""
 
 SMALL_BYTES = 64 * 1024
 SMALL_AT_ONCE = 32
