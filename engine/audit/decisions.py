@@ -28,7 +28,7 @@ from engine.events import (
     RunStopped,
     SessionDraining,
     ZeroYieldExplained,
-    decode,
+    event_of,
 )
 from engine.store.protocol import LogReader, Query
 
@@ -117,7 +117,7 @@ class _Gathered:
 
     def take(self, record: Record) -> None:
         """Read one more event of the session; those of no attempt that it knows mean nothing."""
-        event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+        event = event_of(record)
         if isinstance(event, AttemptStarted):
             self.decisions[event.attempt_id] = _started(event, len(self.decisions) + 1)
         attempt_id = record.attempt or self._ended.get(record.cause or 0)

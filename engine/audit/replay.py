@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from engine.events import AnyEvent, Head, Record, Seen, decode
+from engine.events import AnyEvent, Head, Record, Seen, event_of
 from projections.board import FOLDS, Board
 from projections.fingerprints import FingerprintCount
 from projections.fold import SEPARATOR
@@ -118,7 +118,7 @@ def step(board: Board, record: Record) -> Step:
 
     Raises UnknownEvent for an event that this program cannot read.
     """
-    event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+    event = event_of(record)
     seen = Seen(record.pos, record.recorded_us, event)
     changes: list[RowChange] = []
     for keyed in board.all:

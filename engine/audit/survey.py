@@ -12,7 +12,7 @@ from engine.audit.casefile import Around
 from engine.audit.facts import Rule
 from engine.audit.overview import READY, Example, Next, OpenAttempt, Overview, answer_of
 from engine.audit.session_view import session_view
-from engine.events import AttemptStarted, RunCooledDown, SessionStarted, decode
+from engine.events import AttemptStarted, RunCooledDown, SessionStarted, event_of
 from engine.store.protocol import LogReader, Query
 from engine.triage.beginning import taken_over
 from engine.triage.breaker import sampling_gate
@@ -84,7 +84,7 @@ async def _open(reader: LogReader, phase: PhaseStanding, now_us: int) -> OpenAtt
         Query(attempt=phase.open_attempt, types=("attempt.started",)), limit=1
     )
     record = records[0]
-    event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+    event = event_of(record)
     assert isinstance(event, AttemptStarted)
     return OpenAttempt(
         attempt_id=event.attempt_id,

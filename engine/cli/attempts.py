@@ -13,7 +13,7 @@ from engine.cli.log import pages, record_words, when
 from engine.cli.moment import at_option
 from engine.cli.render import asked, clean, print_json, table
 from engine.errors import UsageProblem
-from engine.events import AttemptFinished, AttemptStarted, Ending, Record, decode
+from engine.events import AttemptFinished, AttemptStarted, Ending, Record, event_of
 from engine.store.protocol import PAGE_ROWS, LogReader, Query
 
 COLUMNS = "attempt_id run_id phase_id number ending duration_ms yield_events tokens error"
@@ -101,9 +101,7 @@ async def newest_attempts(store: LogReader, query: Query, limit: int) -> list[At
     while len(rows) < limit:
         records = await store.records(query, after=before, limit=min(PAGE_ROWS, 4 * limit))
         for record in records:
-            event = decode(
-                record.data, event_type=record.type, schema=record.schema, pos=record.pos
-            )
+            event = event_of(record)
             if isinstance(event, AttemptFinished):
                 ends[event.attempt_id] = (record.pos, event)
             elif isinstance(event, AttemptStarted):

@@ -12,7 +12,7 @@ from engine.calibration.estimator import (
 )
 from engine.cli.text_file import origin_of, text_of
 from engine.errors import UsageProblem
-from engine.events import CoefficientsAdopted, CoefficientsInForce, decode
+from engine.events import CoefficientsAdopted, CoefficientsInForce, event_of
 from engine.store.protocol import LogReader, Query
 
 KNOWN_TYPES = ("session.coefficients_in_force", "calibration.coefficients_adopted")
@@ -59,7 +59,7 @@ async def _known(reader: LogReader, until: int | None) -> dict[str, str]:
     after = 0
     while records := await reader.records(Query(types=KNOWN_TYPES, until=until), after=after):
         for each in records:
-            event = decode(each.data, event_type=each.type, schema=each.schema, pos=each.pos)
+            event = event_of(each)
             assert isinstance(event, CoefficientsInForce | CoefficientsAdopted)
             found[event.coefficient_version] = event.coefficients_sha256
         after = records[-1].pos
@@ -70,7 +70,7 @@ async def _adopted_in(reader: LogReader, until: int | None) -> CoefficientsAdopt
     """The newest adoption up to a position."""
     query = Query(types=("calibration.coefficients_adopted",), newest_first=True, until=until)
     for record in await reader.records(query, limit=1):
-        event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+        event = event_of(record)
         assert isinstance(event, CoefficientsAdopted)
         return event
     return None

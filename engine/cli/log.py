@@ -19,7 +19,7 @@ from engine.cli.moment import POS_MAX, moment, place_of
 from engine.cli.render import as_json as to_json, asked, clean
 from engine.cli.words import in_words
 from engine.errors import UsageProblem
-from engine.events import Record, decode
+from engine.events import Record, event_of
 from engine.events.codec import EVENT_CLASSES
 from engine.store.location import locate
 from engine.store.opening import open_reader
@@ -174,7 +174,7 @@ def when(recorded_us: int) -> str:
 
 def record_words(record: Record) -> str:
     """What the record says, made harmless, on one line."""
-    event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+    event = event_of(record)
     return clean(in_words(event))
 
 

@@ -14,7 +14,7 @@ from engine.cli.log import pages
 from engine.cli.policies import is_path, policy_in_file, policy_of
 from engine.cli.render import asked, clean, print_json, table
 from engine.errors import UsageProblem
-from engine.events import PolicyAdopted, Record, decode
+from engine.events import PolicyAdopted, Record, event_of
 from engine.store.location import locate
 from engine.store.opening import is_missing
 from engine.store.protocol import Query
@@ -263,6 +263,6 @@ def _adopted(database: str, session: str | None = None) -> list[PolicyAdopted]:
 
 
 def _event(record: Record) -> PolicyAdopted:
-    event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+    event = event_of(record)
     assert isinstance(event, PolicyAdopted)
     return event

@@ -16,7 +16,7 @@ from engine.events import (
     EstimateImported,
     Record,
     Seen,
-    decode,
+    event_of,
     event_type,
 )
 from engine.store.boards import seen_page
@@ -105,7 +105,7 @@ class DriftWatch:
 
 
 def _succeeded(record: Record) -> bool:
-    event = decode(record.data, event_type=record.type, schema=record.schema, pos=record.pos)
+    event = event_of(record)
     return isinstance(event, AttemptFinished) and event.ending == "succeeded"
 
 

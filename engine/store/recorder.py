@@ -28,7 +28,7 @@ from engine.events import (
     Head,
     Seen,
     SessionLapsed,
-    decode,
+    event_of,
     event_type,
 )
 from engine.store.anchoring import Anchoring
@@ -236,9 +236,7 @@ class Recorder:
         """The reason to end that counts more than a lost connection: another has taken over."""
         query = Query(types=(event_type(SessionLapsed),), newest_first=True)
         for record in await self.store.records(query, limit=LAPSES_READ):
-            event = decode(
-                record.data, event_type=record.type, schema=record.schema, pos=record.pos
-            )
+            event = event_of(record)
             try:
                 self._decisions.refuse_lapsed(event)
             except Fenced as fenced:

@@ -19,8 +19,8 @@ from engine.events import (
     SessionEnded,
     SessionLapsed,
     SessionLeased,
-    decode,
     encode,
+    event_of,
     event_type,
 )
 from engine.ids import IdMaker
@@ -56,7 +56,7 @@ class World:
 
     async def said(self) -> list[SessionLeased | SessionLapsed]:
         records = await self.store.records(Query(types=("session.*",)))
-        found = [decode(r.data, event_type=r.type, schema=r.schema, pos=r.pos) for r in records]
+        found = [event_of(r) for r in records]
         return [each for each in found if isinstance(each, SessionLeased | SessionLapsed)]
 
 
