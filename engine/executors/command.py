@@ -18,10 +18,10 @@ from anyio import to_thread
 
 from engine.errors import RunoffError, UsageProblem, not_written
 from engine.executors import outcome
-from engine.executors.guardian_process import GuardianProcess
+from engine.executors.guardian_process import GuardianProcess, Guardians, NotStarted
 from engine.executors.outcome import OUTPUT_BYTES_KEPT, Spec, lost_report, read_report
 from engine.executors.port import KILL_BUDGET_S, Assignment, Report, Spawned, Watch
-from engine.executors.processes import boot_id, end_marked_processes, process_start_ticks
+from engine.executors.processes import boot_id, end_marked_processes
 
 PLACEHOLDERS = (
     "run_id",
@@ -94,6 +94,7 @@ class CommandExecutor:
         self._on_engine_death: Literal["adopt", "end"] = on_engine_death
         self._require_deliverables = require_deliverables
         self._name = name
+        self._guardians = Guardians()
 
     @property
     def name(self) -> str:
@@ -108,9 +109,9 @@ class CommandExecutor:
         """
         directory = self._lay_out(assignment)
         try:
-            guardian = GuardianProcess.start(directory)
-        except OSError as error:
-            return lost_report(directory, reason=f"cannot start the guardian: {error.strerror}")
+            guardian = await self._guardians.start(directory)
+        except NotStarted as why:
+            return lost_report(directory, reason=f"its guardian did not start: {why}")
         try:
             return await _attended(guardian, directory, assignment, watch)
         except BaseException:
@@ -211,9 +212,6 @@ def _ending_limit_s(assignment: Assignment) -> float:
 async def _attended(
     guardian: GuardianProcess, directory: Path, assignment: Assignment, watch: Watch
 ) -> Report:
-    if not await guardian.ready():
-        await _end_by_force(guardian, assignment.attempt_id)
-        return lost_report(directory, reason="its guardian did not start")
     await watch.spawned(_spawned(guardian, directory))
     began_s = anyio.current_time()
     if watch.abandon.is_set():
@@ -245,7 +243,7 @@ def _spawned(guardian: GuardianProcess, directory: Path) -> Spawned:
         host=gethostname(),
         boot_id=boot_id(),
         pid=guardian.pid,
-        start_ticks=process_start_ticks(guardian.pid),
+        start_ticks=guardian.start_ticks,
         directory=str(directory),
     )
 

@@ -1,69 +1,80 @@
-"""The engine's end of a guardian: start it, talk to it in bytes, and notice its end."""
+"""The engine's end of guardians: have them started, talk to them in bytes, notice their end."""
 
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import anyio
 
-from engine.executors.outcome import GUARDIAN_LOG
+from engine.executors.processes import end_process
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
 READY_LIMIT_S = 30.0
-_EXIT_PAUSE_S = 0.001
+_STARTS_MAX = 3
+_HEARD_BYTES_MAX = 1024
+
+
+class NotStarted(Exception):
+    """No guardian came up for an attempt, and why; nothing of it runs, or will."""
 
 
 class GuardianProcess:
-    """A running guardian; its end is the end of the pipe that only it holds.
+    """A guardian to be, and then one; its end is the end of the socket that only it holds.
 
-    Waiting on that pipe needs neither a thread nor a signal handler per attempt.
+    Waiting on that needs neither a thread nor a signal handler per attempt.  ``pid`` and
+    ``start_ticks`` are known once it is ready.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._process = process
-        self._to = process.stdin
-        self._from = process.stdout
+    def __init__(self) -> None:
+        self._socket, self._theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        self.pid = 0
+        self.start_ticks: int | None = None
         self.gone = False
-        os.set_blocking(self._from.fileno(), False)
 
-    @classmethod
-    def start(cls, directory: Path) -> GuardianProcess:
-        """Start a guardian for the attempt in ``directory``; raises OSError when that fails."""
-        command = [sys.executable, "-I", "-S", str(GUARDIAN), str(directory)]
-        with (directory / GUARDIAN_LOG).open("wb") as log:
-            return cls(
-                subprocess.Popen(  # noqa: S603  our own program
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    bufsize=0,
-                    start_new_session=True,
-                )
-            )
+    async def asked_of(self, door: socket.socket, directory: Path) -> None:
+        """Have it forked for the attempt in ``directory``; raises OSError when that fails."""
+        with self._theirs:
+            self._socket.send(os.fsencode(directory) + b"\0")
+            while True:
+                try:
+                    socket.send_fds(door, [b"\0"], [self._theirs.fileno()])
+                except BlockingIOError:
+                    await anyio.wait_writable(door)
+                else:
+                    return
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
+    async def greeted(self) -> bool:
+        """Wait until it is ready to start the child; false when it died before.
 
-    async def ready(self) -> bool:
-        """Wait until it is ready to start the child; false when it died or took 30 s."""
-        with anyio.move_on_after(READY_LIMIT_S):
-            return await self._heard() == b"R"
-        return False
+        Raises NotStarted when it says why it cannot.
+        """
+        greeting = b""
+        while not greeting.endswith(b"\n"):
+            said = await self._heard()
+            if not said:
+                return False
+            greeting += said
+        word, pid, ticks = greeting.decode("utf-8", "replace").rstrip().split(" ", 2)
+        if word != "R":
+            raise NotStarted(f"{pid} {ticks}")
+        self.pid, self.start_ticks = int(pid), None if ticks == "null" else int(ticks)
+        return True
 
     async def _heard(self) -> bytes:
         while True:
             try:
-                return os.read(self._from.fileno(), 1)
+                return self._socket.recv(_HEARD_BYTES_MAX)
             except BlockingIOError:
-                await anyio.wait_readable(self._from.fileno())
+                await anyio.wait_readable(self._socket)
+            except ConnectionResetError:  # it went without listening to our last word
+                return b""
 
     def go(self) -> None:
         """Let it start the child."""
@@ -75,15 +86,14 @@ class GuardianProcess:
 
     def _say(self, word: bytes) -> None:
         try:
-            self._to.write(word)
-        except (OSError, ValueError):
+            self._socket.send(word)
+        except OSError:
             return  # it is dead or dying, which is noticed elsewhere
 
     def leave(self) -> None:
         """Let go of it as a dying engine does; it knows what to do then."""
-        self._to.close()
-        self._from.close()
-        self._process.returncode = 0  # what becomes of it is for the next engine to find out
+        self._socket.close()
+        self._theirs.close()
         self.gone = True
 
     async def wait(self) -> None:
@@ -92,11 +102,7 @@ class GuardianProcess:
             return
         while await self._heard():
             pass
-        while self._process.poll() is None:  # noqa: ASYNC110  it is at its last instruction
-            await anyio.sleep(_EXIT_PAUSE_S)
-        self.gone = True
-        self._to.close()
-        self._from.close()
+        self.leave()
 
     async def wait_at_most(self, limit_s: float) -> bool:
         """Whether it ended within ``limit_s``."""
@@ -106,4 +112,73 @@ class GuardianProcess:
 
     def kill(self) -> None:
         """End it without a word; its attempt's processes are then for the caller to end."""
-        self._process.kill()
+        end_process(self.pid, self.start_ticks, signal.SIGKILL)
+
+
+class _Server:
+    """The process that guardians are forked from, and the socket to it."""
+
+    def __init__(self) -> None:
+        self.door, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603  our own program
+                [sys.executable, "-I", "-S", str(GUARDIAN)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.door.setblocking(False)
+        self.end = weakref.finalize(self, _ended, process, self.door)
+
+
+def _ended(process: subprocess.Popen[bytes], door: socket.socket) -> None:
+    door.close()
+    process.kill()  # it holds nothing, and would end by itself but for a SIGSTOP
+    process.wait()
+
+
+class Guardians:
+    """Starts guardians, from a server that is itself started at need, again when it has died."""
+
+    def __init__(self) -> None:
+        self._server: _Server | None = None
+        self._turn = anyio.Lock()
+
+    async def start(self, directory: Path) -> GuardianProcess:
+        """A guardian for the attempt in ``directory``, ready to start the child.
+
+        Raises NotStarted when none comes up within 30 s.
+        """
+        why = "it died at once, again and again"
+        with anyio.move_on_after(READY_LIMIT_S) as patience:
+            for _ in range(_STARTS_MAX):
+                guardian = GuardianProcess()
+                try:
+                    if await self._comes_up(guardian, directory):
+                        return guardian
+                except BaseException:
+                    guardian.leave()  # if it comes up after all, it ends at once: nobody is there
+                    raise
+                guardian.leave()
+        if patience.cancelled_caught:
+            self._end_server()
+            why = "no answer"
+        raise NotStarted(why)
+
+    async def _comes_up(self, guardian: GuardianProcess, directory: Path) -> bool:
+        """Have it started, and wait until it is; false when its server died over that."""
+        try:
+            async with self._turn:
+                self._server = self._server or _Server()
+                await guardian.asked_of(self._server.door, directory)
+        except BrokenPipeError:
+            self._end_server()
+            return False
+        except OSError as error:
+            raise NotStarted(error.strerror or str(error)) from error
+        return await guardian.greeted()
+
+    def _end_server(self) -> None:
+        if self._server is not None:
+            self._server.end()
+            self._server = None

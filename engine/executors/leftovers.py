@@ -34,7 +34,7 @@ class Leftover(NamedTuple):
 def leftovers(files_root: Path, open_attempts: Iterable[str]) -> list[Leftover]:
     """Processes of attempts below ``files_root`` that are not among ``open_attempts``.
 
-    Known by the mark in their environment, guardians by their arguments.  Empty on systems that do
+    Known by the mark in their environment, guardians by where they work.  Empty on systems that do
     not tell those of other processes.
     """
     if not LINUX:
@@ -80,9 +80,9 @@ def _of_process(pid: int, above: bytes) -> Leftover | None:
     with suppress(OSError):
         words = (folder / "cmdline").read_bytes().split(b"\0")
         if any(word.endswith(_GUARDIAN) for word in words):
-            for word in words:
-                if word.startswith(above):
-                    return Leftover(pid, _name(word, above))
+            place = (folder / "cwd").readlink()
+            if os.fsencode(place).startswith(above):
+                return Leftover(pid, _name(os.fsencode(place), above))
         start = _DIRECTORY_MARK + above
         for variable in (folder / "environ").read_bytes().split(b"\0"):
             if variable.startswith(start):

@@ -25,7 +25,6 @@ OUTCOME_FILE = "outcome.json"
 PHASE_FILE = "phase.json"
 EVENTS_FILE = "events.ndjson"
 RESULT_FILE = "result.json"
-GUARDIAN_LOG = "guardian.log"
 GUARDIAN_LOCK = "guardian.lock"
 OUTPUT_BYTES_KEPT = 1024 * 1024
 OUTCOME_ROOM_BYTES = 4096

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from engine.executors.guardian_process import GUARDIAN
+from engine.executors.guardian_process import GUARDIAN, Guardians
 from engine.executors.guarding import files, tree
-from engine.executors.processes import process_start_ticks
+from engine.executors.processes import is_alive, process_start_ticks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 
@@ -42,30 +43,21 @@ class Guarded:
             "on_engine_death": "adopt",
         } | changes
         (self.directory / "spec.json").write_text(json.dumps(spec))
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARDIAN), str(self.directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.read(1) == b"R"
+        self.process = anyio.run(Guardians().start, self.directory)
 
-    def say(self, word: bytes) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(word)
+    def send_signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
 
-    def hang_up(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+    def await_end(self) -> None:
+        deadline_s = time.monotonic() + LIMIT_S
+        while is_alive(self.process.pid, self.process.start_ticks):
+            assert time.monotonic() < deadline_s, "the guardian goes on"
+            os.sched_yield()
+        self.process.leave()
 
     def finished(self) -> dict[str, Any]:
         """The outcome; by then no process with the attempt's mark may be left."""
-        assert self.process.stdout is not None
-        assert self.process.wait(LIMIT_S) == 0
-        self.process.stdout.close()
-        self.hang_up()
+        self.await_end()
         assert carriers_of(self.mark) == []
         outcome: dict[str, Any] = json.loads((self.directory / "outcome.json").read_text())
         return outcome
@@ -76,7 +68,7 @@ class Guarded:
 
 def run(directory: Path, argv: list[str], **changes: Any) -> tuple[dict[str, Any], Guarded]:
     guarded = Guarded(directory, argv, **changes)
-    guarded.say(b"G")
+    guarded.process.go()
     return guarded.finished(), guarded
 
 
@@ -167,9 +159,9 @@ while True:
     time.sleep(60)
 """
     guarded = Guarded(tmp_path, python(source), grace_s=0.4)
-    guarded.say(b"G")
+    guarded.process.go()
     until(tmp_path / "started")
-    guarded.say(b"E")
+    guarded.process.end()
     assert guarded.finished()["ended"] == "abandoned"
     assert guarded.kept() == b"T"
 
@@ -286,7 +278,7 @@ def test_without_room_for_a_tail_only_the_head_is_kept(tmp_path: Path) -> None:
 def test_a_flood_is_counted_whole_and_kept_in_part_with_little_memory(tmp_path: Path) -> None:
     source = "head -c 300000000 /dev/zero; printf end; printf '\\377\\376' >&2; touch flooded"
     guarded = Guarded(tmp_path, shell(source + "; while [ ! -e finish ]; do sleep 0.01; done"))
-    guarded.say(b"G")
+    guarded.process.go()
     until(tmp_path / "flooded")
     status = Path(f"/proc/{guarded.process.pid}/status").read_text()
     (tmp_path / "finish").touch()
@@ -304,7 +296,7 @@ def test_a_full_disk_stops_the_keeping_and_not_the_counting(tmp_path: Path) -> N
     guarded = Guarded(tmp_path, shell("head -c 5000000 /dev/zero; exit 3"))
     limit = 64 * 1024
     subprocess.run(["prlimit", f"--fsize={limit}", f"--pid={guarded.process.pid}"], check=True)
-    guarded.say(b"G")
+    guarded.process.go()
     outcome = guarded.finished()
     assert (outcome["exit_code"], outcome["stdout"]["total"]) == (3, 5_000_000)
     assert outcome["stdout"]["head"] == (directory / "stdout").stat().st_size == limit
@@ -330,14 +322,14 @@ print(sorted(open("/proc/self/environ", "rb").read().split(b"\\0")))
 
 def test_nothing_starts_before_the_engine_says_so(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, shell("touch started"))
-    guarded.hang_up()
+    guarded.process.leave()
     assert guarded.finished()["ended"] == "never_spawned"
     assert not (tmp_path / "started").exists()
 
 
 def test_a_signal_before_the_start_prevents_it(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, shell("touch started"))
-    guarded.process.send_signal(signal.SIGTERM)
+    guarded.send_signal(signal.SIGTERM)
     assert guarded.finished()["ended"] == "never_spawned"
     assert not (tmp_path / "started").exists()
 
@@ -347,18 +339,18 @@ SLOW = "touch started; trap 'exit 9' TERM; while [ ! -e finish ]; do sleep 0.01;
 
 def test_the_engine_can_end_an_attempt_at_once(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, shell(SLOW))
-    guarded.say(b"G")
+    guarded.process.go()
     until(tmp_path / "started")
-    guarded.say(b"E")
+    guarded.process.end()
     outcome = guarded.finished()
     assert outcome["ended"] == "abandoned"
 
 
 def test_an_attempt_whose_engine_died_goes_on_when_it_may(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, shell(SLOW), on_engine_death="adopt")
-    guarded.say(b"G")
+    guarded.process.go()
     until(tmp_path / "started")
-    guarded.hang_up()
+    guarded.process.leave()
     (tmp_path / "finish").touch()
     outcome = guarded.finished()
     assert (outcome["ended"], outcome["exit_code"]) == ("exited", 0)
@@ -367,9 +359,9 @@ def test_an_attempt_whose_engine_died_goes_on_when_it_may(tmp_path: Path) -> Non
 
 def test_an_attempt_whose_engine_died_ends_when_it_must(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, shell(SLOW), on_engine_death="end")
-    guarded.say(b"G")
+    guarded.process.go()
     until(tmp_path / "started")
-    guarded.hang_up()
+    guarded.process.leave()
     assert guarded.finished()["ended"] == "abandoned"
 
 
@@ -378,33 +370,28 @@ def test_a_guardian_that_is_asked_to_end_ends_its_attempt_first(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     guarded = Guarded(tmp_path, shell(SLOW))
-    guarded.say(b"G")
+    guarded.process.go()
     until(tmp_path / "started")
-    guarded.process.send_signal(number)
+    guarded.send_signal(number)
     assert guarded.finished()["ended"] == "abandoned"
 
 
 def test_the_direct_child_dies_with_its_guardian(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, shell("touch started; exec sleep 60"))
-    guarded.say(b"G")
+    guarded.process.go()
     until(tmp_path / "started")
     guarded.process.kill()
-    guarded.process.wait(LIMIT_S)
+    guarded.await_end()
     deadline_s = time.monotonic() + LIMIT_S
     while carriers_of(f"{MARK}={guarded.mark}"):
         assert time.monotonic() < deadline_s
-    assert guarded.process.stdout is not None
-    guarded.process.stdout.close()
-    guarded.hang_up()
 
 
 def test_a_guardian_says_which_process_it_is(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, ["true"])
-    identity = json.loads((guarded.directory / "guardian.json").read_text())
-    assert identity["pid"] == guarded.process.pid
-    assert identity["start_ticks"] == process_start_ticks(guarded.process.pid)
-    assert identity["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    guarded.hang_up()
+    assert Path(f"/proc/{guarded.process.pid}/cwd").readlink() == guarded.directory
+    assert guarded.process.start_ticks == process_start_ticks(guarded.process.pid) is not None
+    guarded.process.leave()
     guarded.finished()
 
 
@@ -422,7 +409,7 @@ def test_the_guardian_imports_next_to_nothing() -> None:
 def test_the_spec_is_read_without_the_quick_scanner_too(monkeypatch: pytest.MonkeyPatch) -> None:
     text = json.dumps({"argv": ['a"b', "\udcff"], "timeout_s": 1.5, "none": None})
     quick = files.parsed(text)
-    monkeypatch.setitem(sys.modules, "_json", None)
+    monkeypatch.setattr(files, "make_scanner", None)
     assert files.parsed(text) == quick == json.loads(text)
 
 

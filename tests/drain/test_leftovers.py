@@ -10,12 +10,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 
 from engine.executors.command import attempt_directory
-from engine.executors.guardian_process import GUARDIAN
+from engine.executors.guardian_process import Guardians
 from engine.executors.leftovers import end_leftovers, leftovers
 from engine.executors.outcome import Spec
+from engine.executors.processes import process_start_ticks
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -56,14 +58,12 @@ def test_a_guardian_of_a_closed_attempt_is_a_leftover_even_when_it_was_stopped(
     directory.mkdir(parents=True)
     spec = Spec(attempt_id="closed", cwd="/", timeout_s=60, grace_s=1, kill_budget_s=1)
     spec.write(directory)
-    command = [sys.executable, "-I", "-S", str(GUARDIAN), str(directory)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guardian:
-        assert guardian.stdout is not None
-        assert guardian.stdout.read(1) == b"R"
-        guardian.send_signal(signal.SIGSTOP)
-        assert leftovers(tmp_path, ["closed"]) == []
-        assert [one.pid for one in end_leftovers(tmp_path, [])] == [guardian.pid]
-        assert guardian.wait(LIMIT_S) == -signal.SIGKILL
+    guardian = anyio.run(Guardians().start, directory)
+    os.kill(guardian.pid, signal.SIGSTOP)
+    assert leftovers(tmp_path, ["closed"]) == []
+    assert [one.pid for one in end_leftovers(tmp_path, [])] == [guardian.pid]
+    assert process_start_ticks(guardian.pid) is None
+    guardian.leave()
 
 
 def test_nothing_is_left_where_nothing_ever_ran(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     cuts.add_argument("--rounds", type=int, default=10)
     rate = _harness(kinds, "throughput", _throughput)
     rate.add_argument("--attempts", type=int, default=6400)
+    rate.add_argument("--children", action="store_true", help="real processes that sleep")
     long = _harness(kinds, "longlog", _longlog)
     long.add_argument("--events", type=int, default=1_000_000)
     long.add_argument("--log-folder", metavar="PATH", help="keep the log there, for the next time")
@@ -97,7 +98,7 @@ def _powercut(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _throughput(options: argparse.Namespace, _folder: Path) -> dict[str, Any]:
     """How much of the ideal throughput 50 ms phases keep, and what an attempt costs."""
-    return {"harness": "throughput", **throughput(options.attempts)}
+    return {"harness": "throughput", **throughput(options.attempts, children=options.children)}
 
 
 def _longlog(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def guardians(folder: Path) -> list[int]:
             with suppress(OSError):
                 words = (entry / "cmdline").read_bytes().split(b"\0")
                 named = any(w.endswith(b"/guardian.py") for w in words)
-                if named and any(w.startswith(os.fsencode(folder)) for w in words):
+                if named and (entry / "cwd").readlink().is_relative_to(folder):
                     found.append(int(entry.name))
     return found
 

@@ -2,6 +2,7 @@
 
 The work is a timer, so that everything measured is the engine: picks, events, commits, diagnosis.
 Beside it stands a bare loop of the same timers, which is what the machine has left for anybody.
+With ``children`` it is a process that sleeps as long, under its guardian, beside bare processes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import anyio
 
 from engine.clock import SystemClock
+from engine.executors.command import CommandExecutor
 from engine.executors.port import Assignment, Output, Report, Spawned, Telemetry, Usage, Watch
 from engine.store.blobs import Blobs
 from engine.store.database import open_writer
@@ -47,19 +49,28 @@ class Timers:
         )
 
 
-def throughput(attempts: int) -> dict[str, Any]:
+CHILD = (
+    "sh",
+    "-c",
+    """echo '{"type":"llm_usage","input_tokens":2}' > "${RUNOFF_EVENTS_FILE-/dev/null}"; """
+    f"exec sleep {PHASE_S}",
+)
+
+
+def throughput(attempts: int, *, children: bool = False) -> dict[str, Any]:
     """Drain ``attempts`` phases with 32 workers; rates per second, times in milliseconds."""
     with tempfile.TemporaryDirectory(prefix="runoff-throughput-") as folder:
-        return anyio.run(_drain, Path(folder), attempts)
+        return anyio.run(_drain, Path(folder), attempts, children)
 
 
-async def _drain(folder: Path, attempts: int) -> dict[str, Any]:
+async def _drain(folder: Path, attempts: int, children: bool) -> dict[str, Any]:
+    executor = CommandExecutor(CHILD, files_root=folder / "files") if children else Timers()
     store = await open_writer(locate(f"sqlite:///{folder}/b.db"), create=True)
     anchors = folder / "b.db-anchors"
     async with recording(store, SystemClock(), WRITER, anchors=anchors) as recorder:
         await register(recorder, max(1, attempts // PHASES_EACH), PHASES_EACH)
         blobs = Blobs(folder / "blobs")
-        drain = drain_by(Timers(), recorder, blobs, attempts=attempts, workers=WORKERS)
+        drain = drain_by(executor, recorder, blobs, attempts=attempts, workers=WORKERS)
         began_s, began_cpu_s = monotonic(), process_time()
         await drain.run(resume=False)
         took_s, took_cpu_s = monotonic() - began_s, process_time() - began_cpu_s
@@ -68,23 +79,27 @@ async def _drain(folder: Path, attempts: int) -> dict[str, Any]:
     rate = attempts / took_s
     return {
         "ok": True,
+        "children": children,
         "attempts": attempts,
         "events": events,
         "attempts_per_s": round(rate, 1),
         "ideal_per_s": WORKERS / PHASE_S,
         "share_of_ideal": round(rate / (WORKERS / PHASE_S), 3),
-        "share_of_bare_timers": round(rate / await _bare(attempts), 3),
+        "share_of_bare": round(rate / await _bare(attempts, children), 3),
         "cpu_ms_per_attempt": round(1000 * took_cpu_s / attempts, 3),
     }
 
 
-async def _bare(attempts: int) -> float:
-    """The same timers without an engine, per second: what this machine has left for anybody."""
+async def _bare(attempts: int, children: bool) -> float:
+    """The same without an engine, per second: what this machine has left for anybody."""
     waiting = iter(range(attempts))
 
     async def worker() -> None:
         for _ in waiting:
-            await anyio.sleep(PHASE_S)
+            if children:
+                await anyio.run_process(CHILD, stdout=None, stderr=None)
+            else:
+                await anyio.sleep(PHASE_S)
 
     began_s = monotonic()
     async with anyio.create_task_group() as group:

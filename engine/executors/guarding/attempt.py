@@ -1,4 +1,11 @@
-"""One attempt as its guardian sees it: start, deadline, ending, and the proof of the end."""
+"""One attempt as its guardian sees it: start, deadline, ending, and the proof of the end.
+
+Its standard input and output are one socket, with the engine at the other end.  The engine says
+the attempt's directory, ended by a NUL, which holds ``spec.json``; the guardian leaves ``stdout``,
+``stderr`` and at the very end ``outcome.json`` there.  Once it waits for the word it says so in a
+line: ``R`` and which process it is, or ``X`` and why not.  ``G`` then starts the child, ``E`` ends
+it.  The end of the socket means to each that the other is gone.
+"""
 
 import os
 import select
@@ -6,7 +13,15 @@ import sys
 import time
 
 from engine.executors.guarding.child import PR_SET_CHILD_SUBREAPER, become_child, prctl
-from engine.executors.guarding.files import hold_lock, parsed, publish, quietly, quoted, read
+from engine.executors.guarding.files import (
+    fresh_file,
+    hold_lock,
+    parsed,
+    publish,
+    quietly,
+    quoted,
+    read,
+)
 from engine.executors.guarding.streams import Stream, wide_pipe
 from engine.executors.guarding.tree import (
     descendants,
@@ -68,7 +83,7 @@ class Guardian:
         wait.register(0, select.POLLIN)
         wait.register(self.signals, select.POLLIN)
         ready = wait.poll()
-        return all(descriptor == 0 for descriptor, _ in ready) and os.read(0, 1) == b"G"
+        return all(descriptor == 0 for descriptor, _ in ready) and heard(1) == b"G"
 
     def start(self) -> None:
         """Fork the child and begin to listen to it; the clock of the deadline starts here."""
@@ -109,7 +124,7 @@ class Guardian:
         return True
 
     def _hear_engine(self) -> bool:
-        said = os.read(0, 64)
+        said = heard(64)
         if b"E" in said or (not said and self.spec["on_engine_death"] == "end"):
             self.end("abandoned", round(self.spec["grace_s"] * 1e9))
         return bool(said)
@@ -243,24 +258,53 @@ def _signal_pipe() -> int:
     return reader
 
 
-def identity() -> str:
-    """Which process this is, as JSON: its pid alone could be another's one day."""
-    ticks, boot = "null", ""
-    if LINUX:
-        ticks = read("/proc/self/stat").rpartition(")")[2].split()[19]
-        boot = read("/proc/sys/kernel/random/boot_id").strip()
-    return f'{{"pid":{os.getpid()},"start_ticks":{ticks},"boot_id":"{boot}"}}'
+def heard(bytes_max: int) -> bytes:
+    """What the engine says; nothing when it is gone, even if it went without listening."""
+    try:
+        return os.read(0, bytes_max)
+    except ConnectionResetError:
+        return b""
 
 
-def main(directory: str) -> None:
-    """Guard one attempt; returns when its outcome is written."""
-    os.chdir(directory)
+def called_to() -> str:
+    """The directory of the attempt, as the engine says it; ends this process without one."""
+    said = b""
+    while not said.endswith(b"\0"):
+        more = heard(4096)
+        if not more:
+            os._exit(0)
+        said += more
+    return os.fsdecode(said[:-1])
+
+
+def start_ticks() -> str:
+    """When this process began, in clock ticks since boot, or ``null`` where nobody tells."""
+    if not LINUX:
+        return "null"
+    return read("/proc/self/stat").rpartition(")")[2].split()[19]
+
+
+def prepared() -> "Guardian":
+    """A guardian in its attempt's directory, ready but for the word; the engine knows."""
+    os.chdir(called_to())
+    log = fresh_file("guardian.log")
+    os.dup2(log, 2)
+    os.close(log)
     hold_lock("guardian.lock")
     if LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     guardian = Guardian(parsed(read("spec.json")))
-    quietly(publish, "guardian.json", identity())  # for people; a full disk can do without it
-    quietly(os.write, 1, b"R")
+    quietly(os.write, 1, f"R {os.getpid()} {start_ticks()}\n".encode())
+    return guardian
+
+
+def main() -> None:
+    """Guard one attempt; ends the process when its outcome is written."""
+    try:
+        guardian = prepared()
+    except OSError as error:
+        quietly(os.write, 1, f"X cannot prepare: {error.strerror}: {error.filename}\n".encode())
+        os._exit(1)
     if guardian.may_start():
         try:
             guardian.start()

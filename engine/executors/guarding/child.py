@@ -7,6 +7,7 @@ from engine.executors.guarding.files import quietly
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
     from typing import Any
 else:
     import _signal as signal
@@ -41,12 +42,20 @@ def become_child(spec: "dict[str, Any]", out: int, err: int, trouble: int) -> No
         os._exit(code)
 
 
-def prctl(option: int, value: int) -> None:
-    """Linux's process control; without it the guardian works on, with less certainty."""
+def _of_the_c_library(name: str) -> "Callable[..., object] | None":
     try:
         from _ctypes import call_function, dlopen, dlsym  # noqa: PLC0415  ctypes costs 8 ms
 
-        library = dlopen(None, 0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        call_function(dlsym(library, "prctl"), (option, int(value), 0, 0, 0))
+        address = dlsym(dlopen(None, 0), name)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     except (ImportError, OSError):
-        return
+        return None
+    return lambda *arguments: call_function(address, arguments)
+
+
+_prctl = _of_the_c_library("prctl")  # once, for all that are forked from here
+
+
+def prctl(option: int, value: int) -> None:
+    """Linux's process control; without it the guardian works on, with less certainty."""
+    if _prctl is not None:
+        _prctl(option, int(value), 0, 0, 0)

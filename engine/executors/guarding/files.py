@@ -3,6 +3,11 @@
 import fcntl
 import os
 
+try:
+    from _json import make_scanner
+except ImportError:
+    make_scanner = None  # type: ignore[assignment,misc]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,20 +80,18 @@ def quoted(text: str) -> str:
     return '"' + ascii_only.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+class _Plain:
+    strict = True
+    object_hook = object_pairs_hook = array_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+
+
 def parsed(text: str) -> "Any":
     """The value of a JSON text.  The scanner behind ``json`` starts in a tenth of its time."""
-    try:
-        from _json import make_scanner  # noqa: PLC0415
-    except ImportError:
+    if make_scanner is None:
         import json  # noqa: PLC0415
 
         return json.loads(text)
-
-    class Plain:
-        strict = True
-        object_hook = object_pairs_hook = array_hook = None
-        parse_float = float
-        parse_int = int
-        parse_constant = float
-
-    return make_scanner(Plain)(text, 0)[0]  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return make_scanner(_Plain)(text, 0)[0]  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
