@@ -49,12 +49,9 @@ class Timers:
         )
 
 
-CHILD = (
-    "sh",
-    "-c",
-    """echo '{"type":"llm_usage","input_tokens":2}' > "${RUNOFF_EVENTS_FILE-/dev/null}"; """
-    f"exec sleep {PHASE_S}",
-)
+_USAGE = '{"type":"llm_usage","input_tokens":2}'
+_TELL_AND_SLEEP = f"echo '{_USAGE}' > ${{RUNOFF_EVENTS_FILE-/dev/null}}; exec sleep {PHASE_S}"
+CHILD = ("sh", "-c", _TELL_AND_SLEEP)
 
 
 def throughput(attempts: int, *, children: bool = False) -> dict[str, Any]:
