@@ -13,7 +13,7 @@ from time import monotonic
 from tests.harness import shim
 from tests.harness.engine_process import ENGINE, EngineProcess
 from tests.harness.place import Place
-from tests.harness.processes import kill_tree, strike
+from tests.harness.processes import guardian_servers, kill_tree, strike
 from tests.harness.tally import Tally
 
 WORK_S = 1.0
@@ -49,6 +49,7 @@ class Rounds:
             "second": self._second,
             "pause": lambda _place, engine: self._pause(engine),
             "term": self._term,
+            "server": self._server,
             "write": lambda _place, _engine: None,
             "end": lambda _place, engine: engine.kill(),
         }
@@ -151,6 +152,15 @@ class Rounds:
         engine.wait(self._random.uniform(0.05, PAUSE_S))
         strike(engine.pid, signal.SIGCONT)
         engine.wait(self._random.uniform(0.02, WORK_S))
+
+    def _server(self, place: Place, engine: EngineProcess) -> None:
+        """What guardians are forked from goes, again and again; the engine works on, ends well."""
+        for _ in range(self._random.randint(1, RECOVERIES_MAX)):
+            for pid in guardian_servers(engine.pid):
+                strike(pid, signal.SIGKILL)
+            engine.wait(self._random.uniform(0.02, 0.3))
+        if engine.is_running:
+            self._term(place, engine)
 
     def _term(self, place: Place, engine: EngineProcess) -> None:
         """A polite end: running attempts finish, and nothing is left open."""

@@ -66,6 +66,16 @@ def guardians(folder: Path) -> list[int]:
     return found
 
 
+def guardian_servers(engine: int) -> list[int]:
+    """What the guardians of an engine are forked from."""
+    found: list[int] = []
+    for pid, parent in _parents():
+        with suppress(OSError):
+            if parent == engine and b"/guardian.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
 def _lives(pid: int) -> bool:
     with suppress(OSError, IndexError):
         stat = Path(f"/proc/{pid}/stat").read_text()
