@@ -52,7 +52,9 @@ def end_guardian(spawned: Spawned) -> bool:
     One that was stopped is woken up to do so.
     """
     told = guardian_lives(spawned) and end_process(spawned.pid, spawned.start_ticks, signal.SIGTERM)
-    return told and end_process(spawned.pid, spawned.start_ticks, signal.SIGCONT)
+    if told:  # by now it may have ended, which is as well
+        end_process(spawned.pid, spawned.start_ticks, signal.SIGCONT)
+    return told
 
 
 async def await_guardian(spawned: Spawned, limit_s: float = float("inf")) -> bool:
