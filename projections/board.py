@@ -13,6 +13,7 @@ from engine.events import GENESIS, AnyEvent, Event, Head, Seen
 from projections.accounts import ACCOUNTS, AccountStanding
 from projections.backlog import BACKLOG, PhaseStanding
 from projections.breakers import BREAKERS, BreakerStanding
+from projections.causes import CAUSES, CauseStanding
 from projections.days import DAYS, Day
 from projections.fingerprints import FINGERPRINTS, FingerprintCount
 from projections.fold import Checkpoint, Fold, Keyed
@@ -29,6 +30,7 @@ FOLDS: Mapping[str, Fold[Any]] = {
         FINGERPRINTS,
         SESSIONS,
         BREAKERS,
+        CAUSES,
         ACCOUNTS,
         DAYS,
         ZERO_YIELD,
@@ -58,6 +60,7 @@ class Board:
         self.fingerprints: Keyed[FingerprintCount] = _keyed(FINGERPRINTS, stored)
         self.sessions: Keyed[SessionStanding] = _keyed(SESSIONS, stored)
         self.breakers: Keyed[BreakerStanding] = _keyed(BREAKERS, stored)
+        self.causes: Keyed[CauseStanding] = _keyed(CAUSES, stored)
         self.accounts: Keyed[AccountStanding] = _keyed(ACCOUNTS, stored)
         self.days: Keyed[Day] = _keyed(DAYS, stored)
         self.zero_yield: Keyed[YieldCounts] = _keyed(ZERO_YIELD, stored)
@@ -68,6 +71,7 @@ class Board:
             self.fingerprints,
             self.sessions,
             self.breakers,
+            self.causes,
             self.accounts,
             self.days,
             self.zero_yield,

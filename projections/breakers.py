@@ -21,7 +21,8 @@ from projections.fold import Fold
 class BreakerStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One cause as of one position.
 
-    Open from ``opened_pos`` on, None while closed; ``session_id`` opened or carried it.
+    Open from ``opened_pos`` on, None while closed; ``session_id`` opened it last, and it holds back
+    every session of the log.
     ``probe`` is the attempt that probes it now; ``probes`` of them failed since it opened, the
     last one at ``last_probe_us`` (Unix).
     """
@@ -51,7 +52,7 @@ def _keys(seen: Seen) -> tuple[str, ...]:
 def _apply(state: BreakerStanding | None, seen: Seen) -> BreakerStanding:
     event = cast("Handled", seen.event)
     if isinstance(event, BreakerOpened):
-        return _opened(state, event, seen)
+        return _opened(event, seen)
     assert state is not None, "a breaker opens before anything else happens to it"
     match event:
         case AttemptStarted():
@@ -67,9 +68,7 @@ def _apply(state: BreakerStanding | None, seen: Seen) -> BreakerStanding:
             assert_never(event)
 
 
-def _opened(state: BreakerStanding | None, event: BreakerOpened, seen: Seen) -> BreakerStanding:
-    if event.carried and state is not None:
-        return replace(state, session_id=event.session_id)
+def _opened(event: BreakerOpened, seen: Seen) -> BreakerStanding:
     return BreakerStanding(
         fingerprint=event.fingerprint,
         session_id=event.session_id,
@@ -82,7 +81,7 @@ def _opened(state: BreakerStanding | None, event: BreakerOpened, seen: Seen) -> 
 
 BREAKERS: Fold[BreakerStanding] = Fold(
     name="breakers",
-    version=1,
+    version=2,
     state=BreakerStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

@@ -7,15 +7,7 @@ from typing import assert_never, cast, get_args
 import msgspec
 from msgspec.structs import replace
 
-from engine.events import (
-    AttemptDeferred,
-    BreakerClosed,
-    BreakerReset,
-    FailureFingerprinted,
-    FingerprintStopped,
-    RunJudged,
-    Seen,
-)
+from engine.events import AttemptDeferred, FailureFingerprinted, FingerprintStopped, Seen
 from projections.fold import Fold, join
 
 RUNS_MAX = 20
@@ -26,8 +18,7 @@ up to there and says "at least" beyond."""
 class FingerprintCount(msgspec.Struct, frozen=True, kw_only=True):
     """One failure within one session as of one position.
 
-    ``count`` leaves out attempts that were deferred.  ``barren_runs``: runs whose sample failed
-    this way without usage, since the circuit breaker of this failure last closed.
+    ``count`` leaves out attempts that were deferred.
     """
 
     session_id: str
@@ -38,24 +29,15 @@ class FingerprintCount(msgspec.Struct, frozen=True, kw_only=True):
     last_pos: int = 0
     runs: tuple[str, ...] = ()
     deferred: int = 0
-    barren_runs: tuple[str, ...] = ()
     stopped_pos: int | None = None
 
 
-Handled = (
-    FailureFingerprinted
-    | FingerprintStopped
-    | AttemptDeferred
-    | RunJudged
-    | BreakerClosed
-    | BreakerReset
-)
+Handled = FailureFingerprinted | FingerprintStopped | AttemptDeferred
 
 
 def _keys(seen: Seen) -> tuple[str, ...]:
     event = cast("Handled", seen.event)
-    fingerprint = event.barren if isinstance(event, RunJudged) else event.fingerprint
-    return () if fingerprint is None else (join(event.session_id, fingerprint),)
+    return () if event.fingerprint is None else (join(event.session_id, event.fingerprint),)
 
 
 def _apply(state: FingerprintCount | None, seen: Seen) -> FingerprintCount:
@@ -69,19 +51,14 @@ def _apply(state: FingerprintCount | None, seen: Seen) -> FingerprintCount:
             return replace(state, stopped_pos=seen.pos)
         case AttemptDeferred():
             return replace(state, count=state.count - 1, deferred=state.deferred + 1)
-        case RunJudged():
-            return replace(state, barren_runs=_with(state.barren_runs, event.run_id))
-        case BreakerClosed() | BreakerReset():
-            return replace(state, barren_runs=())
         case _:
             assert_never(event)
 
 
 def _unseen(event: Handled) -> FingerprintCount:
-    """The row before its first event; a breaker may close where its failure was not seen."""
-    fingerprint = event.barren if isinstance(event, RunJudged) else event.fingerprint
-    assert fingerprint is not None, "keys name only events with a fingerprint"
-    return FingerprintCount(session_id=event.session_id, fingerprint=fingerprint, template="")
+    """The row before its first event."""
+    assert event.fingerprint is not None, "keys name only events with a fingerprint"
+    return FingerprintCount(session_id=event.session_id, fingerprint=event.fingerprint, template="")
 
 
 def _counted(state: FingerprintCount, event: FailureFingerprinted, pos: int) -> FingerprintCount:
@@ -101,7 +78,7 @@ def _with(runs: tuple[str, ...], run_id: str) -> tuple[str, ...]:
 
 FINGERPRINTS: Fold[FingerprintCount] = Fold(
     name="fingerprints",
-    version=2,
+    version=3,
     state=FingerprintCount,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

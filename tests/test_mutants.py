@@ -24,7 +24,7 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
-    *(f"projections/{name}.py" for name in ("breakers", "accounts", "days")),
+    *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
 }
 
 

@@ -110,7 +110,7 @@ class Failures:
                 self._stopped(cause, f"run ({event.because})")
             case FingerprintStopped():
                 self._stopped(cause, "fingerprint")
-            case BreakerOpened(carried=False):
+            case BreakerOpened():
                 self._stopped(cause, "unsampled runs (breaker)")
             case _:
                 pass

@@ -39,7 +39,6 @@ from engine.events import (
     SessionStarted,
     ZeroYieldExplained,
 )
-from engine.triage.breaker import carried
 from engine.triage.cooling import cooled_down, is_cool
 from engine.triage.decide import Facts, counted, decisions
 from engine.triage.eligible import phase_hindrance, run_hindrance
@@ -168,10 +167,8 @@ class Walk:
     def _begun(self, line: Line) -> None:
         event = line.event
         assert isinstance(event, SessionStarted | SessionResumed)
-        scope = self._scopes[event.session_id] = Scope(event.session_id, self._policy, event.limits)
+        self._scopes[event.session_id] = Scope(event.session_id, self._policy, event.limits)
         self._feed(event, line)
-        for opened in list(carried(self._board.breakers.values(), self._ground(scope, line))):
-            self._feed(opened, line)
 
     def _draining(self, line: Line) -> None:
         """What came from outside still came; what the other policy decides is its own."""

@@ -196,16 +196,18 @@ class Drain:
         return "held_back" if held_back else "nothing_eligible"
 
     def _held_left_s(self) -> float | None:
-        """How long to wait for a paused account or a full host, if nothing else holds us up."""
+        """How long to wait for a paused account or for others, if nothing else holds us up."""
         board, now_us = self.recorder.board, self.clock.now_us()
         session, total_ms = self._session(), self.scope.limits.total_ms_max
-        until_us = paused_until_us(board, self.scope, now_us)
-        # In a log of our own, what fills the host is attended by us.
-        if until_us is None and self.recorder.store.is_shared and host_is_full(board, self.scope):
-            until_us = now_us + round(LONGEST_WAIT_S * 1e6)
-        if until_us is None or session.status != "running" or self._queue is None:
+        if session.status != "running" or self._queue is None:
             return None
-        if self._queue.next_ready(now_us) is None:
+        until_us = paused_until_us(board, self.scope, now_us)
+        # In a log of our own, what fills the host or probes a breaker is attended by us.
+        is_shared = self.recorder.store.is_shared
+        probed = is_shared and self._queue.awaits_a_probe(now_us)
+        if until_us is None and (probed or (is_shared and host_is_full(board, self.scope))):
+            until_us = now_us + round(LONGEST_WAIT_S * 1e6)
+        if until_us is None or (not probed and self._queue.next_ready(now_us) is None):
             return None
         left_us = until_us - now_us
         if total_ms:

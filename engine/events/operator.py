@@ -17,7 +17,7 @@ class RunReinstated(Event, frozen=True, kw_only=True, tag="operator.run_reinstat
 class BreakerReset(Event, frozen=True, kw_only=True, tag="operator.breaker_reset"):
     """A circuit breaker was closed by hand: unsampled runs go on.
 
-    ``session_id``: the session that had opened or carried it.
+    ``session_id``: the session that had opened it.
     """
 
     session_id: str

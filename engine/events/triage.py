@@ -74,16 +74,12 @@ class RunCooledDown(Event, frozen=True, kw_only=True, tag="triage.run_cooled_dow
 
 
 class BreakerOpened(Event, frozen=True, kw_only=True, tag="triage.breaker_opened"):
-    """One cause failed the samples of ``runs`` runs: unsampled runs are held back.
-
-    ``carried``: it was open already when this session began.
-    """
+    """One cause failed the samples of ``runs`` runs: unsampled runs are held back."""
 
     session_id: str
     fingerprint: str
     template: str
     runs: int
-    carried: bool = False
     reason: Reason
 
 
@@ -101,7 +97,10 @@ class BreakerProbed(Event, frozen=True, kw_only=True, tag="triage.breaker_probed
 
 
 class BreakerClosed(Event, frozen=True, kw_only=True, tag="triage.breaker_closed"):
-    """A probe did well: unsampled runs go on, and the cause is counted from nothing."""
+    """The cause is gone: unsampled runs go on, and it is counted from nothing.
+
+    A probe did well, or ``attempt_id`` is of a run whose sample had failed by it.
+    """
 
     session_id: str
     fingerprint: str

@@ -7,7 +7,7 @@ workers do not spend sixty-four samples on one broken key; TCP's slow start (RFC
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from engine.events import (
@@ -21,6 +21,7 @@ from engine.events import (
 from engine.triage.policy import Policy
 from engine.triage.reasons import Facts, Ground
 from projections.breakers import BreakerStanding
+from projections.causes import CauseStanding
 from projections.sessions import SessionStanding
 
 RULE = "breaker"
@@ -30,9 +31,9 @@ GROWTH = 2
 ProbeOutcome = Literal["did_well", "failed_alike", "failed_otherwise", "unproved"]
 
 
-def open_breakers(breakers: Iterable[BreakerStanding], session_id: str) -> list[BreakerStanding]:
-    """Those that hold back this session, in the order they opened."""
-    found = [b for b in breakers if b.opened_pos is not None and b.session_id == session_id]
+def open_breakers(breakers: Iterable[BreakerStanding]) -> list[BreakerStanding]:
+    """Those that hold back every session of the log, in the order they opened."""
+    found = [b for b in breakers if b.opened_pos is not None]
     return sorted(found, key=lambda breaker: breaker.opened_pos or 0) if found else found
 
 
@@ -50,7 +51,7 @@ def sampling_gate(
     now_us: int,
 ) -> Gate:
     """Whether the session may sample another run at ``now_us``."""
-    held = open_breakers(breakers, session.session_id) if policy.breaker_runs else []
+    held = open_breakers(breakers) if policy.breaker_runs else []
     if held:
         if any(breaker.probe is not None for breaker in held):
             return Gate("breaker_open")
@@ -109,68 +110,49 @@ def opened(fingerprinted: FailureFingerprinted, runs_before: int, ground: Ground
     )
 
 
-def carried(breakers: Iterable[BreakerStanding], ground: Ground) -> Iterator[BreakerOpened]:
-    """What a new session takes over: breakers that were open when it began."""
-    if not ground.policy.breaker_runs or ground.scope.is_named_phase:
-        return
-    found = [
-        b for b in breakers if b.opened_pos is not None and b.session_id != ground.scope.session_id
-    ]
-    for breaker in sorted(found, key=lambda b: b.opened_pos or 0):
-        facts: Facts = {"opened_pos": breaker.opened_pos, "probes": breaker.probes}
-        sentence = (
-            f"{breaker.fingerprint} was taken for systemic at position {breaker.opened_pos} and no"
-            " probe has done well since."
-        )
-        yield BreakerOpened(
-            session_id=ground.scope.session_id,
-            fingerprint=breaker.fingerprint,
-            template=breaker.template,
-            runs=breaker.runs,
-            carried=True,
-            reason=ground.reason(RULE, facts, sentence),
-        )
-
-
-def probe_outcome(
-    breaker: BreakerStanding,
+def outcome_of(
+    cause: str,
     finished: AttemptFinished,
     fingerprint: str | None,
     *,
     deferred: bool,
 ) -> ProbeOutcome:
-    """What the end of a probe says about its breaker."""
+    """What the end of an attempt says about a cause, given the fingerprint of its own failure."""
     if deferred or finished.ending in ("abandoned", "orphaned"):
         return "unproved"
     if finished.ending == "succeeded" or finished.yield_events > 0:
         return "did_well"
-    return "failed_alike" if fingerprint == breaker.fingerprint else "failed_otherwise"
+    return "failed_alike" if fingerprint == cause else "failed_otherwise"
 
 
 def settled(
     breakers: Iterable[BreakerStanding],
+    causes: Mapping[str, CauseStanding],
     finished: AttemptFinished,
     fingerprint: str | None,
     ground: Ground,
     *,
     deferred: bool,
 ) -> Iterator[AnyEvent]:
-    """What the end of an attempt does to the breakers: nothing, unless it was a probe.
+    """What the end of an attempt does to the breakers.
 
-    A probe that does well closes every open breaker: whatever the causes were, an unsampled run
-    got through.
+    A probe that does well closes every open one: whatever the causes were, an unsampled run got
+    through.  An attempt of a run that had failed by a cause, and now does well, closes that one.
     """
-    found = [b for b in breakers if b.opened_pos is not None]
-    probed = next((b for b in found if b.probe == finished.attempt_id), None) if found else None
-    if probed is None:
+    held = open_breakers(breakers)
+    probed = next((b for b in held if b.probe == finished.attempt_id), None)
+    if not held:
         return
-    outcome = probe_outcome(probed, finished, fingerprint, deferred=deferred)
-    if outcome != "did_well":
+    cause = probed.fingerprint if probed else ""
+    outcome = outcome_of(cause, finished, fingerprint, deferred=deferred)
+    if probed is not None and outcome != "did_well":
         yield _probed(probed, outcome, finished, ground)
-        return
-    for breaker in sorted(found, key=lambda b: b.opened_pos or 0):
-        if breaker.session_id == probed.session_id:
-            yield _closed(breaker, finished, ground)
+    elif probed is not None:
+        yield from (_closed(b, finished, ground, by="A probe") for b in held)
+    elif outcome == "did_well" and ground.policy.breaker_runs:
+        by = f"{finished.run_id}, whose sample had failed by it,"
+        failed = (b for b in held if _failed_run(b, causes, finished))
+        yield from (_closed(b, finished, ground, by=by) for b in failed)
 
 
 def _probed(
@@ -186,7 +168,7 @@ def _probed(
     }[outcome]
     facts: Facts = {"ending": finished.ending, "probes_before": breaker.probes}
     return BreakerProbed(
-        session_id=breaker.session_id,
+        session_id=finished.session_id,
         fingerprint=breaker.fingerprint,
         attempt_id=finished.attempt_id,
         outcome=outcome,
@@ -198,16 +180,25 @@ def _probed(
     )
 
 
-def _closed(breaker: BreakerStanding, finished: AttemptFinished, ground: Ground) -> BreakerClosed:
+def _failed_run(
+    breaker: BreakerStanding, causes: Mapping[str, CauseStanding], finished: AttemptFinished
+) -> bool:
+    cause = causes.get(breaker.fingerprint)
+    return cause is not None and finished.run_id in cause.runs
+
+
+def _closed(
+    breaker: BreakerStanding, finished: AttemptFinished, ground: Ground, *, by: str
+) -> BreakerClosed:
     facts: Facts = {"ending": finished.ending, "yield_events": finished.yield_events}
     how = "succeeded" if finished.ending == "succeeded" else "yielded usage"
     return BreakerClosed(
-        session_id=breaker.session_id,
+        session_id=finished.session_id,
         fingerprint=breaker.fingerprint,
         attempt_id=finished.attempt_id,
         reason=ground.reason(
             RULE,
             facts,
-            f"A probe {how}, so {breaker.fingerprint} no longer holds runs back.",
+            f"{by} {how}, so {breaker.fingerprint} no longer holds runs back.",
         ),
     )

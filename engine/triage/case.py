@@ -65,8 +65,7 @@ class Case(NamedTuple):
         if self.is_new:
             return self
         scope, session = beginning(self.session, self.scope.policy, self.now_us)
-        found = (carried_over(breaker) for breaker in self.breakers)
-        return self._replace(scope=scope, session=session, breakers=tuple(found))
+        return self._replace(scope=scope, session=session)
 
 
 def newest_session(known: tuple[SessionStanding, ...]) -> SessionStanding | None:
@@ -108,10 +107,3 @@ def beginning(
         host=before.host if before is not None else "",
     )
     return Scope(NEW_SESSION, policy, limits), session
-
-
-def carried_over(breaker: BreakerStanding) -> BreakerStanding:
-    """A breaker as the next session takes it over."""
-    if breaker.opened_pos is None:
-        return breaker
-    return replace(breaker, session_id=NEW_SESSION)

@@ -136,8 +136,8 @@ def decisions(board: Board, facts: Facts, ground: Ground) -> Iterator[AnyEvent]:
     if met is not None:
         yield from provider.paused(account, met, ground)
     yield from provider.recovered(account, finished, ground)
-    breakers = board.breakers.values()
-    yield from breaker.settled(breakers, finished, facts.fingerprint, ground, deferred=deferred)
+    held, causes = board.breakers.values(), board.causes.states
+    yield from breaker.settled(held, causes, finished, facts.fingerprint, ground, deferred=deferred)
     yield from budgets.reached_by_end(board, finished, ground)
 
 
@@ -177,8 +177,8 @@ def _breaker_opened(
     fingerprinted: FailureFingerprinted,
     ground: Ground,
 ) -> Iterator[AnyEvent]:
-    seen = seen_of(board, facts)
-    before = seen.barren_runs if seen else ()
+    cause = board.causes.get(fingerprinted.fingerprint)
+    before = cause.runs if cause else ()
     known = board.breakers.get(fingerprinted.fingerprint)
     is_open = known is not None and known.opened_pos is not None
     if is_open or facts.finished.run_id in before or not breaker.opens(len(before), ground.policy):

@@ -334,7 +334,7 @@ def of_samples(case: Case) -> Iterator[Hindrance]:
     policy, session = case.scope.policy, case.session
     gate = sampling_gate(session, case.breakers, policy, case.now_us)
     if gate.hindrance == "breaker_open":
-        for breaker in open_breakers(case.breakers, session.session_id):
+        for breaker in open_breakers(case.breakers):
             yield _breaker(case, breaker)
     elif gate.hindrance == "slow_start":
         flying, most = len(session.open_samples), samples_allowed(session.telling_samples, policy)

@@ -16,6 +16,7 @@ import msgspec
 from engine.errors import UsageProblem
 from engine.triage.policy import POLICIES, Policy
 from engine.triage.policy_fields import FIELDS, closest, expected_of, may_be_none
+from projections.causes import RUNS_MAX
 
 POLICY_BYTES_MAX = 64 * 1024
 WHY_CHARS_MAX = 2000
@@ -240,5 +241,10 @@ CONTRADICTIONS: tuple[Contradiction, ...] = (
         "holds what no failing program exits with; expected 1 to 255, or -N for signal N",
     ),
     ("timeout_exit_codes", lambda p: _twice(p.timeout_exit_codes), "names an exit code twice"),
+    (
+        "breaker_runs",
+        lambda p: (p.breaker_runs or 0) > RUNS_MAX,
+        f"waits for more than {RUNS_MAX} runs, which is as many as are counted",
+    ),
 )
 """Field, what is refused, and why: settings that are well formed but cannot be meant."""

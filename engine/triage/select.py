@@ -241,6 +241,11 @@ class Queue:
         gate = gate_of(self._board, self._scope, now_us)
         return gate.hindrance == "breaker_open" and self._best(GROUPS[:1]) is not None
 
+    def awaits_a_probe(self, now_us: int) -> bool:
+        """Whether unsampled runs wait for a probe that is under way, and for nothing else."""
+        probing = any(each.probe for each in self._board.breakers.values())
+        return probing and self.is_held_back(now_us)
+
     def cool(self, now_us: int) -> RunStanding | None:
         """A deprioritized run that may be sampled again, the one that waited longest."""
         while self._cooling:

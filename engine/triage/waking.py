@@ -40,7 +40,7 @@ def _moments(board: Board, queue: Queue, scope: Scope, since_us: int) -> Iterato
         yield cools_us
     if not scope.policy.breaker_runs:
         return
-    for breaker in open_breakers(board.breakers.values(), scope.session_id):
+    for breaker in open_breakers(board.breakers.values()):
         due_us = None if breaker.probe else next_probe_us(breaker, scope.policy)
         if due_us is not None:
             yield due_us

@@ -124,3 +124,42 @@ def test_what_cannot_be_meant_is_refused(
     assert refused.returncode == UsageProblem.exit_code
     assert text in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+ALIKE = {"state": "FAILED", "rc": 1, "stderr": "Error: no api key", "sleep": 1}
+WELL = {"state": "COMPLETE", "rc": 0, "events": 1}
+
+
+def scripted(folder: Path, name: str, rule: dict[str, Any]) -> tuple[str, ...]:
+    (folder / name).write_text(json.dumps([rule]))
+    return ("drain", "--script", name, "--virtual-time", "--workers", "1", "--batch-size")
+
+
+def test_short_sessions_find_a_cause_as_a_long_one_does(tmp_path: Path) -> None:
+    drain = scripted(tmp_path, "fail.json", ALIKE)
+    assert runoff(tmp_path, "seed", "--repeat", "9").returncode == 0
+    for _ in range(3):
+        runoff(tmp_path, *drain, "1")
+    (found,) = shown(tmp_path)
+    assert (found["state"], found["runs"]) == ("open", 3)
+    assert runoff(tmp_path, "audit").returncode == 0
+
+
+def test_a_cause_is_counted_from_nothing_once_another_sessions_probe_closed_it(
+    tmp_path: Path,
+) -> None:
+    fail, well = (
+        scripted(tmp_path, "fail.json", ALIKE),
+        scripted(tmp_path, "well.json", WELL),
+    )
+    assert runoff(tmp_path, "seed", "--repeat", "9").returncode == 0
+    runoff(tmp_path, *fail, "3")
+    runoff(tmp_path, *well, "1")
+    (found,) = shown(tmp_path)
+    assert found["state"] == "closed"
+    runoff(tmp_path, *fail, "2")
+    assert shown(tmp_path)[0]["state"] == "closed"
+    runoff(tmp_path, *fail, "9")
+    (again,) = shown(tmp_path)
+    assert (again["state"], again["runs"]) == ("open", 3)
+    assert runoff(tmp_path, "audit").returncode == 0

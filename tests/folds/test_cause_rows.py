@@ -16,9 +16,10 @@ from engine.events import (
     RunJudged,
 )
 from projections.breakers import BREAKERS, BreakerStanding
+from projections.causes import CAUSES, RUNS_MAX as CAUSE_RUNS_MAX
 from projections.fingerprints import FINGERPRINTS, RUNS_MAX, FingerprintCount
 from tests.folds.rows import POS, US, after, changes, keys, taken
-from tests.rules.standings import because, breaker, count_of, fingerprinted, started
+from tests.rules.standings import because, breaker, cause, count_of, fingerprinted, started
 
 WHY = because("r", "")
 
@@ -30,7 +31,6 @@ COUNT = count_of(
     last_pos=4,
     runs=("q",),
     deferred=5,
-    barren_runs=("q", "u"),
     stopped_pos=6,
 )
 STOPPED = FingerprintStopped(session_id="s", fingerprint="f", repeats=3, reason=WHY)
@@ -64,15 +64,8 @@ def judged(barren: str | None = "f", run_id: str = "r") -> RunJudged:
     )
 
 
-def opened(*, carried: bool = False, session_id: str = "s9") -> BreakerOpened:
-    return BreakerOpened(
-        session_id=session_id,
-        fingerprint="f",
-        template="words9",
-        runs=7,
-        carried=carried,
-        reason=WHY,
-    )
+def opened() -> BreakerOpened:
+    return BreakerOpened(session_id="s9", fingerprint="f", template="words9", runs=7, reason=WHY)
 
 
 def probed(outcome: Any) -> BreakerProbed:
@@ -85,12 +78,11 @@ def probed(outcome: Any) -> BreakerProbed:
 
 
 def test_a_fingerprint_is_touched_in_its_own_session_by_events_that_name_it() -> None:
-    events = (fingerprinted(), STOPPED, deferred(), judged(), CLOSED, RESET)
+    events = (fingerprinted(), STOPPED, deferred())
     assert FINGERPRINTS.name == "fingerprints"
     assert taken(FINGERPRINTS) == {type(event).__name__ for event in events}
     assert {keys(FINGERPRINTS, event) for event in events} == {("s\nf",)}
     assert keys(FINGERPRINTS, deferred(None)) == ()
-    assert keys(FINGERPRINTS, judged(None)) == ()
 
 
 def test_a_failure_is_counted_with_where_it_stood_and_whose_it_was() -> None:
@@ -117,10 +109,9 @@ def test_a_failure_is_counted_with_where_it_stood_and_whose_it_was() -> None:
 def test_so_many_runs_are_listed_and_no_more(known: int) -> None:
     assert RUNS_MAX == 20
     runs = tuple(f"r{n}" for n in range(known))
-    row = count_of("f", runs=runs, barren_runs=runs, first_pos=1)
-    for event, field in ((fingerprinted(), "runs"), (judged(), "barren_runs")):
-        listed = getattr(after(FINGERPRINTS, row, event), field)
-        assert listed == ((*runs, "r") if known < 20 else runs)
+    row = count_of("f", runs=runs, first_pos=1)
+    listed = after(FINGERPRINTS, row, fingerprinted()).runs
+    assert listed == ((*runs, "r") if known < 20 else runs)
 
 
 def test_what_is_not_counted_after_all_is_taken_back() -> None:
@@ -134,24 +125,6 @@ def test_a_stop_stands_where_it_was_said() -> None:
     assert changes(FINGERPRINTS, COUNT, STOPPED) == {"stopped_pos": POS}
 
 
-def test_a_barren_sample_counts_its_run_once() -> None:
-    assert changes(FINGERPRINTS, COUNT, judged()) == {"barren_runs": ("q", "u", "r")}
-    assert changes(FINGERPRINTS, COUNT, judged(run_id="u")) == {}
-    assert after(FINGERPRINTS, None, judged()) == FingerprintCount(
-        session_id="s", fingerprint="f", template="", barren_runs=("r",)
-    )
-
-
-@pytest.mark.parametrize("event", [CLOSED, RESET])
-def test_a_breaker_that_closes_counts_its_cause_from_nothing(
-    event: BreakerClosed | BreakerReset,
-) -> None:
-    assert changes(FINGERPRINTS, COUNT, event) == {"barren_runs": ()}
-    assert after(FINGERPRINTS, None, event) == FingerprintCount(
-        session_id="s", fingerprint="f", template=""
-    )
-
-
 def test_a_fingerprint_that_is_new_has_nothing_counted() -> None:
     fresh = FingerprintCount(session_id="s", fingerprint="f", template="t")
     shown = {name: getattr(fresh, name) for name in fresh.__struct_fields__[3:]}
@@ -161,9 +134,42 @@ def test_a_fingerprint_that_is_new_has_nothing_counted() -> None:
         "last_pos": 0,
         "runs": (),
         "deferred": 0,
-        "barren_runs": (),
         "stopped_pos": None,
     }
+
+
+# Causes.
+
+
+def test_a_cause_is_touched_in_whatever_session_a_sample_fails_by_it() -> None:
+    events = (judged(), CLOSED, RESET)
+    assert CAUSES.name == "causes"
+    assert taken(CAUSES) == {type(event).__name__ for event in events}
+    assert {keys(CAUSES, event) for event in events} == {("f",)}
+    assert keys(CAUSES, judged(None)) == ()
+
+
+def test_a_barren_sample_counts_its_run_once() -> None:
+    known = cause("f", "q", "u")
+    assert changes(CAUSES, known, judged()) == {"runs": ("q", "u", "r")}
+    assert changes(CAUSES, known, judged(run_id="u")) == {}
+    assert after(CAUSES, None, judged()) == cause("f", "r")
+
+
+@pytest.mark.parametrize("known", [CAUSE_RUNS_MAX - 1, CAUSE_RUNS_MAX, CAUSE_RUNS_MAX + 1])
+def test_as_many_runs_are_counted_as_a_breaker_may_wait_for(known: int) -> None:
+    assert CAUSE_RUNS_MAX == 1000
+    runs = tuple(f"r{n}" for n in range(known))
+    found = after(CAUSES, cause("f", *runs), judged())
+    assert found.runs == ((*runs, "r") if known < 1000 else runs)
+
+
+@pytest.mark.parametrize("event", [CLOSED, RESET])
+def test_a_breaker_that_closes_counts_its_cause_from_nothing(
+    event: BreakerClosed | BreakerReset,
+) -> None:
+    assert changes(CAUSES, cause("f", "q"), event) == {"runs": ()}
+    assert after(CAUSES, None, event) == cause("f")
 
 
 # Breakers.
@@ -205,11 +211,6 @@ def test_a_breaker_that_opens_knows_nothing_of_earlier_probes(
         last_probe_us=0,
         closed_pos=None,
     )
-
-
-def test_a_breaker_that_is_carried_over_is_only_another_sessions_now() -> None:
-    assert changes(BREAKERS, BREAKER, opened(carried=True)) == {"session_id": "s9"}
-    assert after(BREAKERS, None, opened(carried=True)).opened_pos == POS
 
 
 def test_a_probe_is_out_from_its_start_to_its_end() -> None:

@@ -30,6 +30,7 @@ from projections.accounts import AccountStanding
 from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.breakers import BreakerStanding
+from projections.causes import CauseStanding
 from projections.days import Day
 from projections.fingerprints import FingerprintCount
 from projections.fold import Checkpoint, canonical, join
@@ -106,6 +107,7 @@ _BOUNDARY = BoundaryDetected(
 _KEYS: Mapping[type[msgspec.Struct], tuple[str, Callable[[Any], str]]] = {
     PhaseStanding: ("backlog", lambda row: join(row.run_id, row.phase_id)),
     RunStanding: ("run_triage", lambda row: row.run_id),
+    CauseStanding: ("causes", lambda row: row.fingerprint),
     FingerprintCount: ("fingerprints", lambda row: join(row.session_id, row.fingerprint)),
     SessionStanding: ("sessions", lambda row: row.session_id),
     BreakerStanding: ("breakers", lambda row: row.fingerprint),
@@ -169,6 +171,11 @@ def breaker(fingerprint: str = "f", **fields: Any) -> BreakerStanding:
 
 def account(name: str = "x", **fields: Any) -> AccountStanding:
     return replace(AccountStanding(account=name), **fields)
+
+
+def cause(fingerprint: str = "f", *runs: str) -> CauseStanding:
+    """A failure that spoiled the samples of these runs."""
+    return CauseStanding(fingerprint=fingerprint, runs=runs)
 
 
 def count_of(fingerprint: str = "f", **fields: Any) -> FingerprintCount:

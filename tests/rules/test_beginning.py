@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from engine.events import SessionPartLost
 from engine.triage.beginning import taken_over
-from engine.triage.breaker import carried
-from tests.rules.standings import board, breaker, ground, policy, session
+from tests.rules.standings import board, ground, policy, session
 
 
 def test_a_session_says_of_every_other_that_nobody_ended_how_long_it_was_at_it() -> None:
@@ -20,17 +19,6 @@ def test_a_session_says_of_every_other_that_nobody_ended_how_long_it_was_at_it()
         SessionPartLost(session_id="a", active_ms=12),
         SessionPartLost(session_id="b", active_ms=1),
     ]
-
-
-def test_breakers_are_taken_over_behind_what_was_lost() -> None:
-    known = breaker("f", session_id="a", opened_pos=4)
-    rows = board(session(session_id="a"), session(), known)
-    of = ground(policy(breaker_runs=3))
-    assert list(taken_over(rows, of)) == [
-        SessionPartLost(session_id="a", active_ms=0),
-        *carried([known], of),
-    ]
-    assert len(list(carried([known], of))) == 1
 
 
 def test_a_session_that_another_engine_holds_a_lease_on_is_left_to_it() -> None:

@@ -11,13 +11,12 @@ from engine.events import BreakerClosed, BreakerOpened, BreakerProbed, Ending
 from engine.triage.breaker import (
     GROWTH,
     Gate,
-    carried,
     may_probe,
     next_probe_us,
     open_breakers,
     opened,
     opens,
-    probe_outcome,
+    outcome_of,
     samples_allowed,
     sampling_gate,
     settled,
@@ -27,12 +26,11 @@ from tests.rules.standings import (
     NOW_US,
     because,
     breaker,
+    cause,
     fingerprinted,
     finished,
     ground,
-    named,
     policy,
-    scope,
     session,
 )
 
@@ -65,19 +63,17 @@ def test_the_opening_tells_the_cause_the_runs_and_why() -> None:
             runs=3,
         ),
     )
-    assert event.carried is False
 
 
 # Which breakers hold a session back.
 
 
-def test_only_open_breakers_of_the_session_hold_it_back_in_the_order_they_opened() -> None:
+def test_every_open_breaker_of_the_log_holds_back_in_the_order_they_opened() -> None:
     late, early = breaker("late", opened_pos=9), breaker("early", opened_pos=4)
     closed = breaker("closed", opened_pos=None, closed_pos=5)
     other = breaker("other", opened_pos=3, session_id="another")
-    assert open_breakers([late, closed, other, early], "s") == [early, late]
-    assert open_breakers([late, closed, other, early], "another") == [other]
-    assert open_breakers([], "s") == []
+    assert open_breakers([late, closed, other, early]) == [other, early, late]
+    assert open_breakers([]) == []
 
 
 # The gate.
@@ -95,16 +91,15 @@ def gate(
 def test_with_nothing_open_and_no_slow_start_any_run_may_be_sampled() -> None:
     assert gate() == Gate(None, None)
     assert gate(breaker(opened_pos=None, probe="a")) == Gate(None, None)
-    assert gate(breaker(opened_pos=1, session_id="another")) == Gate(None, None)
 
 
 def test_an_open_breaker_lets_one_probe_through_and_nothing_while_it_is_out() -> None:
     assert gate(breaker("f", opened_pos=1)) == Gate(None, "f")
     assert gate(breaker("f", opened_pos=1, probe="a")) == Gate("breaker_open", None)
-    # One probe in the whole session, whatever it probes.
-    assert gate(breaker("f", opened_pos=1), breaker("g", opened_pos=2, probe="a")) == Gate(
-        "breaker_open", None
-    )
+    # One probe in the whole log, whatever it probes and whoever opened.
+    theirs = breaker("g", opened_pos=2, probe="a", session_id="another")
+    assert gate(breaker("f", opened_pos=1), theirs) == Gate("breaker_open", None)
+    assert gate(breaker("f", opened_pos=1, session_id="another")) == Gate(None, "f")
 
 
 def test_the_first_breaker_that_may_be_probed_is_probed() -> None:
@@ -188,53 +183,6 @@ def test_a_gate_opens_at_the_very_moment_that_the_next_probe_is_due() -> None:
         assert sampling_gate(session(), [waiting], rules, NOW_US + passed_us) == expected
 
 
-# What a new session takes over.
-
-
-def test_a_session_takes_over_what_is_still_open_in_the_order_it_opened() -> None:
-    late = breaker("late", session_id="x", opened_pos=9, probes=2, template="l", runs=4)
-    early = breaker("early", session_id="y", opened_pos=4, template="e", runs=3)
-    closed = breaker("closed", session_id="x", opened_pos=None, closed_pos=5)
-    own = breaker("own", session_id="s", opened_pos=2)
-    found = list(carried([late, closed, own, early], ground(ON)))
-    assert found == [
-        BreakerOpened(
-            session_id="s",
-            fingerprint="early",
-            template="e",
-            runs=3,
-            carried=True,
-            reason=because(
-                "breaker",
-                "early was taken for systemic at position 4 and no probe has done well since.",
-                opened_pos=4,
-                probes=0,
-            ),
-        ),
-        BreakerOpened(
-            session_id="s",
-            fingerprint="late",
-            template="l",
-            runs=4,
-            carried=True,
-            reason=because(
-                "breaker",
-                "late was taken for systemic at position 9 and no probe has done well since.",
-                opened_pos=9,
-                probes=2,
-            ),
-        ),
-    ]
-
-
-def test_nothing_is_taken_over_where_no_breaker_counts() -> None:
-    known = [breaker(session_id="x", opened_pos=4)]
-    assert list(carried(known, ground(policy(breaker_runs=None)))) == []
-    assert list(carried(known, ground(policy(breaker_runs=0)))) == []
-    assert list(carried(known, ground(named(ON)))) == []
-    assert len(list(carried(known, ground(scope(ON, run_id="r"))))) == 1
-
-
 # What the end of a probe says.
 
 
@@ -243,9 +191,8 @@ def test_the_end_of_a_probe_has_one_of_four_meanings() -> None:
     for ending, usage, known, deferred in product(
         get_args(Ending), (0, 1, 2), (None, "f", "g"), FLAGS
     ):
-        found = probe_outcome(
-            breaker("f"), finished(ending=ending, yield_events=usage), known, deferred=deferred
-        )
+        end = finished(ending=ending, yield_events=usage)
+        found = outcome_of("f", end, known, deferred=deferred)
         if deferred or ending in ("abandoned", "orphaned"):
             expected = "unproved"
         elif ending == "succeeded" or usage:
@@ -258,6 +205,9 @@ def test_the_end_of_a_probe_has_one_of_four_meanings() -> None:
 
 
 PROBED = breaker("f", opened_pos=5, probe="a", probes=1)
+FAILED = {each: cause(each, "q", "r") for each in "fgh"}
+"""The run of the attempts below, ``r``, is among those whose samples failed by them."""
+
 SAID = {
     "failed_alike": "The probe of f failed by the same cause.",
     "failed_otherwise": "The probe of f failed by another cause.",
@@ -284,7 +234,7 @@ def test_a_probe_that_does_not_do_well_is_told_of_its_breaker_alone(
 ) -> None:
     others = [breaker("g", opened_pos=1), breaker("h", opened_pos=9, session_id="x")]
     end = finished(ending=ending, attempt_id="a")
-    found = list(settled([*others, PROBED], end, known, ground(ON), deferred=deferred))
+    found = list(settled([*others, PROBED], FAILED, end, known, ground(ON), deferred=deferred))
     assert found == [
         BreakerProbed(
             session_id="s",
@@ -296,14 +246,16 @@ def test_a_probe_that_does_not_do_well_is_told_of_its_breaker_alone(
     ]
 
 
-def closed_by(fingerprint: str, how: str, ending: Ending, usage: int) -> BreakerClosed:
+def closed_by(
+    fingerprint: str, how: str, ending: Ending, usage: int, who: str = "A probe"
+) -> BreakerClosed:
     return BreakerClosed(
         session_id="s",
         fingerprint=fingerprint,
         attempt_id="a",
         reason=because(
             "breaker",
-            f"A probe {how}, so {fingerprint} no longer holds runs back.",
+            f"{who} {how}, so {fingerprint} no longer holds runs back.",
             ending=ending,
             yield_events=usage,
         ),
@@ -319,7 +271,7 @@ def closed_by(fingerprint: str, how: str, ending: Ending, usage: int) -> Breaker
         ("timed_out", 3, "yielded usage"),
     ],
 )
-def test_a_probe_that_does_well_closes_every_open_breaker_of_its_session(
+def test_a_probe_that_does_well_closes_every_open_breaker(
     ending: Ending, usage: int, how: str
 ) -> None:
     known = [
@@ -330,29 +282,53 @@ def test_a_probe_that_does_well_closes_every_open_breaker_of_its_session(
         breaker("other", opened_pos=1, session_id="x"),
     ]
     end = finished(ending=ending, yield_events=usage, attempt_id="a")
-    found = list(settled(known, end, None, ground(ON), deferred=False))
-    assert found == [closed_by(each, how, ending, usage) for each in ("early", "f", "late")]
+    found = list(settled(known, {}, end, None, ground(ON), deferred=False))
+    order = ("other", "early", "f", "late")
+    assert found == [closed_by(each, how, ending, usage) for each in order]
 
 
-def test_what_a_probe_comes_to_is_said_in_the_session_that_holds_its_breaker() -> None:
+def test_what_an_attempt_comes_to_is_said_in_its_own_session() -> None:
     """An attempt that outlived its engine may end when another session has taken over."""
-    taken_over = breaker("f", session_id="x", opened_pos=5, probe="a")
-    (failed,) = settled([taken_over], finished(), "f", ground(ON), deferred=False)
-    assert isinstance(failed, BreakerProbed)
-    assert failed.session_id == "x"
-    well = finished(ending="succeeded")
-    others = [breaker("g", session_id="s", opened_pos=4), taken_over]
-    (closed,) = settled(others, well, None, ground(ON), deferred=False)
+    theirs = breaker("f", session_id="x", opened_pos=5, probe="a")
+    failing, well = finished(session_id="z"), finished(session_id="z", ending="succeeded")
+    (told,) = settled([theirs], {}, failing, "f", ground(ON), deferred=False)
+    assert isinstance(told, BreakerProbed)
+    assert told.session_id == "z"
+    (closed,) = settled([theirs], {}, well, None, ground(ON), deferred=False)
     assert isinstance(closed, BreakerClosed)
-    assert (closed.session_id, closed.fingerprint) == ("x", "f")
+    assert closed.session_id == "z"
+
+
+@pytest.mark.parametrize("runs", [None, 0, 3])
+@pytest.mark.parametrize("deferred", FLAGS)
+@pytest.mark.parametrize("usage", [0, 1])
+@pytest.mark.parametrize("ending", get_args(Ending))
+def test_a_run_that_failed_by_a_cause_and_does_well_now_closes_its_breaker(
+    ending: Ending, usage: int, deferred: bool, runs: int | None
+) -> None:
+    known = [
+        breaker("g", opened_pos=2, probe="b", session_id="x"),
+        breaker("other", opened_pos=1),
+        breaker("h", opened_pos=3),
+        breaker("f", opened_pos=None, probe="a"),  # closed meanwhile
+    ]
+    causes = {**FAILED, "other": cause("other", "q")}
+    end = finished(ending=ending, attempt_id="a", yield_events=usage)
+    at = ground(policy(breaker_runs=runs))
+    found = list(settled(known, causes, end, "h", at, deferred=deferred))
+    well = ending == "succeeded" or (usage and ending not in ("abandoned", "orphaned"))
+    if runs and well and not deferred:
+        how = "succeeded" if ending == "succeeded" else "yielded usage"
+        who = "r, whose sample had failed by it,"
+        assert found == [closed_by(each, how, ending, usage, who) for each in "gh"]
+    else:
+        assert found == []
 
 
 @pytest.mark.parametrize("ending", get_args(Ending))
-def test_an_attempt_that_is_no_probe_does_nothing_to_breakers(ending: Ending) -> None:
-    known = [
-        breaker("g", opened_pos=1, probe="b"),
-        breaker("h", opened_pos=2),
-        breaker("i", opened_pos=None, probe="a"),  # closed meanwhile
-    ]
+def test_an_attempt_of_any_other_run_that_is_no_probe_does_nothing(ending: Ending) -> None:
+    known = [breaker("g", opened_pos=1, probe="b"), breaker("h", opened_pos=2)]
     end = finished(ending=ending, attempt_id="a", yield_events=1)
-    assert list(settled(known, end, "h", ground(ON), deferred=False)) == []
+    causes = {"g": cause("g", "q"), "h": cause("h")}
+    assert list(settled(known, causes, end, "h", ground(ON), deferred=False)) == []
+    assert list(settled(known, {}, end, "h", ground(ON), deferred=False)) == []

@@ -32,6 +32,7 @@ from projections.accounts import AccountStanding
 from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.breakers import BreakerStanding
+from projections.causes import CauseStanding
 from projections.fingerprints import FingerprintCount
 from projections.run_triage import RunStanding, Standing
 from projections.sessions import SessionStanding
@@ -42,6 +43,7 @@ from tests.rules.standings import (
     boundary,
     breaker,
     budget,
+    cause,
     count_of,
     fingerprinted,
     finished,
@@ -60,6 +62,7 @@ Row = (
     | SessionStanding
     | FingerprintCount
     | BreakerStanding
+    | CauseStanding
     | AccountStanding
 )
 SILENT = ZeroYieldExplained(
@@ -354,7 +357,7 @@ def test_a_breaker_opens_behind_the_sample_that_makes_its_cause_systemic(
     before: tuple[str, ...], bound: int | None
 ) -> None:
     rules = policy(breaker_runs=bound)
-    rows = a_board(count_of("f", count=0, barren_runs=before))
+    rows = a_board(cause("f", *before))
     told = [e for e in judged(rows, failed("f"), rules) if isinstance(e, BreakerOpened)]
     opens = bound is not None and len(before) + 1 >= bound
     assert told == ([opened(fingerprinted(), len(before), ground(rules))] if opens else [])
@@ -389,12 +392,12 @@ def test_a_breaker_that_is_open_or_has_counted_the_run_does_not_open_again() -> 
     ):
         told = of(judged(a_board(known), failed("f"), rules))
         assert ("BreakerOpened" in told) == opens, known
-    counted_already = a_board(count_of("f", barren_runs=("r",)))
+    counted_already = a_board(cause("f", "r"))
     assert of(judged(counted_already, failed("f"), rules)) == ["RunJudged"]
 
 
 def test_a_new_run_counts_beside_those_that_are_counted() -> None:
-    rows = a_board(count_of("f", barren_runs=("q", "u")))
+    rows = a_board(cause("f", "q", "u"))
     (_, event) = judged(rows, failed("f"), policy(breaker_runs=3))
     assert isinstance(event, BreakerOpened)
     assert event.runs == 3
@@ -484,7 +487,7 @@ def test_all_that_can_follow_an_end_comes_in_one_order() -> None:
         "BudgetReached",
     ]
     at, end = ground(limits), finished()
-    assert told[5:6] == list(settled([probe], end, "f", at, deferred=False))
+    assert told[5:6] == list(settled([probe], {}, end, "f", at, deferred=False))
     assert told[6:] == list(reached_by_end(a_board(used_up), end, at))
     deferred = judged(a_board(phase(state="EXECUTING"), probe), limited(), limits)
     assert of(deferred) == [
@@ -494,7 +497,7 @@ def test_all_that_can_follow_an_end_comes_in_one_order() -> None:
         "BudgetReached",
         "BudgetReached",
     ]
-    assert deferred[2:3] == list(settled([probe], end, "f", at, deferred=True))
+    assert deferred[2:3] == list(settled([probe], {}, end, "f", at, deferred=True))
 
 
 def test_a_probe_that_does_well_is_judged_before_its_breakers_close() -> None:
@@ -526,7 +529,9 @@ def test_classic_decides_nothing_that_the_original_did_not_know() -> None:
             phase(incident_token_cap=1),
             run(standing=standing, open=1, verdict_us=1),
             session(zero_streak=streak),
-            count_of("f", count=seen, barren_runs=tuple("quvwxyz")),
+            count_of("f", count=seen),
+            cause("f", *"quvwxyz"),
+            cause("g", "r"),
             account("x", consecutive=2),
             breaker("g", opened_pos=3),
         )

@@ -24,10 +24,9 @@ Decision = tuple[str, dict[str, Any]]
 
 @dataclass(slots=True)
 class Breaker:
-    """An open circuit breaker of a session."""
+    """An open circuit breaker; it holds back every session."""
 
     fingerprint: str
-    session: str
     runs: int
     opened_pos: int
     opened_us: int
@@ -53,26 +52,29 @@ class Gate(NamedTuple):
 
 @dataclass(slots=True)
 class Brakes:
-    """All brakes at one position; only open breakers are kept."""
+    """All brakes at one position; only open breakers are kept.
+
+    ``barren``: the runs whose sample failed without usage, by fingerprint.
+    """
 
     breakers: dict[str, Breaker] = field(default_factory=dict[str, Breaker])
     accounts: dict[str, Account] = field(default_factory=lambda: defaultdict[str, Account](Account))
+    barren: dict[str, list[str]] = field(default_factory=lambda: defaultdict[str, list[str]](list))
     days: dict[int, Counter[str]] = field(
         default_factory=lambda: defaultdict[int, Counter[str]](Counter)
     )
 
     # Breakers and the slow start
 
-    def open_of(self, session: Session) -> list[Breaker]:
-        found = [each for each in self.breakers.values() if each.session == session.name]
-        return sorted(found, key=lambda each: each.opened_pos)
+    def open_now(self) -> list[Breaker]:
+        return sorted(self.breakers.values(), key=lambda each: each.opened_pos)
 
     def gate(self, session: Session, now_us: int) -> Gate:
         """Whether the session may sample another run at ``now_us``."""
         policy = session.policy
         if session.is_named_phase:
             return Gate()
-        held = self.open_of(session) if policy["breaker_runs"] else []
+        held = self.open_now() if policy["breaker_runs"] else []
         if held:
             if any(each.probe for each in held):
                 return Gate("breaker_open")
@@ -83,46 +85,43 @@ class Brakes:
             return Gate("slow_start")
         return Gate()
 
-    def carried(self, session: Session) -> list[Decision]:
-        """The open breakers that a session takes over when it begins."""
-        if not session.policy["breaker_runs"] or session.is_named_phase:
-            return []
-        found = [each for each in self.breakers.values() if each.session != session.name]
-        return [
-            (
-                "triage.breaker_opened",
-                {"fingerprint": each.fingerprint, "runs": each.runs, "carried": True},
-            )
-            for each in sorted(found, key=lambda each: each.opened_pos)
-        ]
-
     def opens(self, session: Session, run: str, fingerprint: str) -> list[Decision]:
         """A breaker that the barren sample of a run opens."""
-        limit, before = session.policy["breaker_runs"], session.barren[fingerprint]
+        limit, before = session.policy["breaker_runs"], self.barren[fingerprint]
         if limit is None or fingerprint in self.breakers or run in before:
             return []
         runs = len(before) + 1
-        fields = {"fingerprint": fingerprint, "runs": runs, "carried": None}
+        fields = {"fingerprint": fingerprint, "runs": runs}
         return [("triage.breaker_opened", fields)] if runs >= limit else []
 
-    def probed(
-        self, attempt: str, ending: str, fingerprint: str | None, *, well: bool, deferred: bool
+    def settled(
+        self,
+        session: Session,
+        attempt: str,
+        run: str,
+        ending: str,
+        fingerprint: str | None,
+        *,
+        well: bool,
+        deferred: bool,
     ) -> list[Decision]:
-        """What the end of a probe does."""
-        mine = next((each for each in self.breakers.values() if each.probe == attempt), None)
-        if mine is None:
+        """What the end of an attempt does to the breakers."""
+        held = self.open_now()
+        probed = next((each for each in held if each.probe == attempt), None)
+        proves = not deferred and ending not in ("abandoned", "orphaned")
+        if proves and well:
+            gone = held
+            if probed is None:
+                heeds = session.policy["breaker_runs"]
+                gone = [b for b in held if heeds and run in self.barren[b.fingerprint]]
+            return [("triage.breaker_closed", {"fingerprint": b.fingerprint}) for b in gone]
+        if probed is None:
             return []
-        if deferred or ending in ("abandoned", "orphaned"):
-            outcome = "unproved"
-        elif well:
-            return [
-                ("triage.breaker_closed", {"fingerprint": each.fingerprint})
-                for each in sorted(self.breakers.values(), key=lambda each: each.opened_pos)
-                if each.session == mine.session
-            ]
-        else:
-            outcome = "failed_alike" if fingerprint == mine.fingerprint else "failed_otherwise"
-        fields = {"fingerprint": mine.fingerprint, "attempt_id": attempt, "outcome": outcome}
+        outcome = "unproved"
+        if proves:
+            alike = fingerprint == probed.fingerprint
+            outcome = "failed_alike" if alike else "failed_otherwise"
+        fields = {"fingerprint": probed.fingerprint, "attempt_id": attempt, "outcome": outcome}
         return [("triage.breaker_probed", fields)]
 
     # Accounts
@@ -163,7 +162,8 @@ class Brakes:
         """Go on from an event about a brake."""
         kind = event["type"]
         if kind == "triage.breaker_opened":
-            self._opened(event, pos, now_us)
+            name = event["fingerprint"]
+            self.breakers[name] = Breaker(name, event["runs"], pos, now_us)
         elif kind == "triage.breaker_probed":
             breaker = self.breakers[event["fingerprint"]]
             breaker.probe = None
@@ -171,6 +171,7 @@ class Brakes:
                 breaker.probes, breaker.last_probe_us = breaker.probes + 1, now_us
         elif kind in ("triage.breaker_closed", "operator.breaker_reset"):
             self.breakers.pop(event["fingerprint"], None)
+            self.barren.pop(event["fingerprint"], None)
         elif kind == "triage.account_paused":
             found = Account(event["until_us"], event["consecutive"])
             self.accounts[event["account"]] = found
@@ -178,13 +179,6 @@ class Brakes:
             self.accounts[event["account"]].consecutive = 0
         elif kind == "operator.account_resumed":
             self.accounts[event["account"]] = Account()
-
-    def _opened(self, event: Event, pos: int, now_us: int) -> None:
-        name, known = event["fingerprint"], self.breakers.get(event["fingerprint"])
-        if event.get("carried") and known is not None:
-            known.session = event["session_id"]
-        else:
-            self.breakers[name] = Breaker(name, event["session_id"], event["runs"], pos, now_us)
 
     def spend(self, took: Spent, now_us: int) -> None:
         self.days[now_us // DAY_US].update(took)

@@ -188,7 +188,6 @@ class Checker:
         if resumed != bool(known.epoch):
             self._say("S32: a session starts once, and only a known one is resumed", record.pos)
         self.model.begin(event, record.recorded_us, record.epoch)
-        self._owed += self.model.brakes.carried(known)
 
     def _draining(self, record: Record, event: Event) -> None:
         session = self.model.session(event)

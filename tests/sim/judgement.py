@@ -101,8 +101,10 @@ def decisions(ended: Ended) -> list[Decision]:
         found += brakes.paused(session, met, ended.now_us)
     if consecutive and ended.went_well and session.policy["provider_pause_ms"] is not None:
         found.append(("triage.account_recovered", {"account": name}))
-    found += brakes.probed(
+    found += brakes.settled(
+        session,
         attempt.name,
+        attempt.run.name,
         ended.ending,
         ended.fingerprint,
         well=ended.went_well,

@@ -165,16 +165,14 @@ class Model:
                 self.runs[event["run_id"]].standing = "inconclusive"
         else:
             self.brakes.follow(event, pos, now_us)
-        if kind in ("triage.breaker_closed", "operator.breaker_reset"):
-            self.session(event).barren.pop(event["fingerprint"], None)
 
     def _judged(self, event: Event, now_us: int) -> None:
         run, session = self.runs[event["run_id"]], self.session(event)
         run.standing, run.verdict_us = event["verdict"], now_us
         session.telling += event["because"] != "repeated_failure"
         barren = event.get("barren")
-        if barren is not None and run.name not in session.barren[barren]:
-            session.barren[barren].append(run.name)
+        if barren is not None and run.name not in self.brakes.barren[barren]:
+            self.brakes.barren[barren].append(run.name)
 
     def _deferred(self, event: Event) -> None:
         """The attempt is as if it had not been made."""

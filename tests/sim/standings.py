@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,8 +71,7 @@ class Run:
 class Session:
     """A session over all its parts; ``active_ms`` is that of the parts that are over.
 
-    ``samples`` are its open ones; ``telling``: verdicts that told something new.  ``barren``: the
-    runs whose sample failed without usage, by fingerprint.
+    ``samples`` are its open ones; ``telling``: verdicts that told something new.
     """
 
     name: str
@@ -91,7 +90,6 @@ class Session:
     telling: int = 0
     samples: set[str] = field(default_factory=set[str])
     spent: Counter[str] = field(default_factory=Counter[str])
-    barren: dict[str, list[str]] = field(default_factory=lambda: defaultdict[str, list[str]](list))
     seen: Counter[str] = field(default_factory=Counter[str])
     timeouts: Counter[str] = field(default_factory=Counter[str])
     stopped_fingerprints: set[str] = field(default_factory=set[str])
