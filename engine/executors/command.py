@@ -109,9 +109,13 @@ class CommandExecutor:
         """
         directory = self._lay_out(assignment)
         try:
-            guardian = await self._guardians.start(directory)
+            guardian = await self._guardians.start(directory, watch.abandon)
         except NotStarted as why:
-            return lost_report(directory, reason=f"its guardian did not start: {why}")
+            return lost_report(
+                directory,
+                reason=f"its guardian did not start: {why}",
+                ended="abandoned" if watch.abandon.is_set() else "lost",
+            )
         try:
             return await _attended(guardian, directory, assignment, watch)
         except BaseException:
@@ -271,9 +275,10 @@ async def _end_by_force(guardian: GuardianProcess, attempt_id: str) -> int:
     killed = 0
     with anyio.CancelScope(shield=True):
         guardian.kill()
-        await guardian.wait()
+        await guardian.wait_at_most(KILL_BUDGET_S)
         killed = await to_thread.run_sync(end_marked_processes, attempt_id)
-    return killed  # noqa: RET504  by its type, the scope might swallow what is in it
+        guardian.leave()
+    return killed
 
 
 async def _leave_nothing(

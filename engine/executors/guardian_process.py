@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import weakref
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import anyio
@@ -15,8 +18,14 @@ import anyio
 from engine.executors.processes import end_process
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
-READY_LIMIT_S = 30.0
-_STARTS_MAX = 3
+PATIENCES_S = (5.0, 10.0, 15.0)
+"""How long each try to start a guardian waits before the process that forks it is replaced."""
+
+LOOK_S = 0.25
+"""A guardian comes up in milliseconds; else so often we look whether it still shall."""
+
+GOING_S = 1.0
+DESCRIPTORS_MAX = 16_384
 _HEARD_BYTES_MAX = 1024
 
 
@@ -50,17 +59,20 @@ class GuardianProcess:
                 else:
                     return
 
-    async def greeted(self) -> bool:
+    async def greeted(self, abandon: anyio.Event) -> bool:
         """Wait until it is ready to start the child; false when it died before.
 
-        Raises NotStarted when it says why it cannot.
+        Raises NotStarted when it says why it cannot, or when ``abandon`` is set meanwhile.
         """
         greeting = b""
         while not greeting.endswith(b"\n"):
-            said = await self._heard()
-            if not said:
-                return False
-            greeting += said
+            with anyio.move_on_after(LOOK_S) as look:
+                said = await self._heard()
+                if not said:
+                    return False
+                greeting += said
+            if look.cancelled_caught and abandon.is_set():
+                raise NotStarted("it was told to end before it began")
         word, pid, ticks = greeting.decode("utf-8", "replace").rstrip().split(" ", 2)
         if word != "R":
             raise NotStarted(f"{pid} {ticks}")
@@ -97,11 +109,19 @@ class GuardianProcess:
         self.gone = True
 
     async def wait(self) -> None:
-        """Until it has ended; afterwards ``gone`` is true and nothing of ours is left open."""
+        """Until it has ended; afterwards ``gone`` is true and nothing of ours is left open.
+
+        After its last word it is gone in a moment; a copy of its socket may be held by a server
+        that was stopped at the wrong one.
+        """
         if self.gone:
             return
-        while await self._heard():
-            pass
+        while said := await self._heard():
+            if said.endswith(b"."):
+                with anyio.move_on_after(GOING_S):
+                    while await self._heard():
+                        pass
+                break
         self.leave()
 
     async def wait_at_most(self, limit_s: float) -> bool:
@@ -119,10 +139,11 @@ class _Server:
     """The process that guardians are forked from, and the socket to it."""
 
     def __init__(self) -> None:
+        usual = more_descriptors()
         self.door, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(  # noqa: S603  our own program
-                [sys.executable, "-I", "-S", str(GUARDIAN)],
+                [sys.executable, "-I", "-S", str(GUARDIAN), str(usual)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
@@ -137,6 +158,20 @@ def _ended(process: subprocess.Popen[bytes], door: socket.socket) -> None:
     process.wait()
 
 
+@cache
+def more_descriptors() -> int:
+    """Let this process open as many files as it may; how many it might at first.
+
+    The usual limit of 1024 is for programs that ``select``; each attempt takes a few.
+    """
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_MAX if most == resource.RLIM_INFINITY else min(DESCRIPTORS_MAX, most)
+    if usual != resource.RLIM_INFINITY and usual < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return usual
+
+
 class Guardians:
     """Starts guardians, from a server that is itself started at need, again when it has died."""
 
@@ -144,28 +179,34 @@ class Guardians:
         self._server: _Server | None = None
         self._turn = anyio.Lock()
 
-    async def start(self, directory: Path) -> GuardianProcess:
+    async def start(self, directory: Path, abandon: anyio.Event) -> GuardianProcess:
         """A guardian for the attempt in ``directory``, ready to start the child.
 
-        Raises NotStarted when none comes up within 30 s.
+        Raises NotStarted when none comes up within half a minute, when it says why it cannot, or
+        soon after ``abandon`` is set.
         """
         why = "it died at once, again and again"
-        with anyio.move_on_after(READY_LIMIT_S) as patience:
-            for _ in range(_STARTS_MAX):
+        for patience_s in PATIENCES_S:
+            try:
                 guardian = GuardianProcess()
-                try:
-                    if await self._comes_up(guardian, directory):
+            except OSError as error:
+                raise NotStarted(error.strerror or str(error)) from error
+            try:
+                with anyio.move_on_after(patience_s) as patience:
+                    if await self._comes_up(guardian, directory, abandon):
                         return guardian
-                except BaseException:
-                    guardian.leave()  # if it comes up after all, it ends at once: nobody is there
-                    raise
-                guardian.leave()
-        if patience.cancelled_caught:
-            self._end_server()
-            why = "no answer"
+            except BaseException:
+                guardian.leave()  # if it comes up after all, it ends at once: nobody is there
+                raise
+            guardian.leave()
+            if patience.cancelled_caught:
+                self._end_server()
+                why = "no answer"
         raise NotStarted(why)
 
-    async def _comes_up(self, guardian: GuardianProcess, directory: Path) -> bool:
+    async def _comes_up(
+        self, guardian: GuardianProcess, directory: Path, abandon: anyio.Event
+    ) -> bool:
         """Have it started, and wait until it is; false when its server died over that."""
         try:
             async with self._turn:
@@ -176,7 +217,7 @@ class Guardians:
             return False
         except OSError as error:
             raise NotStarted(error.strerror or str(error)) from error
-        return await guardian.greeted()
+        return await guardian.greeted(abandon)
 
     def _end_server(self) -> None:
         if self._server is not None:

@@ -43,7 +43,7 @@ class Guarded:
             "on_engine_death": "adopt",
         } | changes
         (self.directory / "spec.json").write_text(json.dumps(spec))
-        self.process = anyio.run(Guardians().start, self.directory)
+        self.process = anyio.run(Guardians().start, self.directory, anyio.Event())
 
     def send_signal(self, number: int) -> None:
         os.kill(self.process.pid, number)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,12 @@ import anyio
 import pytest
 
 from engine.executors import guardian_process
-from engine.executors.guardian_process import GuardianProcess, Guardians, NotStarted
+from engine.executors.guardian_process import (
+    GuardianProcess,
+    Guardians,
+    NotStarted,
+    more_descriptors,
+)
 from engine.executors.outcome import Spec
 from engine.executors.processes import process_start_ticks
 
@@ -68,7 +76,7 @@ async def test_one_process_starts_all_guardians_of_an_engine(tmp_path: Path) -> 
     started: list[GuardianProcess] = []
 
     async def start(place: Path) -> None:
-        started.append(await guardians.start(place))
+        started.append(await guardians.start(place, anyio.Event()))
 
     async with anyio.create_task_group() as group:
         for place in places:
@@ -88,10 +96,10 @@ async def test_when_it_dies_guardians_go_on_and_the_next_comes_from_another(
 ) -> None:
     guardians = Guardians()
     first_place, second_place = laid_out(tmp_path, "first"), laid_out(tmp_path, "second")
-    first = await guardians.start(first_place)
+    first = await guardians.start(first_place, anyio.Event())
     dead = server_of(first)
     os.kill(dead, signal.SIGKILL)
-    second = await guardians.start(second_place)
+    second = await guardians.start(second_place, anyio.Event())
     assert server_of(second) != dead
     assert '"exit_code":0' in await ended(first, first_place)
     assert '"exit_code":0' in await ended(second, second_place)
@@ -100,20 +108,93 @@ async def test_when_it_dies_guardians_go_on_and_the_next_comes_from_another(
 async def test_one_that_does_not_answer_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guardian_process, "READY_LIMIT_S", 0.2)
     guardians = Guardians()
     first_place, second_place = laid_out(tmp_path, "first"), laid_out(tmp_path, "second")
-    first = await guardians.start(first_place)
+    first = await guardians.start(first_place, anyio.Event())
     stuck = server_of(first)
     os.kill(stuck, signal.SIGSTOP)
-    with pytest.raises(NotStarted, match="no answer"):
-        await guardians.start(laid_out(tmp_path, "never"))
+    monkeypatch.setattr(guardian_process, "PATIENCES_S", (0.2, LIMIT_S))
+    second = await guardians.start(second_place, anyio.Event())
     assert process_start_ticks(stuck) is None
-    monkeypatch.setattr(guardian_process, "READY_LIMIT_S", LIMIT_S)
-    second = await guardians.start(second_place)
     assert '"exit_code":0' in await ended(first, first_place)
     assert '"exit_code":0' in await ended(second, second_place)
-    assert not (tmp_path / "never" / "outcome.json").exists()
+
+
+async def test_one_that_never_answers_is_given_up_and_so_is_an_attempt_that_shall_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guardians, abandon = Guardians(), anyio.Event()
+    first_place = laid_out(tmp_path, "first")
+    first = await guardians.start(first_place, abandon)
+    os.kill(server_of(first), signal.SIGSTOP)
+    abandon.set()
+    with pytest.raises(NotStarted, match="told to end before it began"), anyio.fail_after(4):
+        await guardians.start(laid_out(tmp_path, "second"), abandon)
+    monkeypatch.setattr(guardian_process, "PATIENCES_S", (0.2,))
+    with pytest.raises(NotStarted, match="no answer"):
+        await guardians.start(laid_out(tmp_path, "third"), anyio.Event())
+    assert '"exit_code":0' in await ended(first, first_place)
+    assert not (tmp_path / "third" / "outcome.json").exists()
+
+
+async def test_a_guardian_that_said_its_last_word_is_gone_though_its_socket_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[socket.socket] = []
+    real = socket.socketpair
+
+    def pair() -> tuple[socket.socket, socket.socket]:
+        ours, theirs = real()
+        copies.append(theirs.dup())
+        return ours, theirs
+
+    monkeypatch.setattr("engine.executors.guardian_process.socket.socketpair", pair)
+    guardians, place = Guardians(), laid_out(tmp_path, "one")
+    guardian = await guardians.start(place, anyio.Event())
+    with anyio.fail_after(LIMIT_S / 2):
+        assert '"exit_code":0' in await ended(guardian, place)
+    for each in copies:
+        each.close()
+
+
+async def test_a_guardian_that_comes_too_late_touches_nothing(tmp_path: Path) -> None:
+    guardians, place = Guardians(), laid_out(tmp_path, "one")
+    first = await guardians.start(place, anyio.Event())
+    with pytest.raises(NotStarted, match="temporarily unavailable"):
+        await guardians.start(place, anyio.Event())
+    (place / "outcome.json").write_text("of before")
+    first.leave()
+    await until(lambda: process_start_ticks(first.pid) is None)
+    assert (place / "outcome.json").read_text() == "of before"
+
+
+async def test_signals_that_an_engine_blocks_and_its_many_files_are_not_a_childs(
+    tmp_path: Path,
+) -> None:
+    usual = more_descriptors()
+    program = "ulimit -n; grep SigBlk /proc/self/status; exec >&- 2>&-; sleep 0.2"
+    place = laid_out(tmp_path, "one", "sh", "-c", program)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGTERM})
+    try:
+        guardians = Guardians()
+        guardian = await guardians.start(place, anyio.Event())
+        outcome = json.loads(await ended(guardian, place))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert (place / "stdout").read_text() == f"{usual}\nSigBlk:\t0000000000000000\n"
+    assert (outcome["ended"], outcome["exit_code"]) == ("exited", 0)
+    assert outcome["duration_ms"] < 10_000
+
+
+async def test_no_descriptor_left_is_a_reason_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pair() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("engine.executors.guardian_process.socket.socketpair", pair)
+    with pytest.raises(NotStarted, match="Too many open files"):
+        await Guardians().start(laid_out(tmp_path, "one"), anyio.Event())
 
 
 async def test_why_a_guardian_could_not_start_is_told(
@@ -121,17 +202,17 @@ async def test_why_a_guardian_could_not_start_is_told(
 ) -> None:
     guardians = Guardians()
     with pytest.raises(NotStarted, match=r"No such file or directory: .*/absent"):
-        await guardians.start(tmp_path / "absent")
+        await guardians.start(tmp_path / "absent", anyio.Event())
     (tmp_path / "bare").mkdir()
     with pytest.raises(NotStarted, match=r"No such file or directory: spec\.json"):
-        await guardians.start(tmp_path / "bare")
+        await guardians.start(tmp_path / "bare", anyio.Event())
     assert capfd.readouterr().err == ""
 
 
 async def test_it_ends_with_its_executor_and_guardians_do_not(tmp_path: Path) -> None:
     guardians = Guardians()
     place = laid_out(tmp_path, "one")
-    guardian = await guardians.start(place)
+    guardian = await guardians.start(place, anyio.Event())
     server = server_of(guardian)
     del guardians
     gc.collect()
@@ -139,14 +220,15 @@ async def test_it_ends_with_its_executor_and_guardians_do_not(tmp_path: Path) ->
     assert '"exit_code":0' in await ended(guardian, place)
 
 
-async def test_it_ends_when_its_engine_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_it_ends_when_its_engine_is_killed(tmp_path: Path, stopped: bool) -> None:
     place = laid_out(tmp_path, "one", "sh", "-c", "touch began; while test ! -e go; do :; done")
     source = f"""
 import anyio, os, pathlib
 from engine.executors.guardian_process import Guardians
 async def main():
     guardians = Guardians()
-    guardian = await guardians.start(pathlib.Path({str(place)!r}))
+    guardian = await guardians.start(pathlib.Path({str(place)!r}), anyio.Event())
     guardian.go()
     print(guardian.pid, flush=True)
     await anyio.sleep_forever()
@@ -157,6 +239,8 @@ anyio.run(main)
         guardian = int((await engine.stdout.receive()).decode())
         server = parent_of(guardian)
         await until((tmp_path / "began").exists)
+        if stopped:
+            os.kill(server, signal.SIGSTOP)
         engine.kill()
         await until(lambda: process_start_ticks(server) is None)
     assert process_start_ticks(guardian) is not None

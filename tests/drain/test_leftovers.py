@@ -58,7 +58,7 @@ def test_a_guardian_of_a_closed_attempt_is_a_leftover_even_when_it_was_stopped(
     directory.mkdir(parents=True)
     spec = Spec(attempt_id="closed", cwd="/", timeout_s=60, grace_s=1, kill_budget_s=1)
     spec.write(directory)
-    guardian = anyio.run(Guardians().start, directory)
+    guardian = anyio.run(Guardians().start, directory, anyio.Event())
     os.kill(guardian.pid, signal.SIGSTOP)
     assert leftovers(tmp_path, ["closed"]) == []
     assert [one.pid for one in end_leftovers(tmp_path, [])] == [guardian.pid]

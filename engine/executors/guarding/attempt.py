@@ -4,7 +4,8 @@ Its standard input and output are one socket, with the engine at the other end. 
 the attempt's directory, ended by a NUL, which holds ``spec.json``; the guardian leaves ``stdout``,
 ``stderr`` and at the very end ``outcome.json`` there.  Once it waits for the word it says so in a
 line: ``R`` and which process it is, or ``X`` and why not.  ``G`` then starts the child, ``E`` ends
-it.  The end of the socket means to each that the other is gone.
+it.  Its last word, when all is written, is ``.``.  The end of the socket means to each that the
+other is gone.
 """
 
 import os
@@ -287,10 +288,10 @@ def start_ticks() -> str:
 def prepared() -> "Guardian":
     """A guardian in its attempt's directory, ready but for the word; the engine knows."""
     os.chdir(called_to())
+    hold_lock("guardian.lock")  # before all else: one that comes too late must touch nothing
     log = fresh_file("guardian.log")
     os.dup2(log, 2)
     os.close(log)
-    hold_lock("guardian.lock")
     if LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     guardian = Guardian(parsed(read("spec.json")))
@@ -315,5 +316,7 @@ def main() -> None:
         guardian.finish()
     else:
         guardian.ended = "never_spawned"
-    publish("outcome.json", guardian.outcome())
+    if guardian.child or not os.path.exists("outcome.json"):  # noqa: PTH110
+        publish("outcome.json", guardian.outcome())
+    quietly(os.write, 1, b".")
     os._exit(0)  # tidying up an interpreter takes longer than all of the above

@@ -46,8 +46,14 @@ def hold_lock(name: str) -> None:
     """Lock a file of ours until this process ends, as the proof that it has not.
 
     A POSIX lock: the forked child does not hold it.  Where there are no locks, its pid has to do.
+    Raises BlockingIOError or PermissionError when another process holds it.
     """
-    quietly(fcntl.lockf, fresh_file(name), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.lockf(fresh_file(name), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise
+    except OSError:
+        return
 
 
 def write_at(descriptor: int, data: memoryview, at: int) -> None:

@@ -9,11 +9,14 @@ A pattern of long standing: ``multiprocessing``'s ``forkserver``, and Android's 
 
 import gc
 import os
+import resource
+import sys
 import warnings
 from _socket import CMSG_LEN, SCM_RIGHTS, SOL_SOCKET, socket  # the public module imports enum
-from sys import byteorder
 
 from engine.executors.guarding.attempt import main
+from engine.executors.guarding.child import PR_SET_PDEATHSIG, prctl
+from engine.redaction import covering
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,12 +25,17 @@ else:
     import _signal as signal
 
 DESCRIPTOR_BYTES = 4
-WANTED_LATER = (warnings,)
-"""What ``os.execvpe`` imports, so that it is there in every child."""
+WANTED_LATER = (warnings, covering)
+"""What ``os.execvpe`` and the first output with a long word import, once for all."""
 
 
 def serve() -> None:
     """Fork guardians until the engine hangs up.  Never returns."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # if it is stopped then, it would not hear that
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a guardian waits for what may be blocked here
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), most))  # as children expect it
+    covering.cover(b"-", [(0, 1)], {}, final=True)  # which compiles its patterns
     door = socket(fileno=0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects our dead
     gc.freeze()  # or each guardian's first collection would copy all of it
@@ -44,7 +52,7 @@ def _next_caller(door: socket) -> int:
             return -1
         for level, kind, data in extra:
             if level == SOL_SOCKET and kind == SCM_RIGHTS and len(data) == DESCRIPTOR_BYTES:
-                return int.from_bytes(data, byteorder)
+                return int.from_bytes(data, sys.byteorder)
 
 
 def _fork_for(caller: int) -> None:
