@@ -98,6 +98,31 @@ def place(postgres: Server, tmp_path: Path) -> Place:
     return Place(tmp_path, anyio.run(postgres.fresh))
 
 
+def test_one_breaker_holds_all_engines_back(place: Place) -> None:
+    """Two engines on thirty runs that fail alike make few attempts together, not thirty."""
+    place.runoff("seed", "--repeat", "30")
+    child = ("sh", "-c", "echo 'Error: no api key' >&2; sleep 0.2; exit 1")
+    drain = place.argv("drain", "--workers", "4", "--batch-size", "99", "--", *child)
+    engines = [
+        subprocess.Popen(
+            drain,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=place.folder,
+            env=place.environment,
+        )
+        for _ in range(2)
+    ]
+    assert [engine.wait(60) for engine in engines] == [4, 4]
+    (breaker,) = place.runoff("breaker")
+    assert (breaker["state"], breaker["probes"]) == ("open", 2)
+    # Three that open it, two probes, what was in flight, and second tries of the first runs.
+    attempts = place.runoff("attempt", "list")
+    assert len({each["run_id"] for each in attempts}) <= 3 + 2 + 8
+    assert len(attempts) < 20
+    place.runoff("audit")
+
+
 def test_one_is_killed_and_one_is_frozen_and_the_third_does_the_rest(place: Place) -> None:
     place.runoff("seed", "--repeat", "5")
     with place.engine() as frozen:
