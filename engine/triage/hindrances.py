@@ -61,6 +61,7 @@ NAMES_SHOWN = 3
 ENDS: dict[SessionEnd, str] = {
     "nothing_eligible": "nothing was left that it could attempt",
     "held_back": "an open breaker held back all that was left",
+    "run_budgets": "budgets of runs or phases held back all that was left",
     "batch_size": "it had made as many attempts as it may",
     "total_time": "its time was up",
     "zero_yield_streak": "too many attempts in a row yielded no usage",
@@ -272,7 +273,9 @@ def of_run(case: Case) -> Iterator[Hindrance]:
     for budget in limits.budgets:
         spent = budgets.of_run(run, budget.measure)
         if budget.scope == "run" and spent >= budget.limit:
-            change = "A higher budget, or `runoff run reinstate`, which counts anew."
+            change = "A higher budget."
+            if run.standing != "unsampled":
+                change = "A higher budget, or `runoff run reinstate`, which counts anew."
             text = budgets.clause_of("its run", budget, spent)
             yield Hindrance(kind="over_budget", of="run", text=text, change=change)
     yield from _in_flight(case)
