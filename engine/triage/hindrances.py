@@ -23,6 +23,7 @@ from engine.triage.ordering import waits_for
 from engine.triage.picking import active_ms
 from engine.triage.rules import JUDGED_ENDINGS
 from engine.triage.scope import Scope
+from engine.triage.used_up import may_be_sampled, used_up
 from projections.backlog import PhaseStanding
 from projections.breakers import BreakerStanding
 from projections.sessions import SessionStanding
@@ -285,12 +286,16 @@ def _verdict(case: Case) -> Iterator[Hindrance]:
     run, scope = case.run, case.scope
     if run.standing == "deprioritized":
         due_us = cools_us(run, scope.policy)
+        cooling, stuck = _cooling(due_us, case.now_us), used_up(case.phases, scope)
+        if due_us is not None and not may_be_sampled(case.phases, scope):
+            due_us, cooling = None, ", and does not cool down while it has no phase to sample"
         yield Hindrance(
             kind="deprioritized",
             of="run",
-            text=f"its run is deprioritized ({run.because}){_cooling(due_us, case.now_us)}",
-            change=f"`{quoted('run', 'reinstate', run.run_id)} --why TEXT` has it sampled again"
-            + (" at once." if due_us is not None else "; nothing else does."),
+            text=f"its run is deprioritized ({run.because}){cooling}",
+            change=(f"{stuck.remedy} Then: " if stuck is not None else "")
+            + f"`{quoted('run', 'reinstate', run.run_id)} --why TEXT` has it sampled again"
+            + (" at once." if cools_us(run, scope.policy) is not None else "; nothing else does."),
             pos=run.verdict_pos,
             until_us=due_us,
         )

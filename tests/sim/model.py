@@ -239,9 +239,16 @@ class Model:
 
     def coolest(self, session: Session, now_us: int) -> Run | None:
         """The run that is to be sampled again before anything else is picked."""
-        found = [(cools_us(run, session), run.name) for run in self.runs.values()]
+        found = [
+            (cools_us(run, session), run.name)
+            for run in self.runs.values()
+            if any(self._could_be_a_sample(phase, session) for phase in run.phases.values())
+        ]
         due = [(at_us, name) for at_us, name in found if at_us is not None and at_us <= now_us]
         return self.runs[min(due)[1]] if due else None
+
+    def _could_be_a_sample(self, phase: Phase, session: Session) -> bool:
+        return phase_hindrance(phase, session) is None and not self._waits(phase, session)
 
     def _each(self, session: Session) -> Iterator[Pick]:
         """The best place of every run that has one."""
