@@ -206,7 +206,8 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
         )
     if lost and phase.orphans >= lost:
         text = (
-            f"its attempts were lost with their engine {phase.orphans} times, the limit is {lost}"
+            f"its attempts were lost with engine and guardian {phase.orphans} times, the limit is"
+            f" {lost}"
         )
         yield _requeueable(phase, "lost_too_often", text)
     for budget in budgets.phase_budgets(phase, case.scope):
