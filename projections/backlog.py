@@ -31,8 +31,8 @@ class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One phase as of one position.
 
     Since the last requeue: ``number`` attempts were started, ``attempts`` of them proved something
-    or are still open, ``orphans`` were lost with their engine, ``deferrals`` met a provider's
-    limit; ``spent_tokens`` and ``spent_ms`` are what they took.  ``state_before`` and
+    or are still open, ``orphans`` were lost with their engine and guardian, ``deferrals`` met a
+    provider's limit; ``spent_tokens`` and ``spent_ms`` are what they took.  ``state_before`` and
     ``reason_before`` are what the newest attempt began from.  ``registered_pos`` is where its
     whole description stands in the log and the last tie-breaker of the queue.  ``reason`` is the
     newest failure's own text, never an older one's.  ``needs``: the labels that an engine must

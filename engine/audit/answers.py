@@ -9,6 +9,7 @@ from engine.triage.case import Case
 from engine.triage.eligible import is_unfinished, phase_hindrance
 from engine.triage.hindrances import Hindrance, of_phase_and_all, of_run_and_all, quoted
 from engine.triage.ordering import RunOrder
+from engine.triage.used_up import used_up
 from projections.backlog import PhaseStanding
 
 TEXTS_SHOWN = 4
@@ -65,6 +66,9 @@ def of_run(case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
     if not ready and not run.open:
         counts.pop("done", None)
         told = ", ".join(f"{count} {in_words(kind)}" for kind, count in counts.most_common())
+        stuck = used_up(case.phases, (case if not case.is_over else case.anew()).scope)
+        if stuck is not None:
+            return Answer(f"{base}, and {stuck.clause}: {told}.", stuck.remedy)
         first = next(phase for phase in case.phases if is_unfinished(phase))
         change = f"`{quoted('why', run.run_id, first.phase_id)}` says more of the first of them."
         return Answer(f"{base}, and none of them can go on ({told}).", change)

@@ -110,13 +110,6 @@ def _is_left(phase: Phase, session: Session) -> bool:
 
 
 def _is_spent(phase: Phase, session: Session) -> bool:
-    """Whether the phase has used up a budget of its own."""
-    caps = [
-        (b["measure"], b["limit"])
-        for b in session.limits.get("budgets", ())
-        if b["scope"] == "phase"
-    ]
-    if session.policy.get("heed_incident_caps") and phase.tokens_cap:
-        caps.append(("tokens", phase.tokens_cap))
-    spent = {"tokens": 0, "ms": 0} | phase.spent | {"attempts": phase.number}
-    return any(spent[measure] >= limit for measure, limit in caps)
+    """Whether the phase has used up the cap that it came with; a given budget may be raised."""
+    cap = phase.tokens_cap if session.policy.get("heed_incident_caps") else None
+    return cap is not None and 0 < cap <= phase.spent.get("tokens", 0)

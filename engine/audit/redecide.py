@@ -44,7 +44,7 @@ from engine.events import (
 )
 from engine.triage.beginning import taken_over
 from engine.triage.decide import Facts, counted, decisions
-from engine.triage.ending import ended
+from engine.triage.ending import ended, held_by_budgets
 from engine.triage.picking import Picker, draining, picks
 from engine.triage.reasons import Ground, is_known
 from engine.triage.scope import Scope, scope_of
@@ -56,6 +56,9 @@ ReadAttempt = Callable[[str, int], list[AnyEvent]]
 
 OPERATOR_STOPS = ("interrupted", "storage", "paused", "window_closed")
 """Stops that no rule decides: a person, the disk, or the clock on the wall said so."""
+AT_THE_END = "run_budgets"
+"""The stop that is decided when a session has found nothing more to start."""
+
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 
 
@@ -110,7 +113,8 @@ class Redecision:
 
     def _is_limit(self, lines: Sequence[Line]) -> bool:
         event = lines[0].event
-        return isinstance(event, SessionDraining) and event.because not in OPERATOR_STOPS
+        not_picked = (*OPERATOR_STOPS, AT_THE_END)
+        return isinstance(event, SessionDraining) and event.because not in not_picked
 
     def _feed(self, line: Line) -> None:
         self.board.head = Head(line.pos, GENESIS)
@@ -208,7 +212,12 @@ class Redecision:
                 continue
             ground = Ground(scope, line.pos - 1, line.recorded_us)
             if isinstance(event, SessionEnded):
+                due = held_by_budgets(self.board, ground)
+                if due is not None and event.because in ("nothing_eligible", AT_THE_END):
+                    self._compare([Expected(due, None)], [], line.pos)
                 expected = ended(self.board, scope, event.because, line.recorded_us)
+            elif isinstance(event, SessionDraining) and event.because == AT_THE_END:
+                expected = held_by_budgets(self.board, ground)
             elif isinstance(event, SessionDraining):
                 expected = draining(event.because, event.reason.sentence, {}, ground)
             self._compare([Expected(expected, None)] if expected else [], [line], line.pos)

@@ -244,7 +244,7 @@ class Walk:
         self._attempts += 1
         scope = self._scopes[started.session_id]
         run = self._board.runs.states[started.run_id]
-        if is_cool(run, scope, line.recorded_us):
+        if is_cool(run, scope, line.recorded_us) and self._has_ready(run.run_id, scope):
             self._feed(cooled_down(run, self._ground(scope, line)), line)
         because = self._hindrance(started, scope, line)
         if because is not None:

@@ -57,7 +57,15 @@ from engine.triage.policy import POLICIES
 from engine.triage.scope import Scope
 
 ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
-    {"batch_size", "total_time", "zero_yield_streak", "held_back", "session_budget", "day_budget"}
+    {
+        "batch_size",
+        "total_time",
+        "zero_yield_streak",
+        "held_back",
+        "run_budgets",
+        "session_budget",
+        "day_budget",
+    }
 )
 
 

@@ -99,7 +99,7 @@ def _budgets(options: dict[str, Any], before: tuple[Budget, ...]) -> tuple[Budge
 
 
 def _resumable(board: Board) -> SessionStanding:
-    """The newest session that did not run out of work, and that no engine is at."""
+    """The newest session that has work left, as far as it knew, and that no engine is at."""
     for session in reversed(list(board.sessions.values())):
         if (
             session.limits

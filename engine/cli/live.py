@@ -218,6 +218,11 @@ def summary_words(summary: Summary) -> str:
             f"  {summary.work_left} phases are left; an open circuit breaker holds back runs that"
             " were never sampled. `runoff why` says by what, `runoff breaker reset` lets them go."
         )
+    elif summary.work_left and summary.because == "run_budgets":
+        lines.append(
+            f"  {summary.work_left} phases are left; `runoff budget` says what was spent,"
+            " `runoff drain --resume` with higher budgets of runs and phases goes on."
+        )
     elif summary.work_left and summary.because == "nothing_eligible":
         lines.append(f"  {summary.work_left} phases are held back; `runoff why RUN` says why.")
     elif summary.work_left:

@@ -10,10 +10,11 @@ import click
 
 from engine.cli.context import refuse_empty, run_async, show_identity
 from engine.cli.handing import keeping
-from engine.cli.render import asked, print_json
+from engine.cli.render import asked, clean, print_json
 from engine.errors import UsageProblem
 from engine.events import AnyEvent
-from engine.triage.operating import Spoken
+from engine.triage.operating import ReinstateRun, Spoken
+from engine.triage.used_up import used_up_run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +49,12 @@ def say(operation: Spoken, options: dict[str, Any]) -> str:
             refuse_empty(
                 show_identity(keeper.location, keeper.board), allow_empty=options["allow_empty_db"]
             )
-            return await keeper.operate(operation), keeper.next_step
+            event = await keeper.operate(operation)
+            if isinstance(operation, ReinstateRun):
+                stuck = used_up_run(await keeper.look(), operation.run_id)
+                if stuck is not None:
+                    return event, f"But {clean(stuck.clause)}. Next: {clean(stuck.remedy)}"
+            return event, keeper.next_step
 
     event, next_step = run_async(work)
     if options["as_json"]:

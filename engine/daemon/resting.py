@@ -13,7 +13,14 @@ from projections.days import DAY_US, day_key
 from projections.sessions import SessionStanding
 
 RestCause = Literal["paused", "halted", "window_closed", "day_budget"]
-ONCE_MORE = ("total_time", "zero_yield_streak", "nothing_eligible", "held_back", "batch_size")
+ONCE_MORE = (
+    "total_time",
+    "zero_yield_streak",
+    "nothing_eligible",
+    "held_back",
+    "run_budgets",
+    "batch_size",
+)
 """Ends of a session after which the next one begins with new counts."""
 
 

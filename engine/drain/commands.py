@@ -26,7 +26,7 @@ from engine.executors.port import Spawned
 from engine.store.command import Command, Draft, Moment, just
 from engine.triage.beginning import taken_over
 from engine.triage.decide import following
-from engine.triage.ending import ended
+from engine.triage.ending import ended, held_by_budgets
 from engine.triage.fair_share import Turn
 from engine.triage.picking import Picker, draining, picks
 from engine.triage.reasons import Ground
@@ -213,9 +213,15 @@ def _heed(queue: Queue | None, event: AnyEvent) -> None:
 
 
 def end(command_id: str, scope: Scope, because: SessionEnd) -> Command:
-    """The session is over: nothing of it is open any more."""
+    """The session is over: nothing of it is open any more.
+
+    One that found nothing more to start says before which budgets hold back what is left, if any.
+    """
 
     def decide(board: Board, moment: Moment) -> Iterator[Draft]:
+        ground = Ground(scope, moment.next_pos - 1, moment.now_us)
+        if because == "nothing_eligible" and (held := held_by_budgets(board, ground)) is not None:
+            yield Draft(held)
         yield Draft(ended(board, scope, because, moment.now_us))
 
     return Command(command_id, stream_of(scope.session_id), because.encode(), decide)

@@ -103,6 +103,7 @@ class SessionPartLost(Event, frozen=True, kw_only=True, tag="session.part_lost")
 SessionEnd = Literal[
     "nothing_eligible",
     "held_back",
+    "run_budgets",
     "batch_size",
     "total_time",
     "zero_yield_streak",

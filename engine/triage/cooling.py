@@ -1,4 +1,8 @@
-"""Cooling down: when a deprioritized run may be sampled again."""
+"""Cooling down: when a deprioritized run may be sampled again.
+
+Only one with a phase that could be the sample is (``select``): a verdict set aside for nothing
+would leave the run without one for ever.
+"""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from engine.triage.ordering import waits_for
 from engine.triage.picking import active_ms
 from engine.triage.rules import JUDGED_ENDINGS
 from engine.triage.scope import Scope
+from engine.triage.used_up import may_be_sampled, used_up
 from projections.backlog import PhaseStanding
 from projections.breakers import BreakerStanding
 from projections.sessions import SessionStanding
@@ -61,6 +62,7 @@ NAMES_SHOWN = 3
 ENDS: dict[SessionEnd, str] = {
     "nothing_eligible": "nothing was left that it could attempt",
     "held_back": "an open breaker held back all that was left",
+    "run_budgets": "budgets of runs or phases held back all that was left",
     "batch_size": "it had made as many attempts as it may",
     "total_time": "its time was up",
     "zero_yield_streak": "too many attempts in a row yielded no usage",
@@ -204,7 +206,8 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
         )
     if lost and phase.orphans >= lost:
         text = (
-            f"its attempts were lost with their engine {phase.orphans} times, the limit is {lost}"
+            f"its attempts were lost with engine and guardian {phase.orphans} times, the limit is"
+            f" {lost}"
         )
         yield _requeueable(phase, "lost_too_often", text)
     for budget in budgets.phase_budgets(phase, case.scope):
@@ -272,7 +275,9 @@ def of_run(case: Case) -> Iterator[Hindrance]:
     for budget in limits.budgets:
         spent = budgets.of_run(run, budget.measure)
         if budget.scope == "run" and spent >= budget.limit:
-            change = "A higher budget, or `runoff run reinstate`, which counts anew."
+            change = "A higher budget."
+            if run.standing != "unsampled":
+                change = "A higher budget, or `runoff run reinstate`, which counts anew."
             text = budgets.clause_of("its run", budget, spent)
             yield Hindrance(kind="over_budget", of="run", text=text, change=change)
     yield from _in_flight(case)
@@ -282,12 +287,16 @@ def _verdict(case: Case) -> Iterator[Hindrance]:
     run, scope = case.run, case.scope
     if run.standing == "deprioritized":
         due_us = cools_us(run, scope.policy)
+        cooling, stuck = _cooling(due_us, case.now_us), used_up(case.phases, scope)
+        if due_us is not None and not may_be_sampled(case.phases, scope):
+            due_us, cooling = None, ", and does not cool down while it has no phase to sample"
         yield Hindrance(
             kind="deprioritized",
             of="run",
-            text=f"its run is deprioritized ({run.because}){_cooling(due_us, case.now_us)}",
-            change=f"`{quoted('run', 'reinstate', run.run_id)} --why TEXT` has it sampled again"
-            + (" at once." if due_us is not None else "; nothing else does."),
+            text=f"its run is deprioritized ({run.because}){cooling}",
+            change=(f"{stuck.remedy} Then: " if stuck is not None else "")
+            + f"`{quoted('run', 'reinstate', run.run_id)} --why TEXT` has it sampled again"
+            + (" at once." if cools_us(run, scope.policy) is not None else "; nothing else does."),
             pos=run.verdict_pos,
             until_us=due_us,
         )

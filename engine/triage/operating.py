@@ -19,6 +19,7 @@ from engine.events import (
     PhaseRequeued,
     RunReinstated,
 )
+from engine.triage.used_up import used_up_run
 from projections.board import Board
 from projections.fold import join
 
@@ -132,9 +133,11 @@ def _reinstated(asked: ReinstateRun, board: Board) -> RunReinstated:
     if run is None:
         raise _unknown("run", asked.run_id)
     if run.standing == "unsampled":
+        stuck = used_up_run(board, run.run_id)
         raise UsageProblem(
-            f"the run {_shown(asked.run_id)} has no verdict to set aside.",
-            remedy="drain it; unsampled runs go first.",
+            f"the run {_shown(asked.run_id)} has no verdict to set aside"
+            f"{f', and {_shown(stuck.clause)}' if stuck else ''}.",
+            remedy=_shown(stuck.remedy) if stuck else "drain it; unsampled runs go first.",
         )
     generation = run.generation + 1
     return RunReinstated(run_id=run.run_id, generation=generation, by=asked.by, why=asked.why)

@@ -16,6 +16,10 @@ FIELDS: Mapping[str, msgspec.structs.FieldInfo] = {
 }
 
 
+MAY_BE_ZERO = frozenset({"breaker_probes_max"})
+"""Numbers of which 0 is one; elsewhere it means no limit, or nothing at all."""
+
+
 class Expected(NamedTuple):
     """What a field may hold, in words, and the ``values`` when they can be listed."""
 
@@ -31,6 +35,8 @@ def may_be_none(name: str) -> bool:
 
 def expected_of(name: str) -> Expected:
     """What the field may hold, for errors and for pages."""
+    if name in MAY_BE_ZERO:
+        return Expected("a whole number from 0")
     return _expected(inspect.type_info(FIELDS[name].type))
 
 

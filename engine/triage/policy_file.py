@@ -15,7 +15,13 @@ import msgspec
 
 from engine.errors import UsageProblem
 from engine.triage.policy import POLICIES, Policy
-from engine.triage.policy_fields import FIELDS, closest, expected_of, may_be_none
+from engine.triage.policy_fields import (
+    FIELDS,
+    MAY_BE_ZERO,
+    closest,
+    expected_of,
+    may_be_none,
+)
 from projections.causes import RUNS_MAX
 
 POLICY_BYTES_MAX = 64 * 1024
@@ -166,7 +172,7 @@ def _why(table: dict[str, Any], origin: str) -> str:
 def _value(key: str, written: Any, origin: str) -> Any:
     """What ``written`` means for the field ``key``; 0 is none where that may stand."""
     if type(written) in {int, float} and not written:
-        if may_be_none(key):
+        if type(written) is int and may_be_none(key):
             return None
         if key not in MAY_BE_ZERO:
             raise _misplaced(origin, key, written, expected_of(key).words)
@@ -225,9 +231,6 @@ def _shown(value: Any) -> str:
 def _twice(values: tuple[object, ...]) -> bool:
     return len(set(values)) < len(values)
 
-
-MAY_BE_ZERO = frozenset({"breaker_probes_max"})
-"""Numbers of which 0 is one; elsewhere it means no limit, or nothing at all."""
 
 Contradiction = tuple[str, Callable[[Policy], bool], str]
 

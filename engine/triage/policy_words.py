@@ -27,7 +27,9 @@ POLICY_WORDS: Mapping[str, Words] = {
         "After so many attempts a phase is not tried again until it is requeued.", "attempts"
     ),
     "orphans_per_phase_max": Words(
-        "After so many attempts lost with their engine a phase is not tried again.", "attempts"
+        "After so many orphaned attempts (lost with their engine and guardian) a phase is not tried"
+        " again.",
+        "attempts",
     ),
     "timeouts_per_run_max": Words(
         "At the Nth timeout of a run in a session the run is stopped for the session.", "timeouts"

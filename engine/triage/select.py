@@ -248,20 +248,22 @@ class Queue:
 
     def cool(self, now_us: int) -> RunStanding | None:
         """A deprioritized run that may be sampled again, the one that waited longest."""
-        while self._cooling:
-            due_us, run_id = self._cooling[0]
-            run = self._board.runs.states[run_id]
-            if cools_us(run, self._scope.policy) == due_us:
-                return run if is_cool(run, self._scope, now_us) else None
-            heappop(self._cooling)
-        return None
+        run = self._coolest()
+        return run if run is not None and is_cool(run, self._scope, now_us) else None
 
     def cools_next_us(self) -> int | None:
         """When the next deprioritized run may be sampled again (Unix microseconds)."""
+        run = self._coolest()
+        return None if run is None else cools_us(run, self._scope.policy)
+
+    def _coolest(self) -> RunStanding | None:
+        """The run that cools down first of those that have a phase to be sampled by."""
         while self._cooling:
             due_us, run_id = self._cooling[0]
-            if cools_us(self._board.runs.states[run_id], self._scope.policy) == due_us:
-                return due_us
+            run = self._board.runs.states[run_id]
+            is_due_then = cools_us(run, self._scope.policy) == due_us
+            if is_due_then and self._first(run_id) is not None:
+                return run
             heappop(self._cooling)
         return None
 
@@ -331,18 +333,26 @@ class Queue:
             self._await_cooling(run)
         if run_hindrance(run, self._scope) is not None:
             return
+        key = self._first(run_id)
+        if key is None:
+            return
+        heappush(self._runs[group_of(run.standing)], (key, stamp, run_id))
+        if run.standing == "unsampled" and self._scope.policy.breaker_runs:
+            heappush(self._last, (_reversed(key), stamp, run_id))
+
+    def _first(self, run_id: str) -> SortKey | None:
+        """Where the best of a run's phases that may go stands; None when none may."""
         heap, ready, order = self._phases[run_id], self._ready[run_id], self._orders[run_id]
         while heap:
             key, phase_id = heap[0]
             # A phase that came back makes others wait of which nothing was said.
             if ready.get(phase_id) == key and self._eligible(order, order.phases[phase_id]):
-                heappush(self._runs[group_of(run.standing)], (key, stamp, run_id))
-                if run.standing == "unsampled" and self._scope.policy.breaker_runs:
-                    heappush(self._last, (_reversed(key), stamp, run_id))
-                return
+                return key
             heappop(heap)
+        return None
 
     def _await_cooling(self, run: RunStanding) -> None:
-        due_us = cools_us(run, self._scope.policy)
-        if due_us is not None and may_touch(run, self._scope):
+        """Once none of its phases may go it does not cool; what brings one back offers it again."""
+        due_us, may = cools_us(run, self._scope.policy), may_touch(run, self._scope)
+        if due_us is not None and may and self._first(run.run_id) is not None:
             heappush(self._cooling, (due_us, run.run_id))

@@ -111,6 +111,32 @@ def test_before_any_drain_nothing_is_spent(tmp_path: Path) -> None:
     assert "No drain has begun yet" in runoff(tmp_path, "budget").stdout
 
 
+def test_a_drain_that_budgets_of_runs_hold_back_says_so_and_goes_on_with_higher_ones(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "script.json").write_text(json.dumps([{"usage": USAGE}]))
+    assert runoff(tmp_path, "seed", "--repeat", "3").returncode == 0
+
+    def drained(*arguments: str) -> Any:
+        ended = runoff(tmp_path, *DRAIN, *arguments, "--batch-size", "999", "--json")
+        return ended.returncode, json.loads(ended.stdout)
+
+    code, first = drained("--max-run-tokens", "1000")
+    assert (code, first["because"]) == (4, "run_budgets")
+    assert first["work_left"] > 0
+    assert "has used 1000 tokens of the 1000 that it may use" in first["stops"][-1]
+    code, again = drained("--resume")
+    assert (code, again["because"], again["attempts"]) == (4, "run_budgets", first["attempts"])
+    code, other = drained("--max-run-tokens", "999")
+    assert (code, other["because"], other["attempts"]) == (4, "run_budgets", 0)
+    assert other["stops"] == [other["stops"][0].replace("of the 1000", "of the 999")]
+    code, more = drained("--resume", "--max-run-tokens", "1000000")
+    assert (code, more["because"]) == (0, "nothing_eligible")
+    assert (more["session_id"], more["work_left"]) == (other["session_id"], 0)
+    assert runoff(tmp_path, "audit").returncode == 0
+    assert runoff(tmp_path, "verify").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [(("--session", "nope"), "there is no session 'nope'"), (("--top", "0"), "--top")],

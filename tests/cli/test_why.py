@@ -293,3 +293,43 @@ def test_one_run_is_explained_without_reading_the_backlog(
     monkeypatch.setattr(sqlite.SqliteReader, "projection_rows", counted)
     told(broken, RUN)
     assert set(read) == {"sessions", "breakers", "accounts", "days"}
+
+
+def test_a_run_without_a_phase_to_sample_keeps_its_verdict_and_says_what_helps(
+    tmp_path: Path,
+) -> None:
+    rules = [{"state": "FAILED", "rc": 1, "reason": "down"}]
+    (tmp_path / "script.json").write_text(json.dumps(rules))
+    (tmp_path / "p.toml").write_text(
+        'name = "mine"\nversion = 1\nbase = "default"\ncool_down_ms = 1\n'
+        "breaker_runs = 0\nfingerprint_repeats_max = 0\nattempts_per_phase_max = 1\n"
+    )
+    tiers = [{"tier_id": "T1", "name": "Only"}]
+    phase = {
+        "phase_id": "only",
+        "tier": "T1",
+        "category": "tests",
+        "complexity": "low",
+        "deliverables": [{"path": "x.py"}],
+    }
+    (tmp_path / "plan.json").write_text(
+        json.dumps({"run_id": "r", "tiers": tiers, "phases": [phase]})
+    )
+    for run_id in ("r1", "r2"):
+        seeded = runoff(tmp_path, "seed", "--plan", "plan.json", "--run-id", run_id)
+        assert seeded.returncode == 0, seeded.stderr
+    drain = ("drain", "--script", "script.json", "--virtual-time", "--workers", "1")
+    for _ in range(2):
+        drained = runoff(tmp_path, *drain, "--policy", "p.toml")
+        assert "cooled" not in drained.stderr
+    run_id = "r2"
+    found = told(tmp_path / "b.db", run_id)
+    assert "is exhausted" in found["sentence"]
+    assert "runoff phase requeue" in found["change"]
+    again = runoff(tmp_path, "run", "reinstate", run_id, "--why", "fixed")
+    assert "is exhausted" in again.stdout
+    assert "runoff phase requeue" in again.stdout
+    refused = runoff(tmp_path, "run", "reinstate", run_id, "--why", "fixed")
+    assert refused.returncode == 2
+    assert "is exhausted" in refused.stderr
+    assert "runoff phase requeue" in refused.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from engine.events import (
     AttemptStarted,
     BudgetReached,
     Head,
+    PhaseRequeued,
     Reason,
     RunCooledDown,
     Seen,
@@ -355,6 +356,39 @@ def test_runs_that_have_cooled_down_come_back_before_anything_starts() -> None:
     told = turn.take(9)
     assert kinds(told) == ["RunCooledDown", "RunCooledDown", "AttemptStarted", "AttemptStarted"]
     assert [event.run_id for event in told if isinstance(event, RunCooledDown)] == ["r2", "r1"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attempts": 2},
+        {"orphans": 5},
+        {"state": "COMPLETE"},
+        {"open_attempt": "a"},
+        {"needs": ("x",)},
+    ],
+)
+def test_a_run_without_a_phase_to_sample_keeps_its_verdict(fields: dict[str, Any]) -> None:
+    used_up = phase(phase_id="q", attempts=2, registered_pos=2)  # and waits for the other
+    of = scope(policy(cool_down_ms=5, attempts_per_phase_max=2, orphans_per_phase_max=5))
+    standing = run(standing="deprioritized", verdict_us=NOW_US - 9000)
+    rows = board(session(part_started_us=NOW_US), standing, phase(**fields), used_up)
+    turn = Turn(rows, of)
+    assert turn.take(9) == []
+    assert turn.picker.queue.cools_next_us() is None
+    free = board(session(part_started_us=NOW_US), standing, phase(), used_up)
+    assert kinds(Turn(free, of).take(1)) == ["RunCooledDown", "AttemptStarted"]
+
+
+def test_a_run_cools_down_once_a_phase_of_it_is_requeued() -> None:
+    of = scope(policy(cool_down_ms=5, attempts_per_phase_max=2))
+    standing = run(standing="deprioritized", verdict_us=NOW_US - 9000)
+    turn = Turn(board(session(part_started_us=NOW_US), standing, phase(attempts=2)), of)
+    assert turn.take(9) == []
+    requeued = PhaseRequeued(run_id="r", phase_id="p", by="x", why="y")
+    turn.picker.board.fold_next(requeued, NOW_US)
+    turn.picker.queue.heed(requeued)
+    assert kinds(turn.take(1)) == ["RunCooledDown", "AttemptStarted"]
 
 
 def test_a_run_that_comes_back_takes_up_no_room() -> None:

@@ -237,9 +237,15 @@ def longest_cool(play: Play, now_us: int) -> str | None:
         and row.verdict_us + cool_ms * 1000 <= now_us
         and limits.run_id in (None, row.run_id)
         and not row.run_id.startswith(limits.skip_run_prefixes)
-        and any(phase.run_id == row.run_id for phase in play.board.backlog.values())
+        and _could_be_sampled(play, row)
     ]
     return min(due)[1] if due else None
+
+
+def _could_be_sampled(play: Play, row: RunStanding) -> bool:
+    """Whether a phase could go, had the run only just been registered."""
+    anew, phases = RunStanding(run_id=row.run_id), list(play.board.backlog.values())
+    return any(p.run_id == row.run_id and is_ready(p, phases, anew, play.scope) for p in phases)
 
 
 def check(play: Play, told: Counter[str]) -> None:

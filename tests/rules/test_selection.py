@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import event as noted, given, settings, strategies as st
 from msgspec.structs import replace
 
@@ -27,11 +29,14 @@ from engine.events import (
     SessionStarted,
 )
 from engine.triage.cooling import cooled_down, is_cool
+from engine.triage.eligible import phase_hindrance
+from engine.triage.ordering import waits_for
 from engine.triage.picking import pick_reason
 from engine.triage.policy import POLICIES, Policy
 from engine.triage.reasons import Ground
 from engine.triage.scope import Scope
 from engine.triage.select import Choice, Queue, pick_by_scan
+from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.run_triage import RunStanding
 
@@ -265,9 +270,16 @@ class Play:
         )
 
 
+def could_be_a_sample(phase: PhaseStanding, phases: Sequence[PhaseStanding], scope: Scope) -> bool:
+    siblings = [other for other in phases if other.run_id == phase.run_id]
+    return phase_hindrance(phase, scope) is None and not waits_for(phase, siblings, scope.policy)
+
+
 def longest_cool(play: Play) -> RunStanding | None:
     """Of the runs that have anything to attempt: without a phase there is nothing to sample."""
-    runs = [run for run in play.board.runs.values() if run.phases]
+    phases = list(play.board.backlog.values())
+    sampled = {p.run_id for p in phases if could_be_a_sample(p, phases, play.scope)}
+    runs = [run for run in play.board.runs.values() if run.run_id in sampled]
     found = [run for run in runs if is_cool(run, play.scope, play.now_us)]
     return min(found, key=lambda run: (run.verdict_us, run.run_id), default=None)
 

@@ -206,6 +206,8 @@ class Checker:
             scope = because.partition("_")[0]
             if scope not in self.model.brakes.session_budgets(session, record.recorded_us):
                 self._say(f"S20: the budget of the {scope} is not used up", record.pos)
+        if because == "run_budgets" and not self.model.is_held_by_budgets(session):
+            self._say("S20: no budget of a run or phase holds anything back", record.pos)
         if because == "zero_yield_streak":
             self._decided(record, event)
         session.status, session.because = "draining", because
@@ -216,6 +218,8 @@ class Checker:
             self._say(f"S11: the session ends with {self.model.open} open attempts", record.pos)
         held = self.model.is_held_back(session, record.recorded_us)
         because = session.because or ("held_back" if held else "nothing_eligible")
+        if because == "nothing_eligible" and self.model.is_held_by_budgets(session):
+            because = "run_budgets"
         if event["because"] != because:
             what = f"S20: the session ends because of {event['because']}, not {because}"
             self._say(what, record.pos)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tests.sim.brakes import Brakes, cools_us, is_over
@@ -219,11 +220,33 @@ class Model:
         held = self.brakes.gate(session, now_us).hindrance == "breaker_open"
         return held and any(place.group == 0 for place in self._each(session))
 
+    def is_held_by_budgets(self, session: Session) -> bool:
+        """Whether a phase could go, were there no given budgets of its own and of its run."""
+        given = session.limits.get("budgets", ())
+        wide = [each for each in given if each["scope"] in ("session", "day")]
+        if session.is_named_phase or len(wide) == len(given):
+            return False
+        free = replace(session, limits={**session.limits, "budgets": wide})
+        return any(
+            "over_budget" in (run_hindrance(run, session), phase_hindrance(phase, session))
+            for run in self.runs.values()
+            if run_hindrance(run, free) is None
+            for phase in run.phases.values()
+            if phase_hindrance(phase, free) is None and not self._waits(phase, free)
+        )
+
     def coolest(self, session: Session, now_us: int) -> Run | None:
         """The run that is to be sampled again before anything else is picked."""
-        found = [(cools_us(run, session), run.name) for run in self.runs.values()]
+        found = [
+            (cools_us(run, session), run.name)
+            for run in self.runs.values()
+            if any(self._could_be_a_sample(phase, session) for phase in run.phases.values())
+        ]
         due = [(at_us, name) for at_us, name in found if at_us is not None and at_us <= now_us]
         return self.runs[min(due)[1]] if due else None
+
+    def _could_be_a_sample(self, phase: Phase, session: Session) -> bool:
+        return phase_hindrance(phase, session) is None and not self._waits(phase, session)
 
     def _each(self, session: Session) -> Iterator[Pick]:
         """The best place of every run that has one."""

@@ -1,0 +1,74 @@
+"""Used up: runs of which no phase can be attempted, so that nothing samples them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from engine.triage.case import beginning, newest_session, seen_from
+from engine.triage.eligible import phase_hindrance
+from engine.triage.ordering import RunOrder
+from engine.triage.scope import Scope
+from projections.backlog import PhaseStanding
+from projections.board import Board
+
+NAMES_SHOWN = 3
+_SPENT = {"exhausted": "is exhausted", "lost_too_often": "was lost too often"}
+_OTHERWISE = ("open", "tried_this_session", "over_budget", "label_missing")
+"""What lifts without a person's word on the phase."""
+
+
+class UsedUp(NamedTuple):
+    """Which phases have used up their attempts, as a clause; and what helps, as a sentence."""
+
+    clause: str
+    remedy: str
+
+
+def may_be_sampled(phases: Iterable[PhaseStanding], scope: Scope) -> bool:
+    """Whether a run with these ``phases`` has one that could be its sample in this session."""
+    order = _order(phases, scope)
+    return any(_first_hindrance(order, phase, scope) is None for phase in order.phases.values())
+
+
+def used_up(phases: Iterable[PhaseStanding], scope: Scope) -> UsedUp | None:
+    """Why no phase of a run can be attempted until a person requeues one; None when one can.
+
+    ``phases``: all of the run.  What a budget, a label or an open attempt holds up is not used up.
+    """
+    order = _order(phases, scope)
+    found = {p: _first_hindrance(order, p, scope) for p in order.phases.values()}
+    if any(kind is None or kind in _OTHERWISE for kind in found.values()):
+        return None
+    spent = [(phase, _SPENT[kind]) for phase, kind in found.items() if kind in _SPENT]
+    if not spent:
+        return None
+    told = ", ".join(f"{phase.phase_id} {text}" for phase, text in spent[:NAMES_SHOWN])
+    more = f" and {len(spent) - NAMES_SHOWN} more are" if len(spent) > NAMES_SHOWN else ""
+    first = spent[0][0]
+    command = f"runoff phase requeue {shlex.quote(first.run_id)} {shlex.quote(first.phase_id)}"
+    clause = f"none of its phases can be attempted ({told}{more})"
+    return UsedUp(clause, f"`{command} --why TEXT` gives it new attempts.")
+
+
+def used_up_run(board: Board, run_id: str) -> UsedUp | None:
+    """The same of a run on ``board``, for a session that begins now like the newest.
+
+    Raises LogUnreadable when the policy of that session cannot be read here.
+    """
+    newest = newest_session(tuple(board.sessions.values()))
+    before, _ = seen_from(newest, 0)
+    scope, _ = beginning(newest, before.policy, 0)
+    return used_up((p for p in board.backlog.values() if p.run_id == run_id), scope)
+
+
+def _order(phases: Iterable[PhaseStanding], scope: Scope) -> RunOrder:
+    order = RunOrder(scope.policy)
+    for phase in phases:
+        order.update(phase)
+    return order
+
+
+def _first_hindrance(order: RunOrder, phase: PhaseStanding, scope: Scope) -> str | None:
+    return phase_hindrance(phase, scope) or ("waits" if order.waits(phase.phase_id) else None)

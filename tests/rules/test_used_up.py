@@ -1,0 +1,81 @@
+"""Runs that no sample can say anything of: which they are, and what helps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.errors import UsageProblem
+from engine.triage.operating import ReinstateRun, operated
+from engine.triage.used_up import may_be_sampled, used_up, used_up_run
+from tests.rules.standings import NOW_US, board, budget, phase, policy, run, scope
+
+OF = scope(
+    policy(attempts_per_phase_max=2, orphans_per_phase_max=3, heed_incident_caps=True),
+    budgets=(budget("phase", "attempts", 9),),
+)
+SPENT = {"attempts": 2}
+
+
+def test_what_is_used_up_is_named_with_what_helps() -> None:
+    rows = [phase(attempts=2), phase(phase_id="q r", orphans=3), phase(phase_id="x", state="GATE")]
+    found = used_up(rows, OF)
+    assert found is not None
+    assert found.clause == (
+        "none of its phases can be attempted (p is exhausted, q r was lost too often)"
+    )
+    assert found.remedy == "`runoff phase requeue r p --why TEXT` gives it new attempts."
+    first = used_up([phase(phase_id=f"q {n}", phase_index=n, **SPENT) for n in range(5)], OF)
+    assert first is not None
+    assert first.clause.endswith(
+        "(q 0 is exhausted, q 1 is exhausted, q 2 is exhausted and 2 more are)"
+    )
+    assert "requeue r 'q 0'" in first.remedy
+
+
+@pytest.mark.parametrize(
+    ("other", "may"),
+    [
+        ({}, True),
+        ({"open_attempt": "a"}, False),
+        ({"needs": ("gpu",)}, False),
+        ({"number": 9}, False),
+        ({"incident_token_cap": 1, "spent_tokens": 1}, False),
+    ],
+)
+def test_a_run_of_which_a_phase_goes_by_and_by_is_not_used_up(
+    other: dict[str, Any], *, may: bool
+) -> None:
+    rows = [phase(order="free", **SPENT), phase(order="free", phase_id="q", **other)]
+    assert used_up(rows, OF) is None
+    assert may_be_sampled(rows, OF) == may
+
+
+def test_a_phase_behind_one_that_is_used_up_does_not_go_either() -> None:
+    rows = [phase(**SPENT), phase(phase_id="q", phase_index=1)]
+    assert used_up(rows, OF) is not None
+    assert not may_be_sampled(rows, OF)
+
+
+def test_a_run_that_is_done_is_not_used_up() -> None:
+    assert used_up([phase(state="COMPLETE")], OF) is None
+    assert used_up([], OF) is None
+
+
+def test_a_run_is_looked_at_from_a_session_that_begins_now() -> None:
+    rows = board(run(), phase(**SPENT), phase(run_id="other"))
+    assert used_up_run(rows, "r") is not None
+    assert used_up_run(rows, "other") is None
+    assert used_up_run(rows, "unknown") is None
+
+
+def test_a_run_without_a_verdict_is_not_told_to_be_drained_when_it_cannot() -> None:
+    asked = ReinstateRun(run_id="r", by="x", why="y")
+    with pytest.raises(UsageProblem) as stuck:
+        operated(asked, board(run(), phase(**SPENT)), NOW_US)
+    assert "p is exhausted" in stuck.value.problem
+    assert "runoff phase requeue r p" in stuck.value.remedy
+    with pytest.raises(UsageProblem) as free:
+        operated(asked, board(run(), phase()), NOW_US)
+    assert free.value.remedy == "drain it; unsampled runs go first."
