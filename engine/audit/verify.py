@@ -39,7 +39,7 @@ KNOWN_SCHEMAS: Mapping[str, int] = {
     "daemon.configured": 1,
     "daemon.paused": 1,
     "daemon.resumed": 1,
-    "diagnosis.boundary_detected": 3,
+    "diagnosis.boundary_detected": 4,
     "diagnosis.fingerprinted": 2,
     "diagnosis.reclassified": 1,
     "diagnosis.zero_yield_explained": 2,

@@ -129,7 +129,7 @@ _ONLY_ADDED = {
     "attempt.started": 2,
     "attempt.finished": 3,
     "backlog.phase_registered": 2,
-    "diagnosis.boundary_detected": 3,
+    "diagnosis.boundary_detected": 4,
     "diagnosis.fingerprinted": 2,
     "diagnosis.zero_yield_explained": 2,
     "session.draining": 3,

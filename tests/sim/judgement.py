@@ -98,7 +98,7 @@ def decisions(ended: Ended) -> list[Decision]:
     name = brakes.account_of(session)
     consecutive = brakes.accounts[name].consecutive
     if met is not None:
-        found += brakes.paused(session, met, ended.now_us)
+        found += brakes.paused(session, met, ended.now_us, ended.event["duration_ms"])
     if consecutive and ended.went_well and session.policy["provider_pause_ms"] is not None:
         found.append(("triage.account_recovered", {"account": name}))
     found += brakes.probed(
