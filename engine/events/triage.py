@@ -112,8 +112,9 @@ class BreakerClosed(Event, frozen=True, kw_only=True, tag="triage.breaker_closed
 class AttemptDeferred(Event, frozen=True, kw_only=True, tag="triage.attempt_deferred"):
     """A provider's limit ended the attempt, which says nothing about the phase or its run.
 
-    The phase stands as before, in ``state``; ``fingerprint`` (if any) is not counted, and neither
-    is the attempt in the streak without usage when it had ``no_yield``.
+    The phase stands as before, in ``state``; ``fingerprint`` (if any) is not counted, and the
+    streak without usage is what it was before: neither longer, where the attempt had ``no_yield``,
+    nor ended.
     """
 
     session_id: str

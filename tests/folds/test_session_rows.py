@@ -60,6 +60,7 @@ SESSION = session(
     yield_events=15,
     tokens=16,
     zero_streak=17,
+    streak_before=17,
     boundary_hits=18,
     open_samples=("a0", "a", "a1"),
     telling_samples=19,
@@ -296,16 +297,16 @@ def test_an_end_of_no_sample_leaves_the_samples_alone() -> None:
     assert found == {"open": 5, "failed": 10, "zero_streak": 18}
 
 
-@pytest.mark.parametrize(
-    ("before", "no_yield", "streak"), [(17, True, 16), (17, False, 17), (0, True, 0), (1, True, 0)]
-)
-def test_a_deferred_attempt_counts_neither_as_failed_nor_as_silent(
-    before: int, *, no_yield: bool, streak: int
+@pytest.mark.parametrize("usage", [0, 1, 3])
+@pytest.mark.parametrize("streak", [0, 1, 17])
+def test_a_deferred_attempt_counts_not_as_failed_and_leaves_the_streak(
+    usage: int, streak: int
 ) -> None:
-    row = session(zero_streak=before, failed=9, deferred=13)
-    found = within(deferred(no_yield=no_yield), row)
-    expected = {"failed": 8, "deferred": 14}
-    assert found == (expected if streak == before else {**expected, "zero_streak": streak})
+    row = session(zero_streak=streak, failed=9, deferred=13, open=6)
+    ended = after(SESSIONS, row, finished(yield_events=usage))
+    assert ended.zero_streak == (0 if usage else streak + 1)
+    back = after(SESSIONS, ended, deferred(no_yield=not usage))
+    assert (back.zero_streak, back.failed, back.deferred) == (streak, 9, 14)
 
 
 @pytest.mark.parametrize("because_", get_args(VerdictCause))

@@ -65,6 +65,7 @@ FATES = (
     Fate("broke", like="f"),
     *[Fate(like="429", limited=True)] * 2,
     *[Fate(like="429", limited=True, resets_in_ms=ms) for ms in (1_500, 9_000)],
+    Fate(like="429", limited=True, usage=1),
     *[Fate("abandoned"), Fate("orphaned"), Fate()],
 )
 BUDGETS = (
@@ -343,9 +344,11 @@ def test_a_deferred_attempt_counts_for_no_fingerprint_and_no_streak() -> None:
             if isinstance(line.event, AttemptFinished):
                 deferred = any(isinstance(each, AttemptDeferred) for each in caused[line.pos])
                 proved = line.event.ending not in ("abandoned", "orphaned")
-                streaks[line.event.session_id] += proved and not deferred
-                streaks[line.event.session_id] *= line.event.yield_events == 0
+                if not deferred:
+                    streaks[line.event.session_id] += proved
+                    streaks[line.event.session_id] *= line.event.yield_events == 0
                 hits["deferred"] += deferred
+                hits["with usage"] += deferred and line.event.yield_events > 0
                 for each in caused[line.pos] if not deferred else []:
                     if isinstance(each, FailureFingerprinted):
                         counts[each.session_id, each.fingerprint] += 1
@@ -355,7 +358,7 @@ def test_a_deferred_attempt_counts_for_no_fingerprint_and_no_streak() -> None:
         for session in drain.board.sessions.values():
             assert session.zero_streak == streaks[session.session_id]
 
-    held(law, {"deferred": 0.3}, QUICK, STRICT, OPEN)
+    held(law, {"deferred": 0.3, "with usage": 0.05}, QUICK, STRICT, OPEN)
 
 
 def test_pauses_double_up_to_their_bound_unless_the_provider_states_a_time() -> None:

@@ -219,8 +219,8 @@ def _stated_us(boundary: Event, now_us: int, duration_ms: int) -> int | None:
     if stated_us is None and boundary.get("resets_in_ms") is None and clock is not None:
         assert clock["zone"] == "UTC", "fates tell the time of day in UTC only"
         minute_us, begun_us = clock["minute"] * 60_000_000, now_us - duration_ms * 1000
-        stated_us = begun_us - begun_us % DAY_US + minute_us
-        stated_us += DAY_US if stated_us <= begun_us else 0
+        shown_us: int = begun_us - begun_us % DAY_US + minute_us
+        stated_us = shown_us if shown_us > begun_us else shown_us + DAY_US
     if stated_us is None or stated_us <= now_us:
         return None
     return min(stated_us, now_us + STATED_MAX_US)

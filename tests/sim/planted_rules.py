@@ -238,8 +238,14 @@ RULE_BUGS: tuple[Bug, ...] = (
     bug(
         "a deferred attempt lengthens the streak",
         f"{SESSIONS}:_deferred",
-        "state.zero_streak - event.no_yield",
+        "state.streak_before",
         "state.zero_streak",
+    ),
+    bug(
+        "a deferred attempt with usage ends the streak",
+        f"{SESSIONS}:_deferred",
+        "state.streak_before",
+        "state.streak_before if event.no_yield else 0",
     ),
     bug(
         "a deferred phase stays failed",
