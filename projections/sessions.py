@@ -40,6 +40,7 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     ``active_ms`` is time spent in parts of the session that have ended; the part that runs began
     at ``part_started_us``.  ``zero_streak`` counts the latest finished attempts without yield,
     and ``streak_before`` is what it was before the last one ended.
+    ``deferred_timeouts``: so many of the deferred had timed out, the others failed.
     ``open_samples`` are the attempts in flight that sample a run; ``telling_samples`` counts those
     that ended other than as an earlier one did.  ``busy_ms``: what attempts took, one by one.
     ``leased_by``: in a shared log the epoch of the engine that is at it, until its lease lapses;
@@ -67,6 +68,7 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     abandoned: int = 0
     orphaned: int = 0
     deferred: int = 0
+    deferred_timeouts: int = 0
     busy_ms: int = 0
     yield_events: int = 0
     tokens: int = 0
@@ -207,8 +209,10 @@ def _started(state: SessionStanding, event: AttemptStarted) -> SessionStanding:
 def _deferred(state: SessionStanding, event: AttemptDeferred) -> SessionStanding:
     return replace(
         state,
-        failed=state.failed - 1,
+        failed=state.failed - (not event.timed_out),
+        timed_out=state.timed_out - event.timed_out,
         deferred=state.deferred + 1,
+        deferred_timeouts=state.deferred_timeouts + event.timed_out,
         zero_streak=state.streak_before,
     )
 

@@ -58,7 +58,7 @@ KNOWN_SCHEMAS: Mapping[str, int] = {
     "session.started": 3,
     "triage.account_paused": 1,
     "triage.account_recovered": 1,
-    "triage.attempt_deferred": 1,
+    "triage.attempt_deferred": 2,
     "triage.breaker_closed": 1,
     "triage.breaker_opened": 1,
     "triage.breaker_probed": 1,

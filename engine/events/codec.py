@@ -136,6 +136,7 @@ _ONLY_ADDED = {
     "session.ended": 3,
     "session.resumed": 3,
     "session.started": 3,
+    "triage.attempt_deferred": 2,
     "triage.run_judged": 2,
     "triage.run_stopped": 2,
 }

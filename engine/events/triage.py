@@ -114,8 +114,11 @@ class AttemptDeferred(Event, frozen=True, kw_only=True, tag="triage.attempt_defe
 
     The phase stands as before, in ``state``; ``fingerprint`` (if any) is not counted, and the
     streak without usage is what it was before: neither longer, where the attempt had ``no_yield``,
-    nor ended.
+    nor ended.  ``timed_out``: it waited for the limit's end until its deadline, and counts for no
+    timeout either.
     """
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     run_id: str
@@ -125,6 +128,7 @@ class AttemptDeferred(Event, frozen=True, kw_only=True, tag="triage.attempt_defe
     kind: BoundaryKind
     fingerprint: str | None = None
     no_yield: bool = True
+    timed_out: bool = False
     reason: Reason
 
 

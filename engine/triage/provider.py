@@ -27,14 +27,32 @@ LIMITS: frozenset[BoundaryKind] = frozenset({"rate_limit", "quota", "spend_limit
 STATED_MAX_MS = 7 * 24 * 3_600_000
 """No text that a child printed stops an account for longer than a week."""
 
+LAST_WORD_BYTES_MAX = 2000
+"""So much may stand behind a limit: the rest of its error, a trace, words of waiting."""
+
 
 def limit_met(
     finished: AttemptFinished, boundaries: Sequence[BoundaryDetected], policy: Policy
 ) -> BoundaryDetected | None:
-    """The provider's limit that ended a failed attempt, or None."""
-    if policy.provider_pause_ms is None or finished.ending != "failed":
+    """The provider's limit that ended an attempt, or None.
+
+    An attempt that timed out met one if it was its last word: it waited for the limit to be lifted
+    until its deadline came.  One that went on to print more was not waiting.
+    """
+    if policy.provider_pause_ms is None or finished.ending not in ("failed", "timed_out"):
         return None
-    return next((b for b in boundaries if b.disposition == "stopped_by" and b.kind in LIMITS), None)
+    met = next((b for b in boundaries if b.disposition == "stopped_by" and b.kind in LIMITS), None)
+    waited = met is not None and (finished.ending == "failed" or _is_last_word(met, finished))
+    return met if waited else None
+
+
+def _is_last_word(boundary: BoundaryDetected, finished: AttemptFinished) -> bool:
+    """Whether hardly anything was printed behind a limit, or the child declared it itself."""
+    evidence = boundary.evidence
+    if evidence is None:
+        return boundary.declared is not None
+    stream = finished.stdout if evidence.stream == "stdout" else finished.stderr
+    return stream.head_bytes + stream.tail_bytes - evidence.byte_end <= LAST_WORD_BYTES_MAX
 
 
 def is_deferred(phase: PhaseStanding, policy: Policy) -> bool:
@@ -68,6 +86,7 @@ def deferral(
         kind=boundary.kind,
         fingerprint=fingerprint,
         no_yield=finished.yield_events == 0,
+        timed_out=finished.ending == "timed_out",
         reason=ground.reason(RULE, facts, sentence),
     )
 

@@ -91,7 +91,7 @@ def judged(because_: VerdictCause) -> RunJudged:
     )
 
 
-def deferred(*, no_yield: bool = True) -> AttemptDeferred:
+def deferred(*, no_yield: bool = True, timed_out: bool = False) -> AttemptDeferred:
     return AttemptDeferred(
         session_id="s",
         run_id="r",
@@ -100,6 +100,7 @@ def deferred(*, no_yield: bool = True) -> AttemptDeferred:
         state="FAILED",
         kind="quota",
         no_yield=no_yield,
+        timed_out=timed_out,
         reason=WHY,
     )
 
@@ -307,6 +308,15 @@ def test_a_deferred_attempt_counts_not_as_failed_and_leaves_the_streak(
     assert ended.zero_streak == (0 if usage else streak + 1)
     back = after(SESSIONS, ended, deferred(no_yield=not usage))
     assert (back.zero_streak, back.failed, back.deferred) == (streak, 9, 14)
+
+
+def test_a_deferred_timeout_is_taken_out_of_the_timeouts() -> None:
+    row = session(failed=9, timed_out=10, deferred=13, deferred_timeouts=3)
+    assert within(deferred(timed_out=True), row) == {
+        "timed_out": 9,
+        "deferred": 14,
+        "deferred_timeouts": 4,
+    }
 
 
 @pytest.mark.parametrize("because_", get_args(VerdictCause))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 
@@ -15,6 +15,8 @@ from engine.events import (
     ClockTime,
     Disposition,
     Ending,
+    Evidence,
+    Stream,
 )
 from engine.triage.policy import POLICIES
 from engine.triage.provider import (
@@ -46,22 +48,64 @@ WEEK_US = 7 * 24 * 3600 * 1_000_000
 # What counts as a provider's limit.
 
 
-def test_a_failed_attempt_that_a_providers_limit_stopped_met_it() -> None:
+def test_an_attempt_that_a_providers_limit_stopped_or_held_up_met_it() -> None:
     lifted = {"rate_limit", "quota", "spend_limit", "overloaded"}
     assert lifted == LIMITS
     met = 0
     for ending, kind, disposition, on in product(
         get_args(Ending), get_args(BoundaryKind), get_args(Disposition), (ON, policy())
     ):
-        limit = boundary(kind=kind, disposition=disposition)
+        limit = boundary(kind=kind, disposition=disposition, declared="result file")
         found = limit_met(finished(ending=ending), [limit], on)
         expected = (
-            on is ON and ending == "failed" and disposition == "stopped_by" and kind in lifted
+            on is ON
+            and ending in ("failed", "timed_out")
+            and disposition == "stopped_by"
+            and kind in lifted
         )
         assert (found is limit) == expected
         assert found is limit or found is None
         met += expected
-    assert met == 4
+    assert met == 8
+
+
+STREAMS = {
+    "stdout": Stream(digest="d", total_bytes=99_999, head_bytes=5000, tail_bytes=3000),
+    "stderr": Stream(digest="e", total_bytes=100, head_bytes=100),
+}
+
+
+@pytest.mark.parametrize(
+    ("stream", "byte_end", "is_last"),
+    [
+        ("stdout", 8000, True),
+        ("stdout", 6000, True),
+        ("stdout", 5999, False),  # it went on to print more
+        ("stdout", 50, False),
+        ("stderr", 50, True),
+        ("stderr", 100, True),
+    ],
+)
+def test_a_timeout_met_a_limit_that_was_its_last_word(
+    stream: Literal["stdout", "stderr"], byte_end: int, *, is_last: bool
+) -> None:
+    where = Evidence(stream=stream, digest="d", byte_start=0, byte_end=byte_end, excerpt="")
+    limit = boundary(evidence=where)
+    assert limit_met(finished(**STREAMS), [limit], ON) is limit
+    waited = finished(ending="timed_out", **STREAMS)
+    assert limit_met(waited, [limit], ON) is (limit if is_last else None)
+
+
+def test_a_limit_that_stands_nowhere_is_nobodys_last_word() -> None:
+    limit = boundary(evidence=None, declared=None)
+    assert limit_met(finished(ending="timed_out"), [limit], ON) is None
+    assert limit_met(finished(), [limit], ON) is limit
+
+
+def test_a_deferral_says_that_the_attempt_timed_out() -> None:
+    for ending in ("failed", "timed_out"):
+        found = deferral(finished(ending=ending), boundary(), "f", phase(), ground(ON))
+        assert found.timed_out == (ending == "timed_out")
 
 
 def test_the_first_limit_that_counts_is_the_one_that_was_met() -> None:

@@ -184,6 +184,8 @@ class Model:
         phase.attempts -= 1
         phase.deferrals += 1
         session.zero_streak = session.streak_before
+        if event.get("timed_out"):
+            session.timeouts[phase.run] -= 1
         if event.get("fingerprint") is not None:
             session.seen[event["fingerprint"]] -= 1
 
