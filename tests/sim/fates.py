@@ -81,7 +81,9 @@ FATES: Mapping[str, Fate] = {
         _failed(stderr=Output.of(b"429 rate limit exceeded. Please try again in 2s."))
     ),
     "waited at a limit": Fate(
-        _failed(stderr=Output.of(b"429 rate limit exceeded. It resets 3am (UTC).")), late=True
+        _failed(stderr=Output.of(b"429 rate limit exceeded. It resets 3am (UTC).")),
+        late=True,
+        usage=2,
     ),
     "worked on behind a limit": Fate(
         _failed(stderr=Output.of(b"429 rate limit exceeded, trying again\n" + b"- a step\n" * 300)),

@@ -91,7 +91,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{DECIDE}:situation_of",
         "seen.stopped_pos is not None",
         "False",
-        near=20,
+        near=100,
     ),
     bug(
         "a fingerprint stop is not recorded",
@@ -104,7 +104,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{RULES}:stops",
         "if not situation.run_stopped:",
         "if True:",
-        near=20,
+        near=159,
     ),
     bug(
         "a verdict of the wrong generation",
@@ -181,7 +181,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{BREAKER}:carried",
         "if not ground.policy.breaker_runs or",
         "if True or",
-        near=20,
+        near=154,
     ),
     bug(
         "a breaker counts a run twice",
@@ -201,7 +201,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{SESSIONS}:_within",
         'event.because != "repeated_failure"',
         "True",
-        near=620,
+        near=963,
     ),
     bug(
         "a run cools down before its time",
@@ -240,12 +240,6 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{SESSIONS}:_deferred",
         "state.streak_before",
         "state.zero_streak",
-    ),
-    bug(
-        "a deferred attempt with usage ends the streak",
-        f"{SESSIONS}:_deferred",
-        "state.streak_before",
-        "state.streak_before if event.no_yield else 0",
     ),
     bug(
         "a deferred phase stays failed",
@@ -304,7 +298,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{RUNS}:_begun_anew",
         "spent_attempts=0,",
         "",
-        near=142,
+        near=263,
     ),
     bug("a requeued phase has its budget used up", f"{BACKLOG}:_apply", "spent_ms=0,", ""),
     bug(
