@@ -127,11 +127,11 @@ def _of_sessions(board: Board) -> Iterator[Sample]:
     yield Sample("runoff_sessions_total", len(sessions))
     yield Sample("runoff_attempts_open", sum(s.open for s in sessions))
     yield Sample("runoff_attempts_started_total", sum(s.attempts for s in sessions))
-    # A deferred attempt had failed; its session takes it out of those, and a counter never falls.
+    # A deferred attempt had ended; its session takes it out of those, and a counter never falls.
     endings = {
         "succeeded": sum(s.succeeded for s in sessions),
-        "failed": sum(s.failed + s.deferred for s in sessions),
-        "timed_out": sum(s.timed_out for s in sessions),
+        "failed": sum(s.failed + s.deferred - s.deferred_timeouts for s in sessions),
+        "timed_out": sum(s.timed_out + s.deferred_timeouts for s in sessions),
         "abandoned": sum(s.abandoned for s in sessions),
         "orphaned": sum(s.orphaned for s in sessions),
     }

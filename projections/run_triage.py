@@ -140,7 +140,7 @@ def _apply(state: RunStanding | None, seen: Seen) -> RunStanding:
         case AttemptFinished():
             return _finished(_in_session(state, event.session_id), event)
         case AttemptDeferred():
-            return replace(state, failed=state.failed - 1, deferred=state.deferred + 1)
+            return _deferred(state, event)
         case RunJudged():
             return replace(
                 state,
@@ -190,6 +190,16 @@ def _finished(state: RunStanding, event: AttemptFinished) -> RunStanding:
         tokens=state.tokens + event.tokens,
         spent_tokens=state.spent_tokens + event.tokens,
         spent_ms=state.spent_ms + event.duration_ms,
+    )
+
+
+def _deferred(state: RunStanding, event: AttemptDeferred) -> RunStanding:
+    return replace(
+        state,
+        failed=state.failed - (not event.timed_out),
+        timed_out=state.timed_out - event.timed_out,
+        session_timeouts=state.session_timeouts - event.timed_out,
+        deferred=state.deferred + 1,
     )
 
 

@@ -38,7 +38,9 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     """One session as of one position.
 
     ``active_ms`` is time spent in parts of the session that have ended; the part that runs began
-    at ``part_started_us``.  ``zero_streak`` counts the latest finished attempts without yield.
+    at ``part_started_us``.  ``zero_streak`` counts the latest finished attempts without yield,
+    and ``streak_before`` is what it was before the last one ended.
+    ``deferred_timeouts``: so many of the deferred had timed out, the others failed.
     ``open_samples`` are the attempts in flight that sample a run; ``telling_samples`` counts those
     that ended other than as an earlier one did.  ``busy_ms``: what attempts took, one by one.
     ``leased_by``: in a shared log the epoch of the engine that is at it, until its lease lapses;
@@ -66,10 +68,12 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
     abandoned: int = 0
     orphaned: int = 0
     deferred: int = 0
+    deferred_timeouts: int = 0
     busy_ms: int = 0
     yield_events: int = 0
     tokens: int = 0
     zero_streak: int = 0
+    streak_before: int = 0
     boundary_hits: int = 0
     open_samples: tuple[str, ...] = ()
     telling_samples: int = 0
@@ -205,9 +209,11 @@ def _started(state: SessionStanding, event: AttemptStarted) -> SessionStanding:
 def _deferred(state: SessionStanding, event: AttemptDeferred) -> SessionStanding:
     return replace(
         state,
-        failed=state.failed - 1,
+        failed=state.failed - (not event.timed_out),
+        timed_out=state.timed_out - event.timed_out,
         deferred=state.deferred + 1,
-        zero_streak=max(0, state.zero_streak - event.no_yield),
+        deferred_timeouts=state.deferred_timeouts + event.timed_out,
+        zero_streak=state.streak_before,
     )
 
 
@@ -225,6 +231,7 @@ def _finished(state: SessionStanding, event: AttemptFinished) -> SessionStanding
         yield_events=state.yield_events + event.yield_events,
         tokens=state.tokens + event.tokens,
         zero_streak=0 if event.yield_events else streak,
+        streak_before=state.zero_streak,
         busy_ms=state.busy_ms + event.duration_ms,
         open_samples=_without(state.open_samples, event.attempt_id),
     )
@@ -238,7 +245,7 @@ def _without(samples: tuple[str, ...], attempt_id: str) -> tuple[str, ...]:
 
 SESSIONS: Fold[SessionStanding] = Fold(
     name="sessions",
-    version=5,
+    version=6,
     state=SessionStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

@@ -21,6 +21,7 @@ RULES = {
     "engine/triage/hosts.py",
     "engine/triage/fair_share.py",
     "engine/drain/patience.py",
+    "engine/zones.py",
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),

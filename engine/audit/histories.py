@@ -254,8 +254,8 @@ class Histories:
         if attempt is None:
             return
         phase, run = self._phases[attempt.run, attempt.phase], self._run(event)
-        if phase.last_ending != "failed":
-            self._report("S16: only a failed attempt can be deferred", pos)
+        if phase.last_ending != ("timed_out" if event.get("timed_out") else "failed"):
+            self._report("S16: only an attempt that failed or timed out can be deferred", pos)
         phase.defer(event["state"], counts=phase.life == attempt.life)
         if run.sample == event["attempt_id"] and run.verdict is None:
             run.sample = None

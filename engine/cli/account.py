@@ -66,7 +66,7 @@ def account_list(**options: Any) -> None:
 
 def _row(each: AccountView) -> list[object]:
     until = when(each.until_us) if each.until_us else None
-    stated = "by the provider" if each.stated else "no time was named"
+    stated = "by the provider" if each.stated else "no time could be read"
     return [
         each.account,
         each.state,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engine.detect.port import ERROR_CHARS_MAX, WINDOW_CHARS_MAX, Boundary, Detectors, Outcome
-from engine.detect.resets import resets_at_us, resets_in_ms
+from engine.detect.resets import resets_at_us, resets_clock, resets_in_ms
 from engine.events import (
     AttemptFinished,
     BoundaryDetected,
@@ -171,6 +171,7 @@ def _boundary(
         evidence=evidence,
         resets_in_ms=resets_in_ms(around),
         resets_at_us=resets_at_us(around),
+        resets_clock=resets_clock(around),
         rules_sha256=source.sha256,
     )
 

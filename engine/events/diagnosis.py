@@ -71,15 +71,23 @@ class Evidence(Value, frozen=True, kw_only=True):
     excerpt: str
 
 
+class ClockTime(Value, frozen=True, kw_only=True):
+    """A time of day: minutes after midnight in ``zone``, as the text names it, if it does."""
+
+    minute: int
+    zone: str | None = None
+
+
 class BoundaryDetected(Event, frozen=True, kw_only=True, tag="diagnosis.boundary_detected"):
     """The attempt met a limit of the model or its provider.
 
     ``evidence`` is None when the child reported the limit itself (by its exit code, its result
     file or a ``boundary`` line); ``declared`` then says which.  When the limit is lifted again, if
-    the text says so: ``resets_in_ms`` after the attempt's end, or at ``resets_at_us`` (Unix).
+    the text says so: ``resets_in_ms`` after the attempt's end, at ``resets_at_us`` (Unix), or when
+    clocks next show ``resets_clock``.
     """
 
-    schema: ClassVar[int] = 3
+    schema: ClassVar[int] = 4
 
     session_id: str
     run_id: str
@@ -93,6 +101,7 @@ class BoundaryDetected(Event, frozen=True, kw_only=True, tag="diagnosis.boundary
     evidence: Evidence | None = None
     resets_in_ms: int | None = None
     resets_at_us: int | None = None
+    resets_clock: ClockTime | None = None
     rules_sha256: str | None = None
 
 

@@ -111,9 +111,13 @@ class BreakerClosed(Event, frozen=True, kw_only=True, tag="triage.breaker_closed
 class AttemptDeferred(Event, frozen=True, kw_only=True, tag="triage.attempt_deferred"):
     """A provider's limit ended the attempt, which says nothing about the phase or its run.
 
-    The phase stands as before, in ``state``; ``fingerprint`` (if any) is not counted, and neither
-    is the attempt in the streak without usage when it had ``no_yield``.
+    The phase stands as before, in ``state``; ``fingerprint`` (if any) is not counted, and the
+    streak without usage is what it was before: neither longer, where the attempt had ``no_yield``,
+    nor ended.  ``timed_out``: it waited for the limit's end until its deadline, and counts for no
+    timeout either.
     """
+
+    schema: ClassVar[int] = 2
 
     session_id: str
     run_id: str
@@ -123,6 +127,7 @@ class AttemptDeferred(Event, frozen=True, kw_only=True, tag="triage.attempt_defe
     kind: BoundaryKind
     fingerprint: str | None = None
     no_yield: bool = True
+    timed_out: bool = False
     reason: Reason
 
 

@@ -134,7 +134,7 @@ def decisions(board: Board, facts: Facts, ground: Ground) -> Iterator[AnyEvent]:
         # What a person asked for by name says nothing about triage.
         yield from _judgement(board, facts, ground)
     if met is not None:
-        yield from provider.paused(account, met, ground)
+        yield from provider.paused(account, finished, met, ground)
     yield from provider.recovered(account, finished, ground)
     held, causes = board.breakers.values(), board.causes.states
     yield from breaker.settled(held, causes, finished, facts.fingerprint, ground, deferred=deferred)

@@ -390,7 +390,7 @@ def of_account(case: Case) -> Iterator[Hindrance]:
     if account is None or policy.provider_pause_ms is None or case.scope.is_named_phase:
         return
     if case.now_us < account.until_us:
-        said = "as the provider said" if account.stated else "the provider named no time"
+        said = "as the provider said" if account.stated else "for no time could be read"
         yield Hindrance(
             kind="account_paused",
             of="account",

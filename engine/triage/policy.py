@@ -36,7 +36,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``breaker_*``: the circuit breaker over the causes that fail samples.
     ``samples_at_first``: how many runs are sampled at once before anything is known.
     ``cool_down_ms``: after it a deprioritized run may be sampled again.
-    ``provider_pause_*``: how long an account rests when its provider names no time.
+    ``provider_pause_*``: how long an account rests when no time could be read.
     ``heed_incident_caps``: a phase's own token cap bounds what its attempts may take.
     """
 

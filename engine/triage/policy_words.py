@@ -64,7 +64,7 @@ POLICY_WORDS: Mapping[str, Words] = {
     ),
     "cool_down_ms": Words("So long after its verdict a deprioritized run is sampled again.", "ms"),
     "provider_pause_ms": Words(
-        "At a provider's limit that names no time an account rests so long, doubling each time.",
+        "At a provider's limit without a readable time accounts rest so long, doubling each time.",
         "ms",
     ),
     "provider_pause_max_ms": Words("The doubling of such pauses ends here.", "ms"),

@@ -402,6 +402,15 @@ def test_a_deferred_attempt_is_not_counted_as_failed() -> None:
     assert changes(RUN_TRIAGE, RUN, DEFERRED) == {"failed": 8, "deferred": 12}
 
 
+def test_a_deferred_timeout_is_not_counted_as_one() -> None:
+    row = replace(RUN, session_timeouts=2)
+    assert changes(RUN_TRIAGE, row, replace(DEFERRED, timed_out=True)) == {
+        "timed_out": 9,
+        "session_timeouts": 1,
+        "deferred": 12,
+    }
+
+
 @pytest.mark.parametrize("verdict", get_args(Verdict))
 def test_a_verdict_stands_with_its_cause_its_place_its_time_and_its_sample(
     verdict: Verdict,

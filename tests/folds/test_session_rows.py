@@ -60,6 +60,7 @@ SESSION = session(
     yield_events=15,
     tokens=16,
     zero_streak=17,
+    streak_before=17,
     boundary_hits=18,
     open_samples=("a0", "a", "a1"),
     telling_samples=19,
@@ -90,7 +91,7 @@ def judged(because_: VerdictCause) -> RunJudged:
     )
 
 
-def deferred(*, no_yield: bool = True) -> AttemptDeferred:
+def deferred(*, no_yield: bool = True, timed_out: bool = False) -> AttemptDeferred:
     return AttemptDeferred(
         session_id="s",
         run_id="r",
@@ -99,6 +100,7 @@ def deferred(*, no_yield: bool = True) -> AttemptDeferred:
         state="FAILED",
         kind="quota",
         no_yield=no_yield,
+        timed_out=timed_out,
         reason=WHY,
     )
 
@@ -296,16 +298,25 @@ def test_an_end_of_no_sample_leaves_the_samples_alone() -> None:
     assert found == {"open": 5, "failed": 10, "zero_streak": 18}
 
 
-@pytest.mark.parametrize(
-    ("before", "no_yield", "streak"), [(17, True, 16), (17, False, 17), (0, True, 0), (1, True, 0)]
-)
-def test_a_deferred_attempt_counts_neither_as_failed_nor_as_silent(
-    before: int, *, no_yield: bool, streak: int
+@pytest.mark.parametrize("usage", [0, 1, 3])
+@pytest.mark.parametrize("streak", [0, 1, 17])
+def test_a_deferred_attempt_counts_not_as_failed_and_leaves_the_streak(
+    usage: int, streak: int
 ) -> None:
-    row = session(zero_streak=before, failed=9, deferred=13)
-    found = within(deferred(no_yield=no_yield), row)
-    expected = {"failed": 8, "deferred": 14}
-    assert found == (expected if streak == before else {**expected, "zero_streak": streak})
+    row = session(zero_streak=streak, failed=9, deferred=13, open=6)
+    ended = after(SESSIONS, row, finished(yield_events=usage))
+    assert ended.zero_streak == (0 if usage else streak + 1)
+    back = after(SESSIONS, ended, deferred(no_yield=not usage))
+    assert (back.zero_streak, back.failed, back.deferred) == (streak, 9, 14)
+
+
+def test_a_deferred_timeout_is_taken_out_of_the_timeouts() -> None:
+    row = session(failed=9, timed_out=10, deferred=13, deferred_timeouts=3)
+    assert within(deferred(timed_out=True), row) == {
+        "timed_out": 9,
+        "deferred": 14,
+        "deferred_timeouts": 4,
+    }
 
 
 @pytest.mark.parametrize("because_", get_args(VerdictCause))

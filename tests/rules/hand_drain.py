@@ -211,6 +211,7 @@ def _limit(started: AttemptStarted, fate: Fate) -> BoundaryDetected:
         run_id=started.run_id,
         phase_id=started.phase_id,
         attempt_id=started.attempt_id,
+        declared="exit code",
         resets_in_ms=fate.resets_in_ms,
     )
 

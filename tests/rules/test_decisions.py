@@ -418,7 +418,7 @@ def test_an_attempt_that_met_a_limit_is_deferred_and_its_account_rests() -> None
     standing = rows.backlog.states["r\np"]
     assert judged(rows, limited(), PAUSES) == [
         deferral(finished(), boundary(), "f", standing, at),
-        *paused(account("x"), boundary(), at),
+        *paused(account("x"), finished(), boundary(), at),
     ]
 
 
@@ -438,7 +438,9 @@ def test_the_account_that_rests_is_the_sessions_own_with_its_own_row(name: str) 
     limits = scope(PAUSES, account=None if name == "x" else name)
     rows = a_board(account(name, consecutive=3), account("other", consecutive=9))
     (_, event) = judged(rows, limited(), limits)
-    assert event == next(paused(account(name, consecutive=3), boundary(), ground(limits)))
+    assert event == next(
+        paused(account(name, consecutive=3), finished(), boundary(), ground(limits))
+    )
 
 
 def test_an_attempt_that_does_well_ends_the_row_of_its_account_after_its_verdict() -> None:

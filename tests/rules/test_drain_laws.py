@@ -65,6 +65,8 @@ FATES = (
     Fate("broke", like="f"),
     *[Fate(like="429", limited=True)] * 2,
     *[Fate(like="429", limited=True, resets_in_ms=ms) for ms in (1_500, 9_000)],
+    Fate(like="429", limited=True, usage=1),
+    Fate("timed_out", like="429", limited=True),
     *[Fate("abandoned"), Fate("orphaned"), Fate()],
 )
 BUDGETS = (
@@ -333,29 +335,36 @@ def test_a_deferred_attempt_leaves_its_phase_as_it_was() -> None:
     held(law, {"deferred": 0.3}, QUICK, STRICT, OPEN)
 
 
-def test_a_deferred_attempt_counts_for_no_fingerprint_and_no_streak() -> None:
+def test_a_deferred_attempt_counts_for_no_fingerprint_no_timeout_and_no_streak() -> None:
     def law(world: World, hits: Counter[str]) -> None:
         drain = world.drained()
         counts: Counter[tuple[str, str]] = Counter()
         streaks: Counter[str] = Counter()
+        timeouts: Counter[str] = Counter()
         caused = by_cause(drain.log)
         for line in drain.log:
             if isinstance(line.event, AttemptFinished):
                 deferred = any(isinstance(each, AttemptDeferred) for each in caused[line.pos])
                 proved = line.event.ending not in ("abandoned", "orphaned")
-                streaks[line.event.session_id] += proved and not deferred
-                streaks[line.event.session_id] *= line.event.yield_events == 0
+                if not deferred:
+                    timeouts[line.event.run_id] += line.event.ending == "timed_out"
+                    streaks[line.event.session_id] += proved
+                    streaks[line.event.session_id] *= line.event.yield_events == 0
                 hits["deferred"] += deferred
+                hits["timed out"] += deferred and line.event.ending == "timed_out"
+                hits["with usage"] += deferred and line.event.yield_events > 0
                 for each in caused[line.pos] if not deferred else []:
                     if isinstance(each, FailureFingerprinted):
                         counts[each.session_id, each.fingerprint] += 1
         rows = drain.board.fingerprints.values()
         known = {(row.session_id, row.fingerprint): row.count for row in rows if row.count}
         assert known == dict(counts)
+        for row in drain.board.runs.values():
+            assert row.timed_out == timeouts[row.run_id]
         for session in drain.board.sessions.values():
             assert session.zero_streak == streaks[session.session_id]
 
-    held(law, {"deferred": 0.3}, QUICK, STRICT, OPEN)
+    held(law, {"deferred": 0.3, "with usage": 0.05, "timed out": 0.05}, QUICK, STRICT, OPEN)
 
 
 def test_pauses_double_up_to_their_bound_unless_the_provider_states_a_time() -> None:

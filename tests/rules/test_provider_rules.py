@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 
@@ -12,8 +12,11 @@ from engine.events import (
     AccountRecovered,
     AttemptDeferred,
     BoundaryKind,
+    ClockTime,
     Disposition,
     Ending,
+    Evidence,
+    Stream,
 )
 from engine.triage.policy import POLICIES
 from engine.triage.provider import (
@@ -45,22 +48,64 @@ WEEK_US = 7 * 24 * 3600 * 1_000_000
 # What counts as a provider's limit.
 
 
-def test_a_failed_attempt_that_a_providers_limit_stopped_met_it() -> None:
+def test_an_attempt_that_a_providers_limit_stopped_or_held_up_met_it() -> None:
     lifted = {"rate_limit", "quota", "spend_limit", "overloaded"}
     assert lifted == LIMITS
     met = 0
     for ending, kind, disposition, on in product(
         get_args(Ending), get_args(BoundaryKind), get_args(Disposition), (ON, policy())
     ):
-        limit = boundary(kind=kind, disposition=disposition)
+        limit = boundary(kind=kind, disposition=disposition, declared="result file")
         found = limit_met(finished(ending=ending), [limit], on)
         expected = (
-            on is ON and ending == "failed" and disposition == "stopped_by" and kind in lifted
+            on is ON
+            and ending in ("failed", "timed_out")
+            and disposition == "stopped_by"
+            and kind in lifted
         )
         assert (found is limit) == expected
         assert found is limit or found is None
         met += expected
-    assert met == 4
+    assert met == 8
+
+
+STREAMS = {
+    "stdout": Stream(digest="d", total_bytes=99_999, head_bytes=5000, tail_bytes=3000),
+    "stderr": Stream(digest="e", total_bytes=100, head_bytes=100),
+}
+
+
+@pytest.mark.parametrize(
+    ("stream", "byte_end", "is_last"),
+    [
+        ("stdout", 8000, True),
+        ("stdout", 6000, True),
+        ("stdout", 5999, False),  # it went on to print more
+        ("stdout", 50, False),
+        ("stderr", 50, True),
+        ("stderr", 100, True),
+    ],
+)
+def test_a_timeout_met_a_limit_that_was_its_last_word(
+    stream: Literal["stdout", "stderr"], byte_end: int, *, is_last: bool
+) -> None:
+    where = Evidence(stream=stream, digest="d", byte_start=0, byte_end=byte_end, excerpt="")
+    limit = boundary(evidence=where)
+    assert limit_met(finished(**STREAMS), [limit], ON) is limit
+    waited = finished(ending="timed_out", **STREAMS)
+    assert limit_met(waited, [limit], ON) is (limit if is_last else None)
+
+
+def test_a_limit_that_stands_nowhere_is_nobodys_last_word() -> None:
+    limit = boundary(evidence=None, declared=None)
+    assert limit_met(finished(ending="timed_out"), [limit], ON) is None
+    assert limit_met(finished(), [limit], ON) is limit
+
+
+def test_a_deferral_says_that_the_attempt_timed_out() -> None:
+    for ending in ("failed", "timed_out"):
+        found = deferral(finished(ending=ending), boundary(), "f", phase(), ground(ON))
+        assert found.timed_out == (ending == "timed_out")
 
 
 def test_the_first_limit_that_counts_is_the_one_that_was_met() -> None:
@@ -145,6 +190,55 @@ def test_what_a_provider_states_is_used_when_it_lies_ahead_and_within_a_week(
     assert stated_reset_us(limit, NOW_US) == stated_us
 
 
+HOUR_US = 3_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("minute", "zone", "duration_ms", "hours"),
+    [  # it is midnight, UTC
+        (15, "UTC", 0, 0.25),
+        (60, "UTC", 0, 1),
+        (60, "utc", 9_000_000, 1),
+        (20 * 60, "EST", 0, 1),
+        (60, "+02:00", 0, 23),
+        (19 * 60 + 15, "America/New_York", 0, 0.25),
+        (19 * 60, "America/New_York", 0, 24),
+        (0, "UTC", 0, 24),
+        # came round within the attempt: it may have been the one that was meant
+        (1425, "UTC", 899_999, 23.75),
+        (1425, "UTC", 900_000, 23.75),
+        (1425, "UTC", 900_001, None),
+        (1425, "UTC", 90_000_000, None),
+        # nobody knows where
+        (60, None, 0, None),
+        (60, "XYZ", 0, None),
+        (60, "Atlantis/Capital", 0, None),
+    ],
+)
+def test_a_time_of_day_is_the_next_one_since_the_attempt_began(
+    minute: int, zone: str | None, duration_ms: int, hours: float | None
+) -> None:
+    clock = ClockTime(minute=minute, zone=zone)
+    expected = None if hours is None else NOW_US + round(hours * HOUR_US)
+    assert stated_reset_us(boundary(resets_clock=clock), NOW_US, duration_ms) == expected
+
+
+def test_a_time_of_day_is_asked_last() -> None:
+    clock = ClockTime(minute=0, zone="UTC")
+    assert stated_reset_us(boundary(resets_clock=clock, resets_in_ms=1), NOW_US) == NOW_US + 1000
+    assert stated_reset_us(boundary(resets_clock=clock, resets_at_us=NOW_US), NOW_US) is None
+
+
+def test_a_pause_ends_at_the_time_of_day_that_the_attempt_was_told() -> None:
+    limit = boundary(kind="overloaded", resets_clock=ClockTime(minute=1425, zone="UTC"))
+    for duration_ms, stated in ((10, True), (9_000_000, False)):
+        end = finished(duration_ms=duration_ms)
+        (found,) = paused(account("key"), end, limit, ground(ON))
+        assert (found.stated, found.until_us) == (
+            (True, NOW_US + 95 * HOUR_US // 4) if stated else (False, NOW_US + 60_000_000)
+        )
+
+
 # How long an account rests.
 
 
@@ -176,7 +270,7 @@ def pause(
     before: int,
     seconds: int,
 ) -> AccountPaused:
-    said = "the provider says so" if stated else "it named no time"
+    said = "the provider says so" if stated else "no time that could be read"
     return AccountPaused(
         session_id="s",
         account="key",
@@ -201,7 +295,7 @@ def test_an_account_that_is_awake_rests_longer_each_time(
     until_us: int, before: int, rest_s: int
 ) -> None:
     known = account("key", until_us=until_us, consecutive=before)
-    found = list(paused(known, boundary(kind="overloaded"), ground(ON)))
+    found = list(paused(known, finished(), boundary(kind="overloaded"), ground(ON)))
     assert found == [
         pause(
             NOW_US + rest_s * 1_000_000,
@@ -220,7 +314,7 @@ def test_a_stated_reset_wins_over_the_doubling(before: int) -> None:
     for in_ms, seconds in ((1_000, 1), (500_000, 500)):
         limit = boundary(kind="overloaded", resets_in_ms=in_ms)
         until_us = NOW_US + in_ms * 1000
-        assert list(paused(known, limit, ground(ON))) == [
+        assert list(paused(known, finished(), limit, ground(ON))) == [
             pause(
                 until_us,
                 stated=True,
@@ -234,7 +328,7 @@ def test_a_stated_reset_wins_over_the_doubling(before: int) -> None:
 
 def test_a_stated_reset_in_the_past_is_no_stated_reset() -> None:
     limit = boundary(kind="overloaded", resets_at_us=NOW_US)
-    assert list(paused(account("key"), limit, ground(ON))) == [
+    assert list(paused(account("key"), finished(), limit, ground(ON))) == [
         pause(
             NOW_US + 60_000_000,
             stated=False,
@@ -251,9 +345,9 @@ def test_while_it_rests_only_a_later_stated_time_lengthens_the_pause(before: int
     resting = account("key", until_us=NOW_US + 10_000, consecutive=before)
     for at_us in (None, NOW_US + 1, NOW_US + 9_999, NOW_US + 10_000):
         limit = boundary(kind="overloaded", resets_at_us=at_us)
-        assert list(paused(resting, limit, ground(ON))) == []
+        assert list(paused(resting, finished(), limit, ground(ON))) == []
     later = boundary(kind="overloaded", resets_at_us=NOW_US + 10_001)
-    assert list(paused(resting, later, ground(ON))) == [
+    assert list(paused(resting, finished(), later, ground(ON))) == [
         pause(
             NOW_US + 10_001,
             stated=True,
@@ -267,9 +361,9 @@ def test_while_it_rests_only_a_later_stated_time_lengthens_the_pause(before: int
 
 def test_the_last_microsecond_of_a_pause_still_belongs_to_it() -> None:
     last = account("key", until_us=NOW_US + 1, consecutive=1)
-    assert list(paused(last, boundary(), ground(ON))) == []
+    assert list(paused(last, finished(), boundary(), ground(ON))) == []
     over = account("key", until_us=NOW_US, consecutive=1)
-    assert [each.consecutive for each in paused(over, boundary(), ground(ON))] == [2]
+    assert [each.consecutive for each in paused(over, finished(), boundary(), ground(ON))] == [2]
 
 
 # How a row of pauses ends.

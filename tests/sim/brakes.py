@@ -136,11 +136,13 @@ class Brakes:
         until_us = self.accounts[self.account_of(session)].until_us
         return until_us if now_us < until_us else None
 
-    def paused(self, session: Session, boundary: Event, now_us: int) -> list[Decision]:
+    def paused(
+        self, session: Session, boundary: Event, now_us: int, duration_ms: int
+    ) -> list[Decision]:
         """The pause that a provider's limit calls for."""
         name = self.account_of(session)
         account = self.accounts[name]
-        stated_us = _stated_us(boundary, now_us)
+        stated_us = _stated_us(boundary, now_us, duration_ms)
         lasting = now_us < account.until_us
         if lasting and (stated_us is None or stated_us <= account.until_us):
             return []
@@ -203,10 +205,16 @@ def _may_probe(breaker: Breaker, session: Session, now_us: int) -> bool:
     return rest_ms is not None and now_us >= since_us + rest_ms * 1000
 
 
-def _stated_us(boundary: Event, now_us: int) -> int | None:
+def _stated_us(boundary: Event, now_us: int, duration_ms: int) -> int | None:
     stated_us: int | None = boundary.get("resets_at_us")
     if stated_us is None and boundary.get("resets_in_ms") is not None:
         stated_us = now_us + boundary["resets_in_ms"] * 1000
+    clock = boundary.get("resets_clock")
+    if stated_us is None and boundary.get("resets_in_ms") is None and clock is not None:
+        assert clock["zone"] == "UTC", "fates tell the time of day in UTC only"
+        minute_us, begun_us = clock["minute"] * 60_000_000, now_us - duration_ms * 1000
+        shown_us: int = begun_us - begun_us % DAY_US + minute_us
+        stated_us = shown_us if shown_us > begun_us else shown_us + DAY_US
     if stated_us is None or stated_us <= now_us:
         return None
     return min(stated_us, now_us + STATED_MAX_US)

@@ -80,6 +80,15 @@ FATES: Mapping[str, Fate] = {
     "rate limited": Fate(
         _failed(stderr=Output.of(b"429 rate limit exceeded. Please try again in 2s."))
     ),
+    "waited at a limit": Fate(
+        _failed(stderr=Output.of(b"429 rate limit exceeded. It resets 3am (UTC).")),
+        late=True,
+        usage=2,
+    ),
+    "worked on behind a limit": Fate(
+        _failed(stderr=Output.of(b"429 rate limit exceeded, trying again\n" + b"- a step\n" * 300)),
+        late=True,
+    ),
     "overloaded": Fate(_failed(stderr=Output.of(b"Error: 529 overloaded_error: Overloaded"))),
     "stumbled": Fate(_failed(reason="lines were odd", telemetry=_STUMBLED)),
     "too late": Fate(late=True),

@@ -98,7 +98,7 @@ def decisions(ended: Ended) -> list[Decision]:
     name = brakes.account_of(session)
     consecutive = brakes.accounts[name].consecutive
     if met is not None:
-        found += brakes.paused(session, met, ended.now_us)
+        found += brakes.paused(session, met, ended.now_us, ended.event["duration_ms"])
     if consecutive and ended.went_well and session.policy["provider_pause_ms"] is not None:
         found.append(("triage.account_recovered", {"account": name}))
     found += brakes.settled(
@@ -115,12 +115,24 @@ def decisions(ended: Ended) -> list[Decision]:
 
 
 def _limit_met(ended: Ended) -> Event | None:
-    """The provider's limit that ended a failed attempt."""
+    """The provider's limit that an attempt failed by, or waited at until its deadline."""
     boundary, pauses = ended.boundary, ended.attempt.session.policy["provider_pause_ms"]
-    if pauses is None or ended.ending != "failed" or boundary is None:
+    if pauses is None or ended.ending not in ("failed", "timed_out") or boundary is None:
+        return None
+    if ended.ending == "timed_out" and _went_on(ended, boundary):
         return None
     met = boundary["disposition"] == "stopped_by" and boundary["kind"] in PROVIDER_LIMITS
     return boundary if met else None
+
+
+def _went_on(ended: Ended, boundary: Event) -> bool:
+    """Whether more than the rest of an error was printed behind the limit that it met."""
+    found = boundary.get("evidence")
+    if found is None:
+        return "declared" not in boundary
+    stream = ended.event[found["stream"]]
+    kept = stream.get("head_bytes", 0) + stream.get("tail_bytes", 0)
+    return bool(found["byte_end"] + 2000 < kept)
 
 
 def _deferral(ended: Ended, met: Event) -> Decision:
@@ -132,6 +144,7 @@ def _deferral(ended: Ended, met: Event) -> Decision:
         "kind": met["kind"],
         "fingerprint": ended.fingerprint,
         "no_yield": False if ended.yield_events else None,
+        "timed_out": True if ended.ending == "timed_out" else None,
     }
     return "triage.attempt_deferred", fields
 

@@ -146,6 +146,7 @@ class Model:
         attempt.run.open -= 1
         self.open -= 1
         session.timeouts[phase.run] += ending == "timed_out"
+        session.streak_before = session.zero_streak
         if event.get("yield_events", 0):
             session.zero_streak = 0
         elif proved:
@@ -181,8 +182,9 @@ class Model:
         phase.state, phase.reason = event["state"], phase.reason_before
         phase.attempts -= 1
         phase.deferrals += 1
-        if event.get("no_yield", True):
-            session.zero_streak = max(0, session.zero_streak - 1)
+        session.zero_streak = session.streak_before
+        if event.get("timed_out"):
+            session.timeouts[phase.run] -= 1
         if event.get("fingerprint") is not None:
             session.seen[event["fingerprint"]] -= 1
 

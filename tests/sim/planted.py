@@ -160,7 +160,7 @@ BUGS: tuple[Bug, ...] = (
         f"{ATTENDANCE}:Attendance.attend",
         "self._running.add(started.attempt_id)",
         "self._running.add(started.attempt_id) if report is None else None",
-        near=138,
+        near=222,
     ),
     bug(
         "nobody picks when an attempt ends",

@@ -91,7 +91,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{DECIDE}:situation_of",
         "seen.stopped_pos is not None",
         "False",
-        near=20,
+        near=100,
     ),
     bug(
         "a fingerprint stop is not recorded",
@@ -104,7 +104,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{RULES}:stops",
         "if not situation.run_stopped:",
         "if True:",
-        near=20,
+        near=159,
     ),
     bug(
         "a verdict of the wrong generation",
@@ -181,7 +181,6 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{BREAKER}:sampling_gate",
         "held = open_breakers(breakers)",
         "held = [b for b in open_breakers(breakers) if b.session_id == session.session_id]",
-        near=20,
     ),
     bug(
         "a run that recovers closes no breaker",
@@ -207,7 +206,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{SESSIONS}:_within",
         'event.because != "repeated_failure"',
         "True",
-        near=620,
+        near=963,
     ),
     bug(
         "a run cools down before its time",
@@ -244,7 +243,7 @@ RULE_BUGS: tuple[Bug, ...] = (
     bug(
         "a deferred attempt lengthens the streak",
         f"{SESSIONS}:_deferred",
-        "state.zero_streak - event.no_yield",
+        "state.streak_before",
         "state.zero_streak",
     ),
     bug(
@@ -304,7 +303,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{RUNS}:_begun_anew",
         "spent_attempts=0,",
         "",
-        near=142,
+        near=263,
     ),
     bug("a requeued phase has its budget used up", f"{BACKLOG}:_apply", "spent_ms=0,", ""),
     bug(

@@ -84,6 +84,7 @@ class Session:
     attempts: int = 0
     open: int = 0
     zero_streak: int = 0
+    streak_before: int = 0
     active_ms: int = 0
     part_us: int = 0
     last_us: int = 0
