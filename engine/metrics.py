@@ -47,6 +47,7 @@ METRICS: Mapping[str, Metric] = {
     "runoff_day_attempts": Metric("gauge", "Attempts started on this day in UTC."),
     "runoff_day_tokens": Metric("gauge", "Tokens spent on this day in UTC."),
     "runoff_day_tokens_limit": Metric("gauge", "The day's budget of tokens, where there is one."),
+    "runoff_log_lines_lost_total": Metric("counter", "Log lines that could not be written."),
     "process_cpu_seconds_total": Metric("counter", "CPU time of the daemon, without children."),
     "process_resident_memory_bytes": Metric("gauge", "Memory of the daemon."),
     "process_start_time_seconds": Metric("gauge", "When the daemon started, in Unix seconds."),
@@ -66,6 +67,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     resident_bytes: int
     started_us: int
+    lines_lost: int
 
 
 class Sample(NamedTuple):
@@ -98,6 +100,7 @@ def of_engine(engine: Engine) -> Iterator[Sample]:
     yield Sample("runoff_epoch", engine.epoch)
     if engine.day_tokens_limit is not None:
         yield Sample("runoff_day_tokens_limit", engine.day_tokens_limit)
+    yield Sample("runoff_log_lines_lost_total", engine.lines_lost)
     yield Sample("process_cpu_seconds_total", engine.cpu_s)
     if engine.resident_bytes:
         yield Sample("process_resident_memory_bytes", engine.resident_bytes)

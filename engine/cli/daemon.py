@@ -31,6 +31,7 @@ from engine.cli.live import words
 from engine.cli.log import when
 from engine.cli.operating import said, why_options
 from engine.cli.render import clean, print_json
+from engine.cli.streams import lines_lost
 from engine.clock import SystemClock
 from engine.daemon.answers import Status
 from engine.daemon.client import Client, NobodyListens
@@ -122,9 +123,8 @@ class _Life:
 
     async def _run(self) -> None:
         async with writing(self._options["database"], "daemon") as (place, recorder):
-            teller = Teller(
-                logger_of(self._options["log_format"]), words, lambda: recorder.head.pos
-            )
+            logger = logger_of(self._options["log_format"])
+            teller = Teller(logger, words, lambda: recorder.head.pos, lines_lost)
             identity = identify(place, recorder.board)
             text = f"{identity.runs} runs, {identity.phases} phases in {identity.file}"
             teller.say("daemon.database", text, **msgspec.to_builtins(identity))

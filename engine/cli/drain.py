@@ -35,6 +35,7 @@ from engine.cli.executing import executing_options, executor_of
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
+from engine.cli.streams import let_go_of_stdout
 from engine.clock import Clock, SystemClock
 from engine.drain.drift_watch import DriftWatch
 from engine.drain.dry import planned
@@ -45,7 +46,7 @@ from engine.drain.recovery import open_attempts, swept
 from engine.drain.stopping import Stopping
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
-from engine.errors import LimitReached, UsageProblem
+from engine.errors import LimitReached, UsageProblem, not_written
 from engine.events import Record, SessionEnd
 from engine.executors.port import Executor
 from engine.ids import checked_id
@@ -288,13 +289,21 @@ async def _plan(request: Request) -> None:
 
 
 def _conclude(summary: Summary, request: Request, second_signal: int | None) -> int:
-    if request.options["as_json"]:
-        click.echo(msgspec.json.encode(summary))
-    else:
-        click.echo(summary_words(summary))
+    as_json = request.options["as_json"]
+    _print(msgspec.json.encode(summary).decode() if as_json else summary_words(summary))
     if second_signal is not None:
         return 128 + second_signal
     if request.options["phase_id"] is not None:
         return 0 if summary.succeeded else 1
     stopped_short = summary.because in ENDED_WITH_WORK and summary.work_left
     return LimitReached.exit_code if stopped_short else 0
+
+
+def _print(summary: str) -> None:
+    """Whoever went away did not want it; where it finds no room, the exit code must say so."""
+    try:
+        click.echo(summary)
+    except OSError as error:
+        let_go_of_stdout()
+        if not isinstance(error, BrokenPipeError):
+            raise not_written("the summary to standard output", error) from error

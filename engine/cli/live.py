@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from engine.cli.render import clean
+from engine.cli.streams import let_go_of_stdout, lines_lost
 from engine.drain.summary import Summary
 from engine.events import (
     AccountPaused,
@@ -33,6 +35,7 @@ from engine.events import (
     ZeroYieldExplained,
     event_of,
 )
+from engine.losses import Losses
 from engine.store.recorder import Recorder
 from engine.triage.scope import Scope
 
@@ -79,6 +82,7 @@ class Live:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._stack = ExitStack()
+        self._losses = Losses(lines_lost)
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and self._logger is None:
@@ -96,10 +100,13 @@ class Live:
     def ready(self) -> None:
         """Recovery is over."""
         if self._ack_lines:
-            _out(f"READY {self._scope.session_id}")
+            self._acknowledge(f"READY {self._scope.session_id}")
 
     def say(self, line: str) -> None:
         """One line to the person watching."""
+        self._losses.around(lambda: self._line(line), self._own_up)
+
+    def _line(self, line: str) -> None:
         if self._logger is not None:
             self._logger.info("notice", text=line)
         elif self._progress is not None:
@@ -107,11 +114,26 @@ class Live:
         else:
             click.echo(line, err=True)
 
+    def _own_up(self, lines: int) -> None:
+        self._line(f"{lines} lines before this one could not be written.")
+
+    def _acknowledge(self, line: str) -> None:
+        """To whoever waits for it; when nobody takes it any more, the work goes on without."""
+        if not self._ack_lines:
+            return
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except OSError as error:
+            self._ack_lines = False
+            let_go_of_stdout()
+            self.say(f"ACK lines end here: {error.strerror}; the drain goes on.")
+
     def tell(self, records: tuple[Record, ...]) -> None:
         """Show what was just committed."""
         if self._ack_lines:
             for command_id in dict.fromkeys(record.command_id for record in records):
-                _out(f"ACK {command_id}")
+                self._acknowledge(f"ACK {command_id}")
         for record in records:
             line = words(event_of(record))
             if line is not None:
@@ -123,7 +145,8 @@ class Live:
             self.say(line)
             return
         tags = {name: getattr(record, name) for name in ("session", "run", "phase", "attempt")}
-        self._logger.info(record.type, pos=record.pos, text=line, **tags)
+        log = partial(self._logger.info, record.type, pos=record.pos, text=line, **tags)
+        self._losses.around(log, self._own_up)
 
     def _advance(self) -> None:
         session = self._recorder.board.sessions.get(self._scope.session_id)
@@ -141,11 +164,6 @@ def _json_logger() -> Any:
     from engine.logs import json_logger  # noqa: PLC0415  a tenth of a second that words need not pay
 
     return json_logger()
-
-
-def _out(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 def words(event: AnyEvent) -> str | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import click
 
 from engine import __version__
+from engine.cli.streams import prepare
 from engine.errors import RunoffError
 
 
@@ -102,6 +103,7 @@ def runoff() -> None:
 
 def main() -> None:
     """Run, and turn every expected error into one clear message and its exit code."""
+    prepare()
     try:
         code = runoff.main(standalone_mode=False)
     except RunoffError as error:
@@ -111,9 +113,6 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _told("runoff: interrupted.", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -44,6 +44,7 @@ def engine_of(service: Service) -> Engine:
         cpu_s=time.process_time(),
         resident_bytes=resident_bytes(),
         started_us=pulse.started_us,
+        lines_lost=service.teller.lines_lost,
     )
 
 

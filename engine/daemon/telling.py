@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.events import AnyEvent, Record, event_of
+from engine.losses import Losses
 
 Words = Callable[[AnyEvent], str | None]
 
 
 class Teller:
-    """Lines to a structured logger.  ``words`` says an event to a person, None for not at all."""
+    """Lines to a structured logger.  ``words`` says an event to a person, None for not at all.
 
-    def __init__(self, logger: Any, words: Words, head: Callable[[], int]) -> None:
+    ``lost``: how many lines the logger could not write so far, each of which it got over.
+    """
+
+    def __init__(
+        self,
+        logger: Any,
+        words: Words,
+        head: Callable[[], int],
+        lost: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._logger = logger
         self._words = words
         self._head = head
+        self._losses = Losses(lost)
+
+    @property
+    def lines_lost(self) -> int:
+        """How many lines could not be written so far."""
+        return self._losses.lines
 
     def records(self, records: tuple[Record, ...]) -> None:
         """What was just committed."""
@@ -26,16 +42,30 @@ class Teller:
                 tags = {name: getattr(record, name) for name in ("session", "run", "phase")}
                 tags["attempt"] = record.attempt
                 known = {name: value for name, value in tags.items() if value is not None}
-                self._logger.info(record.type, pos=record.pos, text=text, **known)
+                self._write(self._logger.info, record.type, record.pos, text, known)
 
     def noted(self, record: Record, text: str) -> None:
         """Something of the log that a person or program outside has caused."""
-        self._logger.info(record.type, pos=record.pos, text=text)
+        self._write(self._logger.info, record.type, record.pos, text, {})
 
     def say(self, event: str, text: str, **facts: object) -> None:
         """Something that is no event of the log; ``event`` names it for programs."""
-        self._logger.info(event, pos=self._head(), text=text, **facts)
+        self._write(self._logger.info, event, self._head(), text, facts)
 
     def complain(self, event: str, text: str, **facts: object) -> None:
         """Something that a person should see to."""
-        self._logger.error(event, pos=self._head(), text=text, **facts)
+        self._write(self._logger.error, event, self._head(), text, facts)
+
+    def _write(
+        self,
+        log: Callable[..., object],
+        event: str,
+        pos: int,
+        text: str,
+        facts: Mapping[str, object],
+    ) -> None:
+        self._losses.around(lambda: log(event, pos=pos, text=text, **facts), self._own_up)
+
+    def _own_up(self, lines: int) -> None:
+        text = f"{lines} log lines before this one could not be written."
+        self._logger.error("daemon.lines_lost", pos=self._head(), text=text, lines=lines)

@@ -110,6 +110,10 @@ class Attendance:
                     ended = Report(ended="abandoned", duration_ms=0)
                     await self._close(started, assignment, ended, adopted=False)
             raise
+        except RunoffError as error:
+            # Known before the other attempts are cancelled, which then ask ``_leave``.
+            self._failed = error
+            raise
         finally:
             self._attended.discard(started.attempt_id)
             self._guarded.discard(started.attempt_id)
@@ -138,8 +142,7 @@ class Attendance:
                 return await report(self.stopping.abandon)
             watch = Watch(spawned=told, abandon=self.stopping.abandon, leave=leave)
             return await self.executor.run(assignment, watch)
-        except RunoffError as error:
-            self._failed = error
+        except RunoffError:
             raise
         except Exception as bug:  # noqa: BLE001  an executor's bug costs one attempt, not the drain
             return bug

@@ -127,7 +127,9 @@ def test_an_empty_board_has_figures() -> None:
         cpu_s=0.0,
         resident_bytes=0,
         started_us=0,
+        lines_lost=7,
     )
+    assert "runoff_log_lines_lost_total 7" in exposition(Board(), engine)
     assert "runoff_log_position 0" in exposition(Board(), engine)
 
 

@@ -1,4 +1,7 @@
-"""On a full disk the ends that are known are kept for a reopened log, and recorded once."""
+"""On a full disk the ends that are known are kept for a reopened log, and recorded once.
+
+What runs goes on under its guardian, whichever write it was that failed.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from engine.drain.last_words import last_words
 from engine.drain.loop import Drain
 from engine.errors import DiskFull, StorageFailed, is_full
 from engine.events import Limits, PhaseRegistered, RunRegistered
-from engine.executors.port import Assignment, Output, Report, Watch
+from engine.executors.port import Assignment, Executor, Output, Report, Watch
 from engine.ids import IdMaker
+from engine.store.blobs import BlobStore
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore, MemoryTransaction
 from engine.store.protocol import Query
@@ -87,19 +91,23 @@ async def register(recorder: Recorder) -> None:
         await recorder.submit(Command(f"reg-{run}", f"run/{run}", b"", just(registered, phase)))
 
 
+def drain_of(recorder: Recorder, executor: Executor, blobs: BlobStore | None) -> Drain:
+    return Drain(
+        recorder=recorder,
+        executor=executor,
+        scope=Scope("s", Policy(name="t"), LIMITS),
+        clock=CLOCK,
+        ids=IdMaker(CLOCK.now_us, lambda: 7),
+        blobs=blobs,
+        tell=lambda _records: None,
+    )
+
+
 async def filled(store: Filling, blobs: FullBlobs | None) -> Drain:
     """A drain that met a full disk."""
     async with recording(store, CLOCK, WRITER) as recorder:
         await register(recorder)
-        drain = Drain(
-            recorder=recorder,
-            executor=Crew(store),
-            scope=Scope("s", Policy(name="t"), LIMITS),
-            clock=CLOCK,
-            ids=IdMaker(CLOCK.now_us, lambda: 7),
-            blobs=blobs,
-            tell=lambda _records: None,
-        )
+        drain = drain_of(recorder, Crew(store), blobs)
         with pytest.raises(ExceptionGroup, check=is_full):
             await drain.run(resume=False)
     return drain
@@ -134,4 +142,58 @@ async def test_without_room_even_for_last_words_the_attempts_stay_open() -> None
         store.full = True
         with pytest.raises(StorageFailed):
             await last_words(recorder, drain.unrecorded)
+    assert await endings(store) == []
+
+
+class FailingBlobs(FullBlobs):
+    """A disk that takes no output, for this or that reason."""
+
+    def __init__(self, error: StorageFailed) -> None:
+        self._error = error
+
+    def put(self, data: bytes) -> str:  # noqa: ARG002
+        raise self._error
+
+
+class Guarded:
+    """Its first attempt prints much; the others ask, when cancelled, whether to leave theirs."""
+
+    name = "guarded"
+
+    def __init__(self) -> None:
+        self.left: list[bool] = []
+        self._begun = 0
+        self._all = anyio.Event()
+
+    async def run(self, assignment: Assignment, watch: Watch) -> Report:  # noqa: ARG002
+        self._begun += 1
+        if self._begun == 3:
+            self._all.set()
+        if self._begun == 1:
+            await self._all.wait()
+            output = Output.of(b"much " * 20_000)
+            return Report(ended="exited", duration_ms=7, exit_code=0, stdout=output)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.left.append(watch.leave())
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DiskFull.at("output"), StorageFailed("cannot write output.", remedy="see to the disk.")],
+    ids=["full", "failed"],
+)
+async def test_output_that_finds_no_room_leaves_the_other_attempts_to_their_guardians(
+    error: StorageFailed,
+) -> None:
+    store, executor = MemoryStore(), Guarded()
+    async with recording(store, CLOCK, WRITER) as recorder:
+        await register(recorder)
+        drain = drain_of(recorder, executor, FailingBlobs(error))
+        with pytest.raises(ExceptionGroup) as raised:
+            await drain.run(resume=False)
+    assert raised.group_contains(StorageFailed)
+    assert executor.left == [True, True]
     assert await endings(store) == []
