@@ -181,6 +181,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{BREAKER}:sampling_gate",
         "held = open_breakers(breakers)",
         "held = [b for b in open_breakers(breakers) if b.session_id == session.session_id]",
+        near=180,
     ),
     bug(
         "a run that recovers closes no breaker",
@@ -297,6 +298,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         "engine.triage.budgets:phase_is_over",
         ">= b.limit",
         "> b.limit",
+        near=110,
     ),
     bug(
         "a run's budget outlives its generation",
