@@ -111,10 +111,10 @@ def may_sample(board: Board, scope: Scope, now_us: int) -> tuple[bool, str | Non
 
 
 def _held_by(board: Board, scope: Scope) -> list[BreakerStanding]:
-    """The open breakers of the session, the one that opened first first."""
+    """The open breakers of the log, the one that opened first first."""
     if not scope.policy.breaker_runs:
         return []
-    held = [each for each in board.breakers.values() if each.session_id == scope.session_id]
+    held = list(board.breakers.values())
     return sorted(
         (each for each in held if each.opened_pos is not None),
         key=lambda each: each.opened_pos or 0,
