@@ -49,6 +49,7 @@ def _followed(location: Location) -> dict[str, Any]:
         "events": rows.events,
         "head": rows.hash.hex(),
         "anchors": rows.anchors,
+        "anchored": rows.anchored,
         "usage": rows.usage,
         "violations": violations,
         "count": count,

@@ -87,6 +87,7 @@ class Verification:
 
     ``found`` counts all violations, of which the first thousand are kept.  ``head``: the last
     chain hash in hex, zeros for an empty log.  ``epoch``: the newest one, 0 when there is none.
+    ``anchored``: the last position that an anchor holds, 0 for none.
     """
 
     violations: list[Violation] = field(default_factory=list[Violation])
@@ -96,6 +97,7 @@ class Verification:
     head: str = "00" * 32
     epoch: int = 0
     anchors: AnchorsState = "none"
+    anchored: int = 0
 
     @property
     def ok(self) -> bool:
@@ -134,7 +136,7 @@ def _verified(location: Location) -> Verification:
     histories.close()
     result.events, result.open_attempts = followed.events, histories.open_attempts
     result.head, result.epoch = followed.hash.hex(), followed.epoch
-    result.anchors = followed.anchors
+    result.anchors, result.anchored = followed.anchors, followed.anchored
     result.violations.sort(key=lambda violation: violation.pos or 0)
     return result
 
