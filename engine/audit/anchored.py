@@ -93,19 +93,18 @@ class Anchors:
             )
         if self._size is None:
             return "missing" if end.pos else "none"
-        if not self._broken and self._is_short(end):
-            return "broken" if self._broken else "short"
-        return "broken" if self._broken else "ok"
+        return "broken" if self._broken else self._reached(end)
 
-    def _is_short(self, end: End) -> bool:
+    def _reached(self, end: End) -> AnchorsState:
         """Whether much of the log is not anchored, which is reported if it cannot be by chance."""
         if end.pos == 0 or (self.reach and end.recorded_us - self._reach_us <= SLACK_US):
-            return False
+            return "ok"
         # The engine that made the file may have died before its first anchor; none did later.
-        if not self._is_shared and (self.reach or end.epoch > 1):
-            until = f"end at {self.reach}" if self.reach else "hold nothing"
-            self._break(f"S2: the anchors {until}, and the log goes on to {end.pos}", end.pos)
-        return True
+        if self._is_shared or (not self.reach and end.epoch <= 1):
+            return "short"
+        until = f"end at {self.reach}" if self.reach else "hold nothing"
+        self._break(f"S2: the anchors {until}, and the log goes on to {end.pos}", end.pos)
+        return "broken"
 
     def _settle(self, odd: bytes | Anchor, hash_at: Callable[[int], str | None]) -> None:
         if isinstance(odd, Anchor):
