@@ -30,7 +30,7 @@ from engine.audit.lines import Line, commands, read_lines, said_of
 from engine.audit.local import local
 from engine.audit.redecide import Redecision, Unverifiable
 from engine.errors import LogUnreadable
-from engine.events import AttemptFinished, tags_of
+from engine.events import AttemptFinished
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from projections.board import FOLDS
@@ -206,9 +206,6 @@ class _Follower:
     def _lines(self) -> Iterator[Line]:
         for line in read_lines(self._connection):
             event = line.event
-            if line.tags != tags_of(event):
-                what = "S6: the tags of the row are not those of the data"
-                self.findings.append(Finding(level="structure", pos=line.pos, what=what))
             if type(event) is AttemptFinished:
                 self._yields[event.attempt_id] = (line.pos, event.yield_events)
             yield line
