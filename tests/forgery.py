@@ -43,6 +43,7 @@ def forge(database: Path, *changes: tuple[int, Change], drop: tuple[int, ...] = 
             f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({places})",
             tuple(row[name] for name in COLUMNS),
         )
+    derive(connection)
     for name, version in connection.execute("SELECT name, version FROM projections").fetchall():
         connection.execute(f"DROP TABLE projection_{name}_v{version}")
     connection.execute("DELETE FROM projections")
@@ -50,3 +51,18 @@ def forge(database: Path, *changes: tuple[int, Change], drop: tuple[int, ...] = 
     connection.close()
     anchors = database.with_name(f"{database.name}-anchors")
     anchors.write_text(f"{len(rows)} {previous.hex()}\n")
+
+
+def derive(connection: sqlite3.Connection) -> None:
+    """Write anew what the database derives of the rows by itself."""
+    connection.execute("DELETE FROM event_shapes")
+    connection.execute(
+        "INSERT INTO event_shapes SELECT type, schema, min(pos) FROM events GROUP BY type, schema"
+    )
+    connection.execute("DELETE FROM open_attempts")
+    connection.execute(
+        """INSERT OR IGNORE INTO open_attempts SELECT attempt, run, phase, pos,
+             (SELECT max(pos) FROM events f WHERE f.attempt = s.attempt
+                                              AND f.type = 'attempt.finished')
+             FROM events s WHERE type = 'attempt.started'"""
+    )

@@ -14,11 +14,17 @@ from typing import Literal, NamedTuple
 
 from engine.audit.chain import Report
 
-AnchorsState = Literal["ok", "missing", "none", "broken"]
-"""``none``: an empty log needs none.  ``missing``: there is a log, and no file beside it."""
+AnchorsState = Literal["ok", "short", "missing", "none", "broken"]
+"""``none``: an empty log needs none.  ``missing``: there is a log, and no file beside it.
 
+``short``: the file reaches far less, and may: who made it died at once, or others write the log.
+"""
+
+SLACK_US = 60_000_000
+"""By the writer's clock; a commit is anchored within a fraction of a second, or its engine died."""
 _LINE_BYTES_MAX = 256
 _ANCHOR = re.compile(rb"([0-9]{1,18}) ([0-9a-f]{64})\n")
+_CUT_SHORT = re.compile(rb"[0-9]{0,18}|[0-9]{1,18} [0-9a-f]{0,64}")
 _MERGED = re.compile(rb"([0-9]{1,18}) ([0-9a-f]{64})\n\Z")
 
 
@@ -29,36 +35,52 @@ class Anchor(NamedTuple):
     digest: str
 
 
+class End(NamedTuple):
+    """The last row of a log: its position, its writer's time (Unix, microseconds) and epoch."""
+
+    pos: int
+    recorded_us: int
+    epoch: int
+
+
 class Anchors:
     """The anchors of one log, merged with its rows as both go by.
 
     Only what the file held when this was made is read, so a log that is being written to while
-    it is verified never seems cut short.
+    it is verified never seems cut short.  ``is_shared``: others write the log too, whose anchors
+    stand elsewhere.  ``reach``: the last position that an anchor holds, 0 for none.
     """
 
-    def __init__(self, path: Path, report: Report) -> None:
+    def __init__(self, path: Path, report: Report, *, is_shared: bool = False) -> None:
         self._path = path
         self._report = report
+        self._is_shared = is_shared
         self._size = _size_of(path)
-        self._lines = self._read()
-        self._next = next(self._lines, None)
         self._odd: list[bytes | Anchor] = []
         self._broken = False
+        self.reach, self._reach_us = 0, 0
+        self._lines = self._read()
+        self._next = next(self._lines, None)
 
     @property
     def next_pos(self) -> int:
         """The position of the next anchor; whatever stands before it need not be handed in."""
         return sys.maxsize if self._next is None else self._next.pos
 
-    def take(self, pos: int, digest: str) -> None:
-        """The log has ``digest`` at ``pos``; compare the anchor there, if there is one."""
+    def take(self, pos: int, digest: str, recorded_us: int) -> None:
+        """The log has ``digest`` at ``pos``; compare the anchor there, if there is one.
+
+        ``recorded_us``: the writer's time (Unix, microseconds).
+        """
         while self._next is not None and self._next.pos <= pos:
-            if self._next != (pos, digest):
+            if self._next == (pos, digest):
+                self.reach, self._reach_us = pos, recorded_us
+            else:
                 self._odd.append(self._next)
             self._next = next(self._lines, None)
 
-    def close(self, head: int, hash_at: Callable[[int], str | None]) -> AnchorsState:
-        """What is left over when the log has ended at position ``head``."""
+    def close(self, end: End, hash_at: Callable[[int], str | None]) -> AnchorsState:
+        """What is left over when the log has ended, with the row ``end`` (zeros for no row)."""
         beyond = self._next
         while self._next is not None:
             self._next = next(self._lines, None)
@@ -66,17 +88,30 @@ class Anchors:
             self._settle(odd, hash_at)
         if beyond is not None:
             self._break(
-                f"S2: the log was cut short: it ends at {head}, and {beyond.pos} is anchored",
+                f"S2: the log was cut short: it ends at {end.pos}, and {beyond.pos} is anchored",
                 beyond.pos,
             )
         if self._size is None:
-            return "missing" if head else "none"
-        return "broken" if self._broken else "ok"
+            return "missing" if end.pos else "none"
+        return "broken" if self._broken else self._reached(end)
+
+    def _reached(self, end: End) -> AnchorsState:
+        """Whether much of the log is not anchored, which is reported if it cannot be by chance."""
+        if end.pos == 0 or (self.reach and end.recorded_us - self._reach_us <= SLACK_US):
+            return "ok"
+        # The engine that made the file may have died before its first anchor; none did later.
+        if self._is_shared or (not self.reach and end.epoch <= 1):
+            return "short"
+        until = f"end at {self.reach}" if self.reach else "hold nothing"
+        self._break(f"S2: the anchors {until}, and the log goes on to {end.pos}", end.pos)
+        return "broken"
 
     def _settle(self, odd: bytes | Anchor, hash_at: Callable[[int], str | None]) -> None:
         if isinstance(odd, Anchor):
             # Not in order, which is no fault of the log as long as it holds.
-            if hash_at(odd.pos) != odd.digest:
+            if hash_at(odd.pos) == odd.digest:
+                self.reach = max(self.reach, odd.pos)
+            else:
                 self._break(f"S2: the log was changed: the anchor at {odd.pos} is another", odd.pos)
         elif not any(hash_at(pos) == digest for pos, digest in _merged(odd)):
             self._break(f"S2: a line of the anchors is no anchor: {odd[:80]!a}", None)
@@ -95,7 +130,7 @@ class Anchors:
                     match = _ANCHOR.fullmatch(line)
                     if match:
                         yield Anchor(int(match[1]), match[2].decode())
-                    elif line.endswith(b"\n") or len(line) == _LINE_BYTES_MAX:
+                    elif line.endswith(b"\n") or not _CUT_SHORT.fullmatch(line):
                         self._odd.append(line)
                     else:
                         return  # cut short by a crash
@@ -117,3 +152,13 @@ def _merged(line: bytes) -> Iterator[Anchor]:
     if match:
         for start in range(len(match[1])):
             yield Anchor(int(match[1][start:]), match[2].decode())
+
+
+def is_anchored(state: str) -> bool:
+    """Whether a verdict rests on anchors, as far as it looked at them."""
+    return state not in ("missing", "short")
+
+
+def anchors_words(state: str, reach: int) -> str:
+    """What the anchors came to and how far they reach, for a person."""
+    return f"anchors {state}, up to {reach}" if reach else f"anchors {state}"

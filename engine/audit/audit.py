@@ -30,7 +30,7 @@ from engine.audit.lines import Line, commands, read_lines, said_of
 from engine.audit.local import local
 from engine.audit.redecide import Redecision, Unverifiable
 from engine.errors import LogUnreadable
-from engine.events import AttemptFinished, tags_of
+from engine.events import AttemptFinished
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from projections.board import FOLDS
@@ -57,6 +57,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
     ``ok`` only if nothing was found and nothing stayed unverifiable.  ``differences`` are decisions
     recorded otherwise than their rules say; ``findings`` everything else that is wrong.
+    ``anchored``: the last position that an anchor holds, 0 for none.
     ``decided`` counts the decisions taken again, by type of event.
     """
 
@@ -65,6 +66,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     head: str
     anchors: str
+    anchored: int
     decided: dict[str, int]
     differences: tuple[Difference, ...]
     unverifiable: tuple[Unverifiable, ...]
@@ -156,6 +158,7 @@ def _concluded(follower: _Follower, rows: dict[str, Any], levels: Sequence[Level
         events=rows.get("events", follower.last_pos),
         head=rows.get("head", ""),
         anchors=rows.get("anchors", "not looked at"),
+        anchored=rows.get("anchored", 0),
         decided=found.decided if decided else {},
         differences=differences,
         unverifiable=unverifiable,
@@ -203,9 +206,6 @@ class _Follower:
     def _lines(self) -> Iterator[Line]:
         for line in read_lines(self._connection):
             event = line.event
-            if line.tags != tags_of(event):
-                what = "S6: the tags of the row are not those of the data"
-                self.findings.append(Finding(level="structure", pos=line.pos, what=what))
             if type(event) is AttemptFinished:
                 self._yields[event.attempt_id] = (line.pos, event.yield_events)
             yield line
@@ -243,10 +243,12 @@ class _Follower:
         elif sum(row_digest(*row) for row in stored.items()) % (1 << 256) != int.from_bytes(digest):
             self._note(f"S29: {name} has another digest", pos)
 
-    def _hash_at(self, pos: int) -> bytes:
+    def _hash_at(self, pos: int) -> bytes | None:
+        if pos == 0:
+            return bytes(32)
         sql = "SELECT hash FROM events WHERE pos = ?"
         found = self._connection.execute(sql, (pos,)).fetchone()
-        return found[0] if found else bytes(32)
+        return found[0] if found else None
 
     def _note(self, what: str, pos: int) -> None:
         self.findings.append(Finding(level="projections", pos=pos, what=what))

@@ -20,7 +20,7 @@ from engine.events import (
     ZeroYieldExplained,
     event_type,
 )
-from engine.store.boards import load_folds, seen_page
+from engine.store.boards import feed, load_folds, seen_page
 from engine.store.protocol import LogReader, Query
 from engine.triage.case import Case, account_named, newest_session, seen_from
 from engine.triage.hosts import open_on
@@ -108,8 +108,7 @@ async def case_file(
     events = await _events(reader, run_id, end)
     runs, backlog = Keyed(RUN_TRIAGE), Keyed(BACKLOG)
     for seen in events:
-        runs.feed(seen)
-        backlog.feed(seen)
+        feed(seen, runs, backlog)
     run = runs.get(run_id)
     if run is None:
         return None

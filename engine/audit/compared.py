@@ -59,9 +59,7 @@ def compared(
     left = list(expected)
     found: list[Difference] = []
     for place, line in recorded:
-        twin = next((e for e in left if _key(e) == _key(line)), None)
-        if twin is None:
-            twin = next((e for e in left if _type(e) == _type(line)), None)
+        twin = _twin(line, left)
         if twin is None:
             found.append(Difference(place, "unexpected", _type(line), _subject(line), {}))
             continue
@@ -75,6 +73,22 @@ def compared(
         how = {"bytes": ("another order or another writing", "as this program writes it")}
         found.append(Difference(place, "differs", _type(line), _subject(line), how))
     return sorted(found, key=lambda difference: difference.pos)
+
+
+def without(expected: Sequence[Expected], unknown: Sequence[Expected]) -> list[Expected]:
+    """``expected`` without what stands for decisions of rules that are unknown here."""
+    left = list(expected)
+    for line in unknown:
+        twin = _twin(line, left)
+        if twin is not None:
+            left.remove(twin)
+    return left
+
+
+def _twin(line: Expected, among: Sequence[Expected]) -> Expected | None:
+    """The one of the same type and subject, else one of the same type."""
+    exact = next((e for e in among if _key(e) == _key(line)), None)
+    return exact or next((e for e in among if _type(e) == _type(line)), None)
 
 
 def _key(expected: Expected) -> tuple[str, str]:

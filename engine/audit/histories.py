@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.audit.backlog_count import Phase, Session, work_left
 from engine.audit.chain import Report
+from engine.audit.credible import odd_coefficients, odd_end, odd_policy, tokens_of
 from engine.audit.kept_output import Blob, KeptOutput
 
 PROVED = ("succeeded", "failed", "timed_out", "broke")
@@ -26,7 +27,9 @@ class _Attempt:
     phase: str
     number: int
     life: int
+    timeout_ms: int
     usage: int = 0
+    tokens: int = 0
     rejected: int = 0
     reasons: int = 0
     finish_pos: int = 0
@@ -45,7 +48,7 @@ class _Run:
 
 
 class Histories:
-    """Checks S6 to S11, S14 to S16, S18, S21 to S24, S32 and L2."""
+    """Checks S6 to S11, S14 to S16, S18, S21 to S24, S32 to S34 and L2."""
 
     def __init__(self, report: Report, blobs: Path) -> None:
         self._report = report
@@ -61,6 +64,8 @@ class Histories:
             "session.started": self._begun,
             "session.resumed": self._begun,
             "session.policy_adopted": self._governed,
+            "session.coefficients_in_force": self._estimating,
+            "calibration.coefficients_adopted": self._estimating,
             "session.draining": self._draining,
             "session.lapsed": self._draining,
             "session.ended": self._ended,
@@ -121,8 +126,14 @@ class Histories:
         session = self._session(event)
         session.limits, session.running = event["limits"], True
 
-    def _governed(self, _pos: int, _cause: int | None, event: Event) -> None:
+    def _governed(self, pos: int, _cause: int | None, event: Event) -> None:
         self._session(event).policy = json.loads(event["policy_json"])
+        for odd in odd_policy(event):
+            self._report(f"S33: {odd}", pos)
+
+    def _estimating(self, pos: int, _cause: int | None, event: Event) -> None:
+        for odd in odd_coefficients(event):
+            self._report(f"S33: {odd}", pos)
 
     def _draining(self, _pos: int, _cause: int | None, event: Event) -> None:
         self._session(event).running = False
@@ -159,7 +170,7 @@ class Histories:
         self._check_limits(pos, event, session)
         self._check_triage(pos, event, session)
         self._attempts[name] = _Attempt(
-            session.name, phase.run, phase.name, event["number"], phase.life
+            session.name, phase.run, phase.name, event["number"], phase.life, event["timeout_ms"]
         )
         phase.start(event["number"], session.name)
         session.attempts += 1
@@ -245,6 +256,8 @@ class Histories:
         if run.sample is None and event["ending"] in PROVED and not session.is_named_phase:
             run.sample = event["attempt_id"]
         self._check_yield(pos, event, attempt)
+        for odd in odd_end(event, timeout_ms=attempt.timeout_ms, tokens=attempt.tokens):
+            self._report(f"S34: {odd}", pos)
         for name in ("stdout", "stderr"):
             attempt.output[name] = self._output.stored(pos, name, event.get(name, {}))
 
@@ -281,6 +294,7 @@ class Histories:
         attempt = self._usage_of(pos, event)
         if attempt is not None:
             attempt.usage += 1
+            attempt.tokens += tokens_of(event)
 
     def _rejected(self, pos: int, _cause: int | None, event: Event) -> None:
         attempt = self._usage_of(pos, event)

@@ -161,5 +161,8 @@ def _rank(line: LedgerLine) -> tuple[bool, int, int, int, str]:
 
 
 def _date(day: Day) -> str:
-    first = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=day.day * DAY_US)
+    try:
+        first = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=day.day * DAY_US)
+    except OverflowError:
+        return f"day {day.day}"  # no calendar reaches there, as a doctored log may
     return f"{first:%Y-%m-%d}"

@@ -31,7 +31,7 @@ UNSEEN = (
 
 _PLACES = ", ".join("?" * len(UNSEEN))
 _LINES = f"""
-SELECT pos, recorded_us, type, schema, data, command_id, cause, session, run, phase, attempt
+SELECT pos, recorded_us, type, schema, data, command_id, cause
   FROM events WHERE type NOT IN ({_PLACES}) AND pos <= ? ORDER BY pos"""  # noqa: S608  fixed
 _SAID = """
 SELECT pos, recorded_us, type, schema, data FROM events
@@ -41,7 +41,7 @@ _END = 2**63 - 1
 
 
 class Line(NamedTuple):
-    """What is read of a row of the log; ``tags``: its session, run, phase and attempt, if read."""
+    """What is read of a row of the log."""
 
     pos: int
     recorded_us: int
@@ -49,7 +49,6 @@ class Line(NamedTuple):
     cause: int | None
     data: str
     event: AnyEvent
-    tags: tuple[str | None, ...] | None = None
 
 
 def read_lines(connection: sqlite3.Connection, until: int | None = None) -> Iterator[Line]:
@@ -61,7 +60,7 @@ def read_lines(connection: sqlite3.Connection, until: int | None = None) -> Iter
     while rows := cursor.fetchmany(PAGE_ROWS):
         events = decode_page([row[:5] for row in rows])
         for row, event in zip(rows, events, strict=True):
-            yield Line(row[0], row[1], row[5], row[6], row[4], event, row[7:])
+            yield Line(row[0], row[1], row[5], row[6], row[4], event)
 
 
 def said_of(connection: sqlite3.Connection, attempt_id: str, before: int) -> list[AnyEvent]:

@@ -34,9 +34,10 @@ from projections.calibration import CALIBRATION, PhaseSamples, samples_of
 from projections.fold import Keyed
 
 PAGE_ROWS = 2000
-_HAS_SHAPES = "SELECT 1 FROM sqlite_schema WHERE name = 'event_shapes'"
+# Of the log itself: a table that is derived of it may say anything.
 _SHAPES = (
-    "SELECT type FROM event_shapes WHERE type IN ('attempt.estimated', 'calibration.proposed')"
+    "SELECT DISTINCT type FROM events"
+    " WHERE type IN ('attempt.estimated', 'calibration.proposed', 'session.coefficients_in_force')"
 )
 _HASH = "SELECT hash FROM events WHERE pos = ?"
 _ESTIMATING = (
@@ -59,10 +60,8 @@ def reestimated(location: Location) -> Reestimated:
     found = Reestimated({}, [])
     with closing(connect(location.path)) as connection:
         connection.execute("BEGIN")
-        if connection.execute(_HAS_SHAPES).fetchone() is None:
-            return found  # a log from before there were estimates
         shapes = {row[0] for row in connection.execute(_SHAPES)}
-        if "attempt.estimated" in shapes:
+        if shapes & {"attempt.estimated", "session.coefficients_in_force"}:
             _estimates(connection, found)
         if "calibration.proposed" in shapes:
             _proposals(connection, found)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.events import AnyEvent, Head, Record, Seen, event_of
+from engine.store.boards import feed
 from projections.board import FOLDS, Board
 from projections.fingerprints import FingerprintCount
 from projections.fold import SEPARATOR
@@ -124,7 +125,7 @@ def step(board: Board, record: Record) -> Step:
     for keyed in board.all:
         if type(event) in keyed.fold.handles:
             before = {key: keyed.get(key) for key in keyed.fold.keys(seen)}
-            keyed.feed(seen)
+            feed(seen, keyed)
             rows = ((key, old, keyed.states[key]) for key, old in before.items())
             changes += _changes(keyed.fold.name, rows)
     board.head = Head(record.pos, record.hash)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, cast
 
-from engine.audit.anchored import Anchors, AnchorsState
+from engine.audit.anchored import Anchors, AnchorsState, End
 from engine.audit.chain import Chain, Report, Row
 from engine.audit.connection import connect
 from engine.audit.parts import PAGE, Parts, Tags, checked
@@ -35,7 +35,8 @@ Each = Callable[[int, int | None, str, Tags, str], None]
 class Followed:
     """What the rows came to; ``hash`` is the last one's, 32 zeros for an empty log.
 
-    ``usage`` counts the rows of type ``usage.recorded`` by the attempt they are tagged with.
+    ``anchored``: the last position that an anchor holds, 0 for none.  ``usage`` counts the rows of
+    type ``usage.recorded`` by the attempt they are tagged with.
     """
 
     events: int = 0
@@ -43,6 +44,7 @@ class Followed:
     hash: bytes = bytes(32)
     epoch: int = 0
     anchors: AnchorsState = "none"
+    anchored: int = 0
     usage: dict[str, int] = field(default_factory=dict[str, int])
 
 
@@ -60,7 +62,8 @@ def follow(
     version that is not known.
     """
     # Before the log, so that what is anchored while the log is read does not seem to be missing.
-    anchors = Anchors(location.beside("anchors"), report)
+    is_shared = not location.url.startswith("sqlite")
+    anchors = Anchors(location.beside("anchors"), report, is_shared=is_shared)
     followed = Followed()
     try:
         with closing(connect(location.path)) as connection:
@@ -116,7 +119,9 @@ class _Follower:
         chain, followed = self._chain, self._followed
         followed.pos, followed.hash, followed.epoch = chain.pos, chain.hash, chain.epoch
         followed.usage = {k.decode(): n for k, n in self._usage.items() if k is not None}
-        followed.anchors = self._anchors.close(chain.pos, self._hash_at)
+        end = End(chain.pos, chain.recorded_us, chain.epoch)
+        followed.anchors = self._anchors.close(end, self._hash_at)
+        followed.anchored = self._anchors.reach
 
     def _page(self, start: int) -> list[Any]:
         if start > _LAST_POS:
@@ -190,7 +195,7 @@ class _Follower:
     def _hand_on(self, cause: int | None, data: bytes) -> int:
         """Show the last row to those who wait for it; where the next one is due."""
         chain, parts = self._chain, self._parts
-        self._anchors.take(chain.pos, chain.hash.hex())
+        self._anchors.take(chain.pos, chain.hash.hex(), chain.recorded_us)
         if self._each is not None:
             self._each(chain.pos, cause, parts.name, parts.tags, data.decode())
         return self._due()
@@ -212,7 +217,7 @@ class _Follower:
         elif event.get("type") != row.type:
             self._report("S3: the type of the data is not that of the row", row.pos)
         self._chain.take(row, event)
-        self._anchors.take(row.pos, row.hash.hex())
+        self._anchors.take(row.pos, row.hash.hex(), row.recorded_us)
         if row.type == "usage.recorded":
             attempt = None if row.attempt is None else row.attempt.encode()
             self._usage[attempt] = self._usage.get(attempt, 0) + 1

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from typing import Any
 
+from engine.audit.chain import Report
+from engine.audit.connection import connect
 from engine.audit.rows import follow
 from engine.audit.verify import KNOWN_SCHEMAS, VIOLATIONS_MAX
 from engine.errors import RunoffError
@@ -43,16 +46,28 @@ def _followed(location: Location) -> dict[str, Any]:
 
     try:
         rows = follow(location, KNOWN_SCHEMAS, report)
+        _look_into(location, report)
     except RunoffError as error:
         return {"problem": error.problem, "remedy": error.remedy}
     return {
         "events": rows.events,
         "head": rows.hash.hex(),
         "anchors": rows.anchors,
+        "anchored": rows.anchored,
         "usage": rows.usage,
         "violations": violations,
         "count": count,
     }
+
+
+def _look_into(location: Location, report: Report) -> None:
+    """What following the rows did not read of them."""
+    # Only here, because policies take longer to load than rows do.
+    from engine.audit.written import check_written  # noqa: PLC0415
+
+    with closing(connect(location.path)) as connection:
+        connection.execute("BEGIN")
+        check_written(connection, report)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from engine.audit.anchored import AnchorsState
+from engine.audit.connection import connect
+from engine.audit.derived import check_open_attempts, check_shapes
 from engine.audit.histories import Histories
 from engine.audit.local import local
 from engine.audit.parts import Tags
@@ -74,6 +77,26 @@ KNOWN_SCHEMAS: Mapping[str, int] = {
 }
 
 
+class _TwiceNamed(ValueError):
+    """An object has two fields of one name, of which readers may take either."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceNamed(next(name for name in names if names.count(name) > 1))
+    return fields
+
+
+def _no_number(text: str) -> None:
+    """JSON has no such number, though the standard library reads it."""
+    raise ValueError(text)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
+
+
 class Violation(NamedTuple):
     """Something that does not hold, and the log position where it shows."""
 
@@ -87,6 +110,7 @@ class Verification:
 
     ``found`` counts all violations, of which the first thousand are kept.  ``head``: the last
     chain hash in hex, zeros for an empty log.  ``epoch``: the newest one, 0 when there is none.
+    ``anchored``: the last position that an anchor holds, 0 for none.
     """
 
     violations: list[Violation] = field(default_factory=list[Violation])
@@ -96,6 +120,7 @@ class Verification:
     head: str = "00" * 32
     epoch: int = 0
     anchors: AnchorsState = "none"
+    anchored: int = 0
 
     @property
     def ok(self) -> bool:
@@ -132,9 +157,13 @@ def _verified(location: Location) -> Verification:
 
     followed = follow(location, KNOWN_SCHEMAS, result.report, each)
     histories.close()
+    with closing(connect(location.path)) as connection:
+        connection.execute("BEGIN")
+        check_shapes(connection, result.report)
+        check_open_attempts(connection, result.report)
     result.events, result.open_attempts = followed.events, histories.open_attempts
     result.head, result.epoch = followed.hash.hex(), followed.epoch
-    result.anchors = followed.anchors
+    result.anchors, result.anchored = followed.anchors, followed.anchored
     result.violations.sort(key=lambda violation: violation.pos or 0)
     return result
 
@@ -144,7 +173,10 @@ def _parsed(
 ) -> dict[str, Any] | None:
     """The data of a row, None (and a report) when it is no JSON object."""
     try:
-        loaded = json.loads(data)
+        loaded = _DECODER.decode(data)
+    except _TwiceNamed as error:
+        result.report(f"S3: the data names {error.args[0]!a:.80} twice", pos)
+        return None
     except (ValueError, RecursionError):
         loaded = None
     if not isinstance(loaded, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from engine.audit.anchored import anchors_words, is_anchored
 from engine.audit.audit import LEVELS, Audit, Level, audit as audit_log
 from engine.audit.local import local
 from engine.audit.reestimate import Reestimated, reestimated
@@ -79,7 +80,8 @@ def _as_json(found: Audit) -> dict[str, object]:
 
 
 def _in_words(found: Audit) -> str:
-    lines = [f"{found.events} events, head {found.head[:16]}, anchors {found.anchors}."]
+    anchors = anchors_words(found.anchors, found.anchored)
+    lines = [f"{found.events} events, head {found.head[:16]}, {anchors}."]
     for name, count in sorted(found.decided.items()):
         lines.append(f"  {count:>8}  {name} decided again")
     lines += _listed([(f.pos, f"{f.level}: {f.what}") for f in found.findings])
@@ -87,7 +89,8 @@ def _in_words(found: Audit) -> str:
     lines += _listed([(u.pos, f"unverifiable: {u.what}: {u.why}") for u in found.unverifiable])
     odd = len(found.findings) + len(found.differences)
     if found.ok:
-        lines.append(f"All holds ({', '.join(found.levels)}).")
+        but = "" if is_anchored(found.anchors) else ", as far as can be told without anchors"
+        lines.append(f"All holds{but} ({', '.join(found.levels)}).")
     else:
         lines.append(f"{odd} differences, {len(found.unverifiable)} unverifiable.")
     return "\n".join(lines)

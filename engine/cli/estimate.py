@@ -16,7 +16,7 @@ from engine.cli.peeking import Peek, peeking
 from engine.cli.render import asked, clean, print_json, table
 from engine.errors import UsageProblem
 from engine.events import PhaseRegistered, event_type
-from engine.store.boards import seen_page
+from engine.store.boards import feed, seen_page
 from engine.store.protocol import Query
 from projections.calibration import CALIBRATION, PhaseSample
 from projections.fold import Keyed, join
@@ -124,7 +124,7 @@ async def _of_phase(
     async for record in pages(peek.reader, query, 0, peek.end):
         row = (record.pos, record.recorded_us, record.type, record.schema, record.data)
         (seen,) = seen_page([row])
-        folded.feed(seen)
+        feed(seen, folded)
         if isinstance(seen.event, PhaseRegistered):
             registered = seen.event
     state = folded.get(join(run_id, phase_id))

@@ -167,8 +167,14 @@ def record_json(record: Record) -> str:
     return to_json(row | {"hash": record.hash.hex(), "request": record.request.hex()})
 
 
+_LATEST_US = 253_402_300_799_000_000
+"""The end of the year 9999, where calendars of Python end."""
+
+
 def when(recorded_us: int) -> str:
     """Unix microseconds as a person reads them, in UTC."""
+    if not 0 <= recorded_us <= _LATEST_US:
+        return f"{recorded_us} us"  # no time that a clock shows, as a doctored log may have
     return datetime.fromtimestamp(recorded_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

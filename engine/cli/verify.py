@@ -7,6 +7,7 @@ from contextlib import suppress
 import click
 import msgspec
 
+from engine.audit.anchored import anchors_words, is_anchored
 from engine.audit.stored import differences
 from engine.audit.verify import Verification, verify as verify_log
 from engine.cli.context import banner, database_option, json_option, run_async
@@ -65,14 +66,17 @@ def _json(result: Verification) -> str:
         "open_attempts": result.open_attempts,
         "head": result.head,
         "anchors": result.anchors,
+        "anchored": result.anchored,
     }
     return msgspec.json.encode(found).decode()
 
 
 def _words(result: Verification) -> str:
-    verdict = "all holds" if result.ok else f"{result.found} violations"
+    but = "" if is_anchored(result.anchors) else ", as far as can be told without anchors"
+    verdict = f"all holds{but}" if result.ok else f"{result.found} violations"
     counts = f"{result.events} events, {result.open_attempts} open attempts"
-    lines = [f"{counts}, head {result.head[:16]}, anchors {result.anchors}: {verdict}."]
+    anchors = anchors_words(result.anchors, result.anchored)
+    lines = [f"{counts}, head {result.head[:16]}, {anchors}: {verdict}."]
     for violation in result.violations:
         place = "" if violation.pos is None else f"@{violation.pos}  "
         lines.append(f"  {place}{clean(violation.what)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -13,11 +13,39 @@ from engine.store.protocol import FoldRow, LogReader
 from projections.board import FOLDS, Board, StoredRows
 from projections.fold import Checkpoint, Fold, Keyed, row_digest
 
+_CONTRADICTED = (AssertionError, LookupError, TypeError, ValueError, AttributeError)
+"""What folds raise over a log that contradicts itself."""
+
 
 def seen_page(rows: list[FoldRow]) -> list[Seen]:
     """Decoded events of one page, as folds take them."""
     events = decode_page(rows)
     return [Seen(row[0], row[1], event) for row, event in zip(rows, events, strict=True)]
+
+
+class Takes(Protocol):
+    """Whatever is fed events in order: a board, or one fold."""
+
+    def feed(self, seen: Seen) -> object:
+        """Fold one event."""
+        ...
+
+
+def feed(seen: Seen, *takers: Takes) -> None:
+    """Feed one recorded event to all ``takers``.
+
+    Raises LogUnreadable, naming its position, when it contradicts what stands before it: no writer
+    appends such an event, but whoever has the file in hand may have.
+    """
+    try:
+        for taker in takers:
+            taker.feed(seen)
+    except _CONTRADICTED as error:
+        raise LogUnreadable(
+            f"the event at position {seen.pos} ({event_type(type(seen.event))}) contradicts the log"
+            f" before it: {str(error) or type(error).__name__}.",
+            remedy="`runoff verify` lists what does not hold; restore the database from a backup.",
+        ) from error
 
 
 async def load_board(reader: LogReader, until: int | None = None) -> Board:
@@ -64,8 +92,7 @@ async def load_folds(
     types = frozenset(event_type(kind) for fold in wanted.values() for kind in fold.handles)
     while rows := await reader.fold_rows(pos, end, types):
         for seen in seen_page(rows):
-            for keyed in found.values():
-                keyed.feed(seen)
+            feed(seen, *found.values())
         pos = rows[-1][0]
     return found
 
@@ -78,7 +105,7 @@ async def catch_up(board: Board, reader: LogReader, end: int) -> None:
         if not rows:
             break
         for seen in seen_page(rows):
-            board.feed(seen)
+            feed(seen, board)
         pos = rows[-1][0]
     board.head = Head(pos, await reader.hash_at(pos) or GENESIS)
 
@@ -91,7 +118,7 @@ async def followed(board: Board, reader: LogReader, head: Head) -> AsyncGenerato
     pos = board.head.pos
     while pos < head.pos and (rows := await reader.fold_rows(pos, head.pos)):
         for seen in seen_page(rows):
-            board.feed(seen)
+            feed(seen, board)
             yield seen
         # So that one who is cut short here goes on behind what was fed.
         pos = rows[-1][0]

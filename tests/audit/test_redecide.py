@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
-from engine.events import FingerprintStopped, RunStopped, event_of
+from engine.events import FingerprintStopped, RunJudged, RunStopped, encode, event_of
 from engine.store.blobs import MemoryBlobs
 from engine.store.protocol import Query
 from engine.triage import rules
@@ -88,6 +88,36 @@ async def test_one_changed_constant_gives_the_exact_list(monkeypatch: pytest.Mon
         assert otherwise == expected
         total += len(expected)
     assert total > 5
+
+
+async def test_beside_a_rule_that_nobody_knows_what_is_known_is_still_compared() -> None:
+    """A verdict of tomorrow's rule does not hide that the stop of its command was forged."""
+    for seed in CROWDED:
+        groups = list(commands(await lines_of(await drained(seed, crowded=True))))
+        wanted = {RunJudged, RunStopped}
+        at = next((g for g in groups if wanted <= {type(line.event) for line in g}), None)
+        if at is not None:
+            break
+    else:
+        pytest.fail("no run was judged and stopped at once")
+    found = Redecision(BLOBS.get)
+    for group in groups:
+        found.take([forged(line) for line in group] if group is at else group)
+    (verdict,) = [line.pos for line in at if isinstance(line.event, RunJudged)]
+    stops = [line.pos for line in at if isinstance(line.event, RunStopped)]
+    assert [each.pos for each in found.unverifiable] == [verdict]
+    assert [(d.pos, d.what, list(d.fields)) for d in found.differences] == [
+        (pos, "differs", ["reason.sentence"]) for pos in stops
+    ]
+
+
+def forged(line: Line) -> Line:
+    event = line.event
+    if isinstance(event, RunJudged):
+        event = replace(event, reason=replace(event.reason, version=99))
+    elif isinstance(event, RunStopped):
+        event = replace(event, reason=replace(event.reason, sentence="The moon did it."))
+    return line._replace(event=event, data=encode(event))
 
 
 def one_later(situation: Situation, policy: Policy) -> bool:

@@ -86,6 +86,9 @@ def test_a_log_that_was_written_by_its_rules_holds_and_no_byte_changes(log: Path
         ("diagnosis.zero_yield_explained", "timeout", {"reason": "unknown"}, "reason"),
         ("triage.run_judged", "deprioritized", {"because": "new_failure"}, "because"),
         ("session.ended", "", {"work_left": 99}, "work_left"),
+        ("session.ended", "", {"because": "batch_size"}, "because"),
+        ("session.ended", "", {"because": "interrupted"}, "because"),
+        ("session.ended", "", {"because": "held_back"}, "because"),
     ],
 )
 def test_one_forged_field_is_one_difference_at_its_place(
@@ -136,6 +139,31 @@ def test_a_decision_of_a_rule_that_nobody_knows_is_unverifiable_and_never_ok(log
     assert [each["pos"] for each in found["unverifiable"]] == [pos]
     assert "version 99" in found["unverifiable"][0]["why"]
     assert found["differences"] == []
+
+
+def test_a_session_that_ended_with_work_that_it_might_have_started_is_named(log: Path) -> None:
+    started = first(log, "attempt.started")
+    connection = sqlite3.connect(log / "b.db")
+    (head,) = connection.execute("SELECT max(pos) FROM events").fetchone()
+    connection.close()
+    end = first(log, "session.ended")
+    assert end == head
+    forge(log / "b.db", drop=tuple(range(started, end)))
+    code, found = audited(log)
+    assert code == 6
+    assert [(d["what"], d["type"]) for d in found["differences"]] == [
+        ("unexpected", "session.ended")
+    ]
+
+
+def test_a_projection_beyond_the_head_has_read_another_log(log: Path) -> None:
+    connection = sqlite3.connect(log / "b.db")
+    connection.execute("UPDATE projections SET pos = pos + 1000, hash = zeroblob(32)")
+    connection.commit()
+    connection.close()
+    code, found = audited(log, "--level", "projections")
+    assert code == 6
+    assert {each["what"].partition("has")[2] for each in found["findings"]} == {" read another log"}
 
 
 def test_output_that_is_gone_leaves_its_diagnosis_unverifiable(log: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from engine.audit.anchored import Anchors
+from engine.audit.anchored import Anchors, End
 from engine.audit.chain import Chain, Row
 from engine.audit.parts import Tags
 from engine.audit.rows import Followed, follow
@@ -184,15 +184,16 @@ def plain(location: Location) -> Found:
                 row = Row._make(values)
                 event = checked(row, chain.pos, report)
                 chain.take(row, event)
-                anchors.take(row.pos, row.hash.hex())
+                anchors.take(row.pos, row.hash.hex(), row.recorded_us)
                 if row.type == "usage.recorded" and row.attempt is not None:
                     followed.usage[row.attempt] = followed.usage.get(row.attempt, 0) + 1
                 followed.events += 1
             sql = "SELECT hex(hash) FROM events WHERE pos=?"
             followed.anchors = anchors.close(
-                chain.pos,
+                End(chain.pos, chain.recorded_us, chain.epoch),
                 lambda pos: (connection.execute(sql, (pos,)).fetchone() or ("",))[0].lower(),
             )
+            followed.anchored = anchors.reach
     except sqlite3.Error as error:
         beyond = f"the log cannot be read beyond position {followed.events}: {error}."
         return found, None, f"{beyond}\n  try: {RESTORE}"

@@ -490,7 +490,8 @@ async def test_a_cut_tail_is_told_by_its_anchor(tmp_path: Path) -> None:
     location = await anchored(tmp_path)
     tamper(location, "DELETE FROM events WHERE pos > 7")
     found = verify(location)
-    assert [("cut short" in what, pos) for what, pos in found.violations] == [(True, 11)]
+    by_anchors = [(what, pos) for what, pos in found.violations if what.startswith("S2:")]
+    assert [("cut short" in what, pos) for what, pos in by_anchors] == [(True, 11)]
 
 
 @pytest.mark.parametrize("line", ["5 " + "0" * 64, "garbage", "9" * 300])

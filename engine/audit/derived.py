@@ -1,0 +1,63 @@
+"""What the database derives of the rows by itself, held against them, with plain SQL (S35).
+
+Others go by these tables: which types the log holds, and which attempts are open.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from itertools import pairwise
+
+from engine.audit.chain import Report
+
+_TABLES = "SELECT name FROM sqlite_schema WHERE name IN ('event_shapes', 'open_attempts')"
+_SHAPES = "SELECT type, schema, min(pos), max(pos) FROM events GROUP BY type, schema ORDER BY 1, 2"
+_STORED = "SELECT type, schema, first_pos FROM event_shapes"
+_ENDS = """
+SELECT type, attempt, run, phase, pos FROM events
+ WHERE type IN ('attempt.started', 'attempt.finished') ORDER BY pos"""
+_OPEN = "SELECT attempt, run, phase, started_pos, closed_pos FROM open_attempts"
+Attempt = tuple[str | None, str | None, str | None, int, int | None]
+
+
+def check_shapes(connection: sqlite3.Connection, report: Report) -> None:
+    """Report types that are listed otherwise, and versions that go back.
+
+    No program appends to a log that holds a newer version of a type, so none is followed by an
+    older one.
+    """
+    found = connection.execute(_SHAPES).fetchall()
+    for (kind, _, _, last), (other, schema, first, _) in pairwise(found):
+        if kind == other and first < last:
+            report(f"S35: a {kind} of an older version stands behind version {schema}", last)
+    if "event_shapes" in _tables(connection):
+        stored = set(connection.execute(_STORED))
+        for kind, schema, first in stored ^ {row[:3] for row in found}:
+            report(f"S35: event_shapes and the log differ in {kind} version {schema}", first)
+
+
+def check_open_attempts(connection: sqlite3.Connection, report: Report) -> None:
+    """Report attempts that are listed otherwise than they started and ended."""
+    if "open_attempts" not in _tables(connection):
+        return  # a copy of a server's log
+    expected = {attempt[0]: attempt for attempt in _attempts(connection)}
+    stored = {attempt[0]: attempt for attempt in connection.execute(_OPEN)}
+    for name in expected.keys() | stored.keys():
+        row = expected.get(name) or stored[name]
+        if expected.get(name) != stored.get(name):
+            report("S35: open_attempts and the log differ in an attempt", row[3])
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {row[0] for row in connection.execute(_TABLES)}
+
+
+def _attempts(connection: sqlite3.Connection) -> Iterator[Attempt]:
+    begun: dict[str | None, Attempt] = {}
+    for kind, name, run, phase, pos in connection.execute(_ENDS):
+        if kind == "attempt.started":
+            begun[name] = (name, run, phase, pos, None)
+        elif name in begun:
+            begun[name] = (*begun[name][:4], pos)
+    yield from begun.values()
