@@ -1,0 +1,107 @@
+"""What would have been attempted instead: the other policy's picks beside the recorded starts.
+
+One index a session, kept current as the writer's is, and asked at every recorded start.  Another
+pick is no horizon by itself: when the same attempts are made in the end, only their order differs.
+It becomes one when what should have come first never came, when a bound of the session excludes
+what was attempted in its place, or when a decision rests on what other runs did before it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.events import (
+    AnyEvent,
+    AttemptStarted,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerProbed,
+    FingerprintStopped,
+    SessionDraining,
+)
+from engine.triage.decide import Facts
+from engine.triage.scope import Scope
+from engine.triage.select import Queue
+from projections.board import Board
+from projections.fold import join
+from projections.run_triage import RunStanding
+
+IDLE_US = 1_000_000
+"""An engine that leaves a worker idle for longer had nothing to start."""
+
+_OVER_RUNS = (FingerprintStopped, BreakerOpened, BreakerProbed, BreakerClosed, SessionDraining)
+
+
+class Ahead(NamedTuple):
+    """A run of which a phase would have been attempted before what was, and since where."""
+
+    run_id: str
+    pos: int
+
+
+class SessionOrder:
+    """The order of one session under the other policy, held against the recorded one.
+
+    ``ahead``: what should have come first and has not come yet, by phase.  ``put_off``: the runs
+    that were attempted before it, and where first.
+    """
+
+    def __init__(self, board: Board, scope: Scope) -> None:
+        self._queue = Queue(board, scope)
+        self._unheeded: list[AnyEvent] = []
+        self.ahead: dict[str, Ahead] = {}
+        self.put_off: dict[str, int] = {}
+        self._unnamed: list[str] = []
+
+    def renew(self, scope: Scope) -> None:
+        """The session goes on after an interruption."""
+        self._unheeded.clear()
+        self._queue.renew(scope)
+
+    def take(self, event: AnyEvent) -> None:
+        """Take notice of an event that was folded."""
+        self._unheeded.append(event)
+
+    def _heed(self) -> None:
+        if self._unheeded:
+            self._queue.heed_all(self._unheeded)
+            self._unheeded.clear()
+
+    def cool(self, now_us: int) -> RunStanding | None:
+        """A run that the other policy would sample again now."""
+        self._heed()
+        return self._queue.cool(now_us)
+
+    def hold(self, pos: int, now_us: int, started: AttemptStarted | None) -> None:
+        """Hold its pick against what was started at ``pos``; None when nothing was.
+
+        Before the start is folded.  A pause only delays, so it is not asked for.
+        """
+        self._heed()
+        choice = self._queue.next_ready(now_us)
+        if choice is not None:
+            key = join(choice.run.run_id, choice.phase.phase_id)
+            if started is None or key != join(started.run_id, started.phase_id):
+                self.ahead.setdefault(key, Ahead(choice.run.run_id, pos))
+                if started is not None and started.run_id not in self.put_off:
+                    self.put_off[started.run_id] = pos
+                    self._unnamed.append(started.run_id)
+
+    def put_off_since(self) -> list[str]:
+        """Those that were put off since this was last asked for."""
+        found, self._unnamed = self._unnamed, []
+        return found
+
+    def made(self, started: AttemptStarted) -> None:
+        """What should have come first has come."""
+        self.ahead.pop(join(started.run_id, started.phase_id), None)
+
+
+def rests_on_order(facts: Facts, decided: list[AnyEvent], scope: Scope) -> bool:
+    """Whether what follows from an end depends on what other runs did before it."""
+    if scope.policy.consecutive_zero_yield_max:
+        return True
+    fingerprinted = facts.fingerprinted
+    if fingerprinted is not None and fingerprinted.seen_before > 0:
+        return True
+    return any(isinstance(event, _OVER_RUNS) for event in decided)
