@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.audit.lines import Line, commands
@@ -10,7 +11,15 @@ from engine.audit.whatif import walked
 from engine.audit.whatif_result import WhatIf
 from engine.drain.loop import Drain
 from engine.drain.virtual import VirtualClock
-from engine.events import AnyEvent, Limits, Order, PhaseRegistered, RunRegistered, event_of
+from engine.events import (
+    AnyEvent,
+    AttemptStarted,
+    Limits,
+    Order,
+    PhaseRegistered,
+    RunRegistered,
+    event_of,
+)
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
 from engine.store.blobs import MemoryBlobs
@@ -104,7 +113,11 @@ def script(runs: Sequence[Run]) -> list[Rule]:
 
 
 async def drained(
-    runs: Sequence[Run], policy: Policy, *, batch_sizes: Sequence[int] = (200,)
+    runs: Sequence[Run],
+    policy: Policy,
+    *,
+    batch_sizes: Sequence[int] = (200,),
+    workers: int = 1,
 ) -> Drained:
     """Drain ``runs`` for real, a session for each of ``batch_sizes``."""
     store, clock = MemoryStore(), VirtualClock(START_US)
@@ -114,7 +127,7 @@ async def drained(
         for batch_size in batch_sizes:
             limits = Limits(
                 batch_size=batch_size,
-                workers=1,
+                workers=workers,
                 per_run_max=2,
                 phase_timeout_ms=900_000,
                 grace_ms=100,
@@ -158,6 +171,15 @@ def told(recorded: Drained, found: WhatIf) -> Figures:
     tokens = recorded.figures.tokens - sum(each.tokens for each in found.not_made)
     lost = sum(each.ending == "succeeded" for each in found.not_made)
     return Figures(found.attempts_made, tokens, recorded.figures.successes - lost)
+
+
+def made(recorded: Drained, left_out: Collection[str] = ()) -> Counter[tuple[str, str]]:
+    """How often each phase was attempted, without the attempts in ``left_out``."""
+    return Counter(
+        (line.event.run_id, line.event.phase_id)
+        for line in recorded.lines
+        if isinstance(line.event, AttemptStarted) and line.event.attempt_id not in left_out
+    )
 
 
 def horizons(found: WhatIf) -> Mapping[str, int]:
