@@ -207,8 +207,8 @@ class Walk:
         """
         for run_id, pos in order.ahead.values():
             self._found.horizon(run_id, pos, "another phase would have been attempted first")
-        if order.put_off and is_bounded and (order.ahead or self._ready_runs(scope, line)):
-            for run_id, pos in order.put_off.items():
+        if order.shifted and is_bounded and (order.ahead or self._ready_runs(scope, line)):
+            for run_id, pos in order.shifted.items():
                 self._found.horizon(run_id, pos, "another one would have come in its place")
             self._goes_on(scope, line, "it may have come before the session stopped")
         elif order.ahead and is_bounded:
@@ -341,20 +341,20 @@ class Walk:
     def _finished(self, line: Line, rest: Sequence[Line]) -> None:
         finished = line.event
         assert isinstance(finished, AttemptFinished)
-        if self._found.is_left_out(finished):
-            return
-        recorded = [said(each.event) for each in rest if _is_decision(each.event)] if rest else []
         scope = self._scopes[finished.session_id]
         order = self._order_of(scope)
         if order is not None and self._is_idle(scope, line):
             order.hold(line.pos, line.recorded_us, None)
+        if self._found.is_left_out(finished):
+            return
+        recorded = [said(each.event) for each in rest if _is_decision(each.event)] if rest else []
         facts = self._eyes.facts(self._board, finished, [each.event for each in rest])
         decided = list(decisions(self._board, facts, self._ground(scope, line)))
         instead = [said(event) for event in decided]
         if recorded != instead:
             self._found.differs(line.pos, finished, recorded, instead)
-        if order is not None and order.put_off and rests_on_order(facts, decided, scope):
-            for run_id in (finished.run_id, *order.put_off_since()):
+        if order is not None and order.shifted and rests_on_order(facts, decided, scope):
+            for run_id in (finished.run_id, *order.shifted_since()):
                 self._found.horizon(run_id, line.pos, "what came before had another order")
         self._feed(facts.finished, line)
         if facts.fingerprinted is not None:

@@ -42,15 +42,17 @@ class Ahead(NamedTuple):
 class SessionOrder:
     """The order of one session under the other policy, held against the recorded one.
 
-    ``ahead``: what should have come first and has not come yet, by phase.  ``put_off``: the runs
-    that were attempted before it, and where first.
+    ``ahead``: what should have come first and has not come yet, by phase.  ``shifted``: the
+    runs that were attempted before it, or that a free worker would have taken up earlier, and
+    where first.
     """
 
     def __init__(self, board: Board, scope: Scope) -> None:
         self._queue = Queue(board, scope)
+        self._goes_side_by_side = scope.limits.workers > 1
         self._unheeded: list[AnyEvent] = []
         self.ahead: dict[str, Ahead] = {}
-        self.put_off: dict[str, int] = {}
+        self.shifted: dict[str, int] = {}
         self._unnamed: list[str] = []
 
     def renew(self, scope: Scope) -> None:
@@ -75,20 +77,27 @@ class SessionOrder:
     def hold(self, pos: int, now_us: int, started: AttemptStarted | None) -> None:
         """Hold its pick against what was started at ``pos``; None when nothing was.
 
-        Before the start is folded.  A pause only delays, so it is not asked for.
+        Before the start is folded.  Where nothing would have been picked, the start is delayed.
         """
         self._heed()
-        choice = self._queue.next_ready(now_us)
-        if choice is not None:
-            key = join(choice.run.run_id, choice.phase.phase_id)
-            if started is None or key != join(started.run_id, started.phase_id):
-                self.ahead.setdefault(key, Ahead(choice.run.run_id, pos))
-                if started is not None and started.run_id not in self.put_off:
-                    self.put_off[started.run_id] = pos
-                    self._unnamed.append(started.run_id)
+        choice = self._queue.pick(now_us)
+        key = None if choice is None else join(choice.run.run_id, choice.phase.phase_id)
+        if started is not None and key == join(started.run_id, started.phase_id):
+            return
+        if choice is not None and key is not None:
+            self.ahead.setdefault(key, Ahead(choice.run.run_id, pos))
+            if started is None and self._goes_side_by_side:
+                self._shift(choice.run.run_id, pos)
+        if started is not None:
+            self._shift(started.run_id, pos)
 
-    def put_off_since(self) -> list[str]:
-        """Those that were put off since this was last asked for."""
+    def _shift(self, run_id: str, pos: int) -> None:
+        if run_id not in self.shifted:
+            self.shifted[run_id] = pos
+            self._unnamed.append(run_id)
+
+    def shifted_since(self) -> list[str]:
+        """Those that were shifted since this was last asked for."""
         found, self._unnamed = self._unnamed, []
         return found
 

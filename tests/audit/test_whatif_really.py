@@ -178,8 +178,9 @@ async def both(seed: int) -> tuple[Drained, Drained, Policy]:
     runs = backlog_of(random_)
     one, other = (policy_of(random_) for _ in "ab")
     sizes = random_.choice([(200,), (200, 200), (3,), (4, 200), (6, 2, 200), (1, 1, 1, 1)])
-    recorded = await drained(runs, one, batch_sizes=sizes)
-    return recorded, await drained(runs, other, batch_sizes=sizes), other
+    workers = random_.choice([1, 1, 3])
+    recorded = await drained(runs, one, batch_sizes=sizes, workers=workers)
+    return recorded, await drained(runs, other, batch_sizes=sizes, workers=workers), other
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
