@@ -6,7 +6,7 @@ other policy decides from there.  What it would have attempted beyond the record
 there the horizon of that run lies, and it is named instead of guessed.
 
 Two things are assumed and said: an attempt ends the same whenever it is made, and a delay (a slow
-start, a pause, a full run) changes only when.
+start, a pause, a full run) changes only when, but for what rests on other runs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from engine.events import (
     SessionStarted,
     ZeroYieldExplained,
 )
-from engine.triage.cooling import cooled_down
+from engine.triage.cooling import cooled_down, is_cool
 from engine.triage.decide import decisions
 from engine.triage.eligible import phase_hindrance, run_hindrance
 from engine.triage.ordering import RunOrder
@@ -181,6 +181,9 @@ class Walk:
 
     def _has_reached_a_limit(self, scope: Scope, line: Line) -> bool:
         """Whether the session has stopped by a limit of its own, which is then on the board."""
+        limits, session = scope.limits, self._board.sessions.states[scope.session_id]
+        if not limits.total_ms_max and not limits.budgets and session.attempts < limits.batch_size:
+            return False
         reached = limit_reached(self._board, self._ground(scope, line))
         if reached is not None:
             self._feed(reached, line)
@@ -273,6 +276,9 @@ class Walk:
         session, order = self._board.sessions.states[started.session_id], self._order_of(scope)
         if session.status == "running" and not self._has_reached_a_limit(scope, line):
             self._cool_down(scope, line)
+        run = self._board.runs.states[started.run_id]
+        if order is None and is_cool(run, scope, line.recorded_us):
+            self._feed(cooled_down(run, self._ground(scope, line)), line)
         because = self._hindrance(started, scope, line)
         if order is not None and self._is_running(scope):
             order.hold(line.pos, line.recorded_us, None if because is not None else started)

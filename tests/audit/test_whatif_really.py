@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
+from engine.events import RunCooledDown
 from engine.executors.scripted import Rule
 from engine.triage.policy import POLICIES, Policy
 from tests.audit.whatif_drains import (
@@ -118,6 +119,21 @@ async def test_attempts_that_no_longer_match_by_number_are_a_horizon() -> None:
     assert (found.attempts_saved, found.attempts_unknown) == (0, 1)
     (horizon,) = found.horizons
     assert "attempt 2 would have been made where 3 was" in horizon.unknown
+
+
+@pytest.mark.parametrize("change", [{"verdict_rule": "classic-1"}, {"breaker_runs": 9}, {}])
+async def test_a_run_that_had_cooled_down_is_sampled_again(change: dict[str, object]) -> None:
+    """While nothing differs, and when it may, its new generation begins where it began."""
+    alike = [fails("alike"), succeeds(5)]
+    runs = [Run("a", "strict", [alike]), Run("b", "strict", [alike, [times_out(), succeeds(1)]])]
+    one = replace(DEFAULT, cool_down_ms=1)
+    other = replace(one, **change)
+    recorded = await drained(runs, one, batch_sizes=(9, 9))
+    really = await drained(runs, other, batch_sizes=(9, 9))
+    found = held_against(recorded, other)
+    assert any(isinstance(line.event, RunCooledDown) for line in recorded.lines)
+    assert (found.not_made, horizons(found)) == ((), {})
+    assert told(recorded, found) == really.figures
 
 
 CHANGES: list[dict[str, object]] = [
