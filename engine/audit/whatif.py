@@ -6,7 +6,7 @@ other policy decides from there.  What it would have attempted beyond the record
 there the horizon of that run lies, and it is named instead of guessed.
 
 Two things are assumed and said: an attempt ends the same whenever it is made, and a delay (a slow
-start, a pause, a full run) changes only when.
+start, a pause, a full run) changes only when, but for what rests on other runs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from engine.audit.lines import Line
-from engine.audit.outputs import Outputs, ReadOutput
-from engine.audit.whatif_result import Differing, Horizon, NotMade, WhatIf, said
-from engine.detect import DETECTORS
-from engine.detect.diagnosis import diagnosis_of
+from engine.audit.outputs import ReadOutput
+from engine.audit.whatif_eyes import Eyes
+from engine.audit.whatif_found import Found
+from engine.audit.whatif_order import IDLE_US, SessionOrder, rests_on_order
+from engine.audit.whatif_result import WhatIf, said
 from engine.errors import LogUnreadable
 from engine.events import (
     AccountResumed,
@@ -40,10 +41,11 @@ from engine.events import (
     ZeroYieldExplained,
 )
 from engine.triage.cooling import cooled_down, is_cool
-from engine.triage.decide import Facts, counted, decisions
+from engine.triage.decide import decisions
 from engine.triage.eligible import phase_hindrance, run_hindrance
 from engine.triage.ordering import RunOrder
-from engine.triage.policy import Policy, policy_from_json
+from engine.triage.picking import limit_reached
+from engine.triage.policy import Policy
 from engine.triage.reasons import Ground
 from engine.triage.scope import Scope
 from engine.triage.select import OF_A_PHASE, gate_of, group_of
@@ -57,11 +59,10 @@ FROM_OUTSIDE = (
     "interrupted",
     "storage",
     "total_time",
-    "day_budget",
     "paused",
     "window_closed",
 )
-"""Stops that come under any policy: a person, the disk, time or a day's money said so."""
+"""Stops that come under any policy: a person, the disk or time said so."""
 
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 
@@ -71,17 +72,14 @@ class Walk:
 
     def __init__(self, policy: Policy, read_output: ReadOutput) -> None:
         self._policy = policy
-        self._outputs = Outputs(read_output)
+        self._found = Found()
+        self._eyes = Eyes(policy, read_output, self._found.notes)
         self._board = Board(reports=False)
         self._orders: dict[str, RunOrder] = {}
-        self._same_eyes: dict[str, bool] = {}
+        self._picked_alike: set[str] = set()
+        self._sessions: dict[str, SessionOrder] = {}
         self._scopes: dict[str, Scope] = {}
-        self._left_out: dict[str, NotMade] = {}
-        self._not_made: list[NotMade] = []
-        self._differing: list[Differing] = []
-        self._horizons: dict[str, Horizon] = {}
-        self._notes: set[str] = set()
-        self._attempts = 0
+        self._last_us = 0
         self._by_kind: dict[type[Any], Callable[[Line], None]] = {
             AttemptStarted: self._started,
             SessionStarted: self._begun,
@@ -97,6 +95,10 @@ class Walk:
 
     def take(self, lines: Sequence[Line]) -> None:
         """One command's events; decisions among them are taken anew, not believed."""
+        self._take(lines)
+        self._last_us = lines[-1].recorded_us
+
+    def _take(self, lines: Sequence[Line]) -> None:
         for number, line in enumerate(lines):
             kind = type(line.event)
             if kind is AttemptFinished:
@@ -109,32 +111,13 @@ class Walk:
 
     def result(self) -> WhatIf:
         """What it came to."""
-        not_made = [*self._not_made, *self._left_out.values()]
-        saved = [each for each in not_made if not self._is_beyond(each)]
-        return WhatIf(
-            policy=self._policy.label,
-            policy_sha256=self._policy.sha256,
-            attempts=self._attempts,
-            attempts_made=self._attempts - len(not_made),
-            attempts_saved=len(saved),
-            attempts_unknown=len(not_made) - len(saved),
-            tokens_saved=sum(each.tokens for each in saved),
-            minutes_saved=sum(each.duration_ms for each in saved) / 60_000,
-            successes_lost=sum(each.ending == "succeeded" for each in saved),
-            usage_lost=sum(each.yield_events for each in saved),
-            differing=tuple(self._differing),
-            not_made=tuple(not_made),
-            horizons=tuple(sorted(self._horizons.values(), key=lambda h: (h.pos, h.run_id))),
-            notes=tuple(sorted(self._notes)),
-        )
-
-    def _is_beyond(self, each: NotMade) -> bool:
-        horizon = self._horizons.get(each.run_id)
-        return horizon is not None and horizon.pos <= each.pos
+        return self._found.result(self._policy)
 
     def _feed(self, event: AnyEvent, line: Line) -> None:
         board = self._board
         board.fold_next(event, line.recorded_us)
+        for session in self._sessions.values():
+            session.take(event)
         if isinstance(event, OF_A_PHASE):
             order = self._orders.get(event.run_id)
             if order is None:
@@ -150,11 +133,10 @@ class Walk:
     def _adopted(self, line: Line) -> None:
         event = line.event
         assert isinstance(event, PolicyAdopted)
-        try:
-            recorded = policy_from_json(event.policy_json)
-            self._same_eyes[event.session_id] = _same_eyes(recorded, self._policy)
-        except LogUnreadable:
-            self._notes.add(f"the policy of {event.session_id} cannot be read here")
+        if self._eyes.adopted(event):
+            self._picked_alike.add(event.session_id)
+        else:
+            self._picked_alike.discard(event.session_id)
         policy = self._policy
         other = replace(
             event,
@@ -167,8 +149,21 @@ class Walk:
     def _begun(self, line: Line) -> None:
         event = line.event
         assert isinstance(event, SessionStarted | SessionResumed)
-        self._scopes[event.session_id] = Scope(event.session_id, self._policy, event.limits)
+        scope = Scope(event.session_id, self._policy, event.limits)
+        self._scopes[event.session_id] = scope
         self._feed(event, line)
+        order = self._sessions.get(event.session_id)
+        if order is not None:
+            order.renew(scope)
+
+    def _order_of(self, scope: Scope) -> SessionOrder | None:
+        """The order of a session under the other policy; None while it is the recorded one."""
+        order = self._sessions.get(scope.session_id)
+        if order is not None or scope.is_named_phase:
+            return order
+        if self._found.has_diverged or scope.session_id not in self._picked_alike:
+            order = self._sessions[scope.session_id] = SessionOrder(self._board, scope)
+        return order
 
     def _draining(self, line: Line) -> None:
         """What came from outside still came; what the other policy decides is its own."""
@@ -180,33 +175,71 @@ class Walk:
         scope = self._scopes[event.session_id]
         if event.because in FROM_OUTSIDE:
             self._feed(event, line)
-        elif event.because == "batch_size":
-            if session.attempts >= scope.limits.batch_size:
-                self._feed(event, line)
-            else:
-                room = scope.limits.batch_size - session.attempts
-                self._goes_on(scope, line, f"the session would have had {room} attempts more")
+        elif not self._has_reached_a_limit(scope, line) and event.because == "batch_size":
+            room = scope.limits.batch_size - session.attempts
+            self._goes_on(scope, line, f"the session would have had {room} attempts more")
+
+    def _has_reached_a_limit(self, scope: Scope, line: Line) -> bool:
+        """Whether the session has stopped by a limit of its own, which is then on the board."""
+        limits, session = scope.limits, self._board.sessions.states[scope.session_id]
+        if not limits.total_ms_max and not limits.budgets and session.attempts < limits.batch_size:
+            return False
+        reached = limit_reached(self._board, self._ground(scope, line))
+        if reached is not None:
+            self._feed(reached, line)
+        return reached is not None
 
     def _ended(self, line: Line) -> None:
         event = line.event
         assert isinstance(event, SessionEnded)
         scope = self._scopes[event.session_id]
-        if self._board.sessions.states[event.session_id].status == "running":
+        is_running = self._board.sessions.states[event.session_id].status == "running"
+        order = self._order_of(scope)
+        if order is not None:
+            self._settle(order, scope, line, is_bounded=not is_running)
+        if is_running:
+            self._cool_down(scope, line)
             self._goes_on(scope, line, "its next phase would have been attempted")
         self._feed(event, line)
+        self._sessions.pop(event.session_id, None)
+
+    def _settle(self, order: SessionOrder, scope: Scope, line: Line, *, is_bounded: bool) -> None:
+        """Name what another order leaves unknown at the end of its session.
+
+        When the same attempts were made in the end, and nothing is left, only the order differs.
+        """
+        for run_id, pos in order.ahead.values():
+            self._found.horizon(run_id, pos, "another phase would have been attempted first")
+        if order.shifted and is_bounded and (order.ahead or self._ready_runs(scope, line)):
+            for run_id, pos in order.shifted.items():
+                self._found.horizon(run_id, pos, "another one would have come in its place")
+            self._goes_on(scope, line, "it may have come before the session stopped")
+        elif order.ahead and is_bounded:
+            self._goes_on(scope, line, "it may have come before the session stopped")
+
+    def _cool_down(self, scope: Scope, line: Line) -> None:
+        """Begin new generations of the runs that the other policy would sample again by now."""
+        order = self._order_of(scope)
+        while order is not None and (run := order.cool(line.recorded_us)) is not None:
+            self._feed(cooled_down(run, self._ground(scope, line)), line)
 
     def _goes_on(self, scope: Scope, line: Line, why: str) -> None:
         """Name the runs that the other policy would have gone on with here."""
+        for run_id in self._ready_runs(scope, line):
+            self._found.horizon(run_id, line.pos, why)
+
+    def _ready_runs(self, scope: Scope, line: Line) -> list[str]:
+        """The runs of which the other policy would attempt a phase, were the session to go on."""
         if scope.is_named_phase:
-            return
-        gate = gate_of(self._board, scope, line.recorded_us)
-        for run in self._board.runs.values():
-            if run.run_id in self._horizons or run_hindrance(run, scope) is not None:
-                continue
-            if run.standing == "unsampled" and gate.hindrance == "breaker_open":
-                continue
-            if self._has_ready(run.run_id, scope):
-                self._horizon(run.run_id, line.pos, why)
+            return []
+        is_held = gate_of(self._board, scope, line.recorded_us).hindrance == "breaker_open"
+        return [
+            run.run_id
+            for run in self._board.runs.values()
+            if run_hindrance(run, scope) is None
+            and not (is_held and run.standing == "unsampled")
+            and self._has_ready(run.run_id, scope)
+        ]
 
     def _has_ready(self, run_id: str, scope: Scope) -> bool:
         order = self._orders.get(run_id)
@@ -214,9 +247,6 @@ class Walk:
             phase_hindrance(phase, scope) is None and not order.waits(phase_id)
             for phase_id, phase in order.phases.items()
         )
-
-    def _horizon(self, run_id: str, pos: int, unknown: str) -> None:
-        self._horizons.setdefault(run_id, Horizon(run_id=run_id, pos=pos, unknown=unknown))
 
     def _reinstated(self, line: Line) -> None:
         event = line.event
@@ -241,15 +271,26 @@ class Walk:
     def _started(self, line: Line) -> None:
         started = line.event
         assert isinstance(started, AttemptStarted)
-        self._attempts += 1
+        self._found.attempts += 1
         scope = self._scopes[started.session_id]
+        session, order = self._board.sessions.states[started.session_id], self._order_of(scope)
+        if session.status == "running" and not self._has_reached_a_limit(scope, line):
+            self._cool_down(scope, line)
         run = self._board.runs.states[started.run_id]
-        if is_cool(run, scope, line.recorded_us) and self._has_ready(run.run_id, scope):
+        cool = order is None and is_cool(run, scope, line.recorded_us)
+        if cool and self._has_ready(run.run_id, scope):
             self._feed(cooled_down(run, self._ground(scope, line)), line)
         because = self._hindrance(started, scope, line)
+        if order is not None and self._is_running(scope):
+            order.hold(line.pos, line.recorded_us, None if because is not None else started)
         if because is not None:
-            self._leave_out(line, started, because)
+            self._found.leave_out(line.pos, started, because)
+            if because == "breaker_open":
+                unknown = "when its sample would have been made"
+                self._found.horizon(started.run_id, line.pos, unknown)
             return
+        if order is not None:
+            order.made(started)
         run = self._board.runs.states[started.run_id]
         phase = self._board.backlog.states[join(started.run_id, started.phase_id)]
         group = started.group
@@ -259,7 +300,7 @@ class Walk:
             group = "unsampled" if sampling else group_of(run.standing)
             probe_of = gate_of(self._board, scope, line.recorded_us).probe_of if sampling else None
             if probe_of != started.probe_of and probe_of is not None:
-                self._notes.add("probes: the next recorded sample is taken for each of them")
+                self._found.notes.add("probes: the next recorded sample is taken for each of them")
         made = replace(
             started,
             number=phase.number + 1,
@@ -267,7 +308,19 @@ class Walk:
             group=group,
             probe_of=probe_of,
         )
+        if made.number != started.number:
+            self._found.renumbered(line.pos, started, made.number)
         self._feed(made, line)
+
+    def _is_running(self, scope: Scope) -> bool:
+        return self._board.sessions.states[scope.session_id].status == "running"
+
+    def _is_idle(self, scope: Scope, line: Line) -> bool:
+        """Whether a worker of the session had nothing to do until now."""
+        session = self._board.sessions.states[scope.session_id]
+        waited_us = line.recorded_us - self._last_us
+        is_free = session.open < scope.limits.workers
+        return is_free and session.status == "running" and waited_us >= IDLE_US
 
     def _hindrance(self, started: AttemptStarted, scope: Scope, line: Line) -> str | None:
         """What would have kept the other policy from this attempt, None for nothing."""
@@ -275,8 +328,6 @@ class Walk:
         session = board.sessions.states[started.session_id]
         if session.status != "running":
             return f"the session had stopped ({session.because})"
-        if session.attempts >= scope.limits.batch_size:
-            return "the session had made its attempts"
         phase = board.backlog.states[join(started.run_id, started.phase_id)]
         hindrance = phase_hindrance(phase, scope)
         if hindrance is not None:
@@ -294,51 +345,24 @@ class Walk:
             return gate.hindrance if gate.hindrance == "breaker_open" else None
         return None
 
-    def _leave_out(self, line: Line, started: AttemptStarted, because: str) -> None:
-        self._left_out[started.attempt_id] = NotMade(
-            pos=line.pos,
-            attempt_id=started.attempt_id,
-            run_id=started.run_id,
-            phase_id=started.phase_id,
-            because=because,
-            ending=None,
-            yield_events=0,
-            tokens=0,
-            duration_ms=0,
-        )
-        if because == "breaker_open":
-            self._horizon(started.run_id, line.pos, "when its sample would have been made")
-
     def _finished(self, line: Line, rest: Sequence[Line]) -> None:
         finished = line.event
         assert isinstance(finished, AttemptFinished)
-        left_out = self._left_out.pop(finished.attempt_id, None)
-        recorded = [said(each.event) for each in rest if _is_decision(each.event)] if rest else []
-        if left_out is not None:
-            self._not_made.append(
-                replace(
-                    left_out,
-                    ending=finished.ending,
-                    yield_events=finished.yield_events,
-                    tokens=finished.tokens,
-                    duration_ms=finished.duration_ms,
-                )
-            )
-            return
         scope = self._scopes[finished.session_id]
-        facts = self._facts(finished, [each.event for each in rest], scope)
+        order = self._order_of(scope)
+        if order is not None and self._is_idle(scope, line):
+            order.hold(line.pos, line.recorded_us, None)
+        if self._found.is_left_out(finished):
+            return
+        recorded = [said(each.event) for each in rest if _is_decision(each.event)] if rest else []
+        facts = self._eyes.facts(self._board, finished, [each.event for each in rest])
         decided = list(decisions(self._board, facts, self._ground(scope, line)))
         instead = [said(event) for event in decided]
         if recorded != instead:
-            self._differing.append(
-                Differing(
-                    pos=line.pos,
-                    attempt_id=finished.attempt_id,
-                    run_id=finished.run_id,
-                    recorded=tuple(recorded),
-                    instead=tuple(instead),
-                )
-            )
+            self._found.differs(line.pos, finished, recorded, instead)
+        if order is not None and order.shifted and rests_on_order(facts, decided, scope):
+            for run_id in (finished.run_id, *order.shifted_since()):
+                self._found.horizon(run_id, line.pos, "what came before had another order")
         self._feed(facts.finished, line)
         if facts.fingerprinted is not None:
             self._feed(facts.fingerprinted, line)
@@ -349,52 +373,27 @@ class Walk:
         ]:
             self._feed(event, line)
 
-    def _facts(self, finished: AttemptFinished, events: list[AnyEvent], scope: Scope) -> Facts:
-        """What the other policy would have read of an end: the recorded diagnosis, or its own."""
-        finished = self._as_ended(finished)
-        if self._same_eyes.get(finished.session_id, False):
-            facts = Facts.recorded(finished, events)
-        else:
-            facts = self._seen_anew(finished, events, scope)
-        if facts.fingerprinted is None:
-            return facts
-        return facts._replace(fingerprinted=counted(self._board, facts, facts.fingerprinted))
-
-    def _as_ended(self, finished: AttemptFinished) -> AttemptFinished:
-        """The end as the other policy names it: exit codes may count as timeouts or not."""
-        told = finished.told
-        if told is None or told.ended != "exited" or finished.ending not in ("failed", "timed_out"):
-            return finished
-        code = finished.exit_code if finished.signal is None else -finished.signal
-        ending = "timed_out" if code in self._policy.timeout_exit_codes else "failed"
-        return finished if ending == finished.ending else replace(finished, ending=ending)
-
-    def _seen_anew(self, finished: AttemptFinished, events: list[AnyEvent], scope: Scope) -> Facts:
-        streams = self._outputs.of(finished)
-        if finished.told is None or streams is None:
-            self._notes.add("some output is gone: there the recorded diagnosis was taken")
-            return Facts.recorded(finished, events)
-        detectors = DETECTORS[scope.policy.detectors]
-        timeouts = scope.policy.timeout_fingerprints
-        found = diagnosis_of(finished, streams, detectors, timeouts)
-        return Facts(finished, found.fingerprinted, found.boundaries, found.zero_yield)
-
 
 def walked(
     commands: Iterable[Sequence[Line]],
     policy: Policy,
     read_output: ReadOutput,
 ) -> WhatIf:
-    """What ``policy`` would have come to over a recorded log."""
+    """What ``policy`` would have come to over a recorded log.
+
+    Raises LogUnreadable where an event names what none before it has made known.
+    """
     walk = Walk(policy, read_output)
     for lines in commands:
-        walk.take(lines)
+        try:
+            walk.take(lines)
+        except (KeyError, AssertionError) as error:
+            raise LogUnreadable(
+                f"the log contradicts itself at position {lines[0].pos}: {error!a:.200} is unknown"
+                " there.",
+                remedy="`runoff verify` and `runoff audit` say what is wrong with it.",
+            ) from error
     return walk.result()
-
-
-def _same_eyes(one: Policy, other: Policy) -> bool:
-    names = ("detectors", "timeout_fingerprints", "timeout_exit_codes")
-    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _is_decision(event: AnyEvent) -> bool:

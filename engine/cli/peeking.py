@@ -62,10 +62,15 @@ def announced(url: str | None, *, allow_empty: bool) -> Location:
 
     Raises as ``peeking`` does.
     """
+    return announced_at(url, allow_empty=allow_empty, at=None)[0]
 
-    async def work() -> Location:
-        async with peeking(url, allow_empty=allow_empty, at=None) as peek:
-            return peek.location
+
+def announced_at(url: str | None, *, allow_empty: bool, at: Moment | None) -> tuple[Location, int]:
+    """The same as of ``at``, with the position that it means; without it that of the head."""
+
+    async def work() -> tuple[Location, int]:
+        async with peeking(url, allow_empty=allow_empty, at=at) as peek:
+            return peek.location, peek.end
 
     return run_async(work)
 

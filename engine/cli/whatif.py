@@ -17,7 +17,8 @@ from engine.audit.local import local
 from engine.audit.whatif import walked
 from engine.audit.whatif_result import WhatIf
 from engine.cli.context import allow_empty_option, database_option, json_option, run_async
-from engine.cli.peeking import announced
+from engine.cli.moment import at_option
+from engine.cli.peeking import announced_at
 from engine.cli.policies import policy_of, with_settings
 from engine.cli.render import aligned, clean, print_json
 from engine.errors import UsageProblem
@@ -41,6 +42,7 @@ _RANGE = re.compile(r"(-?\d{1,12})\.\.(-?\d{1,12})(?::(\d{1,12}))?")
 @click.option("--sweep", metavar="KEY=A..B|A,B,C", help="A line for each value, and a chart.")
 @click.option("--simulate", is_flag=True, help="Go on beyond the record, on virtual time.")
 @click.option("--script", type=click.Path(path_type=Path), help="Outcomes beyond the record.")
+@at_option
 @database_option
 @json_option
 @allow_empty_option
@@ -56,15 +58,21 @@ def whatif(database: str | None, *, as_json: bool, **options: Any) -> None:
       runoff whatif --set fingerprint_repeats_max=2 --set breaker_runs=none
       runoff whatif --sweep fingerprint_repeats_max=1..6
       runoff whatif --policy mine.toml --simulate
+      runoff whatif --policy classic --at -2h
     """  # noqa: D301
-    location = announced(database, allow_empty=options["allow_empty_db"])
+    if options["script"] is not None and (options["sweep"] or not options["simulate"]):
+        raise UsageProblem(
+            "--script tells outcomes beyond the record, where only --simulate goes.",
+            remedy="add --simulate (without --sweep), or leave out --script.",
+        )
+    location, end = announced_at(database, allow_empty=options["allow_empty_db"], at=options["at"])
     with without_collector():
-        _held_against(location, options, as_json=as_json)
+        _held_against(location, end, options, as_json=as_json)
 
 
-def _held_against(location: Location, options: dict[str, Any], *, as_json: bool) -> None:
+def _held_against(location: Location, end: int, options: dict[str, Any], *, as_json: bool) -> None:
     with local(location) as place, closing(connect(place.path)) as connection:
-        lines = list(read_lines(connection))
+        lines = list(read_lines(connection, end))
     base = _base(options["policy_name"], lines)
     policy = with_settings(base, options["settings"]) if options["settings"] else base
     blobs = Blobs(location.beside("files") / "blobs")

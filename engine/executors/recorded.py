@@ -14,7 +14,9 @@ import msgspec
 
 from engine.executors.port import Assignment, Executor, PhaseSheet, Report, Watch
 
-Source = Literal["its own outcome", "a script", "another of its run", "the most common"]
+Source = Literal[
+    "its own outcome", "a script", "its last outcome", "another of its run", "the most common"
+]
 Outcomes = Mapping[tuple[str, str], Sequence[Report]]
 """Reports by run and phase, in the order of their attempts."""
 
@@ -22,8 +24,9 @@ Outcomes = Mapping[tuple[str, str], Sequence[Report]]
 class RecordedExecutor:
     """Plays the recorded outcome of each attempt; where there is none, it says what it borrowed.
 
-    First the phase's own outcome of that attempt number, or its last one; then ``script``, if
-    given; then the last outcome of another phase of the run; then the most common of all.
+    First the phase's own outcome of that attempt number; then ``script``, if given; then the
+    phase's last outcome; then the last one of another phase of the run; then the most common of
+    all.
     ``sources`` counts where outcomes came from.
     """
 
@@ -42,20 +45,25 @@ class RecordedExecutor:
     async def run(self, assignment: Assignment, watch: Watch) -> Report:
         """Play one attempt."""
         sheet = assignment.sheet
-        known = self._outcomes.get((sheet.run_id, sheet.phase_id))
-        if not known and self._script is not None:
+        known = self._outcomes.get((sheet.run_id, sheet.phase_id), ())
+        if sheet.attempt <= len(known):
+            self.sources["its own outcome"] += 1
+            report = known[sheet.attempt - 1]
+        elif self._script is not None:
             self.sources["a script"] += 1
             return await self._script.run(assignment, watch)
-        report = known[min(sheet.attempt, len(known)) - 1] if known else self._borrowed(sheet)
-        if known:
-            self.sources["its own outcome"] += 1
+        else:
+            report = self._borrowed(sheet, known)
         with anyio.move_on_after(min(report.duration_ms / 1000, assignment.timeout_s)):
             await watch.abandon.wait()
         if watch.abandon.is_set():
             return msgspec.structs.replace(report, ended="abandoned")
         return report
 
-    def _borrowed(self, sheet: PhaseSheet) -> Report:
+    def _borrowed(self, sheet: PhaseSheet, known: Sequence[Report]) -> Report:
+        if known:
+            self.sources["its last outcome"] += 1
+            return known[-1]
         of_run = self._of_run.get(sheet.run_id)
         if of_run is not None:
             self.sources["another of its run"] += 1

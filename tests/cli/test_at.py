@@ -37,6 +37,7 @@ OTHER_NOUNS = (
     ("account", "list"),
     ("replay",),
     ("identity",),
+    ("whatif", "--policy", "classic", "--simulate"),
 )
 BY_THE_CLOCK = {("why", f"{RUN}-r2"), ("why",)}
 """What speaks of times to come goes by the clock, and with ``--at`` by the last event."""

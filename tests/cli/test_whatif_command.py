@@ -138,6 +138,26 @@ def test_simulating_goes_on_and_says_where_its_outcomes_come_from(log: Path) -> 
     assert "not known, only likely" in told
 
 
+def test_a_script_tells_what_the_record_cannot(log: Path) -> None:
+    (log / "more.json").write_text(json.dumps([{"rc": 1, "state": "FAILED", "reason": "more"}]))
+    more = ("attempts_per_phase_max=3", "fingerprint_repeats_max=none", "breaker_runs=none")
+    simulated = ("--simulate", *(part for each in more for part in ("--set", each)))
+    told = asked(log, *simulated, "--script", "more.json")["simulated"]["sources"]
+    assert set(told) == {"its own outcome", "a script"}
+    alone = asked(log, *simulated)["simulated"]["sources"]
+    assert set(alone) >= {"its own outcome", "its last outcome"}
+
+
+def test_as_of_a_moment_it_knows_no_more_than_was_known_then(log: Path) -> None:
+    shown = runoff(log, "log", "show", "--after", "0", "--limit", "1000", "--json").stdout
+    rows = [json.loads(line) for line in shown.splitlines()]
+    second = [row["pos"] for row in rows if row["type"] == "attempt.started"][1]
+    found = asked(log, "--set", "drains=['FAILED']", "--at", str(second))["whatif"]
+    assert [each["ending"] for each in found["not_made"]] == ["failed", None]
+    told = runoff(log, "whatif", "--at", str(second))
+    assert f"as of position {second} (" in told.stderr
+
+
 def test_a_sweep_gives_a_line_a_value_and_a_chart(log: Path) -> None:
     done = runoff(log, "whatif", "--sweep", "fingerprint_repeats_max=1..4")
     assert done.returncode == 0, done.stderr
@@ -160,6 +180,11 @@ def test_a_sweep_gives_a_line_a_value_and_a_chart(log: Path) -> None:
         ["--sweep", "fingerprint_repeats_max=9..1"],
         ["--policy", "nobody"],
         ["--policy", "./nowhere.toml"],
+        ["--script", "script.json"],
+        ["--script", "nowhere.json"],
+        ["--script", "script.json", "--simulate", "--sweep", "fingerprint_repeats_max=1..2"],
+        ["--at", "99999"],
+        ["--at", "1"],
     ],
 )
 def test_what_cannot_be_meant_is_one_clear_line(log: Path, arguments: list[str]) -> None:

@@ -1,0 +1,116 @@
+"""What would have been attempted instead: the other policy's picks beside the recorded starts.
+
+One index a session, kept current as the writer's is, and asked at every recorded start.  Another
+pick is no horizon by itself: when the same attempts are made in the end, only their order differs.
+It becomes one when what should have come first never came, when a bound of the session excludes
+what was attempted in its place, or when a decision rests on what other runs did before it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.events import (
+    AnyEvent,
+    AttemptStarted,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerProbed,
+    FingerprintStopped,
+    SessionDraining,
+)
+from engine.triage.decide import Facts
+from engine.triage.scope import Scope
+from engine.triage.select import Queue
+from projections.board import Board
+from projections.fold import join
+from projections.run_triage import RunStanding
+
+IDLE_US = 1_000_000
+"""An engine that leaves a worker idle for longer had nothing to start."""
+
+_OVER_RUNS = (FingerprintStopped, BreakerOpened, BreakerProbed, BreakerClosed, SessionDraining)
+
+
+class Ahead(NamedTuple):
+    """A run of which a phase would have been attempted before what was, and since where."""
+
+    run_id: str
+    pos: int
+
+
+class SessionOrder:
+    """The order of one session under the other policy, held against the recorded one.
+
+    ``ahead``: what should have come first and has not come yet, by phase.  ``shifted``: the
+    runs that were attempted before it, or that a free worker would have taken up earlier, and
+    where first.
+    """
+
+    def __init__(self, board: Board, scope: Scope) -> None:
+        self._queue = Queue(board, scope)
+        self._goes_side_by_side = scope.limits.workers > 1
+        self._unheeded: list[AnyEvent] = []
+        self.ahead: dict[str, Ahead] = {}
+        self.shifted: dict[str, int] = {}
+        self._unnamed: list[str] = []
+
+    def renew(self, scope: Scope) -> None:
+        """The session goes on after an interruption."""
+        self._unheeded.clear()
+        self._queue.renew(scope)
+
+    def take(self, event: AnyEvent) -> None:
+        """Take notice of an event that was folded."""
+        self._unheeded.append(event)
+
+    def _heed(self) -> None:
+        if self._unheeded:
+            self._queue.heed_all(self._unheeded)
+            self._unheeded.clear()
+
+    def cool(self, now_us: int) -> RunStanding | None:
+        """A run that the other policy would sample again now."""
+        self._heed()
+        return self._queue.cool(now_us)
+
+    def hold(self, pos: int, now_us: int, started: AttemptStarted | None) -> None:
+        """Hold its pick against what was started at ``pos``; None when nothing was.
+
+        Before the start is folded.  Where nothing would have been picked, the start is delayed.
+        """
+        self._heed()
+        choice = self._queue.pick(now_us)
+        key = None if choice is None else join(choice.run.run_id, choice.phase.phase_id)
+        if started is not None and key == join(started.run_id, started.phase_id):
+            return
+        if choice is not None and key is not None:
+            self.ahead.setdefault(key, Ahead(choice.run.run_id, pos))
+            if started is None and self._goes_side_by_side:
+                self._shift(choice.run.run_id, pos)
+        if started is not None:
+            self._shift(started.run_id, pos)
+
+    def _shift(self, run_id: str, pos: int) -> None:
+        if run_id not in self.shifted:
+            self.shifted[run_id] = pos
+            self._unnamed.append(run_id)
+
+    def shifted_since(self) -> list[str]:
+        """Those that were shifted since this was last asked for."""
+        found, self._unnamed = self._unnamed, []
+        return found
+
+    def made(self, started: AttemptStarted) -> None:
+        """What should have come first has come."""
+        self.ahead.pop(join(started.run_id, started.phase_id), None)
+
+
+def rests_on_order(facts: Facts, decided: list[AnyEvent], scope: Scope) -> bool:
+    """Whether what follows from an end depends on what other runs did before it."""
+    if scope.policy.consecutive_zero_yield_max:
+        return True
+    fingerprinted = facts.fingerprinted
+    if fingerprinted is not None and fingerprinted.seen_before > 0:
+        return True
+    return any(isinstance(event, _OVER_RUNS) for event in decided)
