@@ -256,8 +256,8 @@ def test_what_is_stopped_is_not_promising_where_stops_have_the_last_word() -> No
 def test_one_probe_at_most_is_out_and_while_a_breaker_is_open_nothing_else_is_sampled() -> None:
     def law(world: World, hits: Counter[str]) -> None:
         world.drained()
+        opened, out = set[str](), set[str]()  # over all sessions: breakers are the log's
         for lines in world.lines:
-            opened, out = set[str](), set[str]()
             for line in lines:
                 match line.event:
                     case BreakerOpened(fingerprint=name):
