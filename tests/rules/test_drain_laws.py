@@ -256,7 +256,7 @@ def test_what_is_stopped_is_not_promising_where_stops_have_the_last_word() -> No
 def test_one_probe_at_most_is_out_and_while_a_breaker_is_open_nothing_else_is_sampled() -> None:
     def law(world: World, hits: Counter[str]) -> None:
         world.drained()
-        opened, out = set[str](), set[str]()  # over all sessions: breakers are the log's
+        opened, out = set[str](), dict[str, str]()  # over all sessions: breakers are the log's
         for lines in world.lines:
             for line in lines:
                 match line.event:
@@ -265,18 +265,19 @@ def test_one_probe_at_most_is_out_and_while_a_breaker_is_open_nothing_else_is_sa
                         hits["opened"] += 1
                     case BreakerClosed(fingerprint=name):
                         opened.discard(name)
+                        out = {each: of for each, of in out.items() if of != name}
                         hits["closed"] += 1
                     case AttemptStarted(group="unsampled") as start:
                         assert (start.probe_of is not None) == bool(opened)
                         if start.probe_of is not None:
                             assert start.probe_of in opened
-                            assert out == set()
-                            out.add(start.attempt_id)
+                            assert out == {}
+                            out[start.attempt_id] = start.probe_of
                             hits["probes"] += 1
                     case AttemptStarted() as start:
                         assert start.probe_of is None
                     case AttemptFinished(attempt_id=name):
-                        out.discard(name)
+                        out.pop(name, None)
                     case _:
                         pass
 
