@@ -248,7 +248,8 @@ class MemoryMachine(RuleBasedStateMachine):
 
     async def _overtake(self, command: Command) -> None:
         store = await self.another()
-        async with recording(store, self.clock, WRITER._replace(pid=2)) as recorder:
+        other, anchors = WRITER._replace(pid=2), self.location.beside("anchors")
+        async with recording(store, self.clock, other, anchors=anchors) as recorder:
             await recorder.submit(command)
         if store is not self.store:
             await store.close()
