@@ -20,7 +20,7 @@ ZERO_YIELD = "zero-yield-1"
 
 SHA256: Mapping[str, str] = MappingProxyType(
     {
-        BOUNDARY: "0d97b3bec6aaa32e0c113db5590c484be08e2a073bef27d800ef2398323db5ae",
+        BOUNDARY: "6b48ceca39b6131f603b5c5feb31007fe26dbe9fa9668b26387d3715b1d075d3",
         FINGERPRINT: "f86872f4c508b4b45a7f5e11036b116cb2f4251bec57ff940de5c4afed78da7a",
         ZERO_YIELD: "9c2aac310fb6fc6d8977e83a3e168c03191864e5e9ae1641aaa2295beb7a882a",
     }

@@ -62,7 +62,8 @@ def held_by_budgets(board: Board, ground: Ground) -> SessionDraining | None:
     held = _held(board, scope)
     if not held.runs and not held.phases:
         return None
-    first = (held.runs or held.phases)[0]
+    # By name, for a board that was loaded has another order than one that was folded.
+    first = min(held.runs or held.phases, key=lambda each: (each.run_id, each.phase_id or ""))
     facts: Facts = {
         "runs": len(held.runs),
         "phases": len(held.phases),
@@ -85,7 +86,7 @@ class _Holding(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """What budgets hold back, in the order of the board."""
+    """What budgets hold back."""
 
     runs: list[_Holding]
     phases: list[_Holding]
