@@ -191,35 +191,46 @@ class Guardians:
                 guardian = GuardianProcess()
             except OSError as error:
                 raise NotStarted(error.strerror or str(error)) from error
+            asked: list[_Server] = []
             try:
                 with anyio.move_on_after(patience_s) as patience:
-                    if await self._comes_up(guardian, directory, abandon):
+                    if await self._comes_up(guardian, directory, abandon, asked):
                         return guardian
             except BaseException:
                 guardian.leave()  # if it comes up after all, it ends at once: nobody is there
                 raise
             guardian.leave()
             if patience.cancelled_caught:
-                self._end_server()
+                self._end(*asked)
                 why = "no answer"
         raise NotStarted(why)
 
     async def _comes_up(
-        self, guardian: GuardianProcess, directory: Path, abandon: anyio.Event
+        self,
+        guardian: GuardianProcess,
+        directory: Path,
+        abandon: anyio.Event,
+        asked: list[_Server],
     ) -> bool:
-        """Have it started, and wait until it is; false when its server died over that."""
+        """Have it started, and wait until it is; false when its server died over that.
+
+        The server goes into ``asked``: whoever gives up on it must end that one, and not what
+        others, who gave up at the same time, have started in its place.
+        """
         try:
             async with self._turn:
-                self._server = self._server or _Server()
-                await guardian.asked_of(self._server.door, directory)
+                server = self._server = self._server or _Server()
+                asked.append(server)
+                await guardian.asked_of(server.door, directory)
         except BrokenPipeError:
-            self._end_server()
+            self._end(*asked)
             return False
         except OSError as error:
             raise NotStarted(error.strerror or str(error)) from error
         return await guardian.greeted(abandon)
 
-    def _end_server(self) -> None:
-        if self._server is not None:
-            self._server.end()
-            self._server = None
+    def _end(self, *servers: _Server) -> None:
+        for server in servers:
+            server.end()
+            if self._server is server:
+                self._server = None

@@ -120,6 +120,27 @@ async def test_one_that_does_not_answer_is_replaced(
     assert '"exit_code":0' in await ended(second, second_place)
 
 
+async def test_those_who_give_up_together_have_one_new_one_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guardians = Guardians()
+    first = await guardians.start(laid_out(tmp_path, "first"), anyio.Event())
+    os.kill(server_of(first), signal.SIGSTOP)
+    # A third try would only be for whoever loses the second one to the others.
+    monkeypatch.setattr(guardian_process, "PATIENCES_S", (0.2, LIMIT_S))
+    started: list[GuardianProcess] = []
+
+    async def start(name: str) -> None:
+        started.append(await guardians.start(laid_out(tmp_path, name), anyio.Event()))
+
+    async with anyio.create_task_group() as group:
+        for number in range(16):
+            group.start_soon(start, str(number))
+    assert len({server_of(one) for one in started}) == 1
+    for one in [first, *started]:
+        one.leave()
+
+
 async def test_one_that_never_answers_is_given_up_and_so_is_an_attempt_that_shall_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from _socket import CMSG_LEN, SCM_RIGHTS, SOL_SOCKET, socket  # the public modul
 
 from engine.executors.guarding.attempt import main
 from engine.executors.guarding.child import PR_SET_PDEATHSIG, prctl
+from engine.executors.guarding.files import quietly
 from engine.redaction import covering
 
 TYPE_CHECKING = False
@@ -59,7 +60,7 @@ def _fork_for(caller: int) -> None:
     try:
         pid = os.fork()
     except OSError as error:
-        os.write(caller, f"X cannot fork: {error.strerror}\n".encode())
+        quietly(os.write, caller, f"X cannot fork: {error.strerror}\n".encode())
         pid = -1
     if pid == 0:
         for descriptor in (0, 1):
