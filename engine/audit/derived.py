@@ -6,7 +6,6 @@ Others go by these tables: which types the log holds, and which attempts are ope
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from itertools import pairwise
 
 from engine.audit.chain import Report
@@ -14,11 +13,13 @@ from engine.audit.chain import Report
 _TABLES = "SELECT name FROM sqlite_schema WHERE name IN ('event_shapes', 'open_attempts')"
 _SHAPES = "SELECT type, schema, min(pos), max(pos) FROM events GROUP BY type, schema ORDER BY 1, 2"
 _STORED = "SELECT type, schema, first_pos FROM event_shapes"
-_ENDS = """
-SELECT type, attempt, run, phase, pos FROM events
- WHERE type IN ('attempt.started', 'attempt.finished') ORDER BY pos"""
 _OPEN = "SELECT attempt, run, phase, started_pos, closed_pos FROM open_attempts"
-Attempt = tuple[str | None, str | None, str | None, int, int | None]
+_DUE = """
+SELECT began.attempt, began.run, began.phase, began.pos, ended.pos
+  FROM events AS began LEFT JOIN events AS ended
+    ON ended.attempt = began.attempt AND ended.type = 'attempt.finished'
+ WHERE began.type = 'attempt.started'"""
+_ODD_ATTEMPTS = (f"{_DUE} EXCEPT {_OPEN}", f"{_OPEN} EXCEPT {_DUE}")
 
 
 def check_shapes(connection: sqlite3.Connection, report: Report) -> None:
@@ -41,23 +42,10 @@ def check_open_attempts(connection: sqlite3.Connection, report: Report) -> None:
     """Report attempts that are listed otherwise than they started and ended."""
     if "open_attempts" not in _tables(connection):
         return  # a copy of a server's log
-    expected = {attempt[0]: attempt for attempt in _attempts(connection)}
-    stored = {attempt[0]: attempt for attempt in connection.execute(_OPEN)}
-    for name in expected.keys() | stored.keys():
-        row = expected.get(name) or stored[name]
-        if expected.get(name) != stored.get(name):
+    for query in _ODD_ATTEMPTS:
+        for row in connection.execute(query):
             report("S35: open_attempts and the log differ in an attempt", row[3])
 
 
 def _tables(connection: sqlite3.Connection) -> set[str]:
     return {row[0] for row in connection.execute(_TABLES)}
-
-
-def _attempts(connection: sqlite3.Connection) -> Iterator[Attempt]:
-    begun: dict[str | None, Attempt] = {}
-    for kind, name, run, phase, pos in connection.execute(_ENDS):
-        if kind == "attempt.started":
-            begun[name] = (name, run, phase, pos, None)
-        elif name in begun:
-            begun[name] = (*begun[name][:4], pos)
-    yield from begun.values()

@@ -9,7 +9,8 @@ import msgspec
 from engine.audit.answers import READY, Answer, in_words
 from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
-from engine.triage.hindrances import ENDS, Hindrance, quoted
+from engine.triage.hindrances import ENDS, Hindrance
+from engine.triage.typed import quoted
 
 __all__ = ["READY", "Example", "Next", "OpenAttempt", "Overview", "answer_of"]
 

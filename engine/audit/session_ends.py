@@ -36,8 +36,4 @@ def causes(board: Board, queue: Queue, scope: Scope, when: Between) -> frozenset
     pickers = [Picker(board, queue, scope, now_us, str) for now_us in when]
     if session.status == "running" and all(next_event(picker) for picker in pickers):
         return frozenset()
-    return frozenset(_out_of_work(queue, now_us) for now_us in when)
-
-
-def _out_of_work(queue: Queue, now_us: int) -> SessionEnd:
-    return "held_back" if queue.is_held_back(now_us) else "nothing_eligible"
+    return frozenset(queue.out_of_work(now_us) for now_us in when)

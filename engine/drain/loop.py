@@ -192,8 +192,7 @@ class Drain:
 
     def _out_of_work(self) -> SessionEnd:
         assert self._queue is not None
-        held_back = self._queue.is_held_back(self.clock.now_us())
-        return "held_back" if held_back else "nothing_eligible"
+        return self._queue.out_of_work(self.clock.now_us())
 
     def _held_left_s(self) -> float | None:
         """How long to wait for a paused account or for others, if nothing else holds us up."""

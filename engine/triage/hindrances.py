@@ -6,7 +6,6 @@ needs no more; a person needs all of them.  The tests hold both against each oth
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -23,6 +22,7 @@ from engine.triage.ordering import waits_for
 from engine.triage.picking import active_ms
 from engine.triage.rules import JUDGED_ENDINGS
 from engine.triage.scope import Scope
+from engine.triage.typed import quoted
 from engine.triage.used_up import may_be_sampled, used_up
 from projections.backlog import PhaseStanding
 from projections.breakers import BreakerStanding
@@ -102,11 +102,6 @@ def of_phase_and_all(case: Case, phase: PhaseStanding) -> list[Hindrance]:
 def of_run_and_all(case: Case) -> list[Hindrance]:
     """Everything that keeps all phases of a run from being attempted now."""
     return [*of_run(case), *of_samples(case), *of_account(case), *of_session(case)]
-
-
-def quoted(*arguments: str) -> str:
-    """A command of ours as one would type it."""
-    return f"runoff {' '.join(shlex.quote(argument) for argument in arguments)}"
 
 
 def moment(us: int, now_us: int) -> str:

@@ -26,6 +26,7 @@ from engine.events import (
     RunJudged,
     RunReinstated,
     RunStopped,
+    SessionEnd,
 )
 from engine.triage.breaker import Gate, sampling_gate
 from engine.triage.cooling import cools_us, is_cool, may_touch
@@ -240,6 +241,10 @@ class Queue:
         """Whether unsampled runs wait for an open breaker, and for nothing else."""
         gate = gate_of(self._board, self._scope, now_us)
         return gate.hindrance == "breaker_open" and self._best(GROUPS[:1]) is not None
+
+    def out_of_work(self, now_us: int) -> SessionEnd:
+        """Why a session ends that finds nothing more to start."""
+        return "held_back" if self.is_held_back(now_us) else "nothing_eligible"
 
     def awaits_a_probe(self, now_us: int) -> bool:
         """Whether unsampled runs wait for a probe that is under way, and for nothing else."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from engine.triage.case import beginning, newest_session, seen_from
 from engine.triage.eligible import phase_hindrance
 from engine.triage.ordering import RunOrder
 from engine.triage.scope import Scope
+from engine.triage.typed import quoted
 from projections.backlog import PhaseStanding
 from projections.board import Board
 
@@ -47,7 +47,7 @@ def used_up(phases: Iterable[PhaseStanding], scope: Scope) -> UsedUp | None:
     told = ", ".join(f"{phase.phase_id} {text}" for phase, text in spent[:NAMES_SHOWN])
     more = f" and {len(spent) - NAMES_SHOWN} more are" if len(spent) > NAMES_SHOWN else ""
     first = spent[0][0]
-    command = f"runoff phase requeue {shlex.quote(first.run_id)} {shlex.quote(first.phase_id)}"
+    command = quoted("phase", "requeue", first.run_id, first.phase_id)
     clause = f"none of its phases can be attempted ({told}{more})"
     return UsedUp(clause, f"`{command} --why TEXT` gives it new attempts.")
 

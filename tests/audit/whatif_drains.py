@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
 from engine.audit.lines import Line, commands
 from engine.audit.whatif import walked
 from engine.audit.whatif_result import WhatIf
@@ -16,7 +19,6 @@ from engine.events import (
     AttemptStarted,
     Limits,
     Order,
-    PhaseRegistered,
     RunRegistered,
     event_of,
 )
@@ -30,6 +32,7 @@ from engine.store.recorder import recording
 from engine.triage.policy import Policy
 from engine.triage.scope import Scope
 from projections.board import Board
+from tests.harness.backlogs import queued
 from tests.worlds import START_US, WRITER
 
 
@@ -73,8 +76,6 @@ def times_out() -> Rule:
 
 
 def _rule(**fields: object) -> Rule:
-    import msgspec  # noqa: PLC0415
-
     return msgspec.convert({"sleep": 60.0} | {k: v for k, v in fields.items() if v}, Rule)
 
 
@@ -84,16 +85,7 @@ def backlog(runs: Sequence[Run]) -> list[AnyEvent]:
     for run in runs:
         events.append(RunRegistered(run_id=run.run_id, origin="test", state="NEW"))
         events += [
-            PhaseRegistered(
-                run_id=run.run_id,
-                phase_id=f"p{number}",
-                tier_id="T",
-                tier_index=0,
-                phase_index=number,
-                name="",
-                state="QUEUED",
-                order=run.order,
-            )
+            replace(queued(run.run_id, f"p{number}"), phase_index=number, order=run.order)
             for number in range(len(run.phases))
         ]
     return events
@@ -101,8 +93,6 @@ def backlog(runs: Sequence[Run]) -> list[AnyEvent]:
 
 def script(runs: Sequence[Run]) -> list[Rule]:
     """One rule for each attempt that is told; the last one of a phase goes on for ever."""
-    from msgspec.structs import replace  # noqa: PLC0415
-
     found: list[Rule] = []
     for run in runs:
         for phase, outcomes in enumerate(run.phases):
