@@ -70,6 +70,7 @@ def _warm_up() -> None:
     before = os.dup(1)
     _speak_into(os.devnull)
     pytest.main([*OPTIONS, str(path)])
+    sys.stdout.flush()  # or what it printed would go ahead of our first answer
     os.dup2(before, 1)
     os.close(before)
 
