@@ -62,8 +62,7 @@ def follow(
     version that is not known.
     """
     # Before the log, so that what is anchored while the log is read does not seem to be missing.
-    is_shared = not location.url.startswith("sqlite")
-    anchors = Anchors(location.beside("anchors"), report, is_shared=is_shared)
+    anchors = Anchors(location.beside("anchors"), report, is_shared=location.is_shared)
     followed = Followed()
     try:
         with closing(connect(location.path)) as connection:

@@ -67,6 +67,11 @@ class Location(NamedTuple):
         """What to call it in a sentence."""
         return self.path.name
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several engines may write it: it is a server's, or a copy of a server's log."""
+        return not self.url.startswith("sqlite")
+
     def beside(self, what: str) -> Path:
         """The file or folder ``what`` that belongs to this database."""
         return self.path.with_name(f"{self.path.name}-{what}")
