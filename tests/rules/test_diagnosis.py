@@ -18,10 +18,11 @@ from engine.detect.diagnosis import (
     diagnosis_of,
     outcome_of,
 )
-from engine.detect.port import WINDOW_CHARS_MAX
+from engine.detect.port import WINDOW_CHARS_MAX, Source
 from engine.events import (
     AttemptFinished,
     BoundaryDetected,
+    ClockTime,
     Ending,
     Evidence,
     FailureFingerprinted,
@@ -195,6 +196,30 @@ def test_whatever_detectors_say_is_clean() -> None:
     assert clean("größer\ud800") == "größer?"
 
 
+# The rule set that answered.
+
+
+def test_every_answer_names_its_own_rule_set_and_the_digest_of_its_file() -> None:
+    sources = {
+        "fingerprint": Source("prints", "f" * 64),
+        "boundary": Source("limits", "b" * 64),
+        "zero_yield": Source("silence", "z" * 64),
+    }
+    found = of(end(ending="timed_out"), replace(detectors(boundaries=(limit(),)), sources=sources))
+    assert found.fingerprinted is not None
+    assert found.zero_yield is not None
+    answers = (found.fingerprinted, *found.boundaries, found.zero_yield)
+    assert [(a.detector, a.rules_sha256) for a in answers] == list(sources.values())
+
+
+def test_a_timeout_is_told_apart_under_the_name_of_the_rule_set_of_fingerprints() -> None:
+    sources = {"fingerprint": Source("prints", "f" * 64)}
+    of_prints = replace(detectors(), sources=sources)
+    found = of(end(ending="timed_out"), of_prints, "run").fingerprinted
+    assert found is not None
+    assert found.fingerprint == "prints:timeout:r9"
+
+
 # Limits.
 
 
@@ -242,6 +267,9 @@ def test_a_limit_without_a_stream_was_declared_and_its_reset_stands_in_the_reaso
     assert found == detected(
         declared="result file", resets_in_ms=20_000, resets_at_us=1_795_662_000_000_000
     )
+    told = Told(ended="exited", reason="resets 3:05pm (UTC)")
+    (clock,) = of(end(told=told), detectors(boundaries=(limit(),))).boundaries
+    assert clock == detected(resets_clock=ClockTime(minute=15 * 60 + 5, zone="UTC"))
     (silent,) = of(end(), detectors(boundaries=(limit(),))).boundaries
     assert (silent.declared, silent.resets_in_ms, silent.resets_at_us) == (None, None, None)
 
