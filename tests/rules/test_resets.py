@@ -185,6 +185,7 @@ def test_the_header_counts_seconds_unless_it_says_milliseconds(
         ("retry after 90 \r\nbye", 90 * SECOND),
         ("retry after 5, or try again in 9s", 5 * SECOND),
         ("try again in 9s, or retry after 5", 9 * SECOND),
+        ("wait 'retry after 5' 9s", 9 * SECOND),  # the first to begin, not to end
         # not where it counts something else, or goes on
         ("retry after 90 seconds", 90 * SECOND),
         ("retry after 2 minutes", 2 * MINUTE),
@@ -254,6 +255,7 @@ MONTHS = list(
     )
 )
 
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 ZONES = [
     *(("UTC", 0.0), ("GMT", 0.0), ("Z", 0.0), ("+0000 UTC", 0.0)),
     *(("EST", -5.0), ("EDT", -4.0), ("CST", -6.0), ("CDT", -5.0)),
@@ -342,7 +344,10 @@ def test_what_is_no_point_in_time_is_none(text: str) -> None:
         ("Retry-After: Wed, 02 Dec 2026 07:28:00 GMT", (2026, 12, 2, 7, 28)),
         ('"retry-after": "Wed, 02 Dec 2026 07:28:00 GMT"', (2026, 12, 2, 7, 28)),
         ("x-ratelimit-reset: Thu, 01 Jan 2026 00:00:59 GMT", (2026, 1, 1, 0, 0, 59)),
+        ("available: Wed, 02 Dec 2026 07:28:00 GMT", (2026, 12, 2, 7, 28)),
         *((f"reset: Wed, 05 {m} 2026 07:28:00 GMT", (2026, n, 5, 7, 28)) for n, m in MONTHS),
+        *((f"reset: {day}, 05 May 2026 07:28:00 GMT", (2026, 5, 5, 7, 28)) for day in DAYS),
+        ("reset: Day, 05 May 2026 07:28:00 GMT", None),
         ("Date: Wed, 02 Dec 2026 07:28:00 GMT", None),
         ("Retry-After: Wed, 31 Nov 2026 07:28:00 GMT", None),
         ("Retry-After: Wed, 02 Dec 2026 24:28:00 GMT", None),
@@ -426,6 +431,9 @@ def test_a_point_in_time_is_that_very_microsecond(
         ("RESETS AT 3PM UTC", 15, 0, "UTC"),
         ("resets at 3 p.m. PST", 15, 0, "PST"),
         ("try again at 3:05 PM.", 15, 5, None),
+        ("retry at 3pm", 15, 0, None),
+        ("resetting at 3pm", 15, 0, None),
+        ("reset_at 3pm", 15, 0, None),
         ("available again at 15:05 UTC", 15, 5, "UTC"),
         ("resets_at: 15:05:59 +02:00", 15, 5, "+02:00"),
         ('"reset": "09:05Z"', 9, 5, "Z"),
