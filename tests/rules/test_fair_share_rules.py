@@ -296,6 +296,15 @@ def test_what_was_taken_by_another_is_waited_for_no_more() -> None:
     assert world.patience[0].left_s() is None
 
 
+def test_what_was_taken_by_another_is_no_sign_that_others_are_idle() -> None:
+    world = World(3, 2, 3)
+    assert world.pick(0) == 1
+    assert world.pick(1) == 1
+    world.clock.advance(LEAVE_S)
+    assert world.pick(0) == 0  # the third phase is the third engine's, which was not waited for yet
+    assert world.patience[0].left_s() == LEAVE_S == 0.25
+
+
 def test_what_another_takes_while_a_pick_is_decided_was_not_left_by_all() -> None:
     world = World(3, 2, 3)
     assert world.pick(0) == 1

@@ -439,6 +439,7 @@ def test_a_point_in_time_is_that_very_microsecond(
         ('"reset": "09:05Z"', 9, 5, "Z"),
         ("resets 0:00 utc+2", 0, 0, "utc+2"),
         ("resets 23:59 Europe/Berlin", 23, 59, "Europe/Berlin"),
+        ("resets 1am (UTC)", 1, 0, "UTC"),
         ("resets 12am (UTC)", 0, 0, "UTC"),
         ("resets 12:30am", 0, 30, None),
         ("resets 12pm", 12, 0, None),
