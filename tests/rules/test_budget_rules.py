@@ -8,9 +8,11 @@ from typing import get_args
 
 import pytest
 
+from engine.errors import UsageProblem
 from engine.events import AttemptFinished, Budget, BudgetReached
 from engine.events.session import BudgetScope, Measure
 from engine.triage.budgets import (
+    budget_from,
     of_phase,
     of_run,
     phase_budgets,
@@ -122,6 +124,46 @@ def test_the_cap_that_a_phase_came_with_counts_where_the_policy_heeds_it() -> No
             expected.append(budget("phase", "tokens", cap))
         assert list(phase_budgets(capped, of)) == expected
         assert phase_is_over(capped, of) == (heed and cap in (4, 5))
+        assert phase_is_over(capped, scope(policy(heed_incident_caps=heed))) == (
+            heed and cap in (4, 5)
+        )
+
+
+# What a person writes.
+
+
+def test_a_budget_is_written_as_its_scope_its_measure_and_its_limit() -> None:
+    for where, (word, measure, factor) in product(
+        get_args(BudgetScope),
+        (("tokens", "tokens", 1), ("attempts", "attempts", 1), ("minutes", "ms", 60_000)),
+    ):
+        for limit in (1, 90, 999_999_999_999_999):
+            assert budget_from(f"{where}:{word}={limit}") == budget(where, measure, limit * factor)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("day:tokens=0", "day:tokens=-1", "day:tokens=1.5", "day:tokens=", "day:tokens=1k"),
+        *("day:tokens", "day=1", "tokens=1", ":tokens=1", "week:tokens=1", "day:ms=1", ""),
+        *("day:hours=1", " day:tokens=1", "day:tokens=1\n", "day:tokens=1 ", "Day:tokens=1"),
+        "day:tokens=1000000000000000",
+    ],
+)
+def test_what_is_no_budget_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(UsageProblem) as refused:
+        budget_from(text)
+    assert refused.value.problem == f"--budget {text!a} cannot be read."
+    assert refused.value.remedy == (
+        "write SCOPE:MEASURE=N: phase, run, session or day; tokens, minutes or attempts; and N of 1"
+        " or more, such as day:tokens=1000000."
+    )
+
+
+def test_a_long_text_that_is_no_budget_is_told_shortened() -> None:
+    with pytest.raises(UsageProblem) as refused:
+        budget_from("x" * 81)
+    assert refused.value.problem == f"--budget '{'x' * 80}' cannot be read."
 
 
 # What is said when a budget is used up.
