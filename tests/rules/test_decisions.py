@@ -54,6 +54,7 @@ from tests.rules.standings import (
     run,
     scope,
     session,
+    started,
 )
 
 Row = (
@@ -99,6 +100,16 @@ def test_a_fingerprint_is_known_exactly_when_a_failure_was_fingerprinted() -> No
     assert failed("f9").fingerprint == "f9"
     assert failed(None).fingerprint is None
     assert (failed().boundaries, failed().zero_yield) == ((), None)
+
+
+def test_recorded_facts_are_the_diagnosis_among_what_was_recorded_behind_an_end() -> None:
+    end, met, other = finished(), boundary(), boundary(kind="overloaded")
+    failure, start = fingerprinted(), started()
+    among: list[AnyEvent] = [start, met, SILENT, failure, other]
+    for events in (among, among[::-1]):
+        limits = tuple(e for e in events if e in (met, other))
+        assert Facts.recorded(end, events) == Facts(end, failure, limits, SILENT)
+    assert Facts.recorded(end, [start]) == Facts(end)
 
 
 def test_what_was_seen_before_is_that_of_the_attempts_own_session() -> None:
