@@ -63,7 +63,7 @@ def held_by_budgets(board: Board, ground: Ground) -> SessionDraining | None:
     if not held.runs and not held.phases:
         return None
     # By name, for a board that was loaded has another order than one that was folded.
-    first = min(held.runs or held.phases, key=lambda each: (each.run_id, each.phase_id or ""))
+    first = min(held.runs or held.phases)
     facts: Facts = {
         "runs": len(held.runs),
         "phases": len(held.phases),
@@ -77,7 +77,7 @@ def held_by_budgets(board: Board, ground: Ground) -> SessionDraining | None:
 
 
 class _Holding(NamedTuple):
-    """A budget that holds back a run, or one phase of it."""
+    """A budget that holds back a run, or one phase of it; compared by their ids, which differ."""
 
     run_id: str
     phase_id: str | None

@@ -80,6 +80,21 @@ def test_a_phases_budget_names_the_phase() -> None:
     }
 
 
+def test_the_first_is_the_first_by_name_in_whatever_order_the_board_has_them() -> None:
+    of_runs = [spent(run_id="b"), phase(run_id="b"), spent(run_id="a"), phase(run_id="a")]
+    of_phases = [run(run_id=name, standing="promising") for name in "ba"]
+    of_phases += [
+        phase(run_id=name, phase_id=each, spent_ms=11, order="free")
+        for name, each in (("b", "o"), ("a", "q"), ("a", "p"))
+    ]
+    for rows in (of_runs, of_phases, of_runs[::-1], of_phases[::-1]):
+        found = held(scope(budgets=(OF_PHASES, TOKENS)), *rows)
+        assert found is not None
+        inputs = {each.name: each.value for each in found.reason.inputs}
+        first = ("a", "p" if rows in (of_phases, of_phases[::-1]) else None)
+        assert (inputs["first_run"], inputs["first_phase"]) == first
+
+
 @pytest.mark.parametrize(
     ("of", "rows"),
     [
