@@ -104,6 +104,11 @@ def test_the_first_is_the_first_by_name_in_whatever_order_the_board_has_them() -
         (scope(budgets=(TOKENS,), run_id="q"), [spent(), phase()]),
         (scope(budgets=(TOKENS,), skip_run_prefixes=("r",)), [spent(), phase()]),
         (named(budgets=(TOKENS,)), [spent(), phase()]),
+        # each is held against its own spending only
+        (scope(budgets=(TOKENS,)), [run(standing="promising"), phase(spent_tokens=150)]),
+        (scope(budgets=(OF_PHASES,)), [spent(spent_ms=99), phase()]),
+        (scope(budgets=(budget("run", "ms", 1),)), [run(standing="promising"), phase()]),
+        (scope(budgets=(budget("phase", "ms", 1),)), [run(standing="promising"), phase()]),
         (scope(budgets=(TOKENS,)), [spent()]),
         (scope(budgets=(TOKENS,)), [spent(), phase(state="COMPLETE")]),
         (scope(policy(attempts_per_phase_max=2), budgets=(TOKENS,)), [spent(), phase(attempts=2)]),
