@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import pytest
@@ -22,6 +22,8 @@ from tests.rules.standings import (
     NOW_US,
     account,
     board,
+    boundary,
+    breaker,
     limits,
     named,
     phase,
@@ -29,6 +31,7 @@ from tests.rules.standings import (
     run,
     scope,
     session,
+    started,
 )
 
 LABELS = ("arm", "gpu")
@@ -166,6 +169,14 @@ def test_engines_of_one_host_share_its_room() -> None:
     assert [part.total() for part in shares(here, {(): 9})] == [2, 1]
 
 
+@pytest.mark.parametrize(("room", "parts"), [(0, [1, 0]), (1, [1, 1]), (2, [1, 2])])
+def test_what_one_host_is_given_takes_no_room_of_another(room: int, parts: list[int]) -> None:
+    gpu = Engine(0, 1, frozenset({"gpu"}), host="a", host_room=1)
+    other = Engine(0, 4, host="b", host_room=room)
+    dealt = shares([gpu, other], {(): 4, ("gpu",): 1})
+    assert [part.total() for part in dealt] == parts
+
+
 # Who counts as another engine.
 
 
@@ -178,6 +189,7 @@ OTHERS: list[tuple[str, dict[str, object], bool]] = [
     ("its lease has lapsed", {"leased_by": None}, False),
     ("it starts nothing more", {"status": "draining"}, False),
     ("it has ended", {"status": "ended"}, False),
+    ("it has not begun", {"limits": None}, False),
     ("all of its workers are busy", {"open": 2}, False),
     ("it is for one run", {"limits": limits(run_id="r")}, False),
     ("its host is full", {"limits": limits(workers=9, host_workers=1)}, False),
@@ -208,6 +220,8 @@ def test_another_engine_is_seen_with_its_labels_its_load_and_the_room_of_its_hos
 
 # Engines at work.
 
+NO_START = boundary()
+
 
 class World:
     """Equal engines that are idle on one board, some of which do nothing, and ready phases."""
@@ -224,13 +238,18 @@ class World:
         self.clock = HandSetClock()
         self.patience = [Patience(self.clock) for _ in range(engines)]
 
-    def pick(self, number: int) -> int:
-        """What an engine starts when it asks now."""
+    def pick(self, number: int, between: Iterable[int] = ()) -> int:
+        """What an engine starts when it asks now.
+
+        ``between``: after so many starts something comes that is no start.
+        """
         of, queue = self.scopes[number], self.queues[number]
         room = of.limits.workers - self.board.sessions.states[of.session_id].open
         turn = self.patience[number].turn(self.board, queue, of, room)
         started = 0
         for event in picks(Picker(self.board, queue, of, NOW_US, lambda: f"a{id(turn)}"), room):
+            if turn is not None and started in between:
+                assert not turn.leaves(self.board, NO_START, NOW_US)
             if turn is not None and turn.leaves(self.board, event, NOW_US):
                 break
             started += isinstance(event, AttemptStarted)
@@ -264,6 +283,17 @@ def test_what_others_let_lie_is_taken_in_bounded_time(
     world.clock.advance(LEAVE_S)
     assert taken + world.pick(0) == mine
     assert world.patience[0].left_s() is None
+
+
+@given(
+    st.integers(2, 4), st.integers(1, 6), st.integers(0, 30), st.sets(st.integers(0, 5), min_size=1)
+)
+def test_what_was_taken_counts_when_the_rest_is_dealt_anew(
+    engines: int, workers: int, phases: int, between: set[int]
+) -> None:
+    """As it is behind everything that is no start, for a run that comes back is more work."""
+    whole, dealt_anew = (World(engines, workers, phases) for _ in range(2))
+    assert dealt_anew.pick(0, between) == whole.pick(0)
 
 
 def test_who_let_work_lie_is_not_waited_for_until_it_starts_something() -> None:
@@ -323,6 +353,18 @@ def test_a_named_phase_is_left_to_nobody() -> None:
     patience = Patience(HandSetClock())
     assert patience.turn(rows, Queue(rows, named()), named(), 1) is None
     assert isinstance(patience.turn(rows, Queue(rows, scope()), scope(), 1), Turn)
+
+
+@pytest.mark.parametrize("is_due", [False, True])
+def test_a_probe_is_dealt_out_like_other_work_once_it_is_due(*, is_due: bool) -> None:
+    of = policy(breaker_runs=2, breaker_probes_max=0, breaker_cool_down_ms=1)
+    opened = breaker(opened_pos=1, opened_us=NOW_US - (1000 if is_due else 999))
+    busier = session(limits=limits(workers=2), open=1, leased_by=1)
+    free = replace(busier, session_id="t", open=0, leased_by=2, policy_json=of.json)
+    rows = board(busier, free, run(), phase(), opened)
+    mine = Scope("s", of, limits(workers=2))
+    turn = Turn(Queue(rows, mine), mine, 1, {})
+    assert turn.leaves(rows, started(), NOW_US) == is_due
 
 
 def test_a_pick_that_is_decided_once_more_is_shared_out_anew() -> None:
