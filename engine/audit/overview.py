@@ -147,19 +147,20 @@ def _way(found: Overview, otherwise: str) -> str:
         if kind in _WAYS:
             example = found.examples[kind]
             named = (example.run_id, example.phase_id)[: _WAYS[kind][1]]
-            return f"`{quoted(*_WAYS[kind][0], *named)}{_WAYS[kind][2]}` {_WAYS[kind][3]}"
+            verbs, _, options, does = _WAYS[kind]
+            return f"`{quoted(verbs, *named, options=options)}` {does}"
     return otherwise
 
 
-_WHY = " --why TEXT"
-_WAYS: dict[str, tuple[tuple[str, ...], int, str, str]] = {
-    "exhausted": (("phase", "requeue"), 2, _WHY, "gives one of them new attempts."),
-    "lost_too_often": (("phase", "requeue"), 2, _WHY, "gives one of them new attempts."),
-    "not_drained": (("phase", "requeue"), 2, _WHY, "queues one of them."),
-    "over_budget": (("budget",), 0, "", "shows what was spent; a higher budget lets them go."),
-    "deprioritized": (("run", "reinstate"), 1, _WHY, "has one of these runs sampled again."),
-    "label_missing": (("why",), 2, "", "says which label one of them needs."),
-    "waits": (("why",), 2, "", "says what one of them waits for."),
-    "open": (("attempt", "list"), 0, "", "shows the open attempts."),
+_WHY = "--why TEXT"
+_WAYS: dict[str, tuple[str, int, str, str]] = {
+    "exhausted": ("phase requeue", 2, _WHY, "gives one of them new attempts."),
+    "lost_too_often": ("phase requeue", 2, _WHY, "gives one of them new attempts."),
+    "not_drained": ("phase requeue", 2, _WHY, "queues one of them."),
+    "over_budget": ("budget", 0, "", "shows what was spent; a higher budget lets them go."),
+    "deprioritized": ("run reinstate", 1, _WHY, "has one of these runs sampled again."),
+    "label_missing": ("why", 2, "", "says which label one of them needs."),
+    "waits": ("why", 2, "", "says what one of them waits for."),
+    "open": ("attempt list", 0, "", "shows the open attempts."),
 }
-"""By hindrance: the command, how many ids it takes, what follows them, and what it does."""
+"""By hindrance: the command, how many ids it takes, its options, and what it does."""
