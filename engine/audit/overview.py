@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.amounts import counted
 from engine.audit.answers import READY, Answer, in_words
 from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
@@ -91,7 +92,7 @@ def answer_of(found: Overview) -> Answer:
     session = found.session
     if not found.unfinished:
         total = sum(found.phases.values())
-        done = f"Nothing is left to run: all {total} phases are finished."
+        done = f"Nothing is left to run: {_all(total)} finished."
         return Answer(done if total else "The log holds no phases.", None)
     if session is None:
         return Answer(f"No drain has begun yet; {_left(found)}.", _way(found, DRAIN))
@@ -125,13 +126,18 @@ def _left(found: Overview) -> str:
     why = ", ".join(f"{count} {in_words(kind)}" for kind, count in held[:KINDS_SHOWN])
     rest = f" ({'the others: ' if ready else ''}{why})" if held else ""
     gates = "; but " + ", and ".join(gate.text for gate in found.gates) if found.gates else ""
+    of = f"of {counted(found.unfinished, 'unfinished phase')}"
     if not ready:
-        return f"of {found.unfinished} unfinished phases none is ready{rest}{gates}"
-    return f"{ready} of {found.unfinished} unfinished phases are ready{rest}{gates}"
+        return f"{of} none is ready{rest}{gates}"
+    return f"{ready} {of} {'is' if ready == 1 else 'are'} ready{rest}{gates}"
+
+
+def _all(total: int) -> str:
+    return "the one phase is" if total == 1 else f"all {total} phases are"
 
 
 def _open(found: Overview) -> str:
-    return f"{found.open} {'attempt' if found.open == 1 else 'attempts'} open"
+    return f"{counted(found.open, 'attempt')} open"
 
 
 def _way(found: Overview, otherwise: str) -> str:

@@ -11,6 +11,7 @@ import anyio
 import click
 import msgspec
 
+from engine.amounts import counted
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import (
     Amount,
@@ -288,7 +289,9 @@ async def _plan(request: Request) -> None:
         return
     for number, step in enumerate(steps, 1):
         click.echo(f"{number:>4}  {step.run_id!a} {step.phase_id!a}  {step.sentence}")
-    click.echo(f"{len(steps)} attempts would be made if each succeeded; nothing was written.")
+    click.echo(
+        f"{counted(len(steps), 'attempt')} would be made if each succeeded; nothing was written."
+    )
 
 
 def _conclude(summary: Summary, request: Request, second_signal: int | None) -> int:
