@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from engine.amounts import counted
 from engine.triage.case import Case
 from engine.triage.eligible import is_unfinished, phase_hindrance
 from engine.triage.hindrances import Hindrance, of_phase_and_all, of_run_and_all
@@ -60,10 +61,10 @@ def of_run(case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
     left = sum(1 for phase in case.phases if is_unfinished(phase))
     base = f"The run is {run.standing}{because}"
     if not left:
-        return Answer(f"{base}; all of its {len(case.phases)} phases are finished.", None)
+        return Answer(f"{base}; {_of(len(case.phases), len(case.phases))} finished.", None)
     counts = phase_counts(case if not case.is_over else case.anew())
     ready = counts.pop(READY, 0)
-    base = f"{base}; {left} of its {len(case.phases)} phases are unfinished"
+    base = f"{base}; {_of(left, len(case.phases))} unfinished"
     if not ready and not run.open:
         counts.pop("done", None)
         told = ", ".join(f"{count} {in_words(kind)}" for kind, count in counts.most_common())
@@ -76,6 +77,13 @@ def of_run(case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
     return _held(f"{base}, {ready} of them ready", case, held, later)
 
 
+def _of(some: int, total: int) -> str:
+    if total == 1:
+        return "its one phase is"
+    many = "all" if some == total else str(some)
+    return f"{many} of its {total} phases {'is' if some == 1 else 'are'}"
+
+
 def of_phase(
     case: Case, phase: PhaseStanding, held: list[Hindrance], later: list[Hindrance]
 ) -> Answer:
@@ -83,8 +91,11 @@ def of_phase(
     if phase.open_attempt is not None:
         running = f"The phase is running: its attempt {phase.open_attempt}, number {phase.number},"
         return Answer(f"{running} began at position {phase.last_pos}.", "The end of that attempt.")
-    times = "1 attempt" if phase.attempts_total == 1 else f"{phase.attempts_total} attempts"
-    tried = f"after {times}" if phase.attempts_total else "and was never attempted"
+    tried = (
+        f"after {counted(phase.attempts_total, 'attempt')}"
+        if phase.attempts_total
+        else "and was never attempted"
+    )
     base = f"The phase is {phase.state} {tried}"
     if not is_unfinished(phase):
         done = next((h for h in later if h.kind == "done"), None)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.amounts import counted
 from engine.events import (
     AnyEvent,
     AttemptDeferred,
@@ -132,7 +133,9 @@ def _text(event: AnyEvent) -> str | None:
 def _diagnosis(event: AnyEvent) -> str | None:
     match event:
         case FailureFingerprinted():
-            return f"fingerprint {event.fingerprint}, seen {event.seen_before} times before"
+            return (
+                f"fingerprint {event.fingerprint}, seen {counted(event.seen_before, 'time')} before"
+            )
         case BoundaryDetected():
             return f"limit {event.kind} ({event.disposition}) by {event.pattern}"
         case ZeroYieldExplained():

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.amounts import counted
 from engine.audit.answers import READY, Answer, in_words
 from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
@@ -91,7 +92,7 @@ def answer_of(found: Overview) -> Answer:
     session = found.session
     if not found.unfinished:
         total = sum(found.phases.values())
-        done = f"Nothing is left to run: all {total} phases are finished."
+        done = f"Nothing is left to run: {_all(total)} finished."
         return Answer(done if total else "The log holds no phases.", None)
     if session is None:
         return Answer(f"No drain has begun yet; {_left(found)}.", _way(found, DRAIN))
@@ -125,13 +126,18 @@ def _left(found: Overview) -> str:
     why = ", ".join(f"{count} {in_words(kind)}" for kind, count in held[:KINDS_SHOWN])
     rest = f" ({'the others: ' if ready else ''}{why})" if held else ""
     gates = "; but " + ", and ".join(gate.text for gate in found.gates) if found.gates else ""
+    of = f"of {counted(found.unfinished, 'unfinished phase')}"
     if not ready:
-        return f"of {found.unfinished} unfinished phases none is ready{rest}{gates}"
-    return f"{ready} of {found.unfinished} unfinished phases are ready{rest}{gates}"
+        return f"{of} none is ready{rest}{gates}"
+    return f"{ready} {of} {'is' if ready == 1 else 'are'} ready{rest}{gates}"
+
+
+def _all(total: int) -> str:
+    return "the one phase is" if total == 1 else f"all {total} phases are"
 
 
 def _open(found: Overview) -> str:
-    return f"{found.open} {'attempt' if found.open == 1 else 'attempts'} open"
+    return f"{counted(found.open, 'attempt')} open"
 
 
 def _way(found: Overview, otherwise: str) -> str:
@@ -147,19 +153,20 @@ def _way(found: Overview, otherwise: str) -> str:
         if kind in _WAYS:
             example = found.examples[kind]
             named = (example.run_id, example.phase_id)[: _WAYS[kind][1]]
-            return f"`{quoted(*_WAYS[kind][0], *named)}{_WAYS[kind][2]}` {_WAYS[kind][3]}"
+            verbs, _, options, does = _WAYS[kind]
+            return f"`{quoted(verbs, *named, options=options)}` {does}"
     return otherwise
 
 
-_WHY = " --why TEXT"
-_WAYS: dict[str, tuple[tuple[str, ...], int, str, str]] = {
-    "exhausted": (("phase", "requeue"), 2, _WHY, "gives one of them new attempts."),
-    "lost_too_often": (("phase", "requeue"), 2, _WHY, "gives one of them new attempts."),
-    "not_drained": (("phase", "requeue"), 2, _WHY, "queues one of them."),
-    "over_budget": (("budget",), 0, "", "shows what was spent; a higher budget lets them go."),
-    "deprioritized": (("run", "reinstate"), 1, _WHY, "has one of these runs sampled again."),
-    "label_missing": (("why",), 2, "", "says which label one of them needs."),
-    "waits": (("why",), 2, "", "says what one of them waits for."),
-    "open": (("attempt", "list"), 0, "", "shows the open attempts."),
+_WHY = "--why TEXT"
+_WAYS: dict[str, tuple[str, int, str, str]] = {
+    "exhausted": ("phase requeue", 2, _WHY, "gives one of them new attempts."),
+    "lost_too_often": ("phase requeue", 2, _WHY, "gives one of them new attempts."),
+    "not_drained": ("phase requeue", 2, _WHY, "queues one of them."),
+    "over_budget": ("budget", 0, "", "shows what was spent; a higher budget lets them go."),
+    "deprioritized": ("run reinstate", 1, _WHY, "has one of these runs sampled again."),
+    "label_missing": ("why", 2, "", "says which label one of them needs."),
+    "waits": ("why", 2, "", "says what one of them waits for."),
+    "open": ("attempt list", 0, "", "shows the open attempts."),
 }
-"""By hindrance: the command, how many ids it takes, what follows them, and what it does."""
+"""By hindrance: the command, how many ids it takes, its options, and what it does."""

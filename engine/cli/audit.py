@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from engine.amounts import counted
 from engine.audit.anchored import anchors_words, is_anchored
 from engine.audit.audit import LEVELS, Audit, Level, audit as audit_log
 from engine.audit.local import local
@@ -81,7 +82,7 @@ def _as_json(found: Audit) -> dict[str, object]:
 
 def _in_words(found: Audit) -> str:
     anchors = anchors_words(found.anchors, found.anchored)
-    lines = [f"{found.events} events, head {found.head[:16]}, {anchors}."]
+    lines = [f"{counted(found.events, 'event')}, head {found.head[:16]}, {anchors}."]
     for name, count in sorted(found.decided.items()):
         lines.append(f"  {count:>8}  {name} decided again")
     lines += _listed([(f.pos, f"{f.level}: {f.what}") for f in found.findings])
@@ -92,7 +93,7 @@ def _in_words(found: Audit) -> str:
         but = "" if is_anchored(found.anchors) else ", as far as can be told without anchors"
         lines.append(f"All holds{but} ({', '.join(found.levels)}).")
     else:
-        lines.append(f"{odd} differences, {len(found.unverifiable)} unverifiable.")
+        lines.append(f"{counted(odd, 'difference')}, {len(found.unverifiable)} unverifiable.")
     return "\n".join(lines)
 
 

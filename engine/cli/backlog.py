@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from engine.amounts import counted
 from engine.backlog.batch import Known, Registration, refuse_known_runs
 from engine.cli.context import (
     allow_empty_option,
@@ -95,7 +96,9 @@ def seed(
         return
     more = f" and {len(runs) - RUNS_SHOWN} more" if len(runs) > RUNS_SHOWN else ""
     names = ", ".join(runs[:RUNS_SHOWN])
-    click.echo(f"Registered {len(phases)} phases in {len(runs)} runs: {names}{more}.")
+    click.echo(
+        f"Registered {counted(len(phases), 'phase')} in {counted(len(runs), 'run')}: {names}{more}."
+    )
     is_ours = next_step.endswith("drain")
     click.echo(f"{next_step} -- YOUR-AGENT-COMMAND" if is_ours else next_step)
 
@@ -148,9 +151,10 @@ def import_(
 
 def _report(finished: ImportFinished) -> None:
     click.echo(
-        f"Imported {finished.runs} runs, {finished.tiers} tiers, {finished.phases} phases,"
-        f" {finished.usage_rows} usage rows, {finished.estimate_rows} estimates;"
-        f" {finished.already_known} rows were known already."
+        f"Imported {counted(finished.runs, 'run')}, {counted(finished.tiers, 'tier')},"
+        f" {counted(finished.phases, 'phase')}, {counted(finished.usage_rows, 'usage row')},"
+        f" {counted(finished.estimate_rows, 'estimate')};"
+        f" {counted(finished.already_known, 'row was', 'rows were')} known already."
     )
     for finding in finished.findings:
         click.echo(f"  {_words(finding)}")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from engine.amounts import counted
 from engine.audit.facts import Fact, fact
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
@@ -160,7 +161,7 @@ def breaker_show(fingerprint: str, **options: Any) -> None:
         return
     click.echo(fields(found.breaker))
     runs = clean(", ".join(found.seen_in)) or "no run"
-    click.echo(f"seen         {found.seen} times in that session, in {runs}")
+    click.echo(f"seen         {counted(found.seen, 'time')} in that session, in {runs}")
     for each in found.history:
         name = each.type.partition(".")[2]
         click.echo(f"  @{each.pos}  {when(each.recorded_us)}  {name}: {clean(each.text)}")

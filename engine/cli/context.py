@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import socket
@@ -47,6 +48,19 @@ allow_empty_option = click.option(
     "--allow-empty-db", is_flag=True, help="Go on when the database holds no runs and no phases."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
+
+
+class Amount(click.FloatRange):
+    """A number between bounds.  ``nan``, which no bound keeps out, is none, and so is ``inf``."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number of an option's text; a click usage error for what is none."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return found
 
 
 def ids(clock: Clock | None = None) -> IdMaker:

@@ -12,6 +12,7 @@ import anyio
 import click
 import msgspec
 
+from engine.amounts import counted
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import (
     allow_empty_option,
@@ -126,7 +127,8 @@ class _Life:
             logger = logger_of(self._options["log_format"])
             teller = Teller(logger, words, lambda: recorder.head.pos, lines_lost)
             identity = identify(place, recorder.board)
-            text = f"{identity.runs} runs, {identity.phases} phases in {identity.file}"
+            held = f"{counted(identity.runs, 'run')}, {counted(identity.phases, 'phase')}"
+            text = f"{held} in {identity.file}"
             teller.say("daemon.database", text, **msgspec.to_builtins(identity))
             refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
             try:
@@ -285,6 +287,7 @@ def status_words(found: Status) -> str:
     until = f" (until {when(found.until_us)})" if found.until_us is not None else ""
     phases = ", ".join(f"{count} {state}" for state, count in sorted(found.phases.items()))
     today, minutes = found.today, found.today.busy_ms / 60000
+    spent = f"{counted(today.attempts, 'attempt')}, {counted(today.tokens, 'token')}"
     most = found.settings.workers
     return "\n".join(
         (
@@ -293,7 +296,7 @@ def status_words(found: Status) -> str:
             f"log       position {found.position}, epoch {found.epoch}",
             f"session   {found.session_id or 'none'} under {clean(found.policy)}",
             f"attempts  {found.open_attempts} running; this daemon runs {most} at most",
-            f"backlog   {found.runs} runs; phases: {phases or 'none'}",
-            f"today     {today.attempts} attempts, {today.tokens} tokens, {minutes:.1f} minutes",
+            f"backlog   {counted(found.runs, 'run')}; phases: {phases or 'none'}",
+            f"today     {spent}, {minutes:.1f} minutes",
         )
     )

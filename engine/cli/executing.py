@@ -65,7 +65,7 @@ def executor_of(request: Request) -> Callable[[Location], Executor]:
     Raises UsageProblem for a program or script that there is not.
     """
     options = request.options
-    argv = request.argv or tuple(shlex.split(options["command_line"] or ""))
+    argv = request.argv or _split(options["command_line"] or "")
     kind = options["executor"] or ("scripted" if options["script"] else "command")
     if kind == "scripted":
         if options["script"] is None:
@@ -86,6 +86,16 @@ def executor_of(request: Request) -> Callable[[Location], Executor]:
         on_engine_death=options["on_restart"],
         require_deliverables=options["require_deliverables"],
     )
+
+
+def _split(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise UsageProblem(
+            f"--command cannot be split into words: {error}.",
+            remedy="close what is open, or put the program behind -- instead.",
+        ) from None
 
 
 def _from_here(argv: tuple[str, ...]) -> tuple[str, ...]:

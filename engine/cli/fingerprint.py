@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from engine.amounts import counted
 from engine.audit.failures import TYPES, Alike, Failure, Failures, alike, alike_to, sample_text
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
@@ -171,10 +172,10 @@ def _words(look: FailureLook) -> list[str]:
         f"family       {clean(found.family)}",
         f"detector     {clean(found.detector)}",
         f"exit class   {found.exit_class or 'not told'}",
-        f"seen         {found.count} times, {seen}",
+        f"seen         {counted(found.count, 'time')}, {seen}",
     ]
     if found.reclassified:
-        lines.append(f"called so    {found.reclassified} attempts, after the fact")
+        lines.append(f"called so    {counted(found.reclassified, 'attempt')}, after the fact")
     more = found.run_count - len(found.runs)
     names = clean(", ".join(found.runs)) + (f" and {more} more" if more > 0 else "")
     lines += [

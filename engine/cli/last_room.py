@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import anyio
 import click
 
+from engine.amounts import counted
 from engine.cli.context import writing
 from engine.drain.last_words import Unrecorded, last_words
 from engine.errors import RunoffError, is_full
@@ -57,4 +58,4 @@ async def _said(url: str | None, program: str, unrecorded: Sequence[Unrecorded])
     except* RunoffError as group:
         click.echo(f"Its last words found no room either: {group.exceptions[0]}", err=True)
     else:
-        click.echo(f"Recorded the ends of {said} attempts with the reserve.", err=True)
+        click.echo(f"Recorded the ends of {counted(said, 'attempt')} with the reserve.", err=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from engine.cli.render import clean
+from engine.amounts import counted
+from engine.cli.render import cells_of, clean, padded
 from engine.cli.streams import let_go_of_stdout, lines_lost
 from engine.drain.summary import Summary
 from engine.events import (
@@ -115,7 +116,7 @@ class Live:
             click.echo(line, err=True)
 
     def _own_up(self, lines: int) -> None:
-        self._line(f"{lines} lines before this one could not be written.")
+        self._line(f"{counted(lines, 'line')} before this one could not be written.")
 
     def _acknowledge(self, line: str) -> None:
         """To whoever waits for it; when nobody takes it any more, the work goes on without."""
@@ -203,14 +204,17 @@ def _name(run_id: str, phase_id: str) -> str:
 
 def _finished(event: AttemptFinished) -> str:
     error = f": {clean(event.error)[:ERROR_CHARS]}" if event.error else ""
-    usage = f", {event.yield_events} events, {event.tokens} tokens" if event.yield_events else ""
+    usage = ""
+    if event.yield_events:
+        usage = f", {counted(event.yield_events, 'event')}, {counted(event.tokens, 'token')}"
     name = _name(event.run_id, event.phase_id)
-    return f"{event.ending:<8} {name} after {event.duration_ms / 1000:.1f} s{usage}{error}"
+    return f"{event.ending:<9} {name} after {event.duration_ms / 1000:.1f} s{usage}{error}"
 
 
 def summary_words(summary: Summary) -> str:
     """The summary for a person."""
     minutes = summary.active_ms / 60000
+    left = counted(summary.work_left, "phase is", "phases are")
     endings = (
         f"{summary.succeeded} succeeded, {summary.failed} failed, {summary.timed_out} timed out,"
         f" {summary.abandoned} abandoned, {summary.orphaned} orphaned, {summary.deferred} deferred"
@@ -223,28 +227,28 @@ def summary_words(summary: Summary) -> str:
         f"  zero yield {sum(summary.zero_yield.values())}{_counts(summary.zero_yield)}",
     ]
     if summary.runs:
-        width = max(len(clean(run.run_id)) for run in summary.runs)
+        width = max(3, *(cells_of(clean(run.run_id)) for run in summary.runs))
         lines.append(f"  {'run':<{width}}  standing       attempts  timeouts  usage  stopped")
         lines += [
-            f"  {clean(run.run_id):<{width}}  {run.standing:<13}  {run.attempts:>8}"
+            f"  {padded(clean(run.run_id), width)}  {run.standing:<13}  {run.attempts:>8}"
             f"  {run.timeouts:>8}  {run.yield_events:>5}  {run.stopped or ''}"
             for run in summary.runs
         ]
     lines += [f"  stop: {clean(text)}" for text in summary.stops[:20]]
     if summary.work_left and summary.because == "held_back":
         lines.append(
-            f"  {summary.work_left} phases are left; an open circuit breaker holds back runs that"
+            f"  {left} left; an open circuit breaker holds back runs that"
             " were never sampled. `runoff why` says by what, `runoff breaker reset` lets them go."
         )
     elif summary.work_left and summary.because == "run_budgets":
         lines.append(
-            f"  {summary.work_left} phases are left; `runoff budget` says what was spent,"
+            f"  {left} left; `runoff budget` says what was spent,"
             " `runoff drain --resume` with higher budgets of runs and phases goes on."
         )
     elif summary.work_left and summary.because == "nothing_eligible":
-        lines.append(f"  {summary.work_left} phases are held back; `runoff why RUN` says why.")
+        lines.append(f"  {left} held back; `runoff why RUN` says why.")
     elif summary.work_left:
-        lines.append(f"  {summary.work_left} phases are left; `runoff drain --resume` goes on.")
+        lines.append(f"  {left} left; `runoff drain --resume` goes on.")
     return "\n".join(lines)
 
 

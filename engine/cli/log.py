@@ -175,7 +175,7 @@ def when(recorded_us: int) -> str:
     """Unix microseconds as a person reads them, in UTC."""
     if not 0 <= recorded_us <= _LATEST_US:
         return f"{recorded_us} us"  # no time that a clock shows, as a doctored log may have
-    return datetime.fromtimestamp(recorded_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(recorded_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def record_words(record: Record) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import click
 
+from engine.amounts import counted
 from engine.cli.context import json_option, run_async, set_anchors_aside
 from engine.cli.render import print_json
 from engine.clock import SystemClock
@@ -58,7 +59,8 @@ def log_copy(source: str, target: str, *, resume: bool, as_json: bool) -> None:
         )
         return
     click.echo(
-        f"Copied {copied.head.pos} events and {copied.files} kept outputs to {new.url};"
+        f"Copied {counted(copied.head.pos, 'event')} and"
+        f" {counted(copied.files, 'kept output')} to {new.url};"
         f" head {copied.head.hash.hex()[:16]}."
     )
     click.echo(f"Next: runoff verify --database {new.url}")
@@ -93,4 +95,4 @@ def _anchor(new: Location, head: Head) -> None:
 
 
 def _tell(reached: int, end: int) -> None:
-    click.echo(f"copied {reached} of {end} events", err=True)
+    click.echo(f"copied {reached} of {counted(end, 'event')}", err=True)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import click
 
 from engine import __version__
-from engine.cli.streams import prepare
-from engine.errors import RunoffError
+from engine.cli.streams import is_stdout_stuck, let_go_of_stdout, prepare
+from engine.errors import RunoffError, not_written
 
 
 class Verb(NamedTuple):
@@ -113,6 +113,12 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _told("runoff: interrupted.", 130)
+    except OSError as error:
+        if not is_stdout_stuck():
+            raise
+        let_go_of_stdout()
+        stuck = not_written("standard output", error)
+        code = _told(f"runoff: {stuck}", stuck.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

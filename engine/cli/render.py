@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 
 import click
@@ -55,11 +56,29 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """Columns padded to the widest of their cells; ``lines`` all have as many cells."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(cells_of, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def cells_of(text: str) -> int:
+    """How many cells of a terminal ``text`` fills: wide letters two, marks upon letters none."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells_of(character) for character in text)
+
+
+def _cells_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def padded(text: str, cells: int) -> str:
+    """``text`` with blanks behind it, so that it fills ``cells`` of a terminal."""
+    return text + " " * (cells - cells_of(text))
 
 
 def _drawn(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from engine.amounts import counted
 from engine.audit.replay import Step, difference, overview, rows_of, step
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.keys import keys
@@ -92,7 +93,7 @@ async def _differ(store: LogReader, head: int, options: dict[str, Any]) -> None:
     found = difference(before, rows_of(board))
     limit = options["limit"]
     if not options["as_json"]:
-        title = f"From {begin.words()} to {end.words()}: {end.pos - begin.pos} events."
+        title = f"From {begin.words()} to {end.words()}: {counted(end.pos - begin.pos, 'event')}."
         click.echo(difference_words(title, found, limit or LIMIT))
         return
     if limit is not None:

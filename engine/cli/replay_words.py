@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from engine.amounts import counted
 from engine.audit.replay import FieldChange, Overview, ProjectionChange, RowChange, Step
 from engine.cli.log import record_words, when
 from engine.cli.render import clean
@@ -30,10 +31,10 @@ def overview_words(found: Overview, place: str) -> str:
         because = f" ({session.because})" if session.because else ""
         lines.append(
             f"    {clean(session.session_id)}  {session.status}{because}:"
-            f" {session.attempts} attempts, {session.succeeded} succeeded,"
+            f" {counted(session.attempts, 'attempt')}, {session.succeeded} succeeded,"
             f" {session.failed} failed, {session.timed_out} timed out, {session.open} open"
         )
-    lines.append(f"  {'open':<12}  {len(found.open_attempts)} attempts")
+    lines.append(f"  {'open':<12}  {counted(len(found.open_attempts), 'attempt')}")
     lines += [
         f"    {clean(attempt.attempt_id)}  {clean(f'{attempt.run_id}/{attempt.phase_id}')}"
         f" #{attempt.number}"
@@ -44,7 +45,7 @@ def overview_words(found: Overview, place: str) -> str:
     lines.append(_counts("zero yield", found.zero_yield))
     lines.append(f"  {'fingerprints':<12}  {'most seen:' if found.fingerprints else 'none'}")
     lines += [
-        f"    {seen.count:>6} in {seen.sessions} sessions  {clean(seen.fingerprint)}:"
+        f"    {seen.count:>6} in {counted(seen.sessions, 'session')}  {clean(seen.fingerprint)}:"
         f" {_cut(clean(seen.template))}"
         for seen in found.fingerprints
     ]
@@ -81,11 +82,13 @@ def difference_words(title: str, found: Sequence[ProjectionChange], limit: int) 
     lines = [title]
     for projection in found:
         if not projection.rows:
-            lines.append(f"{projection.name}: no difference, {projection.rows_after} rows")
+            lines.append(
+                f"{projection.name}: no difference, {counted(projection.rows_after, 'row')}"
+            )
             continue
         lines.append(
-            f"{projection.name}: {projection.added} rows added, {projection.changed} changed,"
-            f" {projection.rows_after} now"
+            f"{projection.name}: {counted(projection.added, 'row')} added,"
+            f" {projection.changed} changed, {projection.rows_after} now"
         )
         lines += [f"  {_row(row)}" for row in projection.rows[:limit]]
         if len(projection.rows) > limit:

@@ -18,13 +18,17 @@ STANDARD = (0, 1, 2)
 
 
 def prepare() -> None:
-    """Before anything is opened: see that the three descriptors are, and that stderr forgives."""
+    """Before anything is opened: see that the three descriptors are, and that stderr forgives.
+
+    What an encoding has no letters for is escaped on both, rather than an error.
+    """
     for descriptor in STANDARD:
         _see_that_it_is_open(descriptor)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = noting(1, encoding=sys.stdout.encoding)
     sys.stderr = forgiving(2, encoding=sys.stderr.encoding if sys.stderr is not None else "utf-8")
 
 
@@ -100,6 +104,36 @@ def lines_lost() -> int:
     """How many lines stderr did not take so far; 0 when it is not ours."""
     raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
     return raw.lost if isinstance(raw, Forgiving) else 0
+
+
+class Noting(io.FileIO):
+    """A file that remembers whether it refused something (``is_stuck``)."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self.is_stuck = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write; raises OSError as any file does."""
+        try:
+            return super().write(data)
+        except OSError:
+            self.is_stuck = True
+            raise
+
+
+def noting(descriptor: int, *, encoding: str = "utf-8") -> io.TextIOWrapper:
+    """A stream for text to ``descriptor``; line by line where a person watches."""
+    raw = Noting(descriptor)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=raw.isatty()
+    )
+
+
+def is_stdout_stuck() -> bool:
+    """Whether what was printed found no room, or no reader; False when stdout is not ours."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(raw, Noting) and raw.is_stuck
 
 
 def let_go_of_stdout() -> None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 import click
 import msgspec
 
+from engine.amounts import counted
 from engine.audit.anchored import anchors_words, is_anchored
 from engine.audit.stored import differences
 from engine.audit.verify import Verification, verify as verify_log
@@ -73,8 +74,8 @@ def _json(result: Verification) -> str:
 
 def _words(result: Verification) -> str:
     but = "" if is_anchored(result.anchors) else ", as far as can be told without anchors"
-    verdict = f"all holds{but}" if result.ok else f"{result.found} violations"
-    counts = f"{result.events} events, {result.open_attempts} open attempts"
+    verdict = f"all holds{but}" if result.ok else f"{counted(result.found, 'violation')}"
+    counts = f"{counted(result.events, 'event')}, {counted(result.open_attempts, 'open attempt')}"
     anchors = anchors_words(result.anchors, result.anchored)
     lines = [f"{counts}, head {result.head[:16]}, {anchors}: {verdict}."]
     for violation in result.violations:

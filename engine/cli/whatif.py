@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.amounts import counted
 from engine.audit.collector import without_collector
 from engine.audit.connection import connect
 from engine.audit.lines import Line, commands, read_lines
@@ -117,12 +118,14 @@ def _simulated(
 def _in_words(found: WhatIf, simulated: Rerun | None, location: Location) -> str:
     policy = f"{clean(found.policy)} ({found.policy_sha256[:12]})"
     made = f"{found.attempts_made} of {found.attempts}"
+    saved = counted(found.tokens_saved, "token")
+    successes = counted(found.successes_lost, "success", "successes")
     lines = [
         f"Under {policy}, as far as {location.name} can tell:",
         f"  attempts made {made}; {found.attempts_saved} saved, {found.attempts_unknown} unknown",
-        f"  saved {found.tokens_saved} tokens, {found.minutes_saved:.1f} minutes of work",
-        f"  lost {found.successes_lost} successes, {found.usage_lost} usage records",
-        f"  decisions that differ: at {len(found.differing)} ends of attempts",
+        f"  saved {saved}, {found.minutes_saved:.1f} minutes of work",
+        f"  lost {successes}, {counted(found.usage_lost, 'usage record')}",
+        f"  decisions that differ: at {counted(len(found.differing), 'end')} of attempts",
     ]
     lines += [
         f"    @{each.pos} {clean(each.run_id)}: instead of {_told(each.recorded)}:"
@@ -134,7 +137,8 @@ def _in_words(found: WhatIf, simulated: Rerun | None, location: Location) -> str
         f" {each.because} (it {each.ending or 'is still open'})"
         for each in found.not_made[:SHOWN_MAX]
     ]
-    lines.append(f"  horizon: {len(found.horizons)} runs go on where the record has no outcome")
+    goes_on = counted(len(found.horizons), "run goes", "runs go")
+    lines.append(f"  horizon: {goes_on} on where the record has no outcome")
     lines += [
         f"    {clean(each.run_id)} from @{each.pos}: {each.unknown}"
         for each in found.horizons[:SHOWN_MAX]
@@ -154,12 +158,13 @@ def _simulated_words(found: Rerun | None) -> list[str]:
     if found is None:
         return []
     sources = ", ".join(f"{count} by {name}" for name, count in sorted(found.sources.items()))
+    runs = counted(found.runs_deprioritized, "run")
     ends = f"{found.succeeded} succeeded, {found.failed} failed, {found.timed_out} timed out"
     return [
         "Simulated from the start, beyond the horizon (not known, only likely):",
-        f"  {found.attempts} attempts: {ends}",
-        f"  {found.tokens} tokens, {found.busy_minutes:.1f} minutes of work",
-        f"  {found.usage_events} usage records, {found.runs_deprioritized} runs deprioritized",
+        f"  {counted(found.attempts, 'attempt')}: {ends}",
+        f"  {counted(found.tokens, 'token')}, {found.busy_minutes:.1f} minutes of work",
+        f"  {counted(found.usage_events, 'usage record')}, {runs} deprioritized",
         f"  outcomes: {sources or 'none'}",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.amounts import counted
 from engine.events import (
     NO_BATCH,
     AccountPaused,
@@ -136,9 +137,10 @@ def _backlog(event: _Backlog) -> str:
             needs = f", needs {', '.join(event.needs)}" if event.needs else ""
             return f"{event.state}: {event.name}{needs}"
         case ImportFinished():
-            return f"{event.runs} runs, {event.phases} phases, {event.usage_rows} usage rows"
+            runs, phases = counted(event.runs, "run"), counted(event.phases, "phase")
+            return f"{runs}, {phases}, {counted(event.usage_rows, 'usage row')}"
         case UsageImported():
-            return f"{event.total_tokens} tokens, {event.model}, row {event.source_row}"
+            return f"{counted(event.total_tokens, 'token')}, {event.model}, row {event.source_row}"
         case EstimateImported():
             return f"{event.predicted_output_tokens} expected, {event.actual_output_tokens} came"
 
@@ -148,7 +150,8 @@ def _calibration(event: _Calibration) -> str:
         case CoefficientsInForce():
             return f"estimates by coefficients {event.coefficient_version}"
         case AttemptEstimated():
-            tokens = f"{event.estimated_tokens} tokens estimated, {event.budget_tokens} allowed"
+            estimated = counted(event.estimated_tokens, "token")
+            tokens = f"{estimated} estimated, {event.budget_tokens} allowed"
             return f"{tokens}, coefficients {event.coefficient_version}"
         case CalibrationProposed():
             return f"as of position {event.position}: {event.sentence}"
@@ -174,9 +177,11 @@ def _work(event: _Work) -> str:
             return _finished(event)
         case UsageRecorded():
             tokens = (event.input_tokens or 0) + (event.output_tokens or 0)
-            return f"{tokens} tokens, {event.model or 'model not said'}, line {event.line}"
+            return (
+                f"{counted(tokens, 'token')}, {event.model or 'model not said'}, line {event.line}"
+            )
         case UsageRejected():
-            return f"{event.count} lines ({event.why}): {event.excerpt}"
+            return f"{counted(event.count, 'line')} ({event.why}): {event.excerpt}"
 
 
 def _finished(event: AttemptFinished) -> str:
@@ -185,14 +190,15 @@ def _finished(event: AttemptFinished) -> str:
     error = f": {event.error}" if event.error else ""
     return (
         f"{event.ending} after {event.duration_ms / 1000:.1f} s{how}, now {event.final_state},"
-        f" {event.yield_events} usage events, {event.tokens} tokens{error}"
+        f" {counted(event.yield_events, 'usage event')}, {counted(event.tokens, 'token')}{error}"
     )
 
 
 def _rules(event: _Rules) -> str:
     match event:
         case FailureFingerprinted():
-            return f"{event.fingerprint}, seen {event.seen_before} times before: {event.template}"
+            before = counted(event.seen_before, "time")
+            return f"{event.fingerprint}, seen {before} before: {event.template}"
         case BoundaryDetected():
             excerpt = f": {event.evidence.excerpt}" if event.evidence else ""
             return f"{event.disposition} {event.kind} ({event.pattern}){excerpt}"
@@ -227,4 +233,5 @@ def _sessions(event: _Sessions) -> str:
             how = "is gone" if event.proved else "let its lease lapse"
             return f"engine {event.epoch} on {event.host} {how}, noticed by {event.noticed_by}"
         case SessionEnded():
-            return f"{event.because}: {event.attempts} attempts, {event.work_left} phases left"
+            attempts, left = counted(event.attempts, "attempt"), counted(event.work_left, "phase")
+            return f"{event.because}: {attempts}, {left} left"

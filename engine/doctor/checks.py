@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from engine.amounts import counted
+
 Verdict = Literal["ok", "warn", "fail"]
 
 PYTHON_MIN = (3, 11)
@@ -187,4 +189,8 @@ def unreadable(problem: str, remedy: str) -> Check:
 
 def log(events: int, open_attempts: int) -> Check:
     """A log that can be looked at."""
-    return Check(name="log", verdict="ok", found=f"{events} events, {open_attempts} open attempts")
+    return Check(
+        name="log",
+        verdict="ok",
+        found=f"{counted(events, 'event')}, {counted(open_attempts, 'open attempt')}",
+    )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from engine.amounts import counted
 from engine.events import Head
 from engine.store.location import Location
 from projections.board import Board
@@ -37,9 +38,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f"database  {self.url}\n"
             f"{_file_line(self.file, self.modified)}\n"
-            f"holds     {self.runs} runs, {self.phases} phases ({states}),"
-            f" {self.usage_events} usage events\n"
-            f"log       {self.events} events, head {self.head} {self.digest[:16]}"
+            f"holds     {counted(self.runs, 'run')}, {counted(self.phases, 'phase')} ({states}),"
+            f" {counted(self.usage_events, 'usage event')}\n"
+            f"log       {counted(self.events, 'event')}, head {self.head} {self.digest[:16]}"
         )
 
 
@@ -66,7 +67,7 @@ def short_banner(location: Location, head: Head) -> str:
     return (
         f"database  {location.url}\n"
         f"{_file_line(_file(location), _modified(location))}\n"
-        f"log       {head.pos} events, head {head.pos} {head.hash.hex()[:16]}"
+        f"log       {counted(head.pos, 'event')}, head {head.pos} {head.hash.hex()[:16]}"
     )
 
 

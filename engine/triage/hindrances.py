@@ -163,8 +163,8 @@ def _of_state(phase: PhaseStanding, scope: Scope) -> Iterator[Hindrance]:
 def _requeueable(
     phase: PhaseStanding, kind: Kind, text: str, *, pos: int | None = None
 ) -> Hindrance:
-    command = quoted("phase", "requeue", phase.run_id, phase.phase_id)
-    change = f"`{command} --why TEXT` puts it back, with its counts at nothing."
+    command = quoted("phase requeue", phase.run_id, phase.phase_id, options="--why TEXT")
+    change = f"`{command}` puts it back, with its counts at nothing."
     return Hindrance(kind=kind, of="phase", text=text, change=change, pos=pos)
 
 
@@ -290,7 +290,7 @@ def _verdict(case: Case) -> Iterator[Hindrance]:
             of="run",
             text=f"its run is deprioritized ({run.because}){cooling}",
             change=(f"{stuck.remedy} Then: " if stuck is not None else "")
-            + f"`{quoted('run', 'reinstate', run.run_id)} --why TEXT` has it sampled again"
+            + f"`{quoted('run reinstate', run.run_id, options='--why TEXT')}` has it sampled again"
             + (" at once." if cools_us(run, scope.policy) is not None else "; nothing else does."),
             pos=run.verdict_pos,
             until_us=due_us,
@@ -355,8 +355,8 @@ def _breaker(case: Case, breaker: BreakerStanding) -> Hindrance:
         f"the breaker of {breaker.fingerprint} is open: it failed the samples of"
         f" {breaker.runs} runs, {breaker.probes} probes failed since, {_probe(case, breaker)}"
     )
-    command = quoted("breaker", "reset", breaker.fingerprint)
-    change = f"A probe that does well, or `{command} --why TEXT` once the cause is gone."
+    command = quoted("breaker reset", breaker.fingerprint, options="--why TEXT")
+    change = f"A probe that does well, or `{command}` once the cause is gone."
     return Hindrance(
         kind="breaker_open",
         of="samples",
@@ -392,7 +392,7 @@ def of_account(case: Case) -> Iterator[Hindrance]:
             text=f"the account {account.account} met its {account.kind} and is paused until"
             f" {moment(account.until_us, case.now_us)}, {said}",
             change="The end of the pause, or"
-            f" `{quoted('account', 'resume', account.account)} --why TEXT`.",
+            f" `{quoted('account resume', account.account, options='--why TEXT')}`.",
             id=account.account,
             pos=account.pos,
             until_us=account.until_us,

@@ -47,9 +47,9 @@ def used_up(phases: Iterable[PhaseStanding], scope: Scope) -> UsedUp | None:
     told = ", ".join(f"{phase.phase_id} {text}" for phase, text in spent[:NAMES_SHOWN])
     more = f" and {len(spent) - NAMES_SHOWN} more are" if len(spent) > NAMES_SHOWN else ""
     first = spent[0][0]
-    command = quoted("phase", "requeue", first.run_id, first.phase_id)
+    command = quoted("phase requeue", first.run_id, first.phase_id, options="--why TEXT")
     clause = f"none of its phases can be attempted ({told}{more})"
-    return UsedUp(clause, f"`{command} --why TEXT` gives it new attempts.")
+    return UsedUp(clause, f"`{command}` gives it new attempts.")
 
 
 def used_up_run(board: Board, run_id: str) -> UsedUp | None:

@@ -79,7 +79,7 @@ def test_the_state_in_words_is_that_of_the_moment(drained: Path) -> None:
     )
     words = replay(drained, "--at", str(begun["pos"])).stdout
     assert f"As of position {begun['pos']} (" in words
-    assert "open          1 attempts" in words
+    assert "open          1 attempt\n" in words
     assert begun["attempt"] in words
     assert begun["attempt"] not in replay(drained, "--at", str(begun["pos"] - 1)).stdout
     assert "runs          2: 2 unsampled" in words

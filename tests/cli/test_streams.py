@@ -91,6 +91,22 @@ def test_a_reading_command_ends_quietly_when_its_reader_does(backlog: Path) -> N
     assert "Exception ignored" not in listed.stderr
 
 
+@pytest.mark.parametrize("line", ["log --json", "why", "--help", "policy show default"])
+def test_what_finds_no_room_to_be_printed_is_one_clear_error(backlog: Path, line: str) -> None:
+    printed = shell(backlog, f"{RUNOFF} {line} >/dev/full")
+    assert printed.returncode == 74
+    assert "runoff: the disk is full: standard output could not be written." in printed.stderr
+    assert "Traceback" not in printed.stderr
+    assert "Exception ignored" not in printed.stderr
+
+
+def test_what_a_terminal_has_no_letters_for_is_escaped(tmp_path: Path) -> None:
+    assert runoff(tmp_path, "seed", "--run-id", "日本").returncode == 0
+    listed = shell(tmp_path, f"PYTHONIOENCODING=latin-1 {RUNOFF} run list")
+    assert listed.returncode == 0, listed.stderr
+    assert r"\u65e5\u672c" in listed.stdout
+
+
 def test_an_error_keeps_its_exit_code_when_its_words_find_no_room(backlog: Path) -> None:
     assert shell(backlog, f"{RUNOFF} drain --label '' 2>/dev/full").returncode == 2
 

@@ -130,7 +130,7 @@ def test_work_is_handed_to_the_daemon_while_it_drains(folder: Path, daemons: lis
     daemon = begun(daemons, folder, "--workers", "2")
     daemon.line("attempt.finished", run="first")
     seeded = runoff(folder, "seed", "--run-id", "second")
-    assert "Registered 10 phases in 1 runs: second." in seeded.stdout, seeded.stderr
+    assert "Registered 10 phases in 1 run: second." in seeded.stdout, seeded.stderr
     assert "The daemon takes it up." in seeded.stdout
     assert runoff(folder, "seed", "--run-id", "second").returncode == 2, "it is there already"
     daemon.line("attempt.finished", run="second", phase="telemetry-p10-file-util")

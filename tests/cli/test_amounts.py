@@ -1,0 +1,57 @@
+"""One is said as one: what people read is right in number, and its times name their zone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.amounts import counted
+from engine.cli.log import when
+from tests.program import runoff
+
+
+def test_a_noun_fits_its_count() -> None:
+    assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+    assert counted(1, "success", "successes") == "1 success"
+    assert counted(3, "success", "successes") == "3 successes"
+
+
+def test_a_time_names_its_zone() -> None:
+    assert when(1_795_662_003_000_000) == "2026-11-26 03:00:03Z"
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of one run with one phase, attempted once with one usage record."""
+    folder = tmp_path_factory.mktemp("single")
+    (folder / "plan.json").write_text('{"run_id": "r", "phases": [{"phase_id": "p"}]}')
+    rule = {"state": "COMPLETE", "rc": 0, "events": 1}
+    (folder / "script.json").write_text(json.dumps([rule]))
+    assert runoff(folder, "seed", "--plan", "plan.json").returncode == 0
+    return folder
+
+
+def test_one_is_never_said_as_many(single: Path) -> None:
+    drain = ("drain", "--script", "script.json", "--virtual-time")
+    asked = (
+        ("drain", "--dry-run"),
+        ("why",),
+        drain,
+        ("why",),
+        ("why", "r"),
+        ("replay",),
+        ("whatif", "--simulate"),
+        ("verify",),
+        ("log", "show"),
+    )
+    said = [runoff(single, *arguments) for arguments in asked]
+    text = "\n".join(each.stdout + each.stderr for each in said)
+    assert all(each.returncode == 0 for each in said), text
+    nouns = ("run", "phase", "attempt", "event", "usage event", "usage record", "time", "success")
+    wrong = [f" 1 {noun}{end}" for noun in nouns for end in ("s ", "s,", "s;", "s.", "s\n", "es,")]
+    assert [each for each in wrong if each in text] == []
+    assert "holds     1 run, 1 phase (1 QUEUED)" in text
+    assert "1 attempt would be made" in text
+    assert "its one phase is finished" in text
