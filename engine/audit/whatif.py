@@ -16,6 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from engine.amounts import counted
 from engine.audit.lines import Line
 from engine.audit.outputs import ReadOutput
 from engine.audit.whatif_eyes import Eyes
@@ -176,8 +177,8 @@ class Walk:
         if event.because in FROM_OUTSIDE:
             self._feed(event, line)
         elif not self._has_reached_a_limit(scope, line) and event.because == "batch_size":
-            room = scope.limits.batch_size - session.attempts
-            self._goes_on(scope, line, f"the session would have had {room} attempts more")
+            room = counted(scope.limits.batch_size - session.attempts, "attempt")
+            self._goes_on(scope, line, f"the session would have had {room} more")
 
     def _has_reached_a_limit(self, scope: Scope, line: Line) -> bool:
         """Whether the session has stopped by a limit of its own, which is then on the board."""

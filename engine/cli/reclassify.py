@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from engine.amounts import counted
 from engine.audit.reclassify import Tally, Wanted, changes, move_of
 from engine.cli.context import (
     allow_empty_option,
@@ -110,6 +111,7 @@ def _tell(tally: Tally, *, dry: bool) -> None:
         click.echo(f"{count:>8}  {clean(move)}")
     would = "would say" if dry else "says"
     click.echo(
-        f"{tally.rule_set} {would} something else of {tally.changed} of {tally.attempts} attempts;"
+        f"{tally.rule_set} {would} something else of {tally.changed} of"
+        f" {counted(tally.attempts, 'attempt')};"
         f" of {tally.unreadable} the output is gone or older than what rules read."
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from engine import __version__
+from engine.amounts import counted
 from engine.backlog.batch import Registration
 from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
@@ -210,7 +211,7 @@ class Service:
     async def reclassify(self, changes: Sequence[Changed]) -> int:
         """Take in what a rule set says of attempts; a position at or behind its last event."""
         await reclassify(self.recorder, changes)
-        text = f"Took in what a rule set says of {len(changes)} attempts."
+        text = f"Took in what a rule set says of {counted(len(changes), 'attempt')}."
         self.teller.say("daemon.reclassified", text)
         return self.recorder.head.pos
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
+from engine.amounts import counted
 from engine.events import (
     AnyEvent,
     AttemptFinished,
@@ -98,8 +99,8 @@ def opened(fingerprinted: FailureFingerprinted, runs_before: int, ground: Ground
     runs = runs_before + 1
     facts: Facts = {"fingerprint": fingerprinted.fingerprint, "runs": runs}
     sentence = (
-        f"{fingerprinted.fingerprint} failed the samples of {runs} runs without any usage, so it is"
-        " taken for systemic: runs without a verdict are held back."
+        f"{fingerprinted.fingerprint} failed the samples of {counted(runs, 'run')} without any"
+        " usage, so it is taken for systemic: runs without a verdict are held back."
     )
     return BreakerOpened(
         session_id=ground.scope.session_id,

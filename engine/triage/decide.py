@@ -10,6 +10,7 @@ from typing import NamedTuple, assert_never
 
 from msgspec.structs import replace
 
+from engine import amounts
 from engine.events import (
     AnyEvent,
     AttemptFinished,
@@ -213,14 +214,16 @@ def _judged(
 
 
 def _verdict_sentence(ruling: Ruling, situation: Situation) -> str:
+    usage = amounts.counted(situation.yield_events, "usage record")
+    earlier = amounts.counted(situation.seen_before, "earlier attempt")
     because = {
         "success": "its sample succeeded",
-        "telemetry": f"its sample yielded {situation.yield_events} usage records",
+        "telemetry": f"its sample yielded {usage}",
         "timeout": "its sample timed out, and that failure is new in this session",
         "repeated_timeout": "its sample timed out as an earlier attempt of this session did",
         "new_failure": "its sample failed in a way not seen before in this session",
-        "repeated_failure": "its sample failed without any usage, as"
-        f" {situation.seen_before} earlier attempts of this session did",
+        "repeated_failure": f"its sample failed without any usage, as {earlier} of this session"
+        " did",
         "stopped": "its sample met a stop condition, and what is stopped is not promising",
     }[ruling.because]
     return f"The run is {ruling.verdict} because {because}."
@@ -261,13 +264,13 @@ def _stopped(
 
 
 def _stop_sentence(stop: Stop, situation: Situation) -> str:
-    seen = situation.seen_before + 1
+    seen = amounts.counted(situation.seen_before + 1, "time")
+    silent = amounts.counted(situation.zero_streak_before + 1, "attempt")
+    late = amounts.counted(situation.timeouts_before + 1, "attempt")
     return {
-        "zero_yield_streak": f"{situation.zero_streak_before + 1} attempts in a row yielded no"
-        " usage, which is the limit.",
-        "fingerprint": f"{situation.fingerprint} was seen {seen} times in this session.",
-        "run_by_fingerprint": f"The run carries {situation.fingerprint}, seen {seen} times in"
-        " this session.",
-        "run_by_timeouts": f"{situation.timeouts_before + 1} attempts of the run timed out in this"
-        " session, which is the limit.",
+        "zero_yield_streak": f"{silent} in a row yielded no usage, which is the limit.",
+        "fingerprint": f"{situation.fingerprint} was seen {seen} in this session.",
+        "run_by_fingerprint": f"The run carries {situation.fingerprint}, seen {seen} in this"
+        " session.",
+        "run_by_timeouts": f"{late} of the run timed out in this session, which is the limit.",
     }[stop]

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.amounts import counted
 from engine.events import SessionEnd
 from engine.triage import budgets
 from engine.triage.breaker import next_probe_us, open_breakers, samples_allowed, sampling_gate
@@ -201,7 +202,7 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
         )
     if lost and phase.orphans >= lost:
         text = (
-            f"its attempts were lost with engine and guardian {phase.orphans} times, the limit is"
+            f"its attempts were lost with engine and guardian {counted(phase.orphans, 'time')}, the limit is"
             f" {lost}"
         )
         yield _requeueable(phase, "lost_too_often", text)
@@ -326,7 +327,7 @@ def _in_flight(case: Case) -> Iterator[Hindrance]:
             id=flying[0] if flying else None,
         )
     if run.open >= most:
-        text = f"its run has {run.open} attempts open, as many as it may at once"
+        text = f"its run has {counted(run.open, 'attempt')} open, as many as it may at once"
         change = "The end of one of its attempts."
         yield Hindrance(kind="run_is_full", of="run", text=text, change=change)
 
@@ -353,7 +354,7 @@ def of_samples(case: Case) -> Iterator[Hindrance]:
 def _breaker(case: Case, breaker: BreakerStanding) -> Hindrance:
     text = (
         f"the breaker of {breaker.fingerprint} is open: it failed the samples of"
-        f" {breaker.runs} runs, {breaker.probes} probes failed since, {_probe(case, breaker)}"
+        f" {counted(breaker.runs, 'run')}, {counted(breaker.probes, 'probe')} failed since, {_probe(case, breaker)}"
     )
     command = quoted("breaker reset", breaker.fingerprint, options="--why TEXT")
     change = f"A probe that does well, or `{command}` once the cause is gone."
@@ -416,7 +417,9 @@ def of_session(case: Case) -> Iterator[Hindrance]:
 def _limits(case: Case) -> Iterator[Hindrance]:
     session, limits = case.session, case.scope.limits
     if session.attempts >= limits.batch_size:
-        yield _of_session("batch_size", f"the session has made {session.attempts} attempts")
+        yield _of_session(
+            "batch_size", f"the session has made {counted(session.attempts, 'attempt')}"
+        )
     elapsed_ms = active_ms(session, case.now_us)
     if limits.total_ms_max and elapsed_ms >= limits.total_ms_max:
         text = f"the session has run for {elapsed_ms / 60_000:.1f} minutes, its limit"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from engine.amounts import counted
 from engine.events import (
     AnyEvent,
     AttemptStarted,
@@ -87,7 +88,7 @@ def limit_reached(board: Board, ground: Ground) -> SessionDraining | None:
     elapsed_ms = active_ms(session, ground.now_us)
     facts: Facts
     if session.attempts >= limits.batch_size:
-        sentence = f"The session has made {session.attempts} attempts, its limit."
+        sentence = f"The session has made {counted(session.attempts, 'attempt')}, its limit."
         facts = {"attempts": session.attempts, "elapsed_ms": elapsed_ms}
         return draining("batch_size", sentence, facts, ground)
     if limits.total_ms_max and elapsed_ms >= limits.total_ms_max:
