@@ -26,6 +26,7 @@ RULES = {
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
     *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
+    *(f"projections/{name}.py" for name in ("timeline", "zero_yield")),
 }
 
 
