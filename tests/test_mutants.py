@@ -20,6 +20,7 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("picking", "decide", "beginning", "ending", "scope")),
     "engine/triage/hosts.py",
     "engine/triage/fair_share.py",
+    *(f"engine/triage/{name}.py" for name in ("hindrances", "case", "used_up", "schedule")),
     "engine/drain/patience.py",
     "engine/zones.py",
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
