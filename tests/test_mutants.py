@@ -21,6 +21,8 @@ RULES = {
     "engine/triage/hosts.py",
     "engine/triage/fair_share.py",
     *(f"engine/triage/{name}.py" for name in ("hindrances", "case", "used_up", "schedule")),
+    *(f"engine/triage/{name}.py" for name in ("operating", "waking")),
+    *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found")),
     "engine/drain/patience.py",
     "engine/zones.py",
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
