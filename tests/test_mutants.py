@@ -22,6 +22,7 @@ RULES = {
     "engine/triage/fair_share.py",
     *(f"engine/triage/{name}.py" for name in ("hindrances", "case", "used_up", "schedule")),
     *(f"engine/triage/{name}.py" for name in ("operating", "waking")),
+    *(f"engine/triage/{name}.py" for name in ("policy_file", "policy_compare")),
     *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found")),
     "engine/drain/patience.py",
     "engine/zones.py",
@@ -29,7 +30,7 @@ RULES = {
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
     *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
-    *(f"projections/{name}.py" for name in ("timeline", "zero_yield")),
+    *(f"projections/{name}.py" for name in ("timeline", "zero_yield", "calibration")),
 }
 
 
