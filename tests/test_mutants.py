@@ -24,6 +24,7 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("operating", "waking")),
     *(f"engine/triage/{name}.py" for name in ("policy_file", "policy_compare")),
     *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found")),
+    *(f"engine/audit/{name}.py" for name in ("redecide", "compared", "diagnoses")),
     "engine/drain/patience.py",
     "engine/zones.py",
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),

@@ -80,6 +80,13 @@ def test_a_phases_budget_names_the_phase() -> None:
     }
 
 
+def test_of_several_phases_the_first_by_name_is_told_in_whatever_order_they_came() -> None:
+    rows = [phase(phase_id=name, order="free", spent_ms=10) for name in ("z", "b", "c")]
+    found = held(scope(budgets=(OF_PHASES,)), run(standing="promising"), *rows)
+    assert found is not None
+    assert found.reason.sentence.startswith("Budgets hold back 3 phases. The phase b of the run r")
+
+
 @pytest.mark.parametrize(
     ("of", "rows"),
     [
