@@ -25,13 +25,14 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("policy_file", "policy_compare")),
     *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found")),
     *(f"engine/audit/{name}.py" for name in ("redecide", "compared", "diagnoses")),
-    "engine/drain/patience.py",
+    *(f"engine/drain/{name}.py" for name in ("patience", "loop")),
     "engine/zones.py",
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
     *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
     *(f"projections/{name}.py" for name in ("timeline", "zero_yield", "calibration")),
+    *(f"projections/{name}.py" for name in ("fold", "board")),
 }
 
 
