@@ -25,7 +25,7 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("policy_file", "policy_compare")),
     *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found")),
     *(f"engine/audit/{name}.py" for name in ("redecide", "compared", "diagnoses")),
-    *(f"engine/drain/{name}.py" for name in ("patience", "loop")),
+    *(f"engine/drain/{name}.py" for name in ("patience", "loop", "diagnose")),
     "engine/zones.py",
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),

@@ -346,7 +346,7 @@ def broken(fingerprint: str, now: str, of: Policy = PROBED, **fields: Any) -> No
 
 
 def test_every_open_breaker_says_what_its_next_probe_waits_for() -> None:
-    spent = {"probes": 2, "last_probe_us": NOW_US + 1}
+    spent: dict[str, Any] = {"probes": 2, "last_probe_us": NOW_US + 1}
     broken("f", "and the next probe waits for that of another breaker")
     broken("f", "and a7 probes it now", probe="a7")
     broken("f", "and the next probe is due at 2026-01-01 01:00:00 UTC (in 0 s)", **spent)
