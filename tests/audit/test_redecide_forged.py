@@ -114,6 +114,22 @@ def with_event(line: Line, event: AnyEvent) -> Line:
     return line._replace(event=event, data=encode(event))
 
 
+def lied(event: AnyEvent) -> Callable[[Line], Sequence[Line]]:
+    """This event stands there instead."""
+    return lambda line: [with_event(line, event)]
+
+
+def followed(by: Line) -> Callable[[Line], Sequence[Line]]:
+    """Another line stands behind it."""
+    return lambda line: [line, by]
+
+
+def did_well(event: AnyEvent) -> bool:
+    if not isinstance(event, AttemptFinished):
+        return False
+    return event.ending == "succeeded" and event.yield_events > 0
+
+
 EXPECTED = {
     "attempt.started",
     "diagnosis.boundary_detected",
@@ -143,8 +159,8 @@ async def test_a_sentence_that_was_forged_is_the_only_difference(places: dict[st
         why: Any = getattr(place.line.event, "reason", None)
         if not hasattr(why, "sentence"):
             continue
-        lied = replace(place.line.event, reason=replace(why, sentence="The moon did it."))
-        told = place.one(lambda line, lied=lied: [with_event(line, lied)])
+        moon = replace(place.line.event, reason=replace(why, sentence="The moon did it."))
+        told = place.one(lied(moon))
         name = event_type(type(place.line.event))
         assert told == [(place.line.pos, "differs", name, ("reason.sentence",))], kind
 
@@ -187,16 +203,15 @@ async def test_a_decision_belongs_to_the_fact_that_it_names(places: dict[str, Pl
 @pytest.mark.parametrize("field", ["attempts", "active_ms", "work_left"])
 async def test_the_end_of_a_session_counts_right(places: dict[str, Place], field: str) -> None:
     place = (await found(places))["session.ended total_time"]
-    lied = replace(place.line.event, **{field: getattr(place.line.event, field) + 1})
-    told = place.one(lambda line: [with_event(line, lied)])
+    one_more = {field: getattr(place.line.event, field) + 1}
+    told = place.one(lied(replace(place.line.event, **one_more)))
     assert told == [(place.line.pos, "differs", "session.ended", (field,))]
 
 
 @pytest.mark.parametrize("because", ["nothing_eligible", "total_time"])
 async def test_the_end_of_a_session_has_its_cause(places: dict[str, Place], because: str) -> None:
     place = (await found(places))[f"session.ended {because}"]
-    lied = replace(place.line.event, because="storage")
-    told = place.one(lambda line: [with_event(line, lied)])
+    told = place.one(lied(replace(place.line.event, because="storage")))
     assert told == [(place.line.pos, "differs", "session.ended", ("because",))]
 
 
@@ -223,8 +238,7 @@ async def test_the_words_of_a_failure_are_those_of_its_output(places: dict[str, 
         if isinstance(line.event, AttemptFinished)
     )
     for words in ("The moon did it.", None):
-        lied = with_event(end, replace(end.event, error=words))
-        told = Place(place.groups, at).one(lambda _, lied=lied: [lied])
+        told = Place(place.groups, at).one(lied(replace(end.event, error=words)))
         assert told == [(end.pos, "differs", "attempt.finished", ("error",))]
 
 
@@ -234,12 +248,12 @@ async def test_a_diagnosis_of_an_end_that_there_is_nothing_to_say_of_is_unexpect
     said = (await found(places))["diagnosis.fingerprinted"].line
     for groups in [await drained(seed) for seed in SEEDS]:
         for number, group in enumerate(groups):
-            end = next((x for x in group if isinstance(x.event, AttemptFinished)), None)
-            if end is None or end.event.ending != "succeeded" or not end.event.yield_events:
+            at = next((n for n, line in enumerate(group) if did_well(line.event)), None)
+            if at is None:
                 continue
+            end = group[at]
             invented = said._replace(pos=end.pos + 1, cause=end.pos)
-            at = group.index(end)
-            told = Place(groups[: number + 1], at).one(lambda line, more=invented: [line, more])
+            told = Place(groups[: number + 1], at).one(followed(invented))
             assert (invented.pos, "unexpected", "diagnosis.fingerprinted", ()) in told
             return
     pytest.fail("no attempt did well")

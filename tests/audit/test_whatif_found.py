@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -108,12 +109,13 @@ def test_the_horizon_of_a_run_is_its_first_and_they_come_in_order() -> None:
 
 
 def test_anything_that_would_have_gone_otherwise_is_a_divergence() -> None:
-    for diverge in (
+    ways: list[Callable[[Found], object]] = [
         lambda found: found.leave_out(1, started(), "stopped"),
         lambda found: left_out(found, 1),
         lambda found: found.differs(1, finished(), ["x"], ["y"]),
         lambda found: found.horizon("r", 1, "x"),
-    ):
+    ]
+    for diverge in ways:
         found = Found()
         assert not found.has_diverged
         diverge(found)

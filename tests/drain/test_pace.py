@@ -136,7 +136,8 @@ class Estimates:
     def __init__(self) -> None:
         self.told: dict[str, int | None] = {}
 
-    async def run(self, assignment: Assignment, _watch: Watch) -> Report:
+    async def run(self, assignment: Assignment, watch: Watch) -> Report:
+        assert not watch.abandon.is_set()
         self.told[assignment.sheet.phase_id] = assignment.sheet.estimate_tokens
         return Report(ended="exited", duration_ms=1, exit_code=0)
 
