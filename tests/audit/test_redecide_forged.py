@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
-from engine.audit.redecide import OPERATOR_STOPS, Redecision
+from engine.audit.redecide import Redecision
 from engine.drain.commands import begin, drain_now, end as end_of
 from engine.events import (
     AnyEvent,
@@ -283,7 +283,7 @@ def tomorrow(line: Line) -> Line:
     return with_event(line, replace(event, policy_json=text))
 
 
-@pytest.mark.parametrize("because", OPERATOR_STOPS)
+@pytest.mark.parametrize("because", ["interrupted", "storage", "paused", "window_closed"])
 async def test_a_stop_from_outside_is_believed(because: SessionEnd) -> None:
     world = Simulation(1, BLOBS)
     await world.register()
