@@ -20,12 +20,21 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("picking", "decide", "beginning", "ending", "scope")),
     "engine/triage/hosts.py",
     "engine/triage/fair_share.py",
-    "engine/drain/patience.py",
+    *(f"engine/triage/{name}.py" for name in ("hindrances", "case", "used_up", "schedule")),
+    *(f"engine/triage/{name}.py" for name in ("operating", "waking")),
+    *(f"engine/triage/{name}.py" for name in ("policy_file", "policy_compare")),
+    *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found")),
+    *(f"engine/audit/{name}.py" for name in ("redecide", "compared", "diagnoses")),
+    *(f"engine/drain/{name}.py" for name in ("patience", "loop", "diagnose", "commands")),
     "engine/zones.py",
+    *(f"engine/calibration/{name}.py" for name in ("samples", "verdict", "selection")),
+    *(f"engine/calibration/{name}.py" for name in ("track_record", "estimator")),
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
     *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
+    *(f"projections/{name}.py" for name in ("timeline", "zero_yield", "calibration")),
+    *(f"projections/{name}.py" for name in ("fold", "board")),
 }
 
 

@@ -9,8 +9,9 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
-from engine.events import RunCooledDown
+from engine.events import BreakerOpened, RunCooledDown
 from engine.executors.scripted import Rule
+from engine.triage.operating import ReinstateRun, ResetBreaker
 from engine.triage.policy import POLICIES, Policy
 from tests.audit.whatif_drains import (
     Drained,
@@ -119,6 +120,40 @@ async def test_attempts_that_no_longer_match_by_number_are_a_horizon() -> None:
     assert (found.attempts_saved, found.attempts_unknown) == (0, 1)
     (horizon,) = found.horizons
     assert "attempt 2 would have been made where 3 was" in horizon.unknown
+
+
+async def test_a_reset_of_a_breaker_that_would_never_have_opened_forgets_nothing() -> None:
+    """The cause that two samples had failed by is systemic with the third, reset or not."""
+    alike = [[fails("the database is down")]]
+    runs = [Run(name, "strict", alike) for name in "abc"]
+    one = replace(DEFAULT, breaker_runs=2, breaker_probes_max=0, samples_at_first=1)
+    cause = await opened_by(runs, one)
+    reset = ResetBreaker(fingerprint=cause, by="x", why="y")
+    recorded = await drained(runs, one, batch_sizes=(2, 9), between=[reset])
+    found = held_against(recorded, replace(one, breaker_runs=3))
+    at_c = next(each for each in found.differing if each.run_id == "c")
+    assert f"breaker opened: {cause}" in at_c.instead
+    assert f"breaker opened: {cause}" not in at_c.recorded
+    same = held_against(recorded, one)
+    assert (same.differing, same.not_made, same.horizons) == ((), (), ())
+
+
+async def opened_by(runs: list[Run], policy: Policy) -> str:
+    recorded = await drained(runs, policy, batch_sizes=(2,))
+    events = [line.event for line in recorded.lines]
+    return next(e.fingerprint for e in events if isinstance(e, BreakerOpened))
+
+
+async def test_a_run_that_was_reinstated_is_sampled_again_under_another_policy_too() -> None:
+    alike = [fails("alike"), succeeds(5)]
+    runs = [Run("a", "strict", [alike]), Run("b", "strict", [alike])]
+    one = replace(DEFAULT, cool_down_ms=None)
+    asked = [ReinstateRun(run_id="b", by="x", why="y")]
+    recorded = await drained(runs, one, batch_sizes=(9, 9), between=asked)
+    for other in (one, replace(one, breaker_runs=9)):
+        found = held_against(recorded, other)
+        assert (found.not_made, horizons(found)) == ((), {})
+        assert told(recorded, found) == recorded.figures
 
 
 @pytest.mark.parametrize("change", [{"verdict_rule": "classic-1"}, {"breaker_runs": 9}, {}])

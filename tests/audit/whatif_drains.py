@@ -29,6 +29,7 @@ from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
 from engine.store.recorder import recording
+from engine.triage.operating import Operation, operated
 from engine.triage.policy import Policy
 from engine.triage.scope import Scope
 from projections.board import Board
@@ -108,13 +109,20 @@ async def drained(
     *,
     batch_sizes: Sequence[int] = (200,),
     workers: int = 1,
+    between: Sequence[Operation] = (),
 ) -> Drained:
-    """Drain ``runs`` for real, a session for each of ``batch_sizes``."""
+    """Drain ``runs`` for real, a session for each of ``batch_sizes``.
+
+    ``between``: what a person asks for once the first session has ended.
+    """
     store, clock = MemoryStore(), VirtualClock(START_US)
     ids = IdMaker(clock.now_us, lambda: 7)
     async with recording(store, clock, WRITER) as recorder:
         await recorder.submit(Command("backlog", "backlog", b"", just(*backlog(runs))))
-        for batch_size in batch_sizes:
+        for number, batch_size in enumerate(batch_sizes):
+            for asked in between if number == 1 else ():
+                event = operated(asked, recorder.board, clock.now_us())
+                await recorder.submit(Command(ids("cmd"), "operator", b"", just(event)))
             limits = Limits(
                 batch_size=batch_size,
                 workers=workers,

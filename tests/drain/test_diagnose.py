@@ -10,7 +10,16 @@ from msgspec.structs import replace
 
 from engine.detect import detectors
 from engine.drain.diagnose import Diagnosed, diagnose
-from engine.executors.port import Assignment, Output, PhaseSheet, Report, Telemetry, Usage
+from engine.events import PhaseState
+from engine.executors.port import (
+    Assignment,
+    Output,
+    PhaseSheet,
+    Rejected,
+    Report,
+    Telemetry,
+    Usage,
+)
 from engine.store.blobs import Blobs
 from engine.triage.policy import Policy, policy_named
 
@@ -171,3 +180,91 @@ def test_little_output_stands_whole_in_the_log(said: bytes, has_blob: bool, tmp_
     assert stdout.digest == (hashlib.sha256(said).hexdigest() if said else None)
     assert (stdout.whole is None) is (has_blob or not said)
     assert Blobs(tmp_path).kept(stdout) == (said or None)
+
+
+STATES_AT_ZERO = {
+    None: ("succeeded", "COMPLETE"),
+    "COMPLETE": ("succeeded", "COMPLETE"),
+    "GATE": ("succeeded", "GATE"),
+    "CI_RUNNING": ("succeeded", "CI_RUNNING"),
+    "SKIPPED": ("succeeded", "SKIPPED"),
+    "QUEUED": ("failed", "QUEUED"),
+    "FAILED": ("failed", "FAILED"),
+    "EXECUTING": ("failed", "FAILED"),
+}
+STATES_AT_ONE = {
+    **dict.fromkeys(STATES_AT_ZERO, ("failed", "FAILED")),
+    "COMPLETE": ("succeeded", "COMPLETE"),
+    "QUEUED": ("failed", "QUEUED"),
+    "SKIPPED": ("failed", "SKIPPED"),
+}
+
+
+@pytest.mark.parametrize("state", STATES_AT_ZERO)
+def test_every_state_that_a_child_may_tell_with_either_exit_code(state: PhaseState | None) -> None:
+    for code, due in ((0, STATES_AT_ZERO), (1, STATES_AT_ONE)):
+        report = Report(ended="exited", duration_ms=1, exit_code=code, final_state=state)
+        finished = of(report).finished
+        assert (finished.ending, finished.final_state) == due[state]
+
+
+def test_an_end_counts_what_was_used_and_what_could_not_be_read() -> None:
+    rejected = (
+        Rejected(why="not_json", count=3, first_line=1, excerpt="{"),
+        Rejected(why="bad_fields", count=4, first_line=9, excerpt="{}"),
+    )
+    usage = (
+        Usage(line=1, source="file", input_tokens=100, output_tokens=20),
+        Usage(line=2, source="file", input_tokens=None, output_tokens=3),
+    )
+    telemetry = Telemetry(usage=usage, rejected=rejected, lines_read=11, lines_other=5)
+    found = of(Report(ended="exited", duration_ms=77, exit_code=0, telemetry=telemetry))
+    end = found.finished
+    assert (end.yield_events, end.tokens, end.lines_rejected) == (2, 123, 7)
+    assert (end.lines_read, end.lines_other) == (11, 5)
+    assert (end.duration_ms, end.timeout_ms) == (77, 1000)
+    assert len(found.usage) == 4
+
+
+def test_what_was_told_is_kept_by_its_telling_end() -> None:
+    reason = "".join(chr(ord("a") + n % 26) for n in range(20_000))
+    sheet = replace(SHEET, last_failure_reason=reason[::-1])
+    failed = Report(ended="exited", duration_ms=1, exit_code=1, reason=reason)
+    told = of(failed, sheet=sheet).finished.told
+    assert told is not None
+    assert (told.reason, told.stored_reason) == (reason[-16_384:], reason[::-1][:1000])
+    for silent in (
+        replace(failed, clears_reason=True),
+        Report(ended="exited", duration_ms=1, exit_code=0),
+    ):
+        told = of(silent, sheet=sheet).finished.told
+        assert told is not None
+        assert told.stored_reason is None
+
+
+def test_a_policy_may_call_a_code_a_timeout_but_what_was_told_stays_a_fact() -> None:
+    told = of(Report(ended="exited", duration_ms=1, exit_code=143), policy="classic").finished.told
+    assert told is not None
+    assert told.ended == "exited"
+
+
+def test_missing_deliverables_are_the_reason_only_where_none_was_given() -> None:
+    missing = tuple(f"f{n}" for n in range(7))
+    report = Report(ended="exited", duration_ms=1, exit_code=1, missing_deliverables=missing)
+    for said, due in ((None, "missing deliverables: f0, f1, f2, f3, f4"), ("it broke", "it broke")):
+        told = of(replace(report, reason=said)).finished.told
+        assert told is not None
+        assert told.reason == due
+
+
+def test_a_stream_is_kept_by_head_and_tail_with_its_true_length(tmp_path: Path) -> None:
+    data = bytes(ord("a") + n % 26 for n in range(900))
+    output = Output(total_bytes=5000, head_bytes=600, tail_bytes=300, data=data)
+    report = Report(ended="exited", duration_ms=1, exit_code=0, stdout=output)
+    stream = of(report, blobs=Blobs(tmp_path)).finished.stdout
+    assert (stream.total_bytes, stream.head_bytes, stream.tail_bytes) == (5000, 600, 300)
+    assert stream.excerpt == data[-500:].decode()
+    assert stream.digest == hashlib.sha256(data).hexdigest()
+    cut = replace(report, stdout=replace(output, head_bytes=2000, tail_bytes=0))
+    stream = of(cut).finished.stdout
+    assert (stream.head_bytes, stream.tail_bytes, stream.digest) == (900, 0, None)

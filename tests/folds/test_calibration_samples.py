@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
@@ -23,6 +24,7 @@ from engine.events import (
     Seen,
     UsageRecorded,
 )
+from engine.events.diagnosis import Disposition
 from projections.calibration import CALIBRATION, IMPORTED, samples_of
 from projections.fold import Keyed
 
@@ -167,6 +169,57 @@ def test_imported_rows_are_samples_of_their_own_coefficients() -> None:
     assert found[0].at_us == 7
     (group,) = grouped(found)
     assert (group.key, group.aliases) == (("docs", "low"), ("DOC/SIMPLE",))
+
+
+def test_a_sample_is_told_whole() -> None:
+    other = msgspec.structs.replace(estimated(), category="tests", complexity="high")
+    spelled = msgspec.structs.replace(registered(), category_raw="Doc", complexity_raw=None)
+    ours, plain = samples(spelled, other, used(300, "Model_Length"), finished(), finished())
+    assert ours == Sample(
+        pos=4, run_id="r", phase_id="p", category="tests", complexity="high", estimated=1000,
+        actual=300, success=True, truncated=True, version="1", at_us=4_000_000, budget=8192,
+        deliverables=1, alias="Doc/",
+    )  # fmt: skip
+    # One that nothing was estimated for is of the phase's own group, and begins from nothing.
+    assert plain == Sample(
+        pos=5, run_id="r", phase_id="p", category="docs", complexity="low", estimated=None,
+        actual=None, success=True, truncated=False, version="", at_us=5_000_000, budget=None,
+        deliverables=None, alias="Doc/",
+    )  # fmt: skip
+    (row,) = samples(imported(100, 200, truncated=False))
+    assert row == Sample(
+        pos=1, run_id="r", phase_id="old", category="docs", complexity="low", estimated=100,
+        actual=200, success=True, truncated=False, version=IMPORTED, at_us=7, budget=9,
+        deliverables=1, alias="DOC/SIMPLE",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("known", [None, True, False])
+def test_what_a_source_does_not_say_is_no_success_and_not_truncated(known: bool | None) -> None:
+    row = msgspec.structs.replace(imported(1, 2, truncated=False), success=known, truncated=known)
+    (found,) = samples(row)
+    assert (found.success, found.truncated) == (known is True, known is True)
+
+
+@pytest.mark.parametrize("kind", get_args(BoundaryKind))
+@pytest.mark.parametrize("disposition", get_args(Disposition))
+def test_only_a_limit_that_stopped_an_answer_cut_it_off(
+    kind: BoundaryKind, disposition: Disposition
+) -> None:
+    met = msgspec.structs.replace(limited(kind), disposition=disposition)
+    cuts = kind in ("max_output_tokens", "context_window", "max_turns", "message_limit")
+    found = only(estimated(), used(300), finished("failed"), met)
+    assert found.truncated == (cuts and disposition == "stopped_by")
+
+
+def test_an_estimate_begins_an_attempt_anew_and_samples_come_in_the_order_of_the_log() -> None:
+    left = only(estimated(), used(300, "length"), estimated(2000), used(5), finished())
+    assert (left.estimated, left.actual, left.truncated) == (2000, 5, False)
+    later = msgspec.structs.replace(registered(), phase_id="q")
+    ends = [msgspec.structs.replace(finished(), phase_id=name) for name in ("q", "p", "q")]
+    found = samples(registered(), later, *ends)
+    assert [(each.pos, each.phase_id) for each in found] == [(3, "q"), (4, "p"), (5, "q")]
+    assert {each.alias for each in found} == {""}
 
 
 def test_an_attempt_that_nothing_was_estimated_for_is_missing_not_stale() -> None:

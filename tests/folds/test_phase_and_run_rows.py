@@ -122,7 +122,7 @@ def test_a_phase_is_registered_as_it_came() -> None:
 
 @pytest.mark.parametrize("length", [REASON_CHARS_MAX - 1, REASON_CHARS_MAX, REASON_CHARS_MAX + 1])
 def test_a_reason_is_bounded(length: int) -> None:
-    said = "x" * length
+    said = "".join(chr(ord("a") + n % 26) for n in range(length))  # no two ends of it are alike
     registered = PhaseRegistered(
         **{f: getattr(REGISTERED, f) for f in REGISTERED.__struct_fields__},
     )
@@ -157,6 +157,8 @@ def test_a_start_counts_and_remembers_where_it_began() -> None:
         attempts_total=10,
         number=4,
         last_ending="broke",
+        last_session="s0",
+        reason_before="oldest",
     )
     event = started(attempt_id="a9", session_id="s9", number=5, initial_state="FAILED")
     assert changes(BACKLOG, resting, event) == {

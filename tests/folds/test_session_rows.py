@@ -17,6 +17,7 @@ from engine.events import (
     Group,
     PolicyAdopted,
     RunJudged,
+    Seen,
     SessionDraining,
     SessionEnd,
     SessionEnded,
@@ -60,7 +61,7 @@ SESSION = session(
     yield_events=15,
     tokens=16,
     zero_streak=17,
-    streak_before=17,
+    streak_before=16,
     boundary_hits=18,
     open_samples=("a0", "a", "a1"),
     telling_samples=19,
@@ -284,6 +285,7 @@ def test_an_end_counts_by_how_it_ended_and_whether_it_yielded(ending: Ending, us
         "tokens": 216,
         "busy_ms": 314,
         "open_samples": ("a0", "a1"),
+        "streak_before": 17,
         **counted[ending],
     }
     if usage:
@@ -295,7 +297,7 @@ def test_an_end_counts_by_how_it_ended_and_whether_it_yielded(ending: Ending, us
 
 def test_an_end_of_no_sample_leaves_the_samples_alone() -> None:
     found = within(finished(attempt_id="other", duration_ms=0))
-    assert found == {"open": 5, "failed": 10, "zero_streak": 18}
+    assert found == {"open": 5, "failed": 10, "zero_streak": 18, "streak_before": 17}
 
 
 @pytest.mark.parametrize("usage", [0, 1, 3])
@@ -396,4 +398,8 @@ def test_a_day_begins_at_midnight_by_the_writers_clock() -> None:
     assert keys(DAYS, started()) == (day_key(US),) == (f"{US // DAY_US:06d}",)
     assert day_key(0) == "000000"
     assert [day_key(7 * DAY_US + off) for off in (-1, 0, 1)] == ["000006", "000007", "000007"]
+    for off, day in ((-1, 6), (0, 7), (1, 7)):
+        seen = Seen(1, 7 * DAY_US + off, started())
+        assert DAYS.keys(seen) == (f"{day:06d}",)
+        assert DAYS.apply(None, seen) == Day(day=day, attempts=1)
     assert Day(day=1) == Day(day=1, attempts=0, succeeded=0, yield_events=0, tokens=0, busy_ms=0)

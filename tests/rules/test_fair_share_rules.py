@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from engine.clock import HandSetClock
 from engine.drain.patience import LEAVE_S, Patience
-from engine.events import AttemptStarted, Seen
+from engine.events import AttemptStarted, RunCooledDown, Seen
 from engine.triage.fair_share import Engine, Needs, Turn, others, shares
 from engine.triage.picking import Picker, picks
 from engine.triage.scope import Scope
@@ -21,6 +21,7 @@ from projections.board import Board
 from tests.rules.standings import (
     NOW_US,
     account,
+    because,
     board,
     boundary,
     breaker,
@@ -379,7 +380,31 @@ def test_a_pick_that_is_decided_once_more_is_shared_out_anew() -> None:
         assert turn.left == "r0\np"
 
 
+def test_what_a_turn_has_taken_already_is_its_load_when_a_run_that_comes_back_is_dealt() -> None:
+    world = World(2, 4, 4)
+    of, queue = world.scopes[0], world.queues[0]
+    turn = Turn(queue, of, 4, {})
+    (start,) = picks(Picker(world.board, queue, of, NOW_US, lambda: "a"), 1)
+    back = RunCooledDown(
+        session_id="s0", run_id="r9", generation=2, reason=because("cool_down", "")
+    )
+    told = [turn.leaves(world.board, event, NOW_US) for event in (start, start, back)]
+    assert told == [False, False, False]
+    # With two of its four workers taken it gets one of four more, and the idle engine three.
+    assert [turn.leaves(world.board, start, NOW_US) for _ in "ab"] == [False, True]
+
+
 @pytest.mark.parametrize(("runs", "most", "counted"), [(9, 99, 9), (9, 4, 4), (1001, 2000, 1000)])
 def test_counting_stops_when_there_is_plenty(runs: int, most: int, counted: int) -> None:
     found = World(1, 1, runs).queues[0].ready_by_needs(NOW_US, most)
     assert found == {(): counted}
+
+
+def test_counting_goes_on_until_there_is_plenty_of_every_kind() -> None:
+    kinds = [(), ("arm",), (), (), ("arm",), ()]
+    rows = [run(run_id=f"r{n}", standing="promising") for n in range(len(kinds))]
+    work = [phase(run_id=f"r{n}", needs=of, registered_pos=n + 1) for n, of in enumerate(kinds)]
+    of = scope(labels=("arm",))
+    there = board(session(), *rows, *work)
+    assert Queue(there, of).ready_by_needs(NOW_US, 2) == {(): 3, ("arm",): 2}
+    assert Queue(there, of).ready_by_needs(NOW_US, 1) == {(): 1}

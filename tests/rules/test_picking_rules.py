@@ -458,6 +458,18 @@ def test_a_probe_of_several_phases_is_the_first_of_the_last_run() -> None:
     assert Queue(rows, of).pick(NOW_US) == picked
 
 
+def test_a_probe_is_waited_for_only_while_it_is_out_and_has_something_to_wait() -> None:
+    of = scope(policy(breaker_runs=1, breaker_probes_max=0))
+    for probe, standing, waits in (
+        ("a1", "unsampled", True),
+        (None, "unsampled", False),
+        ("a1", "promising", False),
+    ):
+        open_one = breaker(opened_pos=5, probe=probe)
+        rows = board(session(), open_one, run(standing=standing), phase())
+        assert Queue(rows, of).awaits_a_probe(NOW_US) == waits
+
+
 def test_sampling_is_held_back_only_for_a_breaker_and_only_with_something_to_hold() -> None:
     rules = policy(breaker_runs=1, breaker_probes_max=0, samples_at_first=1)
     rows, of = backlog(1, rules)

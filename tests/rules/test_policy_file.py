@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from engine.errors import UsageProblem
 from engine.triage.policy import POLICIES, Policy
 from engine.triage.policy_compare import differences, warnings_of
-from engine.triage.policy_fields import FIELDS, expected_of, may_be_none
+from engine.triage.policy_fields import FIELDS, closest, expected_of, may_be_none
 from engine.triage.policy_file import (
     CONTRADICTIONS,
     EXACT_MAX,
@@ -254,3 +254,107 @@ def test_warnings_name_what_is_switched_off() -> None:
         "attempts_per_phase_max is none",
         "drains names GATE, where others than the drain go on.",
     ]
+
+
+AT_THE_LIMIT: list[tuple[str, dict[str, Any]]] = [
+    ("breaker_probes_max = 0", {"breaker_probes_max": 0}),
+    (f"cool_down_ms = {2**53}", {"cool_down_ms": 2**53}),
+    (f'verdict_rule = "three-way-1"\ndetectors = "{"x" * 2000}"', {"detectors": "x" * 2000}),
+    ("timeout_exit_codes = [-64, 1, 255]", {"timeout_exit_codes": (-64, 1, 255)}),
+    ("breaker_runs = 1000", {"breaker_runs": 1000}),
+]
+BEYOND = [
+    (f"cool_down_ms = {2**53 + 1}", f"(at most {2**53})"),
+    (f'detectors = "{"x" * 2001}"', "at most 2000 characters"),
+    ("timeout_exit_codes = [-65]", "expected 1 to 255, or -N for signal N"),
+    ("timeout_exit_codes = [256]", "expected 1 to 255, or -N for signal N"),
+    (f"timeout_exit_codes = [{-(2**53) - 1}]", "timeout_exit_codes: expected a list"),
+    ("breaker_runs = 1001", "breaker_runs: waits for more than 1000 runs"),
+    ('drains = ["FAILED", "QUEUED", "FAILED"]', "drains: names a state twice"),
+]
+
+
+@pytest.mark.parametrize(("text", "fields"), AT_THE_LIMIT)
+def test_what_stands_at_a_limit_may_be_meant(text: str, fields: dict[str, Any]) -> None:
+    assert policy_from_toml(HEAD + text, "x") == replace(DEFAULT, **_identity(""), **fields)
+
+
+@pytest.mark.parametrize(("text", "says"), BEYOND)
+def test_what_stands_just_beyond_one_may_not(text: str, says: str) -> None:
+    with pytest.raises(UsageProblem) as refused:
+        policy_from_toml(HEAD + text, "x")
+    assert says in str(refused.value)
+
+
+def test_a_name_a_version_and_a_reason_may_be_as_long_as_their_limits() -> None:
+    longest = f'name = "{"x" * 40}"\nversion = {2**53}\nwhy = "{"y" * 2000}"\n'
+    read = policy_from_toml(longest, "x")
+    assert (read.name, read.version) == ("x" * 40, 2**53)
+    with pytest.raises(UsageProblem, match="version: expected a whole number from 1 to"):
+        policy_from_toml(f'name = "mine"\nversion = {2**53 + 1}', "x")
+
+
+def test_a_list_and_a_line_may_be_as_long_as_their_limits() -> None:
+    codes = [n for n in range(-64, 256) if n][:256]
+    assert policy_from_toml(f"{HEAD}timeout_exit_codes = {codes}", "x").timeout_exit_codes == (
+        *codes,
+    )
+    assert policy_from_toml(f"{HEAD}# {'.' * 256}", "x").name == "mine"
+    with pytest.raises(UsageProblem, match="more than 256 dots"):
+        policy_from_toml(f"{HEAD}# {'.' * 257}", "x")
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_no_built_in_policy_lends_its_name(name: str) -> None:
+    with pytest.raises(UsageProblem, match=f"{name} is a built-in policy"):
+        policy_from_toml(f'name = "{name}"\nversion = 1', "x")
+    assert own_name(name) == f"my-{name}"
+    assert (own_name("mine"), own_name("Not a name")) == ("mine", "my-policy")
+
+
+def test_a_setting_is_a_text_only_where_toml_has_no_word_for_it() -> None:
+    for written, value in (("true", True), ("inf", float("inf")), ("x-y", "x-y")):
+        assert setting_from(f"order_tiers={written}", "--set") == ("order_tiers", value)
+    assert value_in_toml((True, None, 3, "a\x1b")) == '[true, 0, 3, "a\\U0000001b"]'
+
+
+def test_a_difference_names_the_old_value_before_the_new() -> None:
+    other = replace(DEFAULT, name="mine", version=9, breaker_runs=4, cool_down_ms=None)
+    assert differences(DEFAULT, other) == [
+        ("breaker_runs", DEFAULT.breaker_runs, 4),
+        ("cool_down_ms", DEFAULT.cool_down_ms, None),
+    ]
+
+
+OTHER_DETECTORS = "fingerprints of sessions with other detectors cannot be compared."
+
+
+def test_warnings_are_whole_sentences_on_what_a_setting_does() -> None:
+    pause = replace(DEFAULT, provider_pause_ms=5, provider_pause_max_ms=5)
+    assert warnings_of(pause) == []
+    short = replace(pause, provider_pause_max_ms=4)
+    assert warnings_of(short) == [
+        "provider_pause_max_ms is shorter than provider_pause_ms, and bounds it."
+    ]
+    never = replace(DEFAULT, attempts_per_phase_max=None)
+    assert warnings_of(never) == [
+        "attempts_per_phase_max is none: a phase that fails is tried until the session ends."
+    ]
+    assert warnings_of(replace(never, once_per_session=True)) == [
+        "attempts_per_phase_max is none: a phase that fails is tried in every session."
+    ]
+    switched = replace(DEFAULT, heed_incident_caps=False, cool_down_ms=None, drains=("FAILED",))
+    meaning = words_of("cool_down_ms").meaning
+    assert warnings_of(switched)[:1] == [
+        f"cool_down_ms is none (default: 86400000), which switches this off: {meaning}"
+    ]
+    assert warnings_of(replace(DEFAULT, detectors="classic-1", drains=("FAILED", "GATE"))) == [
+        f"detectors is classic-1 (default: standard-1); {OTHER_DETECTORS}",
+        "drains names GATE, where others than the drain go on.",
+        "drains leaves out QUEUED: such phases are not attempted.",
+    ]
+
+
+def test_the_closest_word_is_told_as_it_is_written() -> None:
+    assert closest("queud", ("FAILED", "QUEUED")) == "QUEUED"
+    assert closest("zzz", ("FAILED", "QUEUED")) is None

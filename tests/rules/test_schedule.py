@@ -47,6 +47,7 @@ def test_a_window_is_read(text: str, window: Window) -> None:
         "", "Mon", "Mon 8:00-09:00", "Mon 08:00", "Mon 08:60-09:00", "Mon 24:00-06:00",
         "Mon 25:00-26:00", "Mon 08:00-24:01", "Mo 08:00-09:00", "Mon- 08:00-09:00",
         "Mon,,Tue 08:00-09:00", "08:00-08:00", "Mon 08:00-09:00 Tue", "Mon 0８:00-09:00",
+        "Mon 08:60-10:00", "Mon 07:00-08:60", "Mon 07:00-08:99",
     ],
 )  # fmt: skip
 def test_what_is_no_window_is_refused(text: str) -> None:
@@ -103,6 +104,43 @@ def test_a_reading_that_the_clocks_skip_is_an_hour_later() -> None:
     opens_us = us("2026-03-29T01:30:00+00:00")  # 03:30 in summer time
     assert opening(gap, berlin, opens_us - 1) == (False, opens_us)
     assert opening(gap, berlin, opens_us) == (True, us("2026-03-29T02:00:00+00:00"))
+
+
+def test_an_end_that_the_clocks_skip_is_an_hour_later_too() -> None:
+    berlin, into_gap = ZoneInfo("Europe/Berlin"), [window_from("Sun 01:00-02:30")]
+    now_us = us("2026-03-29T01:00", "Europe/Berlin")
+    assert opening(into_gap, berlin, now_us) == (True, now_us + HOUR_US + HOUR_US // 2)
+
+
+def test_a_window_that_the_clocks_swallow_opens_in_the_week_after() -> None:
+    berlin, swallowed = ZoneInfo("Europe/Berlin"), [window_from("Sun 02:30-03:10")]
+    saturday_us = us("2026-03-28T12:00", "Europe/Berlin")
+    next_us = us("2026-04-05T02:30", "Europe/Berlin")
+    assert opening(swallowed, berlin, saturday_us) == (False, next_us)
+
+
+def test_a_night_before_a_day_that_a_zone_leaves_out_is_open_to_the_day_after() -> None:
+    apia, nights = ZoneInfo("Pacific/Apia"), [window_from("Thu 22:00-04:00")]
+    begins_us = us("2011-12-29T22:00", "Pacific/Apia")  # a Friday the 30th there was not
+    ends_us = us("2011-12-31T04:00", "Pacific/Apia")
+    for now_us in (begins_us, ends_us - 1):
+        assert opening(nights, apia, now_us) == (True, ends_us)
+
+
+def test_a_short_break_a_week_is_a_break_also_in_the_week_that_is_an_hour_longer() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    all_but = [
+        window_from(text) for text in ("Mon-Sat 00:00-24:00", "Sun 00:00-01:00", "Sun 01:30-24:00")
+    ]
+    for day, sunday in (("2026-10-26", "2026-11-01"), ("2026-07-07", "2026-07-12")):
+        now_us, breaks_us = us(day, "Europe/Berlin"), us(f"{sunday}T01:00", "Europe/Berlin")
+        assert opening(all_but, berlin, now_us) == (True, breaks_us)
+
+
+def test_a_window_inside_another_closes_nothing() -> None:
+    nested = [window_from("Mon 08:00-20:00"), window_from("Mon 09:00-10:00")]
+    now_us = us("2026-11-23T09:30")
+    assert opening(nested, UTC, now_us) == (True, us("2026-11-23T20:00"))
 
 
 def test_a_reading_that_comes_twice_begins_the_first_and_ends_the_second_time() -> None:

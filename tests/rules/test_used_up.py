@@ -9,10 +9,25 @@ import pytest
 from engine.errors import UsageProblem
 from engine.triage.operating import ReinstateRun, operated
 from engine.triage.used_up import may_be_sampled, used_up, used_up_run
-from tests.rules.standings import NOW_US, board, budget, phase, policy, run, scope
+from tests.rules.standings import (
+    NOW_US,
+    board,
+    budget,
+    limits,
+    phase,
+    policy,
+    run,
+    scope,
+    session,
+)
 
 OF = scope(
-    policy(attempts_per_phase_max=2, orphans_per_phase_max=3, heed_incident_caps=True),
+    policy(
+        attempts_per_phase_max=2,
+        orphans_per_phase_max=3,
+        heed_incident_caps=True,
+        once_per_session=True,
+    ),
     budgets=(budget("phase", "attempts", 9),),
 )
 SPENT = {"attempts": 2}
@@ -32,6 +47,9 @@ def test_what_is_used_up_is_named_with_what_helps() -> None:
         "(q 0 is exhausted, q 1 is exhausted, q 2 is exhausted and 2 more are)"
     )
     assert "requeue r 'q 0'" in first.remedy
+    three = used_up([phase(phase_id=f"q{n}", phase_index=n, **SPENT) for n in range(3)], OF)
+    assert three is not None
+    assert three.clause.endswith("(q0 is exhausted, q1 is exhausted, q2 is exhausted)")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +59,7 @@ def test_what_is_used_up_is_named_with_what_helps() -> None:
         ({"open_attempt": "a"}, False),
         ({"needs": ("gpu",)}, False),
         ({"number": 9}, False),
+        ({"last_session": "s", "last_ending": "failed"}, False),
         ({"incident_token_cap": 1, "spent_tokens": 1}, False),
     ],
 )
@@ -68,6 +87,13 @@ def test_a_run_is_looked_at_from_a_session_that_begins_now() -> None:
     assert used_up_run(rows, "r") is not None
     assert used_up_run(rows, "other") is None
     assert used_up_run(rows, "unknown") is None
+    namesake = board(run(), phase(**SPENT), phase(run_id="r2"))
+    assert used_up_run(namesake, "r") is not None
+
+
+def test_a_session_that_was_for_one_phase_says_nothing_of_the_next() -> None:
+    for_it = session(limits=limits(run_id="r", phase_id="p"), policy_json=policy().json)
+    assert used_up_run(board(for_it, run(), phase(**SPENT)), "r") is not None
 
 
 def test_a_run_without_a_verdict_is_not_told_to_be_drained_when_it_cannot() -> None:

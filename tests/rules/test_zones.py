@@ -32,7 +32,9 @@ def test_a_zone_without_a_calendar_is_an_offset(said: str, hours: float | None) 
         assert zone(said) == found
 
 
-@pytest.mark.parametrize("said", ["New_York", "America/", "America/Atlantis", "../etc", "/", "IST"])
+@pytest.mark.parametrize(
+    "said", ["New_York", "America/", "America/Atlantis", "../etc", "/", "IST", "CET", "Japan"]
+)
 def test_what_is_no_zone_is_none(said: str) -> None:
     assert zone(said) is None
 

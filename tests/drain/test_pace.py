@@ -1,0 +1,182 @@
+"""How long a drain waits, on a clock that jumps: for pauses, for its own time, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from msgspec.structs import replace
+
+from engine.calibration.estimator import estimate, shipped
+from engine.drain.loop import Drain
+from engine.drain.virtual import VirtualClock, VirtualTimeLoop
+from engine.events import (
+    AnyEvent,
+    AttemptStarted,
+    Limits,
+    RunRegistered,
+    SessionEnd,
+    SessionEnded,
+    event_of,
+)
+from engine.executors.port import Assignment, Report, Watch
+from engine.executors.scripted import Rule, ScriptedExecutor
+from engine.ids import IdMaker
+from engine.store.command import Command, just
+from engine.store.memory import MemoryStore
+from engine.store.protocol import Query
+from engine.store.recorder import Writer, recording
+from engine.triage.policy import POLICIES, Policy
+from engine.triage.scope import Scope
+from tests.harness.backlogs import queued
+
+START_US = 1_767_225_600_000_000
+DEFAULT = POLICIES["default"]
+LIMITS = Limits(batch_size=50, workers=1, per_run_max=1, phase_timeout_ms=60_000, grace_ms=100)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+class Drained(NamedTuple):
+    """What a drain said, what it recorded, when attempts began (s), and how often it asked."""
+
+    because: SessionEnd
+    events: list[AnyEvent]
+    started_s: list[float]
+    commands: int
+
+    @property
+    def ended(self) -> SessionEnded:
+        (found,) = [event for event in self.events if isinstance(event, SessionEnded)]
+        return found
+
+
+async def drained(
+    rules: Sequence[Rule], runs: int = 1, policy: Policy = DEFAULT, **limits: Any
+) -> Drained:
+    """Drain so many runs of one phase each."""
+    store, clock, commands = MemoryStore(), VirtualClock(START_US), 0
+
+    def tell(_records: object) -> None:
+        nonlocal commands
+        commands += 1
+
+    async with recording(store, clock, Writer("h", "b", 1, "t", "0")) as recorder:
+        for number in range(runs):
+            run = RunRegistered(run_id=f"r{number}", origin="test", state="NEW")
+            work = just(run, queued(f"r{number}", "p"))
+            await recorder.submit(Command(f"reg-{number}", f"run/{number}", b"", work))
+        drain = Drain(
+            recorder=recorder,
+            executor=ScriptedExecutor(rules),
+            scope=Scope("s", policy, replace(LIMITS, **limits)),
+            clock=clock,
+            ids=IdMaker(clock.now_us, lambda: 7),
+            blobs=None,
+            tell=tell,
+            in_threads=False,
+        )
+        because = await drain.run(resume=False)
+    records = await store.records(Query(), limit=10_000)
+    events = [event_of(record) for record in records]
+    started = [
+        (record.recorded_us - START_US) / 1e6
+        for record, event in zip(records, events, strict=True)
+        if isinstance(event, AttemptStarted)
+    ]
+    return Drained(because, events, started, commands)
+
+
+def limited(seconds: int) -> Rule:
+    """The first attempt of a phase, which meets a limit after ten seconds."""
+    said = f"429 rate limit exceeded. Please try again in {seconds}s."
+    return Rule(attempt=1, state="FAILED", rc=1, stderr=said, sleep=10.0)
+
+
+WELL = Rule(state="COMPLETE", events=1, sleep=1.0)
+
+
+async def test_a_drain_waits_for_the_end_of_a_pause_and_not_longer() -> None:
+    found = await drained([limited(20), WELL])
+    assert found.started_s == [0.0, 30.0]
+    assert found.because == found.ended.because == "nothing_eligible"
+    assert found.ended.active_ms == 31_000
+
+
+async def test_a_pause_beyond_its_time_does_not_keep_a_session() -> None:
+    found = await drained([limited(3600), WELL], total_ms_max=30_000)
+    assert found.started_s == [0.0]
+    assert found.because == found.ended.because == "total_time"
+    assert found.ended.active_ms == 30_000
+    assert found.commands < 10, "it waits at once for all that is left"
+
+
+async def test_nobody_waits_for_a_pause_who_has_nothing_to_start_behind_it() -> None:
+    found = await drained([limited(3600)], batch_size=1)
+    assert found.because == found.ended.because == "batch_size"
+    assert found.ended.active_ms == 10_000
+
+
+async def test_a_pause_is_not_waited_for_when_nothing_is_left_behind_it() -> None:
+    once = replace(DEFAULT, deferrals_per_phase_max=0, attempts_per_phase_max=1)
+    found = await drained([limited(3600)], policy=once)
+    assert found.because == found.ended.because == "nothing_eligible"
+    assert found.ended.active_ms == 10_000
+
+
+class Estimates:
+    """An executor that notes what each attempt was estimated at."""
+
+    name = "estimates"
+
+    def __init__(self) -> None:
+        self.told: dict[str, int | None] = {}
+
+    async def run(self, assignment: Assignment, watch: Watch) -> Report:
+        assert not watch.abandon.is_set()
+        self.told[assignment.sheet.phase_id] = assignment.sheet.estimate_tokens
+        return Report(ended="exited", duration_ms=1, exit_code=0)
+
+
+async def test_attempts_of_one_run_that_start_at_once_have_estimates_of_their_own() -> None:
+    store, clock, executor = MemoryStore(), VirtualClock(START_US), Estimates()
+    phases = [
+        replace(queued("r", name), order="free", complexity=name, phase_index=number)
+        for number, name in enumerate(("low", "medium", "high"))
+    ]
+    async with recording(store, clock, Writer("h", "b", 1, "t", "0")) as recorder:
+        run = RunRegistered(run_id="r", origin="test", state="NEW")
+        await recorder.submit(Command("reg", "run/r", b"", just(run, *phases)))
+        drain = Drain(
+            recorder=recorder,
+            executor=executor,
+            scope=Scope("s", DEFAULT, replace(LIMITS, workers=3, per_run_max=3)),
+            clock=clock,
+            ids=IdMaker(clock.now_us, lambda: 7),
+            blobs=None,
+            tell=lambda _records: None,
+            in_threads=False,
+            coefficients=shipped(),
+        )
+        await drain.run(resume=False)
+    wanted = {name: estimate(shipped(), None, name, 0).estimated_tokens for name in executor.told}
+    assert executor.told == wanted
+    assert len(set(wanted.values())) == 3
+
+
+async def test_a_worker_takes_one_attempt_at_a_time() -> None:
+    found = await drained([WELL], runs=4)
+    assert found.started_s == [0.0, 1.0, 2.0, 3.0]
+    two = await drained([WELL], runs=4, workers=2)
+    assert two.started_s == [0.0, 0.0, 1.0, 1.0]
+
+
+async def test_an_attempt_that_fails_for_good_leaves_nothing_to_wait_for() -> None:
+    twice = [replace(limited(20), attempt=None, stderr="", reason="it broke", sleep=5.0)]
+    found = await drained(twice)
+    assert found.started_s == [0.0, 5.0]
+    assert (found.because, found.ended.active_ms) == ("nothing_eligible", 10_000)

@@ -1,0 +1,54 @@
+"""What every projection is made of: names of tables, canonical rows, digests, a look ahead."""
+
+from __future__ import annotations
+
+import hashlib
+
+from engine.events import GENESIS, Head, Seen
+from projections.board import Board
+from projections.days import DAY_US, DAYS
+from projections.fold import Checkpoint, Keyed, canonical, row_digest
+from projections.zero_yield import YieldCounts
+from tests.rules.standings import BASIS, NOW_US, board, finished, phase, run, session, started
+
+
+def test_a_table_has_the_version_of_its_fold_so_that_a_new_one_stands_beside_it() -> None:
+    assert DAYS.table == f"projection_days_v{DAYS.version}"
+
+
+def test_a_row_is_written_with_its_dictionaries_in_the_order_of_their_keys() -> None:
+    one = YieldCounts(zero_yield={"b": 1, "a": 2})
+    other = YieldCounts(zero_yield={"a": 2, "b": 1})
+    assert canonical(one) == canonical(other)
+    assert '"zero_yield":{"a":2,"b":1}' in canonical(one)
+
+
+def test_a_digest_tells_where_a_key_ends_and_its_row_begins() -> None:
+    digest = hashlib.sha256(b'1:k{"x":1}').digest()
+    assert row_digest("k", '{"x":1}') == int.from_bytes(digest, "big")
+    assert row_digest("ab", "c") != row_digest("a", "bc")
+
+
+def test_a_projection_goes_on_from_the_digest_that_was_stored_with_its_rows() -> None:
+    begun = Keyed(DAYS)
+    begun.fold_in(Seen(1, NOW_US, started()))
+    (row,) = begun.take_changes()
+    assert int.from_bytes(begun.digest, "big") == row_digest(row.key, row.data)
+    stored = Board({"days": (Checkpoint(1, GENESIS, begun.digest), [(row.key, row.data)])})
+    assert stored.days.digest == begun.digest
+    assert (stored.is_rebuilt, Board().is_rebuilt) == (False, True)
+    for us in (NOW_US, NOW_US, NOW_US + DAY_US):
+        stored.days.fold_in(Seen(2, us, started()))
+    assert len(stored.days.take_changes()) == 2
+    assert stored.days.take_changes() == []
+    both = sum(row_digest(*each) for each in stored.days.rows())
+    assert int.from_bytes(stored.days.digest, "big") == both % (1 << 256)
+
+
+def test_a_look_ahead_is_folded_at_the_next_position() -> None:
+    there = board(session(), run(), phase())
+    there.fold_next(started(), NOW_US)
+    assert there.head == Head(BASIS + 1, GENESIS)
+    assert there.backlog.states["r\np"].last_pos == BASIS + 1
+    there.fold_next(finished(), NOW_US)
+    assert there.backlog.states["r\np"].last_pos == there.head.pos == BASIS + 2

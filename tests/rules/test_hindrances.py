@@ -1,0 +1,548 @@
+"""Hindrances, word by word: what keeps a phase back, what would lift it, and until when.
+
+That a hindrance is named exactly where the rules see one is held against simulated drains in
+``tests/audit/test_why.py``; here is what it says.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from engine.events import Limits
+from engine.triage.case import EXECUTOR, LIMITS, Case, account_named, beginning, newest_session
+from engine.triage.hindrances import (
+    Hindrance,
+    moment,
+    of_account,
+    of_phase,
+    of_run,
+    of_samples,
+    of_session,
+    span,
+)
+from engine.triage.policy import Policy
+from engine.triage.scope import Scope
+from projections.backlog import PhaseStanding
+from projections.days import Day
+from projections.run_triage import InSession
+from projections.sessions import SessionStanding
+from tests.rules.standings import (
+    NOW_US,
+    account,
+    breaker,
+    budget,
+    limits,
+    named,
+    phase,
+    policy,
+    run,
+    scope,
+    session,
+)
+
+REQUEUE = "`runoff phase requeue r p --why TEXT` puts it back, with its counts at nothing."
+HOUR_US = 3_600_000_000
+NEW_SESSION = "A new session tries it again."
+
+
+def case(of: Scope | None = None, *phases: PhaseStanding, **fields: Any) -> Case:
+    known: dict[str, Any] = {"session": session(), "run": run(), "account": None, "day": None}
+    known |= {"breakers": (), "now_us": NOW_US}
+    return Case(scope=of or scope(), phases=phases, **{**known, **fields})
+
+
+def told(kind: str, of: str, text: str, change: str, **more: Any) -> Hindrance:
+    return Hindrance(kind=cast("Any", kind), of=cast("Any", of), text=text, change=change, **more)
+
+
+# The phase.
+
+
+def phase_held(of: Scope, *phases: PhaseStanding) -> list[Hindrance]:
+    return list(of_phase(case(of, *phases), phases[0]))
+
+
+CAPPED = policy(heed_incident_caps=True)
+ONCE = policy(once_per_session=True)
+TRIED = {"last_session": "s", "last_ending": "failed", "state": "FAILED", "last_pos": 12}
+TRIED_ONCE = told(
+    "tried_this_session",
+    "phase",
+    "it was tried in this session (failed), which does so once",
+    NEW_SESSION,
+    pos=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("of", "fields", "found"),
+    [
+        (scope(), {}, []),
+        (
+            scope(),
+            {"open_attempt": "a9", "state": "EXECUTING", "last_pos": 12},
+            [told("open", "phase", "its attempt a9 is open", "The end of that attempt.", id="a9",
+                  pos=12)],
+        ),
+        (
+            scope(),
+            {"state": "COMPLETE", "last_pos": 12, "attempts": 9, "needs": ("gpu",)},
+            [told("done", "phase", "it is finished (COMPLETE)", REQUEUE, pos=12)],
+        ),
+        *[
+            (
+                scope(),
+                {"state": state, "last_pos": 12, "attempts": 9},
+                [told("done", "phase", f"it is past execution ({state})", REQUEUE, pos=12)],
+            )
+            for state in ("GATE", "CI_RUNNING")
+        ],
+        (
+            scope(policy(drains=("FAILED", "GATE"))),
+            {"last_pos": 12, "attempts": 2},
+            [
+                told("not_drained", "phase",
+                     "its state is QUEUED, and the policy drains FAILED, GATE", REQUEUE, pos=12),
+                told("exhausted", "phase", "it has used up its attempts (2 of 2)", REQUEUE),
+            ],
+        ),
+        (
+            scope(policy(drains=("FAILED", "GATE"))),
+            {"state": "GATE", "attempts": 2},
+            [told("exhausted", "phase", "it has used up its attempts (2 of 2)", REQUEUE)],
+        ),
+        (named(policy(drains=("FAILED",))), {"attempts": 9, "orphans": 9}, []),
+        (
+            scope(),
+            {"attempts": 3, "number": 7, "orphans": 5},
+            [
+                told("exhausted", "phase", "it has used up its attempts (3 of 2)", REQUEUE),
+                told("lost_too_often", "phase",
+                     "its attempts were lost with engine and guardian 5 times, the limit is 5",
+                     REQUEUE),
+            ],
+        ),
+        (scope(), {"attempts": 1, "number": 7, "orphans": 4}, []),
+        (scope(), TRIED, []),
+        (scope(ONCE), TRIED, [TRIED_ONCE]),
+        (named(), TRIED, [TRIED_ONCE]),
+        (scope(ONCE), {**TRIED, "last_session": "t"}, []),
+        (scope(ONCE), {**TRIED, "last_ending": "abandoned"}, []),
+        (
+            scope(ONCE),
+            {**TRIED, "open_attempt": "a9"},
+            [told("open", "phase", "its attempt a9 is open", "The end of that attempt.", id="a9",
+                  pos=12)],
+        ),
+        (
+            scope(CAPPED, budgets=(budget("phase", "attempts", 3), budget("phase", "ms", 9))),
+            {"number": 3, "spent_ms": 8, "incident_token_cap": 50, "spent_tokens": 51},
+            [
+                told("over_budget", "phase",
+                     "it has used 3 attempts of the 3 that it may use", REQUEUE),
+                told("over_budget", "phase",
+                     "it has used 51 tokens of the 50 that it may use", REQUEUE),
+            ],
+        ),
+        (
+            scope(phase_id="q", run_id="r"),
+            {},
+            [told("filtered", "phase", "the session is for another phase (q)",
+                  "A session for all, or for this phase.", id="q")],
+        ),
+        *[
+            (
+                of,
+                {"needs": ("arm", "gpu", "nvme")},
+                [told("label_missing", "phase",
+                      "it needs the labels gpu, nvme, which the session's engine does not offer",
+                      "An engine on a machine that has it, begun with"
+                      " `--label arm --label gpu --label nvme`.", id="gpu")],
+            )
+            for of in (scope(labels=("arm",)), named(labels=("arm",)))
+        ],
+    ],
+)  # fmt: skip
+def test_what_lies_in_a_phase(of: Scope, fields: dict[str, Any], found: list[Hindrance]) -> None:
+    assert phase_held(of, phase(**fields)) == found
+
+
+def test_an_engine_that_offers_some_of_the_labels_offers_none_of_the_work() -> None:
+    needs = phase(needs=("arm", "gpu"))
+    some = session(session_id="t", host="h1", limits=limits(labels=("gpu",)))
+    every = session(session_id="u", host="h2", limits=limits(labels=("gpu", "arm")))
+    held = case(None, needs, elsewhere=(some, every))
+    (label,) = of_phase(held, needs)
+    assert label.change == "Its turn at the session u on h2, where that is offered."
+    (label,) = of_phase(held._replace(elsewhere=(some,)), needs)
+    assert label.change.startswith("An engine on a machine that has it")
+
+
+def test_what_a_phase_waits_for_is_named_in_order_with_why_that_waits_itself() -> None:
+    last = phase(phase_id="z", phase_index=9)
+    first = phase(phase_id="a b", phase_index=0, attempts=2, state="FAILED")
+    others = [phase(phase_id=f"p{n}", phase_index=n) for n in (2, 1)]
+    (held,) = phase_held(scope(), last, *others, first)
+    assert held == told(
+        "waits",
+        "phase",
+        "it waits for a b (FAILED, exhausted), p1 (QUEUED), p2 (QUEUED)",
+        "The end of these; `runoff why r 'a b'` says what the first of them waits for.",
+        id="a b",
+    )
+    more = [phase(phase_id=f"q{n}", phase_index=n) for n in (3, 4)]
+    (held,) = phase_held(scope(), last, *others, *more, first)
+    assert held.text.endswith("p1 (QUEUED), p2 (QUEUED) and 2 more")
+
+
+# The run.
+
+
+def run_held(of: Scope, **fields: Any) -> list[Hindrance]:
+    return list(
+        of_run(case(of, phase(), phase(phase_id="q", open_attempt="a9"), run=run(**fields)))
+    )
+
+
+COOLS = policy(cool_down_ms=3_600_000)
+CONDEMNED: dict[str, Any] = {
+    "standing": "deprioritized",
+    "because": "repeated_failure",
+    "verdict_pos": 7,
+    "verdict_us": NOW_US - HOUR_US,
+    "stopped_pos": 8,
+}
+ANEW = "`runoff run reinstate r --why TEXT` has it sampled again"
+
+
+def condemned(text: str, change: str, until_us: int | None) -> Hindrance:
+    text = f"its run is deprioritized (repeated_failure){text}"
+    return told("deprioritized", "run", text, change, pos=7, until_us=until_us)
+
+
+def test_a_run_that_is_deprioritized_says_when_it_cools_down_if_ever() -> None:
+    for_ever = ", and does not cool down by itself"
+    assert run_held(scope(), **CONDEMNED) == [
+        condemned(for_ever, f"{ANEW}; nothing else does.", None)
+    ]
+    due = ", and has cooled down, so that the next pick has it sampled again"
+    assert run_held(scope(COOLS), **CONDEMNED) == [condemned(due, f"{ANEW} at once.", NOW_US)]
+    later = {**CONDEMNED, "verdict_us": NOW_US - HOUR_US + 1_000_000}
+    in_a_second = ", and cools down at 2026-01-01 00:00:01 UTC (in 1 s)"
+    assert run_held(scope(COOLS), **later) == [
+        condemned(in_a_second, f"{ANEW} at once.", NOW_US + 1_000_000)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [
+        ({"attempts": 2}, "`runoff phase requeue r p --why TEXT` gives it new attempts. Then: "),
+        ({"open_attempt": "a9"}, ""),
+    ],
+)
+def test_a_run_without_a_phase_to_sample_does_not_cool(fields: dict[str, Any], first: str) -> None:
+    (held,) = of_run(case(scope(COOLS), phase(**fields), run=run(**CONDEMNED)))
+    text = ", and does not cool down while it has no phase to sample"
+    assert held == condemned(text, f"{first}{ANEW} at once.", None)
+
+
+def test_a_stop_is_told_of_the_session_that_is_looked_from() -> None:
+    stopped = InSession(session_id="s", stopped="timeouts", stopped_pos=5)
+    text = "its run is stopped for the rest of the session (timeouts)"
+    held = told("stopped", "run", text, NEW_SESSION, pos=5)
+    assert run_held(scope(), session_id="t", others=(stopped,), stopped_pos=9) == [held]
+    mine = {"session_id": "s", "stopped": "timeouts", "stopped_pos": 5}
+    assert run_held(scope(), **mine) == [held]
+    assert run_held(scope(), **{**mine, "session_id": "t"}) == []
+
+
+def test_a_run_over_its_budget_counts_anew_only_once_it_has_a_verdict() -> None:
+    of = scope(budgets=(budget("phase", "tokens", 1), budget("run", "tokens", 50)))
+    assert run_held(of, spent_tokens=49) == []
+    text = "its run has used 50 tokens of the 50 that it may use"
+    (fresh,) = run_held(of, spent_tokens=50)
+    assert fresh == told("over_budget", "run", text, "A higher budget.")
+    (known,) = run_held(of, spent_tokens=50, standing="promising")
+    higher = "A higher budget, or `runoff run reinstate`, which counts anew."
+    assert known == told("over_budget", "run", text, higher)
+
+
+def test_attempts_in_flight_are_told_by_whether_the_run_has_a_verdict() -> None:
+    sample = told(
+        "sample_in_flight",
+        "run",
+        "the sample of its run is under way and the verdict is not in yet",
+        "The end of the sample brings the verdict.",
+        id="a9",
+    )
+    full = told(
+        "run_is_full",
+        "run",
+        "its run has 2 attempts open, as many as it may at once",
+        "The end of one of its attempts.",
+    )
+    of = scope(per_run_max=2)
+    assert run_held(of, open=1) == [sample]
+    assert run_held(of, open=2) == [sample, full]
+    assert run_held(of, open=2, standing="promising") == [full]
+    assert run_held(of, open=1, standing="promising") == []
+
+
+def test_a_filter_holds_for_a_named_phase_too_and_triage_does_not() -> None:
+    other = told(
+        "filtered",
+        "run",
+        "the session is for another run (r)",
+        "A session for all, or for this run.",
+        id="r",
+    )
+    assert run_held(named(), run_id="q", **CONDEMNED) == [other]
+    assert run_held(named(), open=9, **CONDEMNED) == []
+    prefix = told(
+        "prefix_skipped",
+        "run",
+        "the session skips its run by prefix",
+        "A session without that prefix.",
+    )
+    assert run_held(scope(skip_run_prefixes=("x", "r"))) == [prefix]
+    assert run_held(scope(skip_run_prefixes=("x",))) == []
+
+
+# The sampling of runs without a verdict, and the account.
+
+PROBED = policy(breaker_runs=3, breaker_probes_max=2, breaker_cool_down_ms=3_600_000)
+
+
+def broken(fingerprint: str, now: str, of: Policy = PROBED, **fields: Any) -> None:
+    known: dict[str, Any] = {"runs": 3, "opened_pos": 5, "opened_us": NOW_US, "closed_pos": 2}
+    open_one = breaker(fingerprint, **{**known, **fields})
+    held = case(scope(of), breakers=(open_one, breaker("shut")), now_us=NOW_US + HOUR_US - 1)
+    found = list(
+        of_samples(
+            held._replace(
+                breakers=(*held.breakers, breaker("other", opened_pos=9, probe="a1", runs=4))
+            )
+        )
+    )
+    assert [each.id for each in found] == [fingerprint, "other"]
+    is_out = fields.get("probe") is not None
+    cools = of.breaker_cool_down_ms is not None and not is_out
+    last_us = fields["last_probe_us"] if fields.get("probes") else NOW_US
+    assert found[0] == told(
+        "breaker_open",
+        "samples",
+        f"the breaker of {fingerprint} is open: it failed the samples of 3 runs,"
+        f" {fields.get('probes', 0)} probes failed since, {now}",
+        f"A probe that does well, or `runoff breaker reset {fingerprint} --why TEXT` once the"
+        " cause is gone.",
+        id=fingerprint,
+        pos=5,
+        until_us=last_us + HOUR_US if cools else None,
+    )
+
+
+def test_every_open_breaker_says_what_its_next_probe_waits_for() -> None:
+    spent: dict[str, Any] = {"probes": 2, "last_probe_us": NOW_US + 1}
+    broken("f", "and the next probe waits for that of another breaker")
+    broken("f", "and a7 probes it now", probe="a7")
+    broken("f", "and the next probe is due at 2026-01-01 01:00:00 UTC (in 0 s)", **spent)
+    never = policy(breaker_runs=3, breaker_probes_max=2)
+    broken("f", "and no further probe goes", never, **spent)
+
+
+def test_the_slow_start_counts_samples_and_not_attempts() -> None:
+    of = scope(policy(samples_at_first=2))
+    busy = session(open_samples=("a", "b", "c", "d"), telling_samples=1, open=7)
+    held = told(
+        "slow_start",
+        "samples",
+        "4 samples of runs are under way, and 4 may be until more is known",
+        "The end of one of these samples.",
+    )
+    assert list(of_samples(case(of, session=busy))) == [held]
+    assert list(of_samples(case(of, session=busy, run=run(standing="promising")))) == []
+    named_one = named(policy(samples_at_first=2))
+    assert list(of_samples(case(named_one, session=busy))) == []
+
+
+PAUSES = policy(provider_pause_ms=1000)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"), [(True, "as the provider said"), (False, "for no time could be read")]
+)
+def test_a_pause_is_told_with_its_end_and_who_said_so(said: str, *, stated: bool) -> None:
+    rests = account("the key", kind="quota", until_us=NOW_US + HOUR_US, stated=stated, pos=33)
+    held = told(
+        "account_paused",
+        "account",
+        "the account the key met its quota and is paused until"
+        f" 2026-01-01 01:00:00 UTC (in 60 min), {said}",
+        "The end of the pause, or `runoff account resume 'the key' --why TEXT`.",
+        id="the key",
+        pos=33,
+        until_us=NOW_US + HOUR_US,
+    )
+    assert list(of_account(case(scope(PAUSES), account=rests))) == [held]
+    over = replace(rests, until_us=NOW_US)
+    for free in (
+        case(scope(PAUSES), account=over),
+        case(scope(PAUSES)),
+        case(scope(), account=rests),
+        case(named(PAUSES), account=rests),
+    ):
+        assert list(of_account(free)) == []
+
+
+# The session.
+
+DRAIN = "`runoff drain` begins a new session."
+
+
+def session_held(of: Scope, day: Day | None = None, **fields: Any) -> list[tuple[str, str, str]]:
+    known: dict[str, Any] = {"part_started_us": NOW_US - 90_000_000}
+    found = of_session(case(of, session=session(**{**known, **fields}), day=day, host_open=3))
+    return [(each.kind, each.text, each.change) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "text"),
+    [
+        ({"status": "ended", "because": "storage"}, "session_ended",
+         "the session has ended, because the log could not be written"),
+        ({"status": "lost"}, "session_ended", "the engine of the session has died"),
+        ({"status": "draining", "because": "paused"}, "session_draining",
+         "the session starts nothing more, because a person paused the daemon"),
+        ({"status": "draining"}, "session_draining",
+         "the session starts nothing more, because it was told to"),
+    ],
+)  # fmt: skip
+def test_a_session_that_starts_nothing_says_why(
+    fields: dict[str, Any], kind: str, text: str
+) -> None:
+    assert session_held(scope(batch_size=0, workers=0), **fields) == [(kind, text, DRAIN)]
+
+
+@pytest.mark.parametrize(
+    ("of", "fields", "found"),
+    [
+        (scope(), {"attempts": 8, "open": 1}, []),
+        (scope(), {"attempts": 9}, [("batch_size", "the session has made 9 attempts", DRAIN)]),
+        (scope(total_ms_max=90_001), {}, []),
+        (
+            scope(total_ms_max=90_000),
+            {},
+            [("total_time", "the session has run for 1.5 minutes, its limit", DRAIN)],
+        ),
+        (
+            scope(),
+            {"open": 2},
+            [("workers_full", "all 2 workers of the session are busy", "The end of an attempt.")],
+        ),
+        (scope(host_workers=4), {}, []),
+    ],
+)
+def test_what_a_session_may_not_exceed(
+    of: Scope, fields: dict[str, Any], found: list[tuple[str, str, str]]
+) -> None:
+    assert session_held(of, **fields) == found
+
+
+def test_budgets_of_the_session_and_the_day_are_told_all_that_are_reached() -> None:
+    of = scope(
+        budgets=(
+            budget("day", "tokens", 30),
+            budget("session", "attempts", 5),
+            budget("day", "attempts", 8),
+            budget("session", "tokens", 20),
+            budget("run", "tokens", 1),
+        )
+    )
+    assert session_held(of, Day(day=1, tokens=29, attempts=7), attempts=4, tokens=19) == []
+    assert session_held(of, attempts=4) == []
+    found = session_held(of, Day(day=1, tokens=30, attempts=8), attempts=5, tokens=20)
+    tomorrow = "The next day (UTC), or a higher budget."
+    assert found == [
+        ("day_budget", "this day has used 30 tokens of the 30 that it may use", tomorrow),
+        ("session_budget", "the session has used 5 attempts of the 5 that it may use", DRAIN),
+        ("day_budget", "this day has used 8 attempts of the 8 that it may use", tomorrow),
+        ("session_budget", "the session has used 20 tokens of the 20 that it may use", DRAIN),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (7200, "2 h"),
+        (172_799, "48 h"), (172_800, "2 d"),
+    ],
+)  # fmt: skip
+def test_a_duration_has_the_largest_unit_of_which_there_are_two(seconds: int, words: str) -> None:
+    assert span(seconds * 1_000_000) == words
+
+
+def test_a_moment_says_how_far_it_is_and_on_which_side() -> None:
+    at = "2026-01-01 00:00:00 UTC"
+    assert moment(NOW_US, NOW_US - 5_000_000) == f"{at} (in 5 s)"
+    assert moment(NOW_US, NOW_US) == f"{at} (0 s ago)"
+    assert moment(NOW_US, NOW_US + 180_000_000) == f"{at} (3 min ago)"
+
+
+# From where it is looked.
+
+
+def test_the_newest_session_is_the_one_that_began_or_went_on_last() -> None:
+    old = session(session_id="a", started_us=1, part_started_us=9, last_us=9)
+    new = session(session_id="b", started_us=5, part_started_us=5, last_us=20)
+    adopted = SessionStanding(session_id="z", part_started_us=99)
+    assert newest_session((old, new, adopted)) == old
+    twin = replace(old, session_id="c")
+    assert newest_session((twin, old)) == newest_session((old, twin)) == twin
+    assert newest_session((adopted,)) is None
+
+
+def test_an_account_is_the_one_that_was_named_or_the_executors_own() -> None:
+    assert account_named(None) == EXECUTOR == account_named(SessionStanding(session_id="s"))
+    assert account_named(session(executor="x9")) == "x9"
+    assert account_named(session(executor="x9", limits=limits(account="key"))) == "key"
+
+
+FILTERED = limits(
+    run_id="r", phase_id="p", skip_run_prefixes=("x",), labels=("gpu",), budgets=(), batch_size=77
+)
+
+
+def anew(of: Limits, host: str) -> SessionStanding:
+    return SessionStanding(
+        session_id="new",
+        executor="x9",
+        limits=of,
+        policy="t@7",
+        policy_json=policy().json,
+        started_us=NOW_US,
+        part_started_us=NOW_US,
+        host=host,
+    )
+
+
+def test_a_session_that_begins_now_is_like_the_one_before_without_its_filters() -> None:
+    before = session(
+        executor="x9", limits=FILTERED, host="h", attempts=50, status="ended", because="storage"
+    )
+    same = replace(FILTERED, run_id=None, phase_id=None, skip_run_prefixes=(), account="x9")
+    of, standing = beginning(before, policy(), NOW_US)
+    assert (of, standing) == (Scope("new", policy(), same), anew(same, "h"))
+    looked = Case(Scope("s", policy(), FILTERED), before, run(), (), (), None, None, NOW_US)
+    assert (looked.is_new, looked.is_over) == (False, True)
+    begun = looked.anew()
+    assert (begun.scope, begun.session) == (of, standing)
+    assert (begun.is_new, begun.is_over, begun.anew()) == (True, True, begun)
+    for status in ("running", "draining"):
+        assert not looked._replace(session=replace(before, status=status)).is_over
+    first, fresh = beginning(None, policy(), NOW_US)
+    assert first.limits == fresh.limits == replace(LIMITS, account=EXECUTOR)
+    assert (fresh.executor, fresh.host) == (EXECUTOR, "")
