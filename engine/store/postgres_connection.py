@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "runoff"
 CONNECT_S = 10.0
+ANSWER_S = 60.0
+"""A server that is silent for so long while it is asked counts as lost.  A connection that a
+firewall forgot, or a proxy holds, would otherwise be waited for without end."""
 STANDSTILL_S = 5
 """A writer that holds the head and says nothing for so long loses its connection, or one that is
 frozen would hold up all others for ever."""
@@ -54,6 +57,7 @@ async def connected(location: Location, settings: dict[str, str]) -> Connection[
         connection: Connection[Any] = await asyncpg.connect(
             location.address.reveal(),
             timeout=CONNECT_S,
+            command_timeout=ANSWER_S,
             server_settings={"search_path": SCHEMA, "application_name": "runoff"} | settings,
         )
     with translated(connection):
