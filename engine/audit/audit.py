@@ -17,7 +17,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, Literal, get_args
-from urllib.parse import quote
 
 import msgspec
 
@@ -111,9 +110,9 @@ def _beside(
     What it found in ``rows`` is filled in when the block ends.
     """
     parts = [name for name, of in _PARTS.items() if of & set(levels)]
-    # Quoted, because a ? or a % in a path would not come through.
-    url = f"sqlite:///{quote(str(location.path))}"
-    argv = [sys.executable, "-m", "engine.audit.rows_process", url, *parts]
+    # The URL says whether others write the log, too, also of a file that is a server's snapshot.
+    place = (location.url, str(location.path))
+    argv = [sys.executable, "-m", "engine.audit.rows_process", *place, *parts]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:  # noqa: S603  our own module
         try:
             assert process.stdout is not None

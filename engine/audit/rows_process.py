@@ -1,6 +1,6 @@
 """What an audit leaves to a process of its own, beside the rules, on another core.
 
-``python -m engine.audit.rows_process URL PARTS`` prints diagnoses ahead of the rules that need
+``python -m engine.audit.rows_process URL PATH PARTS`` prints diagnoses ahead of the rules that need
 them (``ahead``), one on a line, an empty line, and what the rows came to (``rows``) as JSON.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from engine.audit.chain import Report
@@ -16,12 +17,12 @@ from engine.audit.connection import connect
 from engine.audit.rows import follow
 from engine.audit.verify import KNOWN_SCHEMAS, VIOLATIONS_MAX
 from engine.errors import RunoffError
-from engine.store.location import Location, locate
+from engine.store.location import Location
 
 
-def main(url: str, *parts: str) -> None:
-    """Do the ``parts`` that are asked for, on the log at ``url``."""
-    location = locate(url)
+def main(url: str, path: str, *parts: str) -> None:
+    """Do the ``parts`` that are asked for, on the file at ``path`` of the log at ``url``."""
+    location = Location(url, Path(path))
     if "ahead" in parts:
         # Only here, because detectors take longer to load than rows do.
         from engine.audit.ahead import tell_ahead  # noqa: PLC0415

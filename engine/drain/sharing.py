@@ -46,9 +46,10 @@ from projections.sessions import SessionStanding
 
 LEASE_S = 15.0
 BEATS_PER_LEASE = 3
-CLOCKS_APART_US = 60_000_000
-"""How far the clocks of machines may be apart, before an attempt elsewhere counts as over."""
-
+OVERSTAY_S = 60.0
+"""What a guardian elsewhere is granted beyond deadline and grace, before it counts as ended."""
+CLOCKS_APART_US = 3_600_000_000
+"""So long ago, by the log, is long ago whatever the clocks of machines say."""
 FOLLOW_S = 1.0
 """How long to wait for a hint before looking at the head without one."""
 
@@ -57,14 +58,15 @@ class Opened(NamedTuple):
     """An open attempt, and whose it is.
 
     ``owner``: the epoch of the living engine that is at it, or that has to take it over.
-    ``is_elsewhere``: its guardian is on another machine, and has ended it at ``ends_us`` (Unix
-    microseconds) at the latest.
+    ``is_elsewhere``: its guardian is on another machine, and has ended it ``lasts_s`` after its
+    start ``started_us`` (Unix microseconds, by the clock there) at the latest.
     """
 
     started: AttemptStarted
     owner: int | None
     is_elsewhere: bool
-    ends_us: int
+    started_us: int
+    lasts_s: float
 
 
 class Left(NamedTuple):
@@ -96,8 +98,8 @@ def opened(records: Sequence[Record], session: SessionStanding, living: set[int]
     alive = [epoch for epoch in claims if epoch in living]
     owner = alive[-1] if alive else min(living, default=None)
     grace_ms = session.limits.grace_ms if session.limits else 0
-    ends_us = records[0].recorded_us + (started.timeout_ms + grace_ms) * 1000
-    return Opened(started, owner, is_elsewhere, ends_us + CLOCKS_APART_US)
+    lasts_s = (started.timeout_ms + grace_ms) / 1000 + OVERSTAY_S
+    return Opened(started, owner, is_elsewhere, records[0].recorded_us, lasts_s)
 
 
 class Share:
@@ -127,6 +129,7 @@ class Share:
         self._here = place() if here is None else here
         self._looked_s = 0.0
         self._seen: dict[tuple[str, int, int], float] = {}
+        self._open_since: dict[str, float] = {}
         self.look_after: Callable[[], Awaitable[None]] = _nothing
 
     async def join(self) -> None:
@@ -187,14 +190,19 @@ class Share:
     async def left(self, attended: frozenset[str]) -> Left:
         """What fell to this engine while its session is under way, but those ``attended``."""
         fallen = await self._fallen(attended)
-        now_us = self._clock.now_us()
         here = frozenset(
             each.started.attempt_id
             for each in fallen
             if not each.is_elsewhere and each.started.session_id != self._session_id
         )
-        over = [each for each in fallen if each.is_elsewhere and each.ends_us < now_us]
+        over = [each for each in fallen if each.is_elsewhere and self._is_over(each)]
         return Left(here, [await self._adoption(each.started) for each in over])
+
+    def _is_over(self, each: Opened) -> bool:
+        """Whether it was seen open for as long as it can last, or began long ago by any clock."""
+        seen_s = self._clock.monotonic_s() - self._open_since[each.started.attempt_id]
+        age_us = self._clock.now_us() - each.started_us - CLOCKS_APART_US
+        return max(seen_s, age_us / 1e6) >= each.lasts_s
 
     async def _adoption(self, started: AttemptStarted) -> Adoption:
         scope = scope_of(self._recorder.board.sessions.states[started.session_id])
@@ -205,6 +213,8 @@ class Share:
         """Open attempts that are this engine's, but those ``attended``, which are not asked for."""
         board, living = self._recorder.board, _living(self._recorder.board)
         open_ids = {p.open_attempt for p in board.backlog.values() if p.open_attempt}
+        now_s, before = self._clock.monotonic_s(), self._open_since
+        self._open_since = {each: before.get(each, now_s) for each in open_ids}
         kinds = ("attempt.started", "attempt.spawned", "attempt.adopted")
         found: list[Opened] = []
         for attempt_id in sorted(open_ids - attended):

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from engine.errors import UsageProblem, WrongDatabase
+from engine.errors import RunoffError, UsageProblem, WrongDatabase
 from engine.store.link import Link, say_goodbye
 from engine.store.location import Address, Location
 from engine.store.postgres_errors import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from asyncpg import Connection
 
 SCHEMA = "runoff"
 CONNECT_S = 10.0
+ANSWER_S = 60.0
+"""A server that is silent for so long while it is asked counts as lost.  A connection that a
+firewall forgot, or a proxy holds, would otherwise be waited for without end."""
 STANDSTILL_S = 5
 """A writer that holds the head and says nothing for so long loses its connection, or one that is
 frozen would hold up all others for ever."""
@@ -51,11 +56,15 @@ async def connected(location: Location, settings: dict[str, str]) -> Connection[
     asyncpg = _driver()
     _refuse_missing_certificates(location.address)
     with translated():
-        connection: Connection[Any] = await asyncpg.connect(
-            location.address.reveal(),
-            timeout=CONNECT_S,
-            server_settings={"search_path": SCHEMA, "application_name": "runoff"} | settings,
-        )
+        try:
+            connection: Connection[Any] = await asyncpg.connect(
+                location.address.reveal(),
+                timeout=CONNECT_S,
+                command_timeout=ANSWER_S,
+                server_settings={"search_path": SCHEMA, "application_name": "runoff"} | settings,
+            )
+        except asyncpg.UndefinedObjectError as error:
+            raise _unknown_setting(str(error), settings) from error
     with translated(connection):
         encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
@@ -65,6 +74,19 @@ async def connected(location: Location, settings: dict[str, str]) -> Connection[
             remedy="make a database with ENCODING 'UTF8' TEMPLATE template0.",
         )
     return connection
+
+
+def _unknown_setting(text: str, ours: Iterable[str]) -> RunoffError:
+    """A setting that the server does not know: one of ours where it is too old for us."""
+    if any(name in text for name in ours):
+        return WrongDatabase(
+            f"the database server is too old for a log: {text}.",
+            remedy="use PostgreSQL 12 or newer.",
+        )
+    return UsageProblem(
+        f"the database server does not understand DATABASE_URL: {text}.",
+        remedy="check the settings behind the ?.",
+    )
 
 
 def _refuse_missing_certificates(address: Address) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 _MIGRATION_LOCK = 0x52554E46
+_MIGRATION_S = 3600.0
+"""Of a large log some take long, and whoever comes second waits for them."""
 
 
 async def open_reader(location: Location, *, snapshot: bool = False) -> PostgresReader:
@@ -73,7 +75,9 @@ async def _migrate(connection: Connection[Any]) -> None:
     """Apply what is missing; several writers that start at once take turns."""
     with translated(connection):
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_S
+            )
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             await _refuse_foreign(connection)
             await connection.execute(
@@ -82,7 +86,7 @@ async def _migrate(connection: Connection[Any]) -> None:
             )
             rows = await connection.fetch("SELECT number, sha256 FROM migrations")
             for migration in pending({row[0]: row[1] for row in rows}, "postgres"):
-                await connection.execute(migration.sql)
+                await connection.execute(migration.sql, timeout=_MIGRATION_S)
                 await connection.execute(
                     "INSERT INTO migrations VALUES ($1, $2, $3)",
                     migration.number,

@@ -36,7 +36,8 @@ _LOCKED = ("55P03", "40P01", "40001")
 def translated(driver: Connection[Any] | None = None) -> Generator[None, None, None]:
     """The driver's errors as ours; the work is done elsewhere, so it is real work.
 
-    ``driver``: the connection that is used, which tells a wrong call from one behind its end.
+    ``driver``: the connection that is used, which tells a wrong call from one behind its end.  One
+    over which no answer came in time is let go of: whoever asks next needs another.
     """
     # Imported when the first connection is; by then it is there.
     import asyncpg  # noqa: PLC0415
@@ -48,6 +49,8 @@ def translated(driver: Connection[Any] | None = None) -> Generator[None, None, N
         is_closed = driver is not None and driver.is_closed()
         raise translation(error, is_closed=is_closed) from error
     except (OSError, TimeoutError) as error:
+        if driver is not None:
+            driver.terminate()
         raise lost(error) from error
 
 

@@ -9,16 +9,23 @@ from urllib.parse import quote
 import anyio
 import pytest
 
+from engine.audit.anchored import SLACK_US
 from engine.audit.audit import audit
 from engine.audit.local import local
+from engine.audit.verify import verify
+from engine.clock import HandSetClock
 from engine.errors import ServerLost, StorageFailed, UsageProblem, WrongDatabase
+from engine.events import RunRegistered
+from engine.store.command import Command, just
 from engine.store.location import Location, locate
 from engine.store.opening import open_writer
+from engine.store.recorder import Writer, recording
 from tests.servers import Server
 
 
 @pytest.fixture
-def place(postgres: Server) -> Location:
+def place(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
+    monkeypatch.setenv("RUNOFF_FILES", str(tmp_path / "files"))
     return locate(anyio.run(postgres.fresh))
 
 
@@ -37,6 +44,29 @@ def test_a_server_without_a_log_is_named_with_what_starts_one(place: Location) -
     with pytest.raises(WrongDatabase, match="no Runoff log") as refused, local(place):
         pass
     assert "runoff seed" in refused.value.remedy
+
+
+def test_anchors_of_a_host_where_nobody_has_written_lately_are_short_and_not_broken(
+    place: Location,
+) -> None:
+    """On a server each host anchors what it appends itself; the rest is anchored elsewhere."""
+
+    async def written(anchors: Path | None, run_id: str, now_us: int) -> None:
+        store = await open_writer(place, create=True)
+        writer = Writer("host", "boot", 1, "test", "0")
+        try:
+            async with recording(store, HandSetClock(now_us), writer, anchors=anchors) as recorder:
+                event = RunRegistered(run_id=run_id, origin="test", state="NEW")
+                await recorder.submit(Command(f"c-{run_id}", "runs", b"", just(event)))
+        finally:
+            await store.close()
+
+    place.path.parent.mkdir(parents=True, exist_ok=True)
+    anyio.run(written, place.beside("anchors"), "here", 1_000_000)
+    anyio.run(written, None, "elsewhere", 1_000_000 + 2 * SLACK_US)
+    audited, verified = audit(place), verify(place)
+    assert (audited.anchors, audited.findings, audited.ok) == ("short", (), True)
+    assert (verified.anchors, verified.ok) == ("short", True)
 
 
 def test_a_full_disk_under_the_snapshot_is_no_broken_log(

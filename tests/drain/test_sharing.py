@@ -13,12 +13,16 @@ from engine.drain import joining, sharing
 from engine.drain.sharing import Share, keeping, opened
 from engine.errors import Fenced, LogHeld, StorageFailed
 from engine.events import (
+    AnyEvent,
     AttemptAdopted,
     AttemptSpawned,
+    PolicyAdopted,
     Record,
+    RunRegistered,
     SessionEnded,
     SessionLapsed,
     SessionLeased,
+    SessionStarted,
     encode,
     event_of,
     event_type,
@@ -30,6 +34,8 @@ from engine.store.location import Location
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder, Writer, recording
+from engine.triage.policy import Policy
+from tests.harness.backlogs import queued
 from tests.rules.standings import limits, session, started
 
 LEASE_S = 15.0
@@ -279,4 +285,66 @@ def test_an_attempt_elsewhere_is_over_when_its_guardian_must_have_ended_it() -> 
     begun = row(event, 1)  # type: ignore[arg-type]
     found = opened([begun, spawned("far-away")], session(limits=limits(grace_ms=2000)), {1})
     assert found.is_elsewhere
-    assert found.ends_us == 1 + 12_000_000 + sharing.CLOCKS_APART_US
+    assert (found.started_us, found.lasts_s) == (1, 12 + sharing.OVERSTAY_S)
+
+
+class Ahead(HandSetClock):
+    """The clock of a machine that is minutes ahead of the others."""
+
+    def __init__(self, clock: HandSetClock, seconds: float) -> None:
+        super().__init__(clock.now_us() + round(seconds * 1e6))
+        self._clock = clock
+        self._ahead_us = round(seconds * 1e6)
+
+    def now_us(self) -> int:
+        return self._clock.now_us() + self._ahead_us
+
+    def monotonic_s(self) -> float:
+        return self._clock.monotonic_s()
+
+
+POLICY = Policy(name="t")
+LASTS_S = 12 + sharing.OVERSTAY_S
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "watched_s", "left"),
+    [
+        (0.0, LASTS_S - 1, 0),
+        (0.0, LASTS_S, 1),
+        (600.0, 10.0, 0),  # by this machine's clock it would be over
+        (600.0, LASTS_S, 1),
+        (-600.0, LASTS_S, 1),
+        (LASTS_S + sharing.CLOCKS_APART_US / 1e6, 0.0, 1),
+    ],
+)
+async def test_an_attempt_elsewhere_is_over_by_what_was_seen_of_it_and_not_by_clocks(
+    world: World, ahead_s: float, watched_s: float, left: int
+) -> None:
+    tags = {"run_id": "r", "phase_id": "p"}
+    begun: list[AnyEvent] = [
+        RunRegistered(run_id="r", origin="test", state="NEW"),
+        queued("r", "p"),
+        PolicyAdopted(
+            session_id="t", policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
+        ),
+        SessionStarted(session_id="t", executor="x", limits=limits(grace_ms=2000)),
+        started(**tags, attempt_id="a", session_id="t", timeout_ms=10_000),
+        AttemptSpawned(
+            **(TAGS | tags | {"session_id": "t"}),
+            host="gone",
+            boot_id="b",
+            pid=1,
+            start_ticks=None,
+            directory="/nowhere",
+        ),
+    ]
+    async with world.engine("first", "gone boot") as (recorder, _):
+        await recorder.submit(Command("begun", "x", b"", just(*begun)))
+    async with world.engine("s", "here boot") as (recorder, _):
+        clock, ids = Ahead(world.clock, ahead_s), IdMaker(world.clock.now_us, lambda: 1)
+        share = Share(recorder, world.leases, clock, ids, "s", here="here boot")
+        await share.join()
+        assert (await share.left(frozenset())).here == frozenset()
+        world.clock.advance(watched_s)
+        assert len((await share.left(frozenset())).over) == left

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from engine.errors import (
     AppendRefused,
@@ -229,6 +230,34 @@ async def test_a_setting_that_the_driver_does_not_know_is_no_lost_server(setting
     pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
     with pytest.raises(UsageProblem, match="DATABASE_URL"):
         await open_reader(locate(f"postgresql://user@127.0.0.1:1/name?{setting}"))
+
+
+async def test_a_setting_that_the_server_does_not_know_is_no_damaged_log(place: Location) -> None:
+    assert place.address is not None
+    with pytest.raises(UsageProblem, match=r"DATABASE_URL: .*foo"):
+        await open_reader(locate(f"{place.address.reveal()}?foo=bar"))
+
+
+async def test_a_server_of_an_old_version_is_named_as_that() -> None:
+    """Before version 12 a server ends the start of a connection with this error."""
+    pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+    fields = b'SFATAL\0C42704\0Munrecognized configuration parameter "tcp_user_timeout"\0\0'
+
+    async def answer(client: SocketStream) -> None:
+        async with client:
+            await client.receive()  # whether it speaks TLS
+            await client.send(b"N")
+            await client.receive()
+            await client.send(b"E" + (4 + len(fields)).to_bytes(4, "big") + fields)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
+        with pytest.raises(WrongDatabase, match="too old") as refused:
+            await open_reader(locate(f"postgresql://user@127.0.0.1:{port}/name"))
+        assert "12" in refused.value.remedy
+        group.cancel_scope.cancel()
 
 
 async def test_a_wrong_call_is_no_lost_server(log: EventStore) -> None:

@@ -1,0 +1,124 @@
+"""A server that says nothing more, over connections that nobody has closed: it counts as lost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from engine.clock import HandSetClock
+from engine.errors import ServerLost
+from engine.events import RunRegistered
+from engine.store import postgres_connection
+from engine.store.command import Command, just
+from engine.store.leases import Holder, open_leases
+from engine.store.location import Location, locate
+from engine.store.opening import open_reader, open_writer
+from engine.store.recorder import Writer, recording
+from tests.servers import Server
+
+LIMIT_S = 10.0
+
+
+class Between:
+    """Stands between a client and the server, and can forget all connections that there are.
+
+    They stay open and carry nothing any more, as behind a firewall that was started again.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._forgotten = 0
+
+    def forget(self) -> None:
+        self._forgotten += 1
+
+    async def serve(self, client: SocketStream) -> None:
+        async with (
+            client,
+            await anyio.connect_tcp("127.0.0.1", self._port) as server,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(self._carry, client, server, group.cancel_scope)
+            group.start_soon(self._carry, server, client, group.cancel_scope)
+
+    async def _carry(self, source: SocketStream, to: SocketStream, both: anyio.CancelScope) -> None:
+        born = self._forgotten
+        with suppress(anyio.BrokenResourceError):
+            async for data in source:
+                if self._forgotten == born:
+                    await to.send(data)
+        both.cancel()
+
+
+@pytest.fixture
+async def between(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[tuple[Between, Location], None]:
+    monkeypatch.setattr(postgres_connection, "ANSWER_S", 0.5)
+    url = await postgres.fresh()
+    way = Between(postgres.port)
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, way.serve)
+        yield way, locate(url.replace(f":{postgres.port}/", f":{port}/"))
+        group.cancel_scope.cancel()
+
+
+def registered(run_id: str) -> Command:
+    event = RunRegistered(run_id=run_id, origin="test", state="NEW")
+    return Command(f"c-{run_id}", "runs", run_id.encode(), just(event))
+
+
+async def test_a_writer_whose_connections_are_forgotten_goes_on_over_new_ones(
+    between: tuple[Between, Location],
+) -> None:
+    way, place = between
+    store = await open_writer(place, create=True)
+    try:
+        async with recording(
+            store, HandSetClock(), Writer("host", "boot", 1, "test", "0")
+        ) as recorder:
+            await recorder.submit(registered("before"))
+            way.forget()
+            with anyio.fail_after(LIMIT_S):
+                receipt = await recorder.submit(registered("after"))
+                assert (await store.head()).pos == receipt.records[-1].pos
+            assert recorder.failed is None
+    finally:
+        await store.close()
+
+
+async def test_a_lease_whose_connection_is_forgotten_is_renewed_over_another(
+    between: tuple[Between, Location],
+) -> None:
+    way, place = between
+    await (await open_writer(place, create=True)).close()
+    leases = await open_leases(place)
+    assert leases is not None
+    try:
+        holder = Holder("s", 1, "host boot", 1, None)
+        await leases.renew(holder, 15.0)
+        way.forget()
+        with anyio.fail_after(LIMIT_S):
+            with pytest.raises(ServerLost):
+                await leases.renew(holder, 15.0)
+            await leases.until_back()
+            await leases.renew(holder, 15.0)
+        assert [lease.renewals for lease in await leases.all()] == [2]
+    finally:
+        await leases.close()
+
+
+async def test_a_reader_does_not_wait_for_ever(between: tuple[Between, Location]) -> None:
+    way, place = between
+    await (await open_writer(place, create=True)).close()
+    reader = await open_reader(place)
+    way.forget()
+    with anyio.fail_after(LIMIT_S), pytest.raises(ServerLost):
+        await reader.head()
+    await reader.close()
