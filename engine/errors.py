@@ -122,6 +122,15 @@ def not_written(what: str, error: OSError) -> StorageFailed:
     )
 
 
+def failed_below(error: OSError) -> StorageFailed:
+    """What nobody nearer to it had a better word for; without a file's name it is of a stream."""
+    what = repr(error.filename) if error.filename is not None else "standard output"
+    return StorageFailed(
+        f"{what} could not be used: {error.strerror or error}.",
+        remedy="check permissions and free space there, then run this again.",
+    )
+
+
 class ServerLost(StorageFailed):
     """The database server cannot be reached.  It may be there again later."""
 

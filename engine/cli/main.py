@@ -10,8 +10,8 @@ from typing import NamedTuple
 import click
 
 from engine import __version__
-from engine.cli.streams import prepare
-from engine.errors import RunoffError
+from engine.cli.streams import let_go_of_stdout, prepare
+from engine.errors import RunoffError, failed_below
 
 
 class Verb(NamedTuple):
@@ -108,6 +108,10 @@ def main() -> None:
         code = runoff.main(standalone_mode=False)
     except RunoffError as error:
         code = _told(f"runoff: {error}", error.exit_code)
+    except OSError as error:
+        let_go_of_stdout()  # or the interpreter complains of it once more when it ends
+        failed = failed_below(error)
+        code = _told(f"runoff: {failed}", failed.exit_code)
     except click.ClickException as error:
         error.show()
         code = error.exit_code

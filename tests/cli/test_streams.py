@@ -85,6 +85,15 @@ def test_a_summary_that_finds_no_room_is_told_by_the_exit_code(backlog: Path) ->
     assert "the summary to standard output could not be written" in drained.stderr
 
 
+@pytest.mark.parametrize("verb", ["verify --json", "log show", "identity"])
+def test_what_is_read_and_finds_no_room_is_told_in_one_line(backlog: Path, verb: str) -> None:
+    told = shell(backlog, f"{RUNOFF} {verb} >/dev/full")
+    assert told.returncode == 74
+    assert "runoff: standard output could not be used: No space left on device." in told.stderr
+    assert "Traceback" not in told.stderr
+    assert "Exception ignored" not in told.stderr
+
+
 def test_a_reading_command_ends_quietly_when_its_reader_does(backlog: Path) -> None:
     listed = shell(backlog, f"{RUNOFF} log --json | true")
     assert "Traceback" not in listed.stderr
