@@ -22,8 +22,10 @@ AppendRefused              exit 1    the log's own rules refused the append
 
 from __future__ import annotations
 
-from errno import EDQUOT, ENOSPC
+from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
 from typing import ClassVar, cast
+
+_NOTHING_LEFT = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM})
 
 
 class RunoffError(Exception):
@@ -124,10 +126,20 @@ def not_written(what: str, error: OSError) -> StorageFailed:
 
 def failed_below(error: OSError) -> StorageFailed:
     """What nobody nearer to it had a better word for; without a file's name it is of a stream."""
+    if error.errno in _NOTHING_LEFT:
+        return nothing_left(error.strerror)
     what = repr(error.filename) if error.filename is not None else "standard output"
     return StorageFailed(
         f"{what} could not be used: {error.strerror or error}.",
         remedy="check permissions and free space there, then run this again.",
+    )
+
+
+def nothing_left(what: str) -> StorageFailed:
+    """The machine gave no further process, thread, file or memory: ``what`` it said."""
+    return StorageFailed(
+        f"the limits of this user or machine are reached: {what}.",
+        remedy="raise them (`ulimit -a`) or end other programs; what was acknowledged is safe.",
     )
 
 

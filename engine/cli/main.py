@@ -11,7 +11,10 @@ import click
 
 from engine import __version__
 from engine.cli.streams import let_go_of_stdout, prepare
-from engine.errors import RunoffError, failed_below
+from engine.errors import RunoffError, failed_below, nothing_left
+
+NO_THREAD = "can't start new thread"
+"""What Python says of it, in an error that has no class of its own."""
 
 
 class Verb(NamedTuple):
@@ -107,17 +110,24 @@ def main() -> None:
     try:
         code = runoff.main(standalone_mode=False)
     except RunoffError as error:
-        code = _told(f"runoff: {error}", error.exit_code)
+        code = _failed(error)
     except OSError as error:
         let_go_of_stdout()  # or the interpreter complains of it once more when it ends
-        failed = failed_below(error)
-        code = _told(f"runoff: {failed}", failed.exit_code)
+        code = _failed(failed_below(error))
+    except RuntimeError as error:
+        if str(error) != NO_THREAD:
+            raise
+        code = _failed(nothing_left(NO_THREAD))
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _told("runoff: interrupted.", 130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failed(error: RunoffError) -> int:
+    return _told(f"runoff: {error}", error.exit_code)
 
 
 def _told(message: str, code: int) -> int:
