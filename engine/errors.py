@@ -127,7 +127,7 @@ def not_written(what: str, error: OSError) -> StorageFailed:
 def failed_below(error: OSError) -> StorageFailed:
     """What nobody nearer to it had a better word for; without a file's name it is of a stream."""
     if error.errno in _NOTHING_LEFT:
-        return nothing_left(error.strerror)
+        return nothing_left(error.strerror or str(error))
     what = repr(error.filename) if error.filename is not None else "standard output"
     return StorageFailed(
         f"{what} could not be used: {error.strerror or error}.",
