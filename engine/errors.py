@@ -22,8 +22,10 @@ AppendRefused              exit 1    the log's own rules refused the append
 
 from __future__ import annotations
 
-from errno import EDQUOT, ENOSPC
+from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
 from typing import ClassVar, cast
+
+_NOTHING_LEFT = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM})
 
 
 class RunoffError(Exception):
@@ -119,6 +121,25 @@ def not_written(what: str, error: OSError) -> StorageFailed:
     return StorageFailed(
         f"cannot write {what}: {error.strerror}.",
         remedy="check permissions and the disk, then start again; what was acknowledged is safe.",
+    )
+
+
+def failed_below(error: OSError) -> StorageFailed:
+    """What nobody nearer to it had a better word for."""
+    if error.errno in _NOTHING_LEFT:
+        return nothing_left(error.strerror or str(error))
+    what = repr(error.filename) if error.filename is not None else "a file or a stream"
+    return StorageFailed(
+        f"{what} could not be used: {error.strerror or error}.",
+        remedy="check permissions and free space there, then run this again.",
+    )
+
+
+def nothing_left(what: str) -> StorageFailed:
+    """The machine gave no further process, thread, file or memory: ``what`` it said."""
+    return StorageFailed(
+        f"the limits of this user or machine are reached: {what}.",
+        remedy="raise them (`ulimit -a`) or end other programs; what was acknowledged is safe.",
     )
 
 

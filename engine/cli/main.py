@@ -11,7 +11,10 @@ import click
 
 from engine import __version__
 from engine.cli.streams import is_stdout_stuck, let_go_of_stdout, prepare
-from engine.errors import RunoffError, not_written
+from engine.errors import RunoffError, failed_below, not_written, nothing_left
+
+NO_THREAD = "can't start new thread"
+"""What Python says of it, in an error that has no class of its own."""
 
 
 class Verb(NamedTuple):
@@ -107,19 +110,28 @@ def main() -> None:
     try:
         code = runoff.main(standalone_mode=False)
     except RunoffError as error:
-        code = _told(f"runoff: {error}", error.exit_code)
+        code = _failed(error)
+    except OSError as error:
+        code = _failed(_stuck(error) if is_stdout_stuck() else failed_below(error))
+    except RuntimeError as error:
+        if str(error) != NO_THREAD:
+            raise
+        code = _failed(nothing_left(NO_THREAD))
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _told("runoff: interrupted.", 130)
-    except OSError as error:
-        if not is_stdout_stuck():
-            raise
-        let_go_of_stdout()
-        stuck = not_written("standard output", error)
-        code = _told(f"runoff: {stuck}", stuck.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stuck(error: OSError) -> RunoffError:
+    let_go_of_stdout()  # or the interpreter complains of it once more when it ends
+    return not_written("standard output", error)
+
+
+def _failed(error: RunoffError) -> int:
+    return _told(f"runoff: {error}", error.exit_code)
 
 
 def _told(message: str, code: int) -> int:

@@ -26,6 +26,7 @@ from engine.errors import UsageProblem
 from engine.events import PolicyAdopted
 from engine.store.blobs import Blobs
 from engine.store.location import Location
+from engine.store.sqlite_errors import translated
 from engine.triage.policy import Policy, policy_from_json
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def whatif(database: str | None, *, as_json: bool, **options: Any) -> None:
 
 
 def _held_against(location: Location, end: int, options: dict[str, Any], *, as_json: bool) -> None:
-    with local(location) as place, closing(connect(place.path)) as connection:
+    with local(location) as place, translated(), closing(connect(place.path)) as connection:
         lines = list(read_lines(connection, end))
     base = _base(options["policy_name"], lines)
     policy = with_settings(base, options["settings"]) if options["settings"] else base

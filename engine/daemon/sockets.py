@@ -30,7 +30,7 @@ def control_paths(location: Location) -> list[Path]:
     """The sockets of all daemons of a log on this machine, those of dead ones among them."""
     path = location.beside("control")
     if location.address is None:
-        return [path] if path.is_socket() else []
+        return [path] if _is_socket(path) else []
     name = f"{path.name}-{socket.gethostname()}-"
     found = path.parent.glob(f"{glob.escape(name)}*")
     return sorted(each for each in found if each.name.removeprefix(name).isdecimal())
@@ -43,7 +43,7 @@ def pid_of(path: Path) -> int:
 
 def is_stale(path: Path) -> bool:
     """Whether a socket is there that nobody listens at."""
-    if not path.is_socket():
+    if not _is_socket(path):
         return False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -52,6 +52,14 @@ def is_stale(path: Path) -> bool:
     except OSError as error:
         return isinstance(error, ConnectionRefusedError)
     return False
+
+
+def _is_socket(path: Path) -> bool:
+    """Where nothing can be looked at, as under too long a name, none can have been made."""
+    try:
+        return path.is_socket()
+    except OSError:
+        return False
 
 
 def with_address(path: Path, use: Callable[[str], None]) -> None:

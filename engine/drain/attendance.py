@@ -117,7 +117,8 @@ class Attendance:
         finally:
             self._attended.discard(started.attempt_id)
             self._guarded.discard(started.attempt_id)
-            self._free(started)
+            if self._failed is None:  # else it stays open, and nothing may start in its place
+                self._free(started)
 
     def _free(self, started: AttemptStarted) -> None:
         """The attempt's worker is free, and the loop shall see to it."""

@@ -26,6 +26,10 @@ PHASE_FILE = "phase.json"
 EVENTS_FILE = "events.ndjson"
 RESULT_FILE = "result.json"
 GUARDIAN_LOCK = "guardian.lock"
+OF_THE_GUARDIAN = (GUARDIAN_LOCK, "guardian.log", "stdout", "stderr")
+"""What a guardian opens anew.  It is there before: on a full disk the engine is to fail, which
+says so and ends, and not the guardian, which can only give up an attempt that did nothing wrong."""
+
 OUTPUT_BYTES_KEPT = 1024 * 1024
 OUTCOME_ROOM_BYTES = 4096
 """Taken on the disk before an attempt starts, so that its outcome finds room whatever happens."""

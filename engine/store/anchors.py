@@ -41,7 +41,9 @@ class Anchors:
     def write(self, head: Head) -> None:
         """Append one anchor and wait until the disk has it."""
         try:
-            os.write(self._fd, f"{head.pos} {head.hash.hex()}\n".encode())
+            rest = memoryview(f"{head.pos} {head.hash.hex()}\n".encode())
+            while rest:  # a disk that fills up in the middle takes a part and says nothing
+                rest = rest[os.write(self._fd, rest) :]
             os.fsync(self._fd)
         except OSError as error:
             raise not_written(str(self.path), error) from error

@@ -119,13 +119,32 @@ def locate(url: str | None) -> Location:
 def _path(rest: str, url: str) -> Path:
     if not rest.startswith("/") or rest.endswith("/") or rest == "/:memory:":
         raise UsageProblem(f"{masked(url)} names no file.", remedy=_EXAMPLE)
-    text = unquote(rest[1:])
+    text = unquote(rest[1:], errors="surrogateescape")
     if "\0" in text:
         raise UsageProblem(f"{masked(url)} has a NUL in its path.", remedy=_EXAMPLE)
-    path = Path(text).absolute()
+    path = _absolute(Path(text))
     if path.name in ("", ".", ".."):
         raise UsageProblem(f"{masked(url)} names no file.", remedy=_EXAMPLE)
     return path
+
+
+def _absolute(path: Path) -> Path:
+    """Where ``path`` is from here.  Raises UsageProblem where that cannot be written down."""
+    try:
+        absolute = path.absolute()
+    except FileNotFoundError:
+        raise UsageProblem(
+            "the current folder is gone, so no database can be found from here.",
+            remedy="change into a folder that is there.",
+        ) from None
+    try:
+        str(absolute).encode()
+    except UnicodeEncodeError:
+        raise UsageProblem(
+            f"the path {_shown(str(absolute))} is not UTF-8.",
+            remedy="rename the file or its folder: a log records where its attempts are, as text.",
+        ) from None
+    return absolute
 
 
 def _server(dsn: str) -> Location:

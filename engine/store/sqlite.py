@@ -166,6 +166,8 @@ class SqliteTransaction:
         """Write what was appended, and commit to the file that bears the log's name."""
 
         def work(connection: sqlite3.Connection) -> None:
+            if self._files is not None:
+                self._files.check()
             _begin(connection)
             for records, kept in self._appended:
                 _insert(connection, records)

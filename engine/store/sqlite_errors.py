@@ -35,7 +35,11 @@ def translation(error: sqlite3.Error) -> RunoffError:
         return Fenced.overtaken()
     if isinstance(error, sqlite3.IntegrityError):
         return AppendRefused(f"the log refused an append: {text}.", remedy="read the log again.")
-    code = getattr(error, "sqlite_errorcode", None) or 0
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None and "decode" in text:
+        # What stands in the file is no text: Python's own finding, which has no code of SQLite's.
+        code = sqlite3.SQLITE_CORRUPT
+    code = code or 0
     if code == sqlite3.SQLITE_IOERR_SHMSIZE:
         return DiskFull.at("the database's index of its write-ahead log")
     match code & 0xFF:

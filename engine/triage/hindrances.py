@@ -202,8 +202,8 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
         )
     if lost and phase.orphans >= lost:
         text = (
-            f"its attempts were lost with engine and guardian {counted(phase.orphans, 'time')}, the limit is"
-            f" {lost}"
+            f"its attempts were lost with engine and guardian {counted(phase.orphans, 'time')},"
+            f" the limit is {lost}"
         )
         yield _requeueable(phase, "lost_too_often", text)
     for budget in budgets.phase_budgets(phase, case.scope):
@@ -354,7 +354,8 @@ def of_samples(case: Case) -> Iterator[Hindrance]:
 def _breaker(case: Case, breaker: BreakerStanding) -> Hindrance:
     text = (
         f"the breaker of {breaker.fingerprint} is open: it failed the samples of"
-        f" {counted(breaker.runs, 'run')}, {counted(breaker.probes, 'probe')} failed since, {_probe(case, breaker)}"
+        f" {counted(breaker.runs, 'run')}, {counted(breaker.probes, 'probe')} failed since,"
+        f" {_probe(case, breaker)}"
     )
     command = quoted("breaker reset", breaker.fingerprint, options="--why TEXT")
     change = f"A probe that does well, or `{command}` once the cause is gone."

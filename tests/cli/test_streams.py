@@ -85,13 +85,29 @@ def test_a_summary_that_finds_no_room_is_told_by_the_exit_code(backlog: Path) ->
     assert "the summary to standard output could not be written" in drained.stderr
 
 
+def test_a_machine_that_starts_no_more_threads_is_told_of_in_one_line(backlog: Path) -> None:
+    program = (
+        "import threading\n"
+        "from engine.cli.main import NO_THREAD, main\n"
+        "def refuse(*_): raise RuntimeError(NO_THREAD)\n"
+        "threading._start_new_thread = refuse\n"
+        "main()"
+    )
+    told = shell(backlog, f'{sys.executable} -c "{program}" run list')
+    assert told.returncode == 74, told.stderr
+    assert "limits of this user or machine are reached: can't start new thread" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
 def test_a_reading_command_ends_quietly_when_its_reader_does(backlog: Path) -> None:
     listed = shell(backlog, f"{RUNOFF} log --json | true")
     assert "Traceback" not in listed.stderr
     assert "Exception ignored" not in listed.stderr
 
 
-@pytest.mark.parametrize("line", ["log --json", "why", "--help", "policy show default"])
+@pytest.mark.parametrize(
+    "line", ["log --json", "verify --json", "why", "--help", "policy show default"]
+)
 def test_what_finds_no_room_to_be_printed_is_one_clear_error(backlog: Path, line: str) -> None:
     printed = shell(backlog, f"{RUNOFF} {line} >/dev/full")
     assert printed.returncode == 74

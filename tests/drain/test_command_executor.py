@@ -19,6 +19,7 @@ from engine.events import Deliverable
 from engine.executors import command
 from engine.executors.adoption import guardian_lives
 from engine.executors.command import CommandExecutor, attempt_directory, workspace_directory
+from engine.executors.guardian_process import GuardianProcess, Guardians
 from engine.executors.port import Assignment, Executor, PhaseSheet, Report, Spawned, Watch
 from engine.executors.processes import (
     boot_id,
@@ -439,3 +440,27 @@ async def test_many_attempts_run_side_by_side(tmp_path: Path) -> None:
         number: number for number in range(16)
     }
     assert time.monotonic() - began_s < 16 * 0.3
+
+
+def names_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+async def test_a_guardian_takes_no_more_files_of_a_disk_than_were_made_before_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then a disk that has no room for another ends the engine, and condemns no phase."""
+    attempt = Attempt(tmp_path, ("sh", "-c", "echo out; echo err >&2"))
+    before: set[str] = set()
+    start = Guardians.start
+
+    async def noted(guardians: Guardians, directory: Path, abandon: anyio.Event) -> GuardianProcess:
+        before.update(names_in(directory))
+        return await start(guardians, directory, abandon)
+
+    monkeypatch.setattr(Guardians, "start", noted)
+    assert (await attempt.run()).ended == "exited"
+    after = names_in(attempt.directory)
+    assert {"stdout", "stderr", "outcome.json"} <= after
+    assert after - before == {"outcome.json"}
+    assert before - after == {"outcome.json.part"}

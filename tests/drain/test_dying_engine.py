@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+import msgspec
 import pytest
 
 from engine.clock import SystemClock
@@ -52,8 +53,8 @@ class Breaking:
         raise self._error
 
 
-async def register(recorder: Recorder) -> None:
-    for run in ("r0", "r1"):
+async def register(recorder: Recorder, runs: int) -> None:
+    for run in (f"r{number}" for number in range(runs)):
         phase = PhaseRegistered(
             run_id=run,
             phase_id="p",
@@ -68,16 +69,22 @@ async def register(recorder: Recorder) -> None:
 
 
 async def broken_drain(
-    root: Path, store: MemoryStore, policy: Literal["adopt", "end"], error: RunoffError
+    root: Path,
+    store: MemoryStore,
+    policy: Literal["adopt", "end"],
+    error: RunoffError,
+    *,
+    runs: int = 2,
+    limits: Limits = LIMITS,
 ) -> None:
     inner = CommandExecutor(("sh", "-c", WORK), files_root=root, on_engine_death=policy)
     started = workspace_directory(root, "r0") / "started"
     async with recording(store, CLOCK, WRITER) as recorder:
-        await register(recorder)
+        await register(recorder, runs)
         drain = Drain(
             recorder=recorder,
             executor=Breaking(inner, started, error),
-            scope=Scope("s", Policy(name="t"), LIMITS),
+            scope=Scope("s", Policy(name="t"), limits),
             clock=CLOCK,
             ids=IdMaker(CLOCK.now_us, lambda: 7),
             blobs=None,
@@ -111,6 +118,16 @@ async def test_running_attempts_are_left_to_their_guardians_when_the_policy_says
         (workspace_directory(tmp_path, "r0") / "finish").touch()
         report = await living.report(anyio.Event())
     assert (report.ended, report.exit_code) == ("exited", 0)
+
+
+async def test_nothing_starts_in_the_place_of_what_a_failing_disk_leaves_open(
+    tmp_path: Path,
+) -> None:
+    store, limits = MemoryStore(), msgspec.structs.replace(LIMITS, workers=2)
+    await broken_drain(tmp_path, store, "adopt", FULL, runs=3, limits=limits)
+    assert len(await store.records(Query(types=("attempt.started",)))) == limits.workers
+    assert await endings(store) == []
+    (workspace_directory(tmp_path, "r0") / "finish").touch()
 
 
 async def test_running_attempts_end_with_their_engine_when_the_policy_says_so(

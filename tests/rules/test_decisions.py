@@ -232,7 +232,7 @@ VERDICTS = [
         1,
         "deprioritized repeated_failure",
         "f",
-        "failed without any usage, as 1 earlier attempts of this session did",
+        "failed without any usage, as 1 earlier attempt of this session did",
     ),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import anyio
@@ -93,3 +94,24 @@ async def test_what_is_committed_is_anchored_before_long(tmp_path: Path) -> None
                 while last_anchor(path) != Head(pos, HASH):
                     await anyio.lowlevel.checkpoint()
         anchoring.finish()
+
+
+def test_an_anchor_of_which_the_disk_took_a_part_is_written_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    whole = os.write
+
+    def short(descriptor: int, data: bytes) -> int:
+        taken.append(whole(descriptor, data[:40]))
+        return taken[-1]
+
+    anchors = Anchors(tmp_path / "anchors")
+    monkeypatch.setattr(os, "write", short)
+    anchors.write(Head(1, HASH))
+    anchors.write(Head(2, HASH))
+    monkeypatch.undo()
+    anchors.close()
+    assert max(taken) == 40
+    assert last_anchor(tmp_path / "anchors") == Head(2, HASH)
+    assert (tmp_path / "anchors").read_bytes().count(b"\n") == 2

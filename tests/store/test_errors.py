@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
+from errno import EACCES, EAGAIN, EMFILE, ENOMEM
 from pathlib import Path
 
 import pytest
 
 from engine import errors
-from engine.errors import RunoffError, WrongDatabase
+from engine.errors import RunoffError, WrongDatabase, failed_below
 
 HOME = Path(__file__).parent.parent.parent
 TREE: list[type[RunoffError]] = sorted(
@@ -70,6 +72,17 @@ def test_an_empty_database_is_named_with_its_counts() -> None:
     assert "sqlite:///b.db holds 0 runs and 0 phases" in error.problem
     assert "--allow-empty-db" in error.remedy
     assert error.exit_code == 3
+
+
+@pytest.mark.parametrize("number", [EAGAIN, EMFILE, ENOMEM])
+def test_a_limit_that_is_reached_is_not_blamed_on_a_stream(number: int) -> None:
+    told = failed_below(OSError(number, os.strerror(number)))
+    assert "limits of this user or machine are reached" in told.problem
+    assert os.strerror(number) in told.problem
+
+
+def test_a_file_that_fails_is_named() -> None:
+    assert "'/x'" in failed_below(OSError(EACCES, "Permission denied", "/x")).problem
 
 
 def test_no_raise_site_leaves_problem_or_remedy_empty() -> None:

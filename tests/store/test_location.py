@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engine.errors import UsageProblem, WrongDatabase
@@ -38,3 +40,28 @@ def test_a_path_where_a_url_should_be_is_named() -> None:
 
 def test_a_path_is_shown_as_it_is() -> None:
     assert locate("sqlite:////data/a:b@c.db").url == "sqlite:////data/a:b@c.db"
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.db", "caf%E9.db", "caf\udce9/b.db"])
+def test_a_path_that_is_no_text_is_refused_since_a_log_writes_paths_down(name: str) -> None:
+    with pytest.raises(UsageProblem, match="is not UTF-8") as refused:
+        locate(f"sqlite:////data/{name}")
+    assert str(refused.value).isascii()
+
+
+def test_a_path_may_hold_any_text(tmp_path: Path) -> None:
+    assert (
+        locate(f"sqlite:///{tmp_path}/a%3Fb%25 #\n\u00e4.db").path == tmp_path / "a?b% #\n\u00e4.db"
+    )
+
+
+def test_nothing_is_found_from_a_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageProblem, match="the current folder is gone"):
+        locate("sqlite:///b.db")
+    assert locate("sqlite:////data/b.db").path == Path("/data/b.db")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from engine.store.database import LOCK_WAIT, lock_wait, open_reader, open_writer
 from engine.store.location import Location, locate
 from engine.store.recorder import Recorder, Writer, recording
 from engine.store.reserve import RESERVE_BYTES, Reserve
+from engine.store.same_files import SameFiles
 
 WRITER = Writer("host", "boot", 1, "test", "0")
 
@@ -128,3 +132,43 @@ def test_what_is_no_number_of_seconds_is_refused(
     monkeypatch.setenv(LOCK_WAIT, text)
     with pytest.raises(UsageProblem, match="no number of seconds"):
         lock_wait()
+
+
+@pytest.mark.parametrize(("name", "kept"), [("b.db", 0.5), ("b.db-wal", 0), ("b.db-wal", 0.5)])
+async def test_a_writer_whose_file_was_cut_short_acknowledges_nothing_more(
+    location: Location, name: str, kept: float
+) -> None:
+    store = await open_writer(location, create=True)
+    async with recording(store, SystemClock(), WRITER) as recorder:
+        for number in range(20):
+            await register(recorder, f"run-{number}")
+        if name == "b.db":
+            await store.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            await register(recorder, "behind it")
+        file = location.path.with_name(name)
+        os.truncate(file, int(file.stat().st_size * kept))
+        with pytest.raises(StorageFailed, match=f"{name} was cut short"):
+            await register(recorder, "one more")
+    await store.close()
+
+
+def test_a_write_ahead_log_that_its_writers_begin_anew_is_not_cut_short(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "b.db", isolation_level=None)) as log:
+        for statement in (
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA wal_autocheckpoint = 0",
+            "PRAGMA journal_size_limit = 100000",
+            "CREATE TABLE t (x)",
+        ):
+            log.execute(statement)
+        files = SameFiles(tmp_path / "b.db")
+        wal = tmp_path / "b.db-wal"
+        for mode in ("RESTART", "TRUNCATE"):
+            log.execute("INSERT INTO t VALUES (zeroblob(300000))")
+            files.check()
+            before = wal.stat().st_size
+            log.execute(f"PRAGMA wal_checkpoint({mode})")
+            files.check()
+            log.execute("INSERT INTO t VALUES (1)")
+            assert wal.stat().st_size < before
+            files.check()
