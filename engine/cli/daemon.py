@@ -32,6 +32,7 @@ from engine.cli.live import words
 from engine.cli.log import when
 from engine.cli.operating import said, why_options
 from engine.cli.render import clean, print_json
+from engine.cli.stop_signals import heeded
 from engine.cli.streams import lines_lost
 from engine.clock import SystemClock
 from engine.daemon.answers import Status
@@ -184,7 +185,7 @@ class _Life:
     async def _heed(self, service: Service, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Signals: SIGHUP reads again; the first to stop stops, the second ends attempts now."""
         numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-        with anyio.open_signal_receiver(*numbers) as signals:
+        with heeded(*numbers) as signals:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP:

@@ -38,6 +38,7 @@ from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.cli.render import asked
+from engine.cli.stop_signals import heeded
 from engine.cli.streams import let_go_of_stdout
 from engine.clock import Clock, SystemClock
 from engine.drain.drift_watch import DriftWatch
@@ -252,7 +253,7 @@ async def _signals(stopping: Stopping, live: Live) -> AsyncGenerator[None, None]
     """SIGINT or SIGTERM once: finish what runs.  Twice: abandon it."""
 
     async def heed() -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with heeded(signal.SIGINT, signal.SIGTERM) as signals:
             opened.set()
             async for number in signals:
                 if stopping.asked.is_set():

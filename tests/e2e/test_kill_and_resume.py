@@ -78,6 +78,35 @@ def test_a_second_drain_is_refused_and_told_who_holds_the_log(tmp_path: Path) ->
     assert verified(tmp_path), (tmp_path / "verified").read_text()
 
 
+LATE = """
+import os, signal, sys
+import engine.cli.drain as drain
+from engine.cli.main import main
+times, summed_up = int(sys.argv.pop(1)), drain.summarise
+async def late(*arguments):
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return await summed_up(*arguments)
+drain.summarise = late
+main()
+"""
+"""A drain that is told to stop when its session is over and it only has to say so."""
+
+
+def test_a_signal_behind_the_end_of_the_session_costs_no_summary(tmp_path: Path) -> None:
+    assert start(tmp_path, "seed", output=tmp_path / "seed").wait(60) == 0
+    for times, code in (("1", 4), ("2", -signal.SIGTERM)):
+        ended = subprocess.run(
+            [sys.executable, "-c", LATE, times, "drain", "--batch-size", "1", "--", "true"],
+            env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/b.db"},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == code, ended.stderr
+        assert (b"1 succeeded" in ended.stdout) == (times == "1")
+
+
 def test_two_signals_abandon_what_runs(tmp_path: Path) -> None:
     assert start(tmp_path, "seed", output=tmp_path / "seed").wait(60) == 0
     output = tmp_path / "out"
