@@ -132,7 +132,7 @@ def paused(
     )
 
 
-def stated_reset_us(boundary: BoundaryDetected, now_us: int, duration_ms: int = 0) -> int | None:
+def stated_reset_us(boundary: BoundaryDetected, now_us: int, duration_ms: int) -> int | None:
     """When the provider says that its limit is lifted; None when it says nothing usable.
 
     ``duration_ms``: how long the attempt took that ended at ``now_us``.  A time in the past says

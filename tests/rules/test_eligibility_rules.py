@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
+from engine.errors import LogUnreadable
 from engine.events import Ending, PhaseState
 from engine.triage.eligible import (
     PhaseHindrance,
@@ -20,10 +21,10 @@ from engine.triage.eligible import (
     sort_key,
 )
 from engine.triage.policy import POLICIES
-from engine.triage.scope import Scope
+from engine.triage.scope import Scope, scope_of
 from projections.backlog import PhaseStanding
 from projections.run_triage import RunStanding, Standing
-from tests.rules.standings import budget, named, phase, policy, run, scope
+from tests.rules.standings import budget, limits, named, phase, policy, run, scope, session
 
 STATES: tuple[PhaseState, ...] = get_args(PhaseState)
 OPEN_STATES = ("QUEUED", "EXECUTING", "FAILED")
@@ -274,3 +275,11 @@ def test_a_person_asked_for_a_phase_exactly_when_one_is_named() -> None:
     assert scope(phase_id="").is_named_phase
     assert not scope(run_id="r").is_named_phase
     assert not scope().is_named_phase
+
+
+def test_the_scope_of_a_session_is_what_its_log_says() -> None:
+    of, bound = policy(attempts_per_phase_max=4), limits(run_id="r")
+    begun = session(session_id="s9", policy_json=of.json, limits=bound)
+    assert scope_of(begun) == Scope("s9", of, bound)
+    with pytest.raises(LogUnreadable, match="policy cannot be read"):
+        scope_of(session(policy_json="{"))

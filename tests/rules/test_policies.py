@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import asdict
 
-from engine.errors import UsageProblem
+from engine.errors import LogUnreadable, UsageProblem
 from engine.events import Input, Reason
 from engine.triage.policy import POLICIES, Policy, policy_from_json, policy_named
 from engine.triage.reasons import RULES, Ground, is_known
@@ -87,6 +87,13 @@ def test_a_built_in_policy_has_these_very_values(name: str, values: dict[str, An
     assert POLICIES[name] is found
     assert found.label == f"{name}@1"
     assert policy_from_json(found.json) == found
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name":"x","beyond":1}', '{"name":1}'])
+def test_a_policy_that_cannot_be_read_says_so_and_what_to_do(text: str) -> None:
+    with pytest.raises(LogUnreadable, match=r"^a recorded policy cannot be read: .+\.") as caught:
+        policy_from_json(text)
+    assert caught.value.remedy == "use the version of runoff that wrote it, or a newer one."
 
 
 def test_there_are_two_built_in_policies_and_an_error_names_them() -> None:

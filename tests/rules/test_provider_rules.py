@@ -187,7 +187,7 @@ def test_what_a_provider_states_is_used_when_it_lies_ahead_and_within_a_week(
 ) -> None:
     assert STATED_MAX_MS * 1000 == WEEK_US
     limit = boundary(resets_at_us=at_us, resets_in_ms=in_ms)
-    assert stated_reset_us(limit, NOW_US) == stated_us
+    assert stated_reset_us(limit, NOW_US, 0) == stated_us
 
 
 HOUR_US = 3_600_000_000
@@ -225,8 +225,8 @@ def test_a_time_of_day_is_the_next_one_since_the_attempt_began(
 
 def test_a_time_of_day_is_asked_last() -> None:
     clock = ClockTime(minute=0, zone="UTC")
-    assert stated_reset_us(boundary(resets_clock=clock, resets_in_ms=1), NOW_US) == NOW_US + 1000
-    assert stated_reset_us(boundary(resets_clock=clock, resets_at_us=NOW_US), NOW_US) is None
+    assert stated_reset_us(boundary(resets_clock=clock, resets_in_ms=1), NOW_US, 0) == NOW_US + 1000
+    assert stated_reset_us(boundary(resets_clock=clock, resets_at_us=NOW_US), NOW_US, 0) is None
 
 
 def test_a_pause_ends_at_the_time_of_day_that_the_attempt_was_told() -> None:
