@@ -30,6 +30,7 @@ from engine.events import (
     Told,
     ZeroYieldExplained,
 )
+from engine.events.diagnosis import Diagnosed
 from tests.rules.standings import finished
 
 PRINT = Fingerprint(fingerprint="f1", family="fam", template="words", exit_class="exit 1")
@@ -200,7 +201,7 @@ def test_whatever_detectors_say_is_clean() -> None:
 
 
 def test_every_answer_names_its_own_rule_set_and_the_digest_of_its_file() -> None:
-    sources = {
+    sources: dict[Diagnosed, Source] = {
         "fingerprint": Source("prints", "f" * 64),
         "boundary": Source("limits", "b" * 64),
         "zero_yield": Source("silence", "z" * 64),
@@ -208,8 +209,9 @@ def test_every_answer_names_its_own_rule_set_and_the_digest_of_its_file() -> Non
     found = of(end(ending="timed_out"), replace(detectors(boundaries=(limit(),)), sources=sources))
     assert found.fingerprinted is not None
     assert found.zero_yield is not None
-    answers = (found.fingerprinted, *found.boundaries, found.zero_yield)
-    assert [(a.detector, a.rules_sha256) for a in answers] == list(sources.values())
+    (met,) = found.boundaries
+    named = [(a.detector, a.rules_sha256) for a in (found.fingerprinted, met, found.zero_yield)]
+    assert named == list(sources.values())
 
 
 def test_a_timeout_is_told_apart_under_the_name_of_the_rule_set_of_fingerprints() -> None:

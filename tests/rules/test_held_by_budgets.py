@@ -82,7 +82,7 @@ def test_a_phases_budget_names_the_phase() -> None:
 
 def test_the_first_is_the_first_by_name_in_whatever_order_the_board_has_them() -> None:
     of_runs = [spent(run_id="b"), phase(run_id="b"), spent(run_id="a"), phase(run_id="a")]
-    of_phases = [run(run_id=name, standing="promising") for name in "ba"]
+    of_phases: list[Struct] = [run(run_id=name, standing="promising") for name in "ba"]
     of_phases += [
         phase(run_id=name, phase_id=each, spent_ms=11, order="free")
         for name, each in (("b", "o"), ("a", "q"), ("a", "p"))
