@@ -25,7 +25,8 @@ from __future__ import annotations
 from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
 from typing import ClassVar, cast
 
-_NOTHING_LEFT = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM})
+NOTHING_LEFT = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM})
+"""What an operating system says at a limit of the user or the machine."""
 
 
 class RunoffError(Exception):
@@ -126,7 +127,7 @@ def not_written(what: str, error: OSError) -> StorageFailed:
 
 def failed_below(error: OSError) -> StorageFailed:
     """What nobody nearer to it had a better word for."""
-    if error.errno in _NOTHING_LEFT:
+    if error.errno in NOTHING_LEFT:
         return nothing_left(error.strerror or str(error))
     what = repr(error.filename) if error.filename is not None else "a file or a stream"
     return StorageFailed(

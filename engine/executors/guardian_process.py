@@ -15,6 +15,7 @@ from pathlib import Path
 
 import anyio
 
+from engine.errors import NOTHING_LEFT, RunoffError, nothing_left
 from engine.executors.processes import end_process
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
@@ -31,6 +32,12 @@ _HEARD_BYTES_MAX = 1024
 
 class NotStarted(Exception):
     """No guardian came up for an attempt, and why; nothing of it runs, or will."""
+
+
+def _refused(error: OSError) -> RunoffError | NotStarted:
+    """A limit of the machine is no fault of the phase, and the next one would meet it as well."""
+    said = error.strerror or str(error)
+    return nothing_left(said) if error.errno in NOTHING_LEFT else NotStarted(said)
 
 
 class GuardianProcess:
@@ -62,7 +69,8 @@ class GuardianProcess:
     async def greeted(self, abandon: anyio.Event) -> bool:
         """Wait until it is ready to start the child; false when it died before.
 
-        Raises NotStarted when it says why it cannot, or when ``abandon`` is set meanwhile.
+        Raises NotStarted when it says why it cannot, or when ``abandon`` is set meanwhile;
+        StorageFailed when it cannot be forked.
         """
         greeting = b""
         while not greeting.endswith(b"\n"):
@@ -74,6 +82,8 @@ class GuardianProcess:
             if look.cancelled_caught and abandon.is_set():
                 raise NotStarted("it was told to end before it began")
         word, pid, ticks = greeting.decode("utf-8", "replace").rstrip().split(" ", 2)
+        if word == "L":
+            raise nothing_left(f"{pid} {ticks}")
         if word != "R":
             raise NotStarted(f"{pid} {ticks}")
         self.pid, self.start_ticks = int(pid), None if ticks == "null" else int(ticks)
@@ -141,13 +151,18 @@ class _Server:
     def __init__(self) -> None:
         usual = more_descriptors()
         self.door, theirs = socket.socketpair()
-        with theirs:
+        try:
             process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-I", "-S", str(GUARDIAN), str(usual)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        except OSError:
+            self.door.close()
+            raise
+        finally:
+            theirs.close()
         self.door.setblocking(False)
         self.end = weakref.finalize(self, _ended, process, self.door)
 
@@ -183,14 +198,14 @@ class Guardians:
         """A guardian for the attempt in ``directory``, ready to start the child.
 
         Raises NotStarted when none comes up within half a minute, when it says why it cannot, or
-        soon after ``abandon`` is set.
+        soon after ``abandon`` is set; StorageFailed at a limit of the user or the machine.
         """
         why = "it died at once, again and again"
         for patience_s in PATIENCES_S:
             try:
                 guardian = GuardianProcess()
             except OSError as error:
-                raise NotStarted(error.strerror or str(error)) from error
+                raise _refused(error) from error
             asked: list[_Server] = []
             try:
                 with anyio.move_on_after(patience_s) as patience:
@@ -226,7 +241,7 @@ class Guardians:
             self._end(*asked)
             return False
         except OSError as error:
-            raise NotStarted(error.strerror or str(error)) from error
+            raise _refused(error) from error
         return await guardian.greeted(abandon)
 
     def _end(self, *servers: _Server) -> None:

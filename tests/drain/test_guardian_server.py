@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from engine.errors import StorageFailed
 from engine.executors import guardian_process
 from engine.executors.guardian_process import (
     GuardianProcess,
@@ -22,6 +23,7 @@ from engine.executors.guardian_process import (
     NotStarted,
     more_descriptors,
 )
+from engine.executors.guarding.server import fork_for
 from engine.executors.outcome import Spec
 from engine.executors.processes import process_start_ticks
 
@@ -207,15 +209,36 @@ async def test_signals_that_an_engine_blocks_and_its_many_files_are_not_a_childs
     assert outcome["duration_ms"] < 10_000
 
 
-async def test_no_descriptor_left_is_a_reason_and_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["socket.socketpair", "subprocess.Popen", "socket.send_fds"])
+async def test_a_limit_of_the_machine_is_no_fault_of_the_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    def pair() -> None:
+    """It ends the engine like a full disk, and the attempt is closed as one that never began."""
+
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("engine.executors.guardian_process.socket.socketpair", pair)
-    with pytest.raises(NotStarted, match="Too many open files"):
+    monkeypatch.setattr(f"engine.executors.guardian_process.{place}", refuse)
+    with pytest.raises(StorageFailed, match="limits of this user or machine are reached: Too many"):
         await Guardians().start(laid_out(tmp_path, "one"), anyio.Event())
+
+
+async def test_a_server_that_cannot_fork_says_so_and_that_is_such_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("engine.executors.guarding.server.os.fork", refuse)
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(
+        "engine.executors.guardian_process.socket.socketpair", lambda: (ours, theirs)
+    )
+    guardian = GuardianProcess()
+    fork_for(os.dup(theirs.fileno()))
+    with pytest.raises(StorageFailed, match="reached: cannot fork: Resource temporarily"):
+        await guardian.greeted(anyio.Event())
+    guardian.leave()
 
 
 async def test_why_a_guardian_could_not_start_is_told(

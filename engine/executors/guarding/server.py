@@ -41,7 +41,7 @@ def serve() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects our dead
     gc.freeze()  # or each guardian's first collection would copy all of it
     while (caller := _next_caller(door)) >= 0:
-        _fork_for(caller)
+        fork_for(caller)
     os._exit(0)
 
 
@@ -56,11 +56,12 @@ def _next_caller(door: socket) -> int:
                 return int.from_bytes(data, sys.byteorder)
 
 
-def _fork_for(caller: int) -> None:
+def fork_for(caller: int) -> None:
+    """Fork a guardian that talks over ``caller``; says there which limit forbids it (``L``)."""
     try:
         pid = os.fork()
     except OSError as error:
-        quietly(os.write, caller, f"X cannot fork: {error.strerror}\n".encode())
+        quietly(os.write, caller, f"L cannot fork: {error.strerror}\n".encode())
         pid = -1
     if pid == 0:
         for descriptor in (0, 1):
