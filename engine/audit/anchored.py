@@ -6,6 +6,7 @@ positions and hashes kept elsewhere tell.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -56,6 +57,7 @@ class Anchors:
         self._report = report
         self._is_shared = is_shared
         self._size = _size_of(path)
+        self._is_no_file = os.path.lexists(path) and not path.is_file()
         self._odd: list[bytes | Anchor] = []
         self._broken = False
         self.reach, self._reach_us = 0, 0
@@ -91,7 +93,7 @@ class Anchors:
                 f"S2: the log was cut short: it ends at {end.pos}, and {beyond.pos} is anchored",
                 beyond.pos,
             )
-        if self._size is None:
+        if self._size is None and not self._broken:
             return "missing" if end.pos else "none"
         return "broken" if self._broken else self._reached(end)
 
@@ -121,6 +123,8 @@ class Anchors:
         self._report(what, pos)
 
     def _read(self) -> Iterator[Anchor]:
+        if self._is_no_file:
+            self._break("S2: what bears the name of the anchors is no file", None)
         if not self._size:
             return
         try:
@@ -139,7 +143,7 @@ class Anchors:
 
 
 def _size_of(path: Path) -> int | None:
-    """Bytes, 0 for what is no regular file (and so holds no anchors), None when it is missing."""
+    """Bytes; None for what is no regular file, and when nothing is there."""
     try:
         return path.stat().st_size if path.is_file() else None
     except OSError:

@@ -39,7 +39,15 @@ class Anchors:
             os.ftruncate(self._fd, kept)
 
     def write(self, head: Head) -> None:
-        """Append one anchor and wait until the disk has it."""
+        """Append one anchor and wait until the disk has it.
+
+        Raises StorageFailed when it cannot be written, or where nobody would find it.
+        """
+        if not self._bears_its_name():
+            raise StorageFailed(
+                f"{self.path} was replaced or removed while it was written to.",
+                remedy="put it back, then start again; `runoff verify` says how far it reaches.",
+            )
         try:
             rest = memoryview(f"{head.pos} {head.hash.hex()}\n".encode())
             while rest:  # a disk that fills up in the middle takes a part and says nothing
@@ -47,6 +55,12 @@ class Anchors:
             os.fsync(self._fd)
         except OSError as error:
             raise not_written(str(self.path), error) from error
+
+    def _bears_its_name(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the file."""

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from engine.errors import LogUnreadable
+from engine.errors import LogUnreadable, StorageFailed
 from engine.events import Head
 from engine.store.anchoring import APART_S, Anchoring
 from engine.store.anchors import Anchors, check_against, last_anchor
@@ -94,6 +94,22 @@ async def test_what_is_committed_is_anchored_before_long(tmp_path: Path) -> None
                 while last_anchor(path) != Head(pos, HASH):
                     await anyio.lowlevel.checkpoint()
         anchoring.finish()
+
+
+@pytest.mark.parametrize("way", ["removed", "replaced", "moved away"])
+def test_anchors_that_bear_their_name_no_more_are_not_written_to(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "anchors"
+    anchors = Anchors(path)
+    anchors.write(Head(1, HASH))
+    if way == "removed":
+        path.unlink()
+    else:
+        path.rename(tmp_path / "elsewhere")
+    if way == "replaced":
+        path.touch()
+    with pytest.raises(StorageFailed, match="was replaced or removed while it was written to"):
+        anchors.write(Head(2, HASH))
+    anchors.close()
 
 
 def test_an_anchor_of_which_the_disk_took_a_part_is_written_to_its_end(

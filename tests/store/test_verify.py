@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -80,6 +81,22 @@ def test_a_deleted_row_is_named(log: Path) -> None:
     tamper(log, "DELETE FROM events WHERE pos=20")
     code, found = verified(log)
     assert (code, found["violations"][0]["pos"]) == (6, 21)
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "dangling link"])
+def test_what_only_bears_the_name_of_the_anchors_is_a_finding(log: Path, kind: str) -> None:
+    anchors = log / "b.db-anchors"
+    anchors.unlink()
+    if kind == "folder":
+        anchors.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(anchors)
+    else:
+        anchors.symlink_to("nowhere")
+    code, found = verified(log)
+    assert (code, found["ok"], found["anchors"]) == (6, False, "broken")
+    assert "S2: what bears the name of the anchors is no file" in str(found["violations"])
+    assert runoff(log, "audit").returncode == 6
 
 
 def test_a_cut_tail_is_told_by_the_anchors(log: Path) -> None:
