@@ -7,6 +7,7 @@ for users.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -131,6 +132,7 @@ def read_entry(path: Path) -> PlanEntry:
     text = _text(path, place)
     try:
         if path.suffix.lower() == ".json":
+            json.loads(text, object_pairs_hook=_each_once)
             return msgspec.json.decode(text, type=PlanEntry)
         if _LONG_KEY.search(text):
             raise place.problem("has a dotted key of many parts.", remedy="write it flat.")
@@ -146,6 +148,15 @@ def read_entry(path: Path) -> PlanEntry:
         raise place.problem(
             f"cannot be read: {error}.", remedy="correct the file at that place."
         ) from None
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> None:
+    """As in TOML, since of two values nobody could tell which one is meant."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"the key {key[:80]!a} stands twice in one object")
+        seen.add(key)
 
 
 def _text(path: Path, place: Place) -> str:

@@ -15,6 +15,7 @@ import click
 
 from engine import __version__
 from engine.cli.moment import Moment, place_of
+from engine.cli.render import clean_lines
 from engine.clock import Clock, SystemClock
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import WrongDatabase
@@ -89,7 +90,7 @@ def _single(error: BaseException) -> BaseException:
 
 def banner(identity: Identity) -> None:
     """Show which database this is, on stderr."""
-    click.echo(identity.banner(), err=True)
+    click.echo(clean_lines(identity.banner()), err=True)
 
 
 @asynccontextmanager

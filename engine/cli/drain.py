@@ -152,7 +152,11 @@ def _check(request: Request) -> None:
             remedy="leave it out, or drain a copy (`runoff log copy`).",
         )
     for prefix in options["skip_run_prefix"]:
-        asked(prefix, "--skip-run-prefix")
+        if not asked(prefix, "--skip-run-prefix"):
+            raise UsageProblem(
+                "--skip-run-prefix is empty, and so every run would be skipped.",
+                remedy="give the beginning of the runs to skip, or leave it out.",
+            )
     asked(options["account"] or "", "--account")
     policy_of(options["policy_name"])
     checked_labels(options["label"], "--label")

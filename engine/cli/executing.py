@@ -75,7 +75,7 @@ def executor_of(request: Request) -> Callable[[Location], Executor]:
     if not argv:
         raise UsageProblem(
             "no program was named to execute phases with.",
-            remedy="put it behind --, such as `runoff drain -- python agent.py`; or --script FILE.",
+            remedy="put it behind --, such as `-- python agent.py`; or --script FILE.",
         )
     found = _from_here(argv)
     return lambda location: CommandExecutor(

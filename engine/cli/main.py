@@ -10,6 +10,7 @@ from typing import NamedTuple
 import click
 
 from engine import __version__
+from engine.cli.render import clean_lines
 from engine.cli.streams import is_stdout_stuck, let_go_of_stdout, prepare
 from engine.errors import RunoffError, failed_below, not_written, nothing_left
 
@@ -135,5 +136,5 @@ def _failed(error: RunoffError) -> int:
 
 
 def _told(message: str, code: int) -> int:
-    click.echo(message, err=True)
+    click.echo(clean_lines(message), err=True)
     return code

@@ -52,25 +52,26 @@ def policy_in_file(path: str) -> Policy:
     return _with_known_detectors(policy, origin)
 
 
-def with_settings(policy: Policy, settings: Sequence[str]) -> Policy:
+def with_settings(policy: Policy, settings: Sequence[str], origin: str = "--set") -> Policy:
     """``policy`` with changes such as ``attempts_per_phase_max=3``; ``none`` means no such rule.
 
-    Name and version stay, and the sha256 tells the two apart.  Raises UsageProblem as for a file.
+    Name and version stay, and the sha256 tells the two apart.  Raises UsageProblem as for a file,
+    which names ``origin``.
     """
     if len(settings) > SETTINGS_MAX:
         raise UsageProblem(
-            f"--set was given {len(settings)} times.", remedy="write a policy file instead."
+            f"{origin} was given {len(settings)} times.", remedy="write a policy file instead."
         )
-    pairs = [setting_from(_setting(text), "--set") for text in settings]
+    pairs = [setting_from(_setting(text, origin), origin) for text in settings]
     keys = [key for key, _ in pairs]
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
-        raise UsageProblem(f"--set gives {twice} twice.", remedy="give it once.")
-    return _with_known_detectors(with_changes(policy, dict(pairs), "--set"), "--set")
+        raise UsageProblem(f"{origin} gives {twice} twice.", remedy="give it once.")
+    return _with_known_detectors(with_changes(policy, dict(pairs), origin), origin)
 
 
-def _setting(text: str) -> str:
-    return asked(text, f"--set {text.partition('=')[0][:40]!a}")
+def _setting(text: str, origin: str) -> str:
+    return asked(text, f"{origin} {text.partition('=')[0][:40]!a}")
 
 
 def _with_known_detectors(policy: Policy, origin: str) -> Policy:

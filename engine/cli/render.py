@@ -27,6 +27,11 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def clean_lines(text: str) -> str:
+    """The same line by line, with the line ends kept."""
+    return "\n".join(map(clean, text.split("\n")))
+
+
 def asked(text: str, what: str) -> str:
     """``text`` as given on the command line, if a database can be asked for it.
 

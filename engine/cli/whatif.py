@@ -172,7 +172,7 @@ def _simulated_words(found: Rerun | None) -> list[str]:
 
 def _sweep(text: str, base: Policy, lines: Sequence[Line], blobs: Blobs, *, as_json: bool) -> None:
     key, values = _values(text)
-    policies = [(value, with_settings(base, [f"{key}={value}"])) for value in values]
+    policies = [(value, with_settings(base, [f"{key}={value}"], "--sweep")) for value in values]
     groups = list(commands(lines))
     found = [(value, walked(groups, policy, blobs.get)) for value, policy in policies]
     if as_json:
@@ -208,12 +208,15 @@ def _values(text: str) -> tuple[str, list[str]]:
     match = _RANGE.fullmatch(values)
     if match:
         first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
-        found = [str(n) for n in range(first, last + 1, step)] if step else []
+        numbers = range(first, last + 1, step) if step else range(0)
+        count, found = len(numbers), [str(n) for n in numbers[:SWEEP_MAX]]
     else:
         found = [value.strip() for value in values.split(",") if value.strip()]
-    if not equals or not found or len(found) > SWEEP_MAX:
+        count = len(found)
+    if not equals or not 0 < count <= SWEEP_MAX:
+        names = f"{count} values" if equals and count else "no values"
         raise UsageProblem(
-            f"--sweep {text[:80]!a} names no values.",
+            f"--sweep {text[:80]!a} names {names}.",
             remedy="write KEY=FIRST..LAST, KEY=FIRST..LAST:STEP or KEY=A,B,C;"
             f" {SWEEP_MAX} values at most.",
         )

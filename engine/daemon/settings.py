@@ -27,6 +27,12 @@ _Texts = Annotated[
     tuple[Annotated[str, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=256)
 ]
 
+_Prefixes = Annotated[
+    tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=512)], ...],
+    msgspec.Meta(max_length=256),
+]
+"""Every run begins with an empty one."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a daemon goes by; keys of its settings file, and flags of its command line.
@@ -51,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_day_tokens: _Tokens = None
     max_run_tokens: _Tokens = None
     budget: _Texts = ()
-    skip_run_prefix: _Texts = ()
+    skip_run_prefix: _Prefixes = ()
     labels: _Texts = ()
     account: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
 

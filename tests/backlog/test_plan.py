@@ -250,6 +250,16 @@ def test_a_file_that_is_no_plan_is_refused_in_one_line(
     problem_of(file)
 
 
+def test_a_key_that_stands_twice_in_json_is_refused_as_in_toml(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    for twice in ('"run_id":"a","run_id":"b"', '"run_id":"a","defaults":{"goal":"x","goal":"x"}'):
+        file.write_text(f'{{{twice},"phases":[{{"phase_id":"p"}}]}}')
+        key = "'goal'" if "goal" in twice else "'run_id'"
+        assert f"the key {key} stands twice in one object" in problem_of(file).problem
+    file.write_text('{"run_id":"a","phases":[{"phase_id":"p"},{"phase_id":"q"}]}')
+    assert len(load_plan(file).phases) == 2
+
+
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     assert "no such file" in problem_of(tmp_path / "none.toml").problem
     (tmp_path / "dir.toml").mkdir()

@@ -195,6 +195,8 @@ def test_a_new_log_in_place_of_a_lost_one_keeps_its_anchors_apart(
         (["drain", "--lease-seconds", "nan", "--", "true"], 2, "not a finite number"),
         (["drain", "--max-total-minutes", "1e309", "--", "true"], 2, "not a finite number"),
         (["drain", "--skip-run-prefix", "\udc80", "--", "true"], 2, "not valid Unicode"),
+        (["drain", "--skip-run-prefix", "", "--", "true"], 2, "every run would be skipped"),
+        (["daemon", "--skip-run-prefix", "", "--", "true"], 2, "skip_run_prefix"),
         (["drain", "--account", "\udc80", "--", "true"], 2, "not valid Unicode"),
         (["drain", "--command", "agent 'open"], 2, "No closing quotation"),
         (["calibrate", "--confidence-threshold", "nan"], 2, "not a finite number"),

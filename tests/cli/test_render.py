@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.cli.render import aligned, cells_of, padded
+from engine.cli.render import aligned, cells_of, clean_lines, padded
 
 
 def test_wide_letters_and_marks_do_not_shift_the_columns_behind_them() -> None:
@@ -15,3 +15,7 @@ def test_wide_letters_and_marks_do_not_shift_the_columns_behind_them() -> None:
 
 def test_what_is_too_long_is_not_cut() -> None:
     assert padded("日本", 3) == "日本"
+
+
+def test_what_drives_a_terminal_is_escaped_and_lines_stay_lines() -> None:
+    assert clean_lines("file /a\u202eb\n  try: \x1b[31m") == "file /a\\u202eb\n  try: \\x1b[31m"

@@ -171,6 +171,20 @@ def test_a_sweep_gives_a_line_a_value_and_a_chart(log: Path) -> None:
     assert sum("|#" in line for line in lines) == 4
 
 
+def test_what_is_wrong_with_a_sweep_is_told_of_the_sweep(log: Path) -> None:
+    for sweep, said in (
+        ("no_such_key=1..2", "--sweep"),
+        ("fingerprint_repeats_max=many", "--sweep"),
+        ("fingerprint_repeats_max=1..999999999999", "names 999999999999 values"),
+        ("fingerprint_repeats_max=9..1", "names no values"),
+        ("fingerprint_repeats_max=1..9:0", "names no values"),
+    ):
+        done = runoff(log, "whatif", "--sweep", sweep)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "--set" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
