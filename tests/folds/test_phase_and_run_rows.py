@@ -59,6 +59,8 @@ REGISTERED = PhaseRegistered(
     complexity="high",
     order="free",
     after=("q",),
+    needs=("gpu",),
+    deliverables=("one", "two"),
     incident_token_cap=99,
     last_failure_reason="why",
 )
@@ -100,6 +102,8 @@ def test_a_phase_is_registered_as_it_came() -> None:
         phase_index=8,
         order="free",
         after=("q",),
+        needs=("gpu",),
+        deliverables=2,
         state="FAILED",
         category="tests",
         complexity="high",

@@ -39,6 +39,14 @@ def test_what_is_no_zone_is_none(said: str) -> None:
     assert zone(said) is None
 
 
+def test_only_names_of_places_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some machines know Japan or CET, too, and a recorded time must not rest on that."""
+    monkeypatch.setattr("engine.zones.ZoneInfo", lambda _said: UTC)
+    assert zone("Japan") is None
+    assert zone("EST") == fixed_zone("EST")
+    assert zone("Some/Where") is UTC
+
+
 def us(*parts: int) -> int:
     return round(datetime(*parts, tzinfo=UTC).timestamp()) * 1_000_000  # type: ignore[misc,arg-type]
 
@@ -49,6 +57,7 @@ def us(*parts: int) -> int:
         (900, "UTC", us(2026, 12, 2, 14, 59), us(2026, 12, 2, 15)),
         (900, "UTC", us(2026, 12, 2, 15), us(2026, 12, 3, 15)),
         (900, "UTC", us(2026, 12, 2, 15) - 1, us(2026, 12, 2, 15)),
+        (1435, "UTC", us(2026, 12, 2, 23, 50), us(2026, 12, 2, 23, 55)),
         (0, "PST", us(2026, 12, 2, 7), us(2026, 12, 2, 8)),
         # three in the afternoon in New York is 20:00 in winter and 19:00 in summer
         (900, "America/New_York", us(2026, 12, 2), us(2026, 12, 2, 20)),
