@@ -114,15 +114,15 @@ def main() -> None:
         code = _failed(error)
     except OSError as error:
         code = _failed(_stuck(error) if is_stdout_stuck() else failed_below(error))
-    except RuntimeError as error:
-        if str(error) != NO_THREAD:
-            raise
-        code = _failed(nothing_left(NO_THREAD))
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _told("runoff: interrupted.", 130)
+    except RuntimeError as error:  # behind Abort, which is one
+        if str(error) != NO_THREAD:
+            raise
+        code = _failed(nothing_left(NO_THREAD))
     sys.exit(code if isinstance(code, int) else 0)
 
 
