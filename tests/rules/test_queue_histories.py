@@ -44,6 +44,9 @@ from tests.rules.standings import (
 STATES: tuple[PhaseState, ...] = get_args(PhaseState)
 RUNS = ("a", "b", "c", "x-skipped")
 NOW_US = 1_000_000
+FAR_US = 2**62
+"""When every run has cooled down."""
+
 RARE = 0.12
 KINDS = (*["phase"] * 5, *["run"] * 3, "session", "breaker", "breaker", "account")
 REASONS = (None, "", "import", "missing", "no-op", "x", "timeout")
@@ -242,6 +245,13 @@ def longest_cool(play: Play, now_us: int) -> str | None:
     return min(due)[1] if due else None
 
 
+def cools_next(play: Play) -> int | None:
+    first = longest_cool(play, FAR_US)
+    if first is None:
+        return None
+    return play.board.runs.states[first].verdict_us + (play.scope.policy.cool_down_ms or 0) * 1000
+
+
 def _could_be_sampled(play: Play, row: RunStanding) -> bool:
     """Whether a phase could go, had the run only just been registered."""
     anew, phases = RunStanding(run_id=row.run_id), list(play.board.backlog.values())
@@ -262,8 +272,10 @@ def check(play: Play, told: Counter[str]) -> None:
         assert play.queue.ready_by_needs(NOW_US, 99) == plain_counts(play)
     held_back = _held_back(play, unpaused)
     assert play.queue.is_held_back(NOW_US) == held_back
+    assert play.queue.out_of_work(NOW_US) == ("held_back" if held_back else "nothing_eligible")
     cool = play.queue.cool(NOW_US)
     assert (cool and cool.run_id) == longest_cool(play, NOW_US)
+    assert play.queue.cools_next_us() == cools_next(play)
     told[f"group {expected.group if expected else None}"] += 1
     told[f"probe {expected is not None and expected.probe_of is not None}"] += 1
     told[f"paused {expected != unpaused}"] += 1
