@@ -87,7 +87,7 @@ class Players:
     """An executor whose attempts go as their own functions say."""
 
     name: str = "players"
-    parts: dict[str, Run] = field(default_factory=dict)
+    parts: dict[str, Run] = field(default_factory=dict[str, Run])
 
     async def run(self, assignment: Assignment, watch: Watch) -> Report:
         return await self.parts[assignment.attempt_id](watch)

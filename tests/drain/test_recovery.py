@@ -160,7 +160,7 @@ async def test_an_attempt_without_a_process_never_began() -> None:
         (None, ["a", "b"]),
         (frozenset({"b"}), ["b"]),
         (frozenset({"b", "c"}), ["b"]),
-        (frozenset(), []),
+        (frozenset[str](), list[str]()),
     ],
 )
 async def test_only_those_are_taken_over_that_were_asked_for(

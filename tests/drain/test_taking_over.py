@@ -69,7 +69,10 @@ class Place:
         await self.recorder.submit(Command(self.ids("cmd"), "x", b"", just(*events)))
 
     async def register(self, name: str) -> list[AnyEvent]:
-        events = [RunRegistered(run_id=name, origin="test", state="NEW"), queued(name, "p")]
+        events: list[AnyEvent] = [
+            RunRegistered(run_id=name, origin="test", state="NEW"),
+            queued(name, "p"),
+        ]
         await self.append(*events)
         return events
 
