@@ -26,6 +26,8 @@ RULES = {
     *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found")),
     *(f"engine/audit/{name}.py" for name in ("redecide", "compared", "diagnoses")),
     *(f"engine/drain/{name}.py" for name in ("patience", "loop", "diagnose", "commands")),
+    *(f"engine/drain/{name}.py" for name in ("attendance", "recovery", "sharing")),
+    *(f"engine/store/{name}.py" for name in ("same_files", "anchors")),
     "engine/zones.py",
     *(f"engine/calibration/{name}.py" for name in ("samples", "verdict", "selection")),
     *(f"engine/calibration/{name}.py" for name in ("track_record", "estimator")),

@@ -22,8 +22,10 @@ class Anchoring:
     def __init__(self, anchors: Anchors, head: Head) -> None:
         self._anchors = anchors
         self._committed = head
-        self._last = head.pos
+        self._last = anchors.last_pos
         self._news = anyio.Event()
+        if head.pos > self._last:
+            self._news.set()  # who wrote it died before its anchor, or the file was lost
         self._finished = anyio.Event()
 
     def committed(self, head: Head) -> None:

@@ -18,13 +18,18 @@ _HASH_HEX_CHARS = 64
 
 
 class Anchors:
-    """Appends to the anchors file of one log; call it from one thread at a time."""
+    """Appends to the anchors file of one log; call it from one thread at a time.
+
+    ``last_pos``: what the file's last anchor held when it was opened, 0 for none.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._take_back_half_a_line()
+            known = last_anchor(path)
+            self.last_pos = 0 if known is None else known.pos
         except OSError as error:
             raise StorageFailed(
                 f"cannot open {path}: {error.strerror}.", remedy="check the folder's permissions."

@@ -80,7 +80,8 @@ class World:
         numbers = iter(range(10**6))
         self.ids = IdMaker(self.clock.now_us, lambda: next(numbers))
 
-    async def drain(self, *later: AnyEvent, after_s: float = 5) -> str:
+    async def drain(self, *later: AnyEvent, after_s: float = 5, standing: bool = False) -> str:
+        """Why it ended; one that is ``standing`` is asked to stop ``after_s``."""
         ended: str = "not at all"
         async with recording(self.store, self.clock, WRITER) as recorder:
             await recorder.submit(Command("before", "x", b"", just(*self.before)))
@@ -93,6 +94,7 @@ class World:
                 blobs=None,
                 tell=lambda _records: None,
                 in_threads=False,
+                standing=standing,
             )
             async with anyio.create_task_group() as group:
                 group.start_soon(self._say, recorder, drain, later, after_s)
@@ -108,6 +110,8 @@ class World:
             await recorder.submit(Command("later", "x", b"", just(*later)))
         for event in later:
             drain.heed(event)
+        if drain.standing:
+            drain.stopping.asked.set()
 
     async def starts_s(self) -> list[float]:
         """When the attempts of this drain began, in seconds."""
@@ -118,6 +122,12 @@ class World:
 async def test_half_of_the_work_is_left_to_another_engine_for_a_moment_and_then_taken() -> None:
     world = World(*work(4), *another("elsewhere"))
     assert await world.drain() == "nothing_eligible"
+    assert await world.starts_s() == pytest.approx([0, 0, LEAVE_S, LEAVE_S])
+
+
+async def test_one_that_never_ends_for_lack_of_work_waits_no_longer() -> None:
+    world = World(*work(4), *another("elsewhere"))
+    assert await world.drain(standing=True) == "interrupted"
     assert await world.starts_s() == pytest.approx([0, 0, LEAVE_S, LEAVE_S])
 
 

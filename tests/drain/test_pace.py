@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
@@ -12,9 +14,11 @@ from engine.calibration.estimator import estimate, shipped
 from engine.drain.loop import Drain
 from engine.drain.virtual import VirtualClock, VirtualTimeLoop
 from engine.events import (
+    AccountPaused,
     AnyEvent,
     AttemptStarted,
     Limits,
+    Record,
     RunRegistered,
     SessionEnd,
     SessionEnded,
@@ -24,7 +28,7 @@ from engine.executors.port import Assignment, Report, Watch
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
 from engine.store.command import Command, just
-from engine.store.memory import MemoryStore
+from engine.store.memory import MemoryStore, MemoryTransaction
 from engine.store.protocol import Query
 from engine.store.recorder import Writer, recording
 from engine.triage.policy import POLICIES, Policy
@@ -105,6 +109,50 @@ async def test_a_drain_waits_for_the_end_of_a_pause_and_not_longer() -> None:
     assert found.started_s == [0.0, 30.0]
     assert found.because == found.ended.because == "nothing_eligible"
     assert found.ended.active_ms == 31_000
+
+
+class Slow(MemoryStore):
+    """Every answer of it comes a second after it was decided."""
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
+        async with super().transaction() as transaction:
+            yield transaction
+        await anyio.sleep(1)
+
+
+async def test_a_pause_that_ends_while_a_pick_meets_it_does_not_end_the_session() -> None:
+    store, clock = Slow(), VirtualClock(START_US)
+    paused, is_paused = list[AccountPaused](), anyio.Event()
+
+    def tell(records: tuple[Record, ...]) -> None:
+        paused.extend(e for e in map(event_of, records) if isinstance(e, AccountPaused))
+        if paused:
+            is_paused.set()
+
+    async def ask_just_before_its_end(drain: Drain) -> None:
+        await is_paused.wait()
+        await anyio.sleep((paused[0].until_us - clock.now_us()) / 1e6 - 0.5)
+        drain.heed(RunRegistered(run_id="r", origin="test", state="NEW"))
+
+    async with recording(store, clock, Writer("h", "b", 1, "t", "0")) as recorder:
+        run = RunRegistered(run_id="r", origin="test", state="NEW")
+        await recorder.submit(Command("reg", "run/r", b"", just(run, queued("r", "p"))))
+        drain = Drain(
+            recorder=recorder,
+            executor=ScriptedExecutor([limited(20), WELL]),
+            scope=Scope("s", DEFAULT, LIMITS),
+            clock=clock,
+            ids=IdMaker(clock.now_us, lambda: 7),
+            blobs=None,
+            tell=tell,
+            in_threads=False,
+        )
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask_just_before_its_end, drain)
+            assert await drain.run(resume=False) == "nothing_eligible"
+        assert len(paused) == 1
+        assert recorder.board.backlog.states["r\np"].state == "COMPLETE"
 
 
 async def test_a_pause_beyond_its_time_does_not_keep_a_session() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 
 from engine.clock import HandSetClock
 from engine.drain import joining, sharing
-from engine.drain.sharing import Share, keeping, opened
-from engine.errors import Fenced, LogHeld, StorageFailed
+from engine.drain.sharing import Left, Share, keeping, opened
+from engine.errors import Fenced, LogHeld, ServerLost, StorageFailed
 from engine.events import (
     AnyEvent,
     AttemptAdopted,
@@ -49,15 +50,15 @@ class World:
         self.clock = HandSetClock()
         self.leases = MemoryLeases(self.clock.monotonic_s)
         self.numbers = iter(range(1, 10_000))
+        self.ids = IdMaker(self.clock.now_us, lambda: next(self.numbers))
 
     @asynccontextmanager
     async def engine(
         self, session_id: str, here: str
     ) -> AsyncGenerator[tuple[Recorder, Share], None]:
         writer = Writer("host", "boot", 1, "test", "0")
-        ids = IdMaker(self.clock.now_us, lambda: next(self.numbers))
         async with recording(self.store, self.clock, writer) as recorder:
-            share = Share(recorder, self.leases, self.clock, ids, session_id, here=here)
+            share = Share(recorder, self.leases, self.clock, self.ids, session_id, here=here)
             yield recorder, share
 
     async def said(self) -> list[SessionLeased | SessionLapsed]:
@@ -189,9 +190,8 @@ async def test_one_that_has_rested_sees_the_dead_who_came_after(
     (rested, _), (recorder, _) = await engines(2)
     dead = Holder("s1", recorder.epoch, sharing.place(), 2**22 + 7, 1)
     await world.leases.renew(dead, LEASE_S)
-    ids = IdMaker(world.clock.now_us, lambda: next(world.numbers))
     nowhere = Location("postgresql://h/d", Path("d"))
-    await joining.notice_the_dead(nowhere, rested, world.clock, ids)
+    await joining.notice_the_dead(nowhere, rested, world.clock, world.ids)
     lapsed = (await world.said())[-1]
     assert isinstance(lapsed, SessionLapsed)
     assert lapsed.proved
@@ -304,6 +304,30 @@ class Ahead(HandSetClock):
 
 
 POLICY = Policy(name="t")
+
+
+def left_open(session_id: str, host: str) -> list[AnyEvent]:
+    """An attempt that a session started on a machine."""
+    tags = {"run_id": "r", "phase_id": "p"}
+    return [
+        RunRegistered(run_id="r", origin="test", state="NEW"),
+        queued("r", "p"),
+        PolicyAdopted(
+            session_id=session_id, policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
+        ),
+        SessionStarted(session_id=session_id, executor="x", limits=limits(grace_ms=2000)),
+        started(**tags, attempt_id="a", session_id=session_id, timeout_ms=10_000),
+        AttemptSpawned(
+            **(TAGS | tags | {"session_id": session_id}),
+            host=host,
+            boot_id="b",
+            pid=1,
+            start_ticks=None,
+            directory="/nowhere",
+        ),
+    ]
+
+
 LASTS_S = 12 + sharing.OVERSTAY_S
 
 
@@ -321,24 +345,7 @@ LASTS_S = 12 + sharing.OVERSTAY_S
 async def test_an_attempt_elsewhere_is_over_by_what_was_seen_of_it_and_not_by_clocks(
     world: World, ahead_s: float, watched_s: float, left: int
 ) -> None:
-    tags = {"run_id": "r", "phase_id": "p"}
-    begun: list[AnyEvent] = [
-        RunRegistered(run_id="r", origin="test", state="NEW"),
-        queued("r", "p"),
-        PolicyAdopted(
-            session_id="t", policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
-        ),
-        SessionStarted(session_id="t", executor="x", limits=limits(grace_ms=2000)),
-        started(**tags, attempt_id="a", session_id="t", timeout_ms=10_000),
-        AttemptSpawned(
-            **(TAGS | tags | {"session_id": "t"}),
-            host="gone",
-            boot_id="b",
-            pid=1,
-            start_ticks=None,
-            directory="/nowhere",
-        ),
-    ]
+    begun = left_open("t", "gone")
     async with world.engine("first", "gone boot") as (recorder, _):
         await recorder.submit(Command("begun", "x", b"", just(*begun)))
     async with world.engine("s", "here boot") as (recorder, _):
@@ -348,3 +355,113 @@ async def test_an_attempt_elsewhere_is_over_by_what_was_seen_of_it_and_not_by_cl
         assert (await share.left(frozenset())).here == frozenset()
         world.clock.advance(watched_s)
         assert len((await share.left(frozenset())).over) == left
+
+
+HERE, ELSEWHERE = socket.gethostname(), "far-away"
+
+
+@pytest.mark.parametrize(
+    ("session_id", "host"),
+    [("t", HERE), ("s0", HERE), ("t", ELSEWHERE)],
+    ids=["left here", "of our own, begun just now", "left elsewhere"],
+)
+async def test_what_nobody_is_at_falls_to_the_oldest_engine_where_it_can_be_proved(
+    world: World, engines: Engines, session_id: str, host: str
+) -> None:
+    inherited = {"a"} if host == HERE else set[str]()
+    left = inherited if session_id == "t" else set[str]()
+    (recorder, oldest), (_, younger) = await engines(2)
+    await recorder.submit(Command("begun", "x", b"", just(*left_open(session_id, host))))
+    for share in (oldest, younger):
+        await share.follow()
+    assert await oldest.inherited() == inherited
+    assert await oldest.left(frozenset()) == Left(frozenset(left), [])
+    assert await oldest.left(frozenset({"a"})) == Left(frozenset(), [])
+    assert await younger.inherited() == set()
+    world.clock.advance(LASTS_S)
+    at_last = await oldest.left(frozenset())
+    assert [each.started.attempt_id for each in at_last.over] == ["a"] * (host == ELSEWHERE)
+    assert await younger.left(frozenset()) == Left(frozenset(), [])
+
+
+async def test_a_longer_lease_than_ones_own_lives_as_long_as_it_was_given(
+    world: World, engines: Engines
+) -> None:
+    (first, _), (_, watching) = await engines(2)
+    await world.leases.renew(Holder("s0", first.epoch, "host-0 boot", 1, 1), 3 * LEASE_S)
+    await watching.notice()
+    await watch(world, watching, 3 * LEASE_S)
+    assert not any(isinstance(each, SessionLapsed) for each in await world.said())
+    await watch(world, watching, 1)
+    assert isinstance((await world.said())[-1], SessionLapsed)
+
+
+async def test_a_row_of_an_older_engine_says_nothing_of_a_newer_one(
+    world: World, engines: Engines
+) -> None:
+    ((recorder, _),) = await engines(1)
+    await world.leases.give_back("s0", recorder.epoch)
+    dead = Holder("s0", recorder.epoch - 1, "here", 2**22 + 7, 1)
+    await world.leases.renew(dead, LEASE_S)
+    async with world.engine("next", "here") as (_, share):
+        await share.join()
+    assert not any(isinstance(each, SessionLapsed) for each in await world.said())
+
+
+async def test_two_who_see_it_at_once_say_it_once(world: World, engines: Engines) -> None:
+    _, (_, one), (_, other) = await engines(3)
+    for share in (one, other):
+        await share.follow()
+    for _ in range(9):  # long enough for the second to miss the row, too
+        world.clock.advance(LEASE_S / 3)
+        for share in (one, other):
+            await share.renew()
+        for share in (one, other):
+            await share.notice()
+    lapses = [each for each in await world.said() if isinstance(each, SessionLapsed)]
+    assert [each.session_id for each in lapses] == ["s0"]
+
+
+class Enough(Exception):
+    """So long was watched."""
+
+
+class Hinted(MemoryLeases):
+    """Leases whose hints let the time pass; the server is lost at one moment."""
+
+    def __init__(self, clock: HandSetClock, until_s: float, lost_s: float | None) -> None:
+        super().__init__(clock.monotonic_s)
+        self._clock, self._until_s, self._lost_s = clock, until_s, lost_s
+
+    async def until_hint(self, limit_s: float) -> None:
+        self._clock.advance(limit_s)
+        now_s = self._clock.monotonic_s()
+        if now_s > self._until_s:
+            raise Enough
+        if self._lost_s is not None and now_s > self._lost_s:
+            self._lost_s = None
+            raise ServerLost("it is away.", remedy="wait.")
+
+
+@pytest.mark.parametrize("lost_s", [None, 0.8 * LEASE_S])
+async def test_who_was_away_together_with_the_server_lets_nothing_lapse_for_it(
+    world: World, lost_s: float | None
+) -> None:
+    began_s = world.clock.monotonic_s()
+    until_s = began_s + 1.8 * LEASE_S
+    world.leases = Hinted(world.clock, until_s, lost_s=None if lost_s is None else began_s + lost_s)
+    looked_s: list[float] = []
+
+    async def look_after() -> None:
+        looked_s.append(world.clock.monotonic_s() - began_s)
+
+    async with world.engine("s0", "host-0") as (_, frozen):
+        await frozen.join()
+        async with world.engine("s1", "host-1") as (_, watching):
+            watching.look_after = look_after
+            await watching.join()
+            with pytest.raises(Enough):
+                await watching.keep()
+    assert looked_s[:2] == pytest.approx([LEASE_S / 3, 2 * LEASE_S / 3])
+    lapses = [each for each in await world.said() if isinstance(each, SessionLapsed)]
+    assert len(lapses) == (lost_s is None)

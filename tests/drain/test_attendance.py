@@ -1,0 +1,342 @@
+"""One attempt from its start to its last word: by which policy it is judged, and who closes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import pytest
+
+from engine.clock import HandSetClock
+from engine.drain import commands
+from engine.drain.attendance import Attendance
+from engine.drain.stopping import Stopping
+from engine.drain.virtual import VirtualTimeLoop
+from engine.errors import DiskFull, Fenced, RunoffError, StorageFailed
+from engine.events import AnyEvent, RunJudged, RunRegistered, event_of
+from engine.executors.port import Assignment, Output, PhaseSheet, Report, Spawned, Watch
+from engine.store.command import Command, just
+from engine.store.memory import MemoryStore, MemoryTransaction
+from engine.store.protocol import Found, Query
+from engine.store.recorder import Recorder, Writer, recording
+from engine.triage.policy import Policy
+from engine.triage.scope import Scope
+from tests.harness.backlogs import queued
+from tests.rules.standings import limits, started
+
+WRITER = Writer("host", "boot", 1, "test", "0")
+LONG_S = 3600
+"""On a clock that jumps it costs nothing to wait so long for what never comes."""
+NO_TEXT = b"\xff\xfe"
+"""Output that does not stand in the log itself, so that it is put into a blob."""
+SPAWNED = Spawned(host="h", boot_id="b", pid=1, start_ticks=None, directory="/nowhere")
+FAILED = Report(ended="exited", duration_ms=1, exit_code=1, stdout=Output.of(NO_TEXT))
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+class Log(MemoryStore):
+    """A log that notes which commands it was searched for, and that can break."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.searched: list[str] = []
+        self.broken: RunoffError | None = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
+        if self.broken is not None:
+            raise self.broken
+        async with super().transaction() as transaction:
+            look = transaction.look
+
+            async def noted(command_ids: Sequence[str], streams: Sequence[str]) -> Found:
+                self.searched += command_ids
+                return await look(command_ids, streams)
+
+            transaction.look = noted  # type: ignore[method-assign]
+            yield transaction
+
+
+class Blobs:
+    """``put`` does what it is told."""
+
+    def __init__(self, does: Callable[[], None] = lambda: None) -> None:
+        self._does = does
+
+    def put(self, data: bytes) -> str:
+        self._does()
+        return data.hex()
+
+    def get(self, digest: str) -> bytes | None:
+        return bytes.fromhex(digest)
+
+
+Run = Callable[[Watch], Awaitable[Report]]
+
+
+@dataclass
+class Players:
+    """An executor whose attempts go as their own functions say."""
+
+    name: str = "players"
+    parts: dict[str, Run] = field(default_factory=dict[str, Run])
+
+    async def run(self, assignment: Assignment, watch: Watch) -> Report:
+        return await self.parts[assignment.attempt_id](watch)
+
+
+class Stage:
+    """Attempts that have been started in a session, and who attends them."""
+
+    def __init__(self, recorder: Recorder, log: Log, blobs: Blobs) -> None:
+        self.recorder, self.log = recorder, log
+        self.scope = Scope("s", Policy(name="first"), limits())
+        self.players, self.stopping = Players(), Stopping()
+        self.freed = 0
+        self.attendance = Attendance(
+            recorder=recorder,
+            executor=self.players,
+            stopping=self.stopping,
+            blobs=blobs,
+            tell=lambda _records: None,
+            scope_of=lambda _started: self.scope,
+            free=self._free,
+            in_threads=False,
+        )
+
+    def _free(self) -> None:
+        self.freed += 1
+
+    async def begin(self, *attempts: str) -> None:
+        """So many runs, with an open attempt each."""
+        await self.recorder.submit(commands.begin("begin", self.scope, "x", resume=False))
+        for name in attempts:
+            run = RunRegistered(run_id=name, origin="test", state="NEW")
+            begun = started(run_id=name, attempt_id=name)
+            work = just(run, queued(name, "p"), begun)
+            await self.recorder.submit(Command(f"work-{name}", "x", b"", work))
+
+    async def play(self, *, adopted: bool = False, **parts: Run) -> None:
+        """Attend them all at once, until they have had their last word."""
+        self.players.parts = parts
+        with anyio.fail_after(LONG_S):
+            async with anyio.create_task_group() as group:
+                for name, part in parts.items():
+                    self.attendance.attend(
+                        group,
+                        started(run_id=name, attempt_id=name),
+                        assignment(name),
+                        take_over(part) if adopted else None,
+                    )
+
+    async def said(self, *types: str) -> list[AnyEvent]:
+        return [event_of(record) for record in await self.log.records(Query(types=types))]
+
+    async def endings(self) -> dict[str, str]:
+        records = await self.log.records(Query(types=("attempt.finished",)))
+        return {str(record.run): json.loads(record.data)["ending"] for record in records}
+
+
+def take_over(part: Run) -> Callable[[anyio.Event], Awaitable[Report]]:
+    async def report(abandon: anyio.Event) -> Report:
+        async def nothing(_process: Spawned) -> None:
+            raise AssertionError
+
+        return await part(Watch(spawned=nothing, abandon=abandon))
+
+    return report
+
+
+def assignment(name: str) -> Assignment:
+    sheet = PhaseSheet(
+        run_id=name,
+        tier_id="T",
+        phase_id="p",
+        phase_index=0,
+        name="",
+        state="QUEUED",
+        attempt=1,
+    )
+    return Assignment(
+        session_id="s", attempt_id=name, sheet=sheet, timeout_s=20, grace_s=1, deadline_us=0
+    )
+
+
+@asynccontextmanager
+async def stage(*attempts: str, blobs: Blobs | None = None) -> AsyncGenerator[Stage, None]:
+    log = Log()
+    async with recording(log, HandSetClock(), WRITER) as recorder:
+        found = Stage(recorder, log, blobs or Blobs())
+        await found.begin(*attempts)
+        log.searched.clear()
+        yield found
+
+
+async def fails(_watch: Watch) -> Report:
+    return FAILED
+
+
+async def is_lost(_watch: Watch) -> Report:
+    return Report(ended="lost", duration_ms=0)
+
+
+async def until_abandoned(watch: Watch) -> Report:
+    await watch.abandon.wait()
+    return Report(ended="abandoned", duration_ms=1)
+
+
+@pytest.mark.parametrize(
+    ("later", "ending"), [((), "failed"), (("second",), "timed_out"), (("second", "x"), "failed")]
+)
+async def test_an_end_is_judged_by_the_policy_that_is_in_force_when_it_is_recorded(
+    later: tuple[str, ...], ending: str
+) -> None:
+    coming = list(later)
+
+    def another_policy() -> None:
+        if coming:
+            name = coming.pop(0)
+            codes = (1,) if name == "second" else ()
+            on.scope = Scope("s", Policy(name=name, timeout_exit_codes=codes), limits())
+
+    async with stage("a", blobs=Blobs(another_policy)) as on:
+        await on.play(a=fails)
+        assert await on.endings() == {"a": ending}
+        verdicts = await on.said("triage.run_judged")
+    policies = [e.reason.policy for e in verdicts if isinstance(e, RunJudged)]
+    assert policies == [on.scope.policy.label]
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_only_an_end_that_somebody_else_may_have_recorded_is_searched_for(
+    adopted: bool,
+) -> None:
+    async with stage("a") as on:
+        await on.play(adopted=adopted, a=fails)
+        assert on.log.searched == ["a.finished"] * adopted
+
+
+async def test_an_adopted_attempt_that_was_closed_in_the_same_words_is_closed_once() -> None:
+    async with stage("a") as on:
+        await on.play(adopted=True, a=fails)
+        await on.play(adopted=True, a=fails)
+        assert await on.endings() == {"a": "failed"}
+
+
+@pytest.mark.parametrize(("adopted", "ending"), [(False, "broke"), (True, "orphaned")])
+async def test_a_guardian_that_vanished_proves_something_only_under_a_living_engine(
+    adopted: bool,
+    ending: str,
+) -> None:
+    async with stage("a") as on:
+        await on.play(adopted=adopted, a=is_lost)
+        assert await on.endings() == {"a": ending}
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_who_abandons_a_session_abandons_what_it_runs_and_what_it_took_over(
+    adopted: bool,
+) -> None:
+    async with stage("a") as on:
+        on.stopping.abandon.set()
+        await on.play(adopted=adopted, a=until_abandoned)
+        assert await on.endings() == {"a": "abandoned"}
+        assert (on.attendance.busy, on.attendance.attended) == (0, frozenset())
+        assert on.freed > 0
+
+
+DISK = StorageFailed("the disk is broken.", remedy="see to it.")
+OVERTAKEN = Fenced("overtaken.", remedy="start again.")
+
+
+@pytest.mark.parametrize(("error", "leaves"), [(DISK, True), (OVERTAKEN, False)])
+async def test_what_runs_is_left_by_a_failing_engine_and_ended_by_an_overtaken_one(
+    error: RunoffError,
+    leaves: bool,
+) -> None:
+    left: list[bool] = []
+
+    async def runs(watch: Watch) -> Report:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.append(watch.leave())
+        raise AssertionError
+
+    async def breaks(_watch: Watch) -> Report:
+        await anyio.sleep(1)
+        raise error
+
+    async with stage("a", "b", "c") as on:
+        with pytest.RaisesGroup(type(error), flatten_subgroups=True):
+            await on.play(a=runs, b=breaks, c=runs)
+        assert left == [leaves, leaves]
+        assert await on.endings() == ({} if leaves else {"a": "abandoned", "c": "abandoned"})
+
+
+@pytest.mark.parametrize(("error", "leaves"), [(DISK, True), (OVERTAKEN, False)])
+async def test_a_log_that_takes_no_more_is_as_good_a_reason(
+    error: RunoffError,
+    leaves: bool,
+) -> None:
+    left: list[bool] = []
+
+    async def runs(watch: Watch) -> Report:
+        on.log.broken = error
+        with pytest.raises(type(error)):
+            await on.recorder.submit(Command("any", "x", b"", just()))
+        left.append(watch.leave())
+        raise error
+
+    async with stage("a") as on:
+        with pytest.RaisesGroup(type(error), flatten_subgroups=True):
+            await on.play(a=runs)
+    assert left == [leaves]
+
+
+async def test_a_worker_is_not_free_where_a_failing_engine_leaves_an_attempt_open() -> None:
+    async def runs(watch: Watch) -> Report:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            assert watch.leave()
+        raise AssertionError
+
+    async def breaks(_watch: Watch) -> Report:
+        await anyio.sleep(1)
+        raise DISK
+
+    async with stage("a", "b") as on:
+        with pytest.RaisesGroup(StorageFailed, flatten_subgroups=True):
+            await on.play(a=runs, b=breaks)
+        assert (on.attendance.busy, on.freed) == (2, 0)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+async def test_without_room_for_output_an_end_is_kept_unless_its_guardian_keeps_it(
+    guarded: bool,
+) -> None:
+    def is_full() -> None:
+        raise DiskFull.at("output")
+
+    async def prints(watch: Watch) -> Report:
+        if guarded:
+            await watch.spawned(SPAWNED)
+        return FAILED
+
+    async with stage("a", blobs=Blobs(is_full)) as on:
+        with pytest.RaisesGroup(DiskFull, flatten_subgroups=True):
+            await on.play(a=prints)
+        assert await on.endings() == {}
+        kept = [each.diagnosed.finished for each in on.attendance.unrecorded]
+        assert [(end.attempt_id, end.stdout.digest) for end in kept] == [("a", None)] * (
+            not guarded
+        )

@@ -1,0 +1,204 @@
+"""What a dead engine left open: what is adopted, what is ended, and what is not for us to judge."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from engine.clock import HandSetClock
+from engine.drain import recovery
+from engine.drain.recovery import open_attempts, swept
+from engine.errors import LogHeld
+from engine.events import (
+    AttemptAdopted,
+    AttemptSpawned,
+    PolicyAdopted,
+    Record,
+    RunRegistered,
+    SessionStarted,
+    event_of,
+)
+from engine.executors.leftovers import Leftover
+from engine.executors.port import Report, Spawned
+from engine.executors.processes import boot_id, process_start_ticks
+from engine.store.command import Command, just
+from engine.store.memory import MemoryStore
+from engine.store.protocol import Query
+from engine.store.recorder import Recorder, Writer, recording
+from engine.triage.policy import Policy
+from tests.harness.backlogs import queued
+from tests.rules.standings import limits, started
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+CLOCK = HandSetClock()
+WRITER = Writer("host", "boot", 1, "test", "0")
+POLICY = Policy(name="t")
+HERE = Spawned(
+    host=socket.gethostname(),
+    boot_id=boot_id(),
+    pid=os.getpid(),
+    start_ticks=process_start_ticks(os.getpid()),
+    directory="/nowhere",
+)
+DEAD = Spawned(
+    host=HERE.host, boot_id=HERE.boot_id, pid=2**22 + 7, start_ticks=1, directory="/nowhere"
+)
+ELSEWHERE = Spawned(
+    host="far-away", boot_id="another", pid=os.getpid(), start_ticks=None, directory="/nowhere"
+)
+
+
+@asynccontextmanager
+async def left_open(
+    *, is_shared: bool = False, **attempts: Spawned | None
+) -> AsyncGenerator[Recorder, None]:
+    """A log with attempts by the names of their runs, each with its guardian, if it had one."""
+    async with recording(MemoryStore(is_shared=is_shared), CLOCK, WRITER) as recorder:
+        adopted = PolicyAdopted(
+            session_id="s", policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
+        )
+        begun = SessionStarted(session_id="s", executor="x", limits=limits())
+        await recorder.submit(Command("begun", "x", b"", just(adopted, begun)))
+        for name, process in attempts.items():
+            tags = {"run_id": name, "attempt_id": name}
+            run = RunRegistered(run_id=name, origin="test", state="NEW")
+            work = just(run, queued(name, "p"), started(**tags))
+            await recorder.submit(Command(f"work-{name}", "x", b"", work))
+            if process is not None:
+                await recorder.submit(Command(f"{name}.spawned", "x", b"", just(of(name, process))))
+        yield recorder
+
+
+def of(name: str, process: Spawned) -> AttemptSpawned:
+    return AttemptSpawned(
+        session_id="s",
+        run_id=name,
+        phase_id="p",
+        attempt_id=name,
+        host=process.host,
+        boot_id=process.boot_id,
+        pid=process.pid,
+        start_ticks=process.start_ticks,
+        directory=process.directory,
+    )
+
+
+async def adopted(recorder: Recorder) -> list[str]:
+    records = await recorder.store.records(Query(types=("attempt.adopted",)))
+    events = [event_of(record) for record in records]
+    return [event.attempt_id for event in events if isinstance(event, AttemptAdopted)]
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each attempt that is taken over is told to end now."""
+    told: list[bool] = []
+
+    async def taken(process: Spawned, _attempt_id: str, abandon: anyio.Event) -> Report:
+        assert process.directory == "/nowhere"
+        told.append(abandon.is_set())
+        return Report(ended="abandoned" if told[-1] else "exited", duration_ms=1)
+
+    monkeypatch.setattr(recovery, "take_over", taken)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("process", "end", "lives"),
+    [(HERE, False, True), (HERE, True, False), (DEAD, False, False), (DEAD, True, False)],
+    ids=["living", "living, to be ended", "dead", "dead, to be ended"],
+)
+async def test_a_living_guardian_is_adopted_unless_it_is_to_end(
+    process: Spawned,
+    end: bool,
+    lives: bool,
+    ended: list[bool],
+) -> None:
+    told: list[tuple[Record, ...]] = []
+    async with left_open(a=process) as recorder:
+        (found,) = await open_attempts(recorder, CLOCK, end=end, tell=told.append)
+        assert found.lives == lives
+        assert await adopted(recorder) == ["a"] * lives
+        assert len(told) == lives
+        await open_attempts(recorder, CLOCK, end=end, tell=told.append)
+        assert len(told) == lives, "what stands is no news"
+        await found.report(anyio.Event())
+    assert ended == [end]
+
+
+async def test_one_that_is_adopted_can_still_be_abandoned(ended: list[bool]) -> None:
+    async with left_open(a=HERE) as recorder:
+        (found,) = await open_attempts(recorder, CLOCK, end=False)
+        abandon = anyio.Event()
+        abandon.set()
+        await found.report(abandon)
+    assert ended == [True]
+
+
+async def test_an_attempt_without_a_process_never_began() -> None:
+    async with left_open(a=None) as recorder:
+        (found,) = await open_attempts(recorder, CLOCK, end=False)
+        assert not found.lives
+        report = await found.report(anyio.Event())
+        assert (report.ended, await adopted(recorder)) == ("lost", [])
+    assert report.reason is not None
+    assert report.reason.startswith("never_spawned")
+
+
+@pytest.mark.parametrize(
+    ("among", "names"),
+    [
+        (None, ["a", "b"]),
+        (frozenset({"b"}), ["b"]),
+        (frozenset({"b", "c"}), ["b"]),
+        (frozenset[str](), list[str]()),
+    ],
+)
+async def test_only_those_are_taken_over_that_were_asked_for(
+    among: frozenset[str] | None, names: list[str]
+) -> None:
+    async with left_open(a=HERE, b=HERE) as recorder:
+        found = await open_attempts(recorder, CLOCK, end=False, among=among)
+        assert [each.started.attempt_id for each in found] == names
+        assert await adopted(recorder) == names
+
+
+@pytest.mark.parametrize("end", [False, True])
+async def test_what_runs_on_another_machine_is_not_for_us_to_judge(
+    end: bool,
+) -> None:
+    async with left_open(a=HERE, far=ELSEWHERE) as recorder:
+        with pytest.raises(LogHeld, match="far was started on far-away") as refused:
+            await open_attempts(recorder, CLOCK, end=end)
+        assert "run the drain on far-away" in refused.value.remedy
+        assert await adopted(recorder) == ["a"] * (not end)
+        found = await open_attempts(recorder, CLOCK, end=end, among=frozenset({"a"}))
+        assert [each.started.attempt_id for each in found] == ["a"]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_only_who_has_the_log_alone_sweeps_and_spares_what_is_open(
+    is_shared: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def end_leftovers(root: Path, spared: Iterable[str]) -> list[Leftover]:
+        asked.append((root, sorted(spared)))
+        return [Leftover(7, "gone")]
+
+    monkeypatch.setattr(recovery, "end_leftovers", end_leftovers)
+    async with left_open(is_shared=is_shared, a=HERE, b=None) as recorder:
+        found = await swept(recorder, tmp_path)
+    assert found == ([] if is_shared else [Leftover(7, "gone")])
+    assert asked == ([] if is_shared else [(tmp_path, ["a", "b"])])
