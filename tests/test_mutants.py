@@ -30,6 +30,7 @@ RULES = {
     "engine/zones.py",
     *(f"engine/calibration/{name}.py" for name in ("samples", "verdict", "selection")),
     *(f"engine/calibration/{name}.py" for name in ("track_record", "estimator")),
+    *(f"engine/calibration/{name}.py" for name in ("drift", "pooling", "documented", "in_words")),
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
