@@ -122,7 +122,7 @@ def group_of(**fields: Any) -> GroupResult:
 
 def totals(**fields: Any) -> Totals:
     """With nine clean samples, unless ``fields`` say otherwise."""
-    named = {name: fields.pop(name) for name in CLASSES if name in fields}
+    named: dict[Class, int] = {name: fields.pop(name) for name in CLASSES if name in fields}
     counts: dict[Class, int] = {**dict.fromkeys(CLASSES, 0), "clean": 9, **named}
     read = fields.pop("read", sum(counts.values()))
     known = Totals(read=read, counts=counts, stale=0, outside=0, stale_versions={})

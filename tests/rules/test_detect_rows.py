@@ -23,7 +23,12 @@ GOOD = "final_state=COMPLETE"
 
 
 def outcome(**fields: Any) -> Outcome:
-    known = {"ended": "exited", "succeeded": False, "final_state": "FAILED", "exit_code": 1}
+    known: dict[str, Any] = {
+        "ended": "exited",
+        "succeeded": False,
+        "final_state": "FAILED",
+        "exit_code": 1,
+    }
     return Outcome(**{**known, **fields})
 
 
