@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.amounts import counted
 from engine.calibration.result import GroupResult, Settings, Totals
 from engine.calibration.samples import Class
 
@@ -25,13 +26,14 @@ def sentence_of(
     if totals.read == 0:
         return "There are no samples, so there is nothing to calibrate from."
     if not groups:
-        return f"All {totals.stale} samples are of other coefficients than the current ones."
+        every = f"All {totals.stale} samples are" if totals.stale > 1 else "The one sample is"
+        return f"{every} of other coefficients than the current ones."
     known = totals.counts["clean"] + totals.counts["censored"]
     if known == 0:
         return "No sample can be used: " + _unusable(totals) + "."
     if totals.counts["clean"] == 0:
         return (
-            f"Everything was truncated ({known} samples), so nothing says how long the answers"
+            f"Everything was truncated ({counted(known, 'sample')}), so nothing says how long the answers"
             " wanted to be."
         )
     return _of_groups(groups, settings, before, after)
@@ -73,6 +75,10 @@ def _unusable(totals: Totals) -> str:
     return ", ".join(f"{count} {text}" for text, count in counts.items() if count)
 
 
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
 def notes_of(groups: Sequence[GroupResult], totals: Totals, settings: Settings) -> tuple[str, ...]:
     """What a person should know beside the verdicts."""
     return tuple(_notes(groups, totals, settings))
@@ -82,11 +88,12 @@ def _notes(groups: Sequence[GroupResult], totals: Totals, settings: Settings) ->
     if totals.stale:
         versions = ", ".join(f"{name or 'none'}: {n}" for name, n in totals.stale_versions.items())
         yield (
-            f"{totals.stale} samples of other coefficients than {settings.coefficient_version}"
-            f" were left out ({versions})."
+            f"{counted(totals.stale, 'sample')} of other coefficients than"
+            f" {settings.coefficient_version} {_were(totals.stale)} left out ({versions})."
         )
     if totals.outside:
-        yield f"{totals.outside} samples were not asked for (run or time) and left out."
+        samples = counted(totals.outside, "sample")
+        yield f"{samples} {_were(totals.outside)} not asked for (run or time) and left out."
     if len(groups) > GROUPS_SHOWN:
         yield (
             f"Tables and pictures show the {GROUPS_SHOWN} groups with most tokens at stake of"

@@ -1,0 +1,259 @@
+"""What a what-if says of short histories made by hand, line by line, where each has one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from engine.audit.lines import Line
+from engine.audit.whatif import walked
+from engine.audit.whatif_order import IDLE_US
+from engine.audit.whatif_result import WhatIf
+from engine.events import (
+    AnyEvent,
+    PhaseRegistered,
+    PhaseRequeued,
+    PolicyAdopted,
+    RunRegistered,
+    RunReinstated,
+    SessionEnded,
+    SessionStarted,
+)
+from engine.store.blobs import MemoryBlobs
+from engine.triage.policy import Policy
+from tests.harness.backlogs import queued
+from tests.rules.standings import (
+    NOW_US,
+    boundary,
+    budget,
+    fingerprinted,
+    finished,
+    limits,
+    policy,
+    started,
+)
+
+
+class History:
+    """A log that is written by hand, a command at a time; the first session is ``s1``."""
+
+    def __init__(self, recorded: Policy, *phases: AnyEvent, **bounds: Any) -> None:
+        self._recorded, self._bounds = recorded, bounds
+        self._commands: list[list[Line]] = []
+        self._now_us, self._pos, self._sessions = NOW_US, 0, 0
+        for run_id in dict.fromkeys(getattr(each, "run_id", "") for each in phases):
+            self.add(RunRegistered(run_id=run_id, origin="test", state="NEW"))
+        for each in phases:
+            self.add(each)
+        self.begin()
+
+    def add(self, *events: AnyEvent, after_us: int = 1000) -> int:
+        """One command; the position of its first event."""
+        self._now_us += after_us
+        first = self._pos + 1
+        lines = [
+            Line(pos, self._now_us, f"c{first}", None, "", event)
+            for pos, event in enumerate(events, first)
+        ]
+        self._pos += len(lines)
+        self._commands.append(lines)
+        return first
+
+    @property
+    def session_id(self) -> str:
+        return f"s{self._sessions}"
+
+    def begin(self) -> None:
+        """Another session under the same policy and bounds."""
+        self._sessions += 1
+        of, name = self._recorded, self.session_id
+        adopted = PolicyAdopted(
+            session_id=name, policy=of.label, policy_sha256=of.sha256, policy_json=of.json
+        )
+        begun = SessionStarted(session_id=name, executor="x", limits=limits(**self._bounds))
+        self.add(adopted, begun)
+
+    def start(self, attempt_id: str, run_id: str, phase_id: str = "p", **fields: Any) -> int:
+        ids = {"run_id": run_id, "phase_id": phase_id, "session_id": self.session_id}
+        return self.add(started(attempt_id=attempt_id, **ids, **fields))
+
+    def end(self, attempt_id: str, run_id: str, phase_id: str = "p", **fields: Any) -> int:
+        """``by``: the fingerprint of its failure; ``limit``: that of a provider that ended it."""
+        by, limit = fields.pop("by", None), fields.pop("limit", None)
+        after_us = fields.pop("after_us", 1000)
+        ids = {
+            "run_id": run_id,
+            "phase_id": phase_id,
+            "session_id": self.session_id,
+            "attempt_id": attempt_id,
+        }
+        events: list[AnyEvent] = [finished(**ids, **fields)]
+        if by is not None:
+            events.append(fingerprinted(fingerprint=by, **ids))
+        if limit is not None:
+            events.append(boundary(kind=limit, **ids))
+        return self.add(*events, after_us=after_us)
+
+    def close(self) -> int:
+        """The session ends for want of work."""
+        ended = SessionEnded(
+            session_id=self.session_id,
+            because="nothing_eligible",
+            active_ms=1,
+            attempts=1,
+            work_left=0,
+        )
+        return self.add(ended)
+
+    def under(self, other: Policy) -> WhatIf:
+        return walked(self._commands, other, MemoryBlobs().get)
+
+
+def free(run_id: str, *phases: str) -> list[PhaseRegistered]:
+    """Phases of a run that wait for none of the others."""
+    return [replace(queued(run_id, phase), order="free") for phase in phases]
+
+
+def not_made(found: WhatIf) -> Mapping[str, str]:
+    return {each.attempt_id: each.because for each in found.not_made}
+
+
+def horizons(found: WhatIf) -> list[tuple[str, int, str]]:
+    return [(each.run_id, each.pos, each.unknown) for each in found.horizons]
+
+
+def test_a_run_that_is_full_delays_an_attempt_and_hinders_none() -> None:
+    log = History(policy(), *free("r", "p", "q", "z"), per_run_max=1)
+    log.start("a1", "r", "p")
+    log.end("a1", "r", "p", ending="succeeded", final_state="COMPLETE", yield_events=1)
+    log.start("a2", "r", "q", group="promising")
+    log.start("a3", "r", "z", group="promising")
+    log.end("a2", "r", "q", ending="succeeded", final_state="COMPLETE")
+    log.end("a3", "r", "z", ending="succeeded", final_state="COMPLETE")
+    log.close()
+    assert not_made(log.under(policy(order_tiers=False))) == {}
+
+
+def test_a_sample_in_flight_delays_an_attempt_and_hinders_none() -> None:
+    log = History(policy(), *free("r", "p", "q"), per_run_max=2)
+    log.start("a1", "r", "p")
+    log.start("a2", "r", "q")
+    assert not_made(log.under(policy(order_tiers=False))) == {}
+
+
+def test_a_slow_start_delays_an_attempt_and_hinders_none() -> None:
+    log = History(policy(), queued("a", "p"), queued("b", "p"))
+    log.start("a1", "a")
+    log.start("b1", "b")
+    log.end("a1", "a", ending="succeeded", final_state="COMPLETE")
+    log.end("b1", "b", ending="succeeded", final_state="COMPLETE")
+    log.close()
+    found = log.under(policy(samples_at_first=1))
+    assert (not_made(found), found.attempts_made) == ({}, 2)
+
+
+def test_a_sample_that_a_breaker_holds_back_may_come_later() -> None:
+    log = History(policy(), queued("a", "p"), queued("b", "p"), workers=1)
+    log.start("a1", "a")
+    log.end("a1", "a", by="f")
+    held = log.start("b1", "b")
+    log.end("b1", "b", ending="succeeded", final_state="COMPLETE", tokens=9)
+    log.close()
+    found = log.under(policy(breaker_runs=1, breaker_probes_max=0, attempts_per_phase_max=1))
+    assert not_made(found) == {"b1": "breaker_open"}
+    assert (found.attempts_saved, found.attempts_unknown, found.tokens_saved) == (0, 1, 0)
+    assert horizons(found) == [("b", held, "when its sample would have been made")]
+
+
+@pytest.mark.parametrize(("idle_us", "is_idle"), [(IDLE_US - 1, False), (IDLE_US, True)])
+def test_a_worker_that_was_idle_for_a_second_would_have_taken_what_there_was(
+    idle_us: int, *, is_idle: bool
+) -> None:
+    failed = replace(queued("c", "p"), state="FAILED")
+    log = History(policy(drains=("QUEUED",)), queued("a", "p"), failed, workers=2)
+    log.start("a1", "a")
+    at = log.end("a1", "a", ending="succeeded", final_state="COMPLETE", after_us=idle_us)
+    ended = log.close()
+    first = (at, "another phase would have been attempted first")
+    last = (ended, "its next phase would have been attempted")
+    assert horizons(log.under(policy())) == [("c", *(first if is_idle else last))]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_only_a_worker_without_an_attempt_was_idle(workers: int) -> None:
+    failed = replace(queued("c", "p"), state="FAILED")
+    log = History(policy(drains=("QUEUED",)), queued("a", "p"), failed, workers=workers)
+    log.start("a1", "a")
+    at = log.end("a1", "a", ending="succeeded", final_state="COMPLETE", after_us=9 * IDLE_US)
+    ended = log.close()
+    assert [pos for _, pos, _ in horizons(log.under(policy()))] == [ended if workers == 1 else at]
+
+
+def test_a_second_of_idleness_is_a_second() -> None:
+    assert IDLE_US == 1_000_000
+
+
+def test_a_requeue_of_an_open_phase_counts_no_attempt_anew() -> None:
+    log = History(policy(), queued("r", "p"))
+    log.start("a1", "r")
+    log.add(PhaseRequeued(run_id="r", phase_id="p", by="x", why="y"))
+    log.end("a1", "r", yield_events=1)
+    log.start("a2", "r", number=2, initial_state="FAILED")
+    log.end("a2", "r", yield_events=1)
+    log.close()
+    assert not_made(log.under(policy(attempts_per_phase_max=1))) == {"a2": "exhausted"}
+
+
+def test_a_requeue_of_a_closed_phase_counts_its_attempts_anew() -> None:
+    log = History(policy(), queued("r", "p"))
+    log.start("a1", "r")
+    log.end("a1", "r", yield_events=1)
+    log.add(PhaseRequeued(run_id="r", phase_id="p", by="x", why="y"))
+    log.start("a2", "r")
+    log.end("a2", "r", yield_events=1)
+    log.close()
+    assert not_made(log.under(policy(attempts_per_phase_max=1))) == {}
+
+
+@pytest.mark.parametrize(
+    ("other", "left_out"),
+    [(policy(provider_pause_ms=1), {"a2": "over_budget"}), (policy(order_tiers=False), {})],
+    ids=["still-unsampled", "judged"],
+)
+def test_a_run_that_has_no_verdict_is_not_reinstated(
+    other: Policy, left_out: Mapping[str, str]
+) -> None:
+    """The attempt that met a provider's limit is deferred, and judges nothing."""
+    once = (budget("run", "attempts", 1),)
+    log = History(policy(), queued("r", "p"), budgets=once)
+    log.start("a1", "r")
+    log.end("a1", "r", by="f", limit="quota")
+    log.add(RunReinstated(run_id="r", generation=2, by="x", why="y"))
+    log.start("a2", "r", number=2, initial_state="FAILED")
+    log.end("a2", "r", by="f")
+    log.close()
+    assert not_made(log.under(other)) == left_out
+
+
+def test_a_phase_whose_attempt_is_deferred_stands_as_it_stood_under_the_other_policy() -> None:
+    """Its first attempt would not have been made, so it never failed, and is waiting still."""
+    log = History(policy(), *free("r", "p", "q"), workers=1)
+    log.start("a1", "r", "p")
+    log.end("a1", "r", "p", ending="timed_out", yield_events=1)
+    log.start("a2", "r", "q")
+    log.end("a2", "r", "q", yield_events=1)
+    log.close()
+    log.begin()
+    third = log.start("a3", "r", "q", number=2, initial_state="FAILED")
+    log.end("a3", "r", "q", limit="quota", yield_events=1)
+    log.start("a4", "r", "q", number=3, initial_state="FAILED")
+    log.end("a4", "r", "q", ending="succeeded", final_state="COMPLETE")
+    log.close()
+    other = policy(drains=("QUEUED",), timeouts_per_run_max=1, provider_pause_ms=1)
+    found = log.under(other)
+    assert not_made(found) == {"a2": "stopped"}
+    unknown = "its attempt 1 would have been made where 2 was"
+    assert horizons(found) == [("r", third, unknown)]
