@@ -33,8 +33,8 @@ def sentence_of(
         return "No sample can be used: " + _unusable(totals) + "."
     if totals.counts["clean"] == 0:
         return (
-            f"Everything was truncated ({counted(known, 'sample')}), so nothing says how long the answers"
-            " wanted to be."
+            f"Everything was truncated ({counted(known, 'sample')}), so nothing says how long the"
+            " answers wanted to be."
         )
     return _of_groups(groups, settings, before, after)
 

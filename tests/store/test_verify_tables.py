@@ -440,7 +440,8 @@ def test_a_minute_without_an_anchor_is_by_chance() -> None:
 
 def test_what_is_no_file_holds_no_anchors(tmp_path: Path) -> None:
     (tmp_path / "anchors").mkdir()
-    assert held_against(tmp_path / "anchors", None, at(3))[0] == "missing"
+    said = [("S2: what bears the name of the anchors is no file", None)]
+    assert held_against(tmp_path / "anchors", None, at(3)) == ("broken", 0, said)
 
 
 def test_anchors_that_cannot_be_read_are_no_good_ones(
