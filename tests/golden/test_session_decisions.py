@@ -91,7 +91,7 @@ def stop_lines(found: list[dict[str, Any]]) -> list[str]:
             elif stop["because"] == "fingerprint_repeats" and stop["stopped"] == "run":
                 carriers = [each["fingerprint"] for each in found[:number]]
                 seen = carriers.count(decision["fingerprint"])
-                assert f"seen {seen} times" in stop["sentence"]
+                assert f"seen {seen} time" in stop["sentence"]
                 lines.append(
                     f"[STOP] Fingerprint repeated {seen}x - deprioritizing run {stop['id']}"
                 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -110,5 +111,6 @@ def _of(path: Path) -> Iterator[Mutant]:
         yield Mutant(name, found.path, row.old, row.new, row.tests or found.tests)
 
 
+@cache
 def _read(path: Path) -> _List:
     return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _List)
