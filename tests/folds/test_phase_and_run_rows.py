@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.events import (
+    Deliverable,
     Ending,
     PhaseRegistered,
     PhaseRequeued,
@@ -60,7 +61,7 @@ REGISTERED = PhaseRegistered(
     order="free",
     after=("q",),
     needs=("gpu",),
-    deliverables=("one", "two"),
+    deliverables=(Deliverable(path="one"), Deliverable(path="two")),
     incident_token_cap=99,
     last_failure_reason="why",
 )
