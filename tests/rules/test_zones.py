@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 from hypothesis import given, strategies as st
@@ -41,7 +41,11 @@ def test_what_is_no_zone_is_none(said: str) -> None:
 
 def test_only_names_of_places_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some machines know Japan or CET, too, and a recorded time must not rest on that."""
-    monkeypatch.setattr("engine.zones.ZoneInfo", lambda _said: UTC)
+
+    def everywhere(_said: str) -> tzinfo:
+        return UTC
+
+    monkeypatch.setattr("engine.zones.ZoneInfo", everywhere)
     assert zone("Japan") is None
     assert zone("EST") == fixed_zone("EST")
     assert zone("Some/Where") is UTC
