@@ -44,19 +44,19 @@ class SameFiles:
             if known is not None:  # the write-ahead log is made by the first commit
                 if now is None or now[:2] != known[:2]:
                     raise _told(name, "was replaced or removed")
-                if self._has_shrunk or now.size_bytes < known.size_bytes:
-                    self._judge(name, now)
+                if self._is_cut(name, is_shorter=now.size_bytes < known.size_bytes):
+                    raise _told(name, "was cut short (or vacuumed)")
             self._known[name] = now
 
-    def _judge(self, name: str, now: _Seen) -> None:
+    def _is_cut(self, name: str, *, is_shorter: bool) -> bool:
         if name != self._wal:
-            if now.size_bytes < (self._known[name] or now).size_bytes:
-                raise _told(name, "was cut short")
-            return
-        if _has_hole(name):
-            raise _told(name, "was cut short")
+            # The header would tell a VACUUM apart, but closing the file drops SQLite's locks on it.
+            return is_shorter
+        if not is_shorter and not self._has_shrunk:
+            return False
         # Cut off at once behind a frame, it has no hole before the next one is written.
         self._has_shrunk = not self._has_shrunk
+        return _has_hole(name)
 
 
 def _seen(name: str) -> _Seen | None:
