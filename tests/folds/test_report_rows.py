@@ -15,14 +15,13 @@ from engine.events import (
     RunJudged,
     RunStopped,
     UsageImported,
-    ZeroYieldExplained,
 )
 from engine.events.diagnosis import Diagnosed, Disposition
 from engine.events.triage import Verdict
 from projections.timeline import TIMELINE, Minute
 from projections.zero_yield import TOTAL, ZERO_YIELD, YieldCounts, run_key, session_key
 from tests.folds.rows import US, after, changes, keys, taken
-from tests.rules.standings import because, boundary, finished, started
+from tests.rules.standings import because, boundary, finished, silent, started
 
 WHY = because("r", "")
 
@@ -111,15 +110,7 @@ COUNTS = YieldCounts(
     usage_imported=5,
     tokens=600,
 )
-SILENT = ZeroYieldExplained(
-    session_id="s",
-    run_id="r",
-    phase_id="p",
-    attempt_id="a",
-    detector="d",
-    reason="timeout",
-    evidence="e",
-)
+SILENT = silent(reason="timeout", evidence="e")
 IMPORTED = UsageImported(
     run_id="r",
     phase_id="p",

@@ -22,6 +22,7 @@ from engine.events import (
     Input,
     Limits,
     Reason,
+    ZeroYieldExplained,
 )
 from engine.triage.policy import Policy
 from engine.triage.reasons import RULES, Ground
@@ -103,6 +104,15 @@ _BOUNDARY = BoundaryDetected(
     kind="rate_limit",
     disposition="stopped_by",
     pattern="429",
+)
+_SILENT = ZeroYieldExplained(
+    session_id="s",
+    run_id="r",
+    phase_id="p",
+    attempt_id="a",
+    detector="d",
+    reason="unknown",
+    evidence="nothing",
 )
 _KEYS: Mapping[type[msgspec.Struct], tuple[str, Callable[[Any], str]]] = {
     PhaseStanding: ("backlog", lambda row: join(row.run_id, row.phase_id)),
@@ -197,6 +207,10 @@ def fingerprinted(**fields: Any) -> FailureFingerprinted:
 
 def boundary(**fields: Any) -> BoundaryDetected:
     return replace(_BOUNDARY, **fields)
+
+
+def silent(**fields: Any) -> ZeroYieldExplained:
+    return replace(_SILENT, **fields)
 
 
 def budget(of: str, measure: str, limit: int) -> Budget:

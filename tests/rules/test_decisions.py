@@ -19,7 +19,6 @@ from engine.events import (
     RunJudged,
     RunStopped,
     SessionDraining,
-    ZeroYieldExplained,
 )
 from engine.triage.breaker import opened, settled
 from engine.triage.budgets import reached_by_end
@@ -54,6 +53,7 @@ from tests.rules.standings import (
     run,
     scope,
     session,
+    silent,
     started,
 )
 
@@ -66,15 +66,7 @@ Row = (
     | CauseStanding
     | AccountStanding
 )
-SILENT = ZeroYieldExplained(
-    session_id="s",
-    run_id="r",
-    phase_id="p",
-    attempt_id="a",
-    detector="d",
-    reason="unknown",
-    evidence="nothing",
-)
+SILENT = silent()
 
 
 def a_board(*rows: Row) -> Board:
