@@ -21,7 +21,7 @@ from engine.calibration.selection import selected
 from engine.calibration.verdict import CONFIDENCE_THRESHOLD, MIN_SAMPLES
 from engine.cli.calibration_record import record_report
 from engine.cli.calibration_source import Source, settings_of, source_of
-from engine.cli.context import Amount, allow_empty_option, database_option, json_option
+from engine.cli.context import FiniteRange, allow_empty_option, database_option, json_option
 from engine.cli.groups import DefaultGroup
 from engine.cli.moment import at_option, moment
 from engine.cli.render import clean, print_json, table
@@ -78,7 +78,7 @@ def calibrate() -> None:
 )
 @click.option(
     "--confidence-threshold",
-    type=Amount(0.0, 1.0),
+    type=FiniteRange(0.0, 1.0),
     default=CONFIDENCE_THRESHOLD,
     show_default=True,
     help="Confidence that a proposal needs.",

@@ -51,7 +51,7 @@ allow_empty_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.")
 
 
-class Amount(click.FloatRange):
+class FiniteRange(click.FloatRange):
     """A number between bounds.  ``nan``, which no bound keeps out, is none, and so is ``inf``."""
 
     def convert(

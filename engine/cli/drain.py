@@ -14,7 +14,7 @@ import msgspec
 from engine.amounts import counted
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import (
-    Amount,
+    FiniteRange,
     allow_empty_option,
     database_option,
     ids,
@@ -80,14 +80,14 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.option("--host-workers", type=click.IntRange(1, 65536), metavar="N", help=HOST_WORKERS_HELP)
 @click.option("--max-per-run", type=click.IntRange(1, 1024), default=2, help="Of one run at once.")
 @click.option("--batch-size", type=click.IntRange(1), default=10, help="Attempts in this session.")
-@click.option("--phase-timeout-seconds", type=Amount(0.05, 604800), default=900)
-@click.option("--grace-seconds", type=Amount(0, 600), default=5, help="TERM to KILL.")
+@click.option("--phase-timeout-seconds", type=FiniteRange(0.05, 604800), default=900)
+@click.option("--grace-seconds", type=FiniteRange(0, 600), default=5, help="TERM to KILL.")
 @click.option("--max-total-tokens", type=click.IntRange(1), metavar="N", help="Of the session.")
 @click.option("--max-run-tokens", type=click.IntRange(1), metavar="N", help="Of each run.")
 @click.option("--max-day-tokens", type=click.IntRange(1), metavar="N", help="Of a day in UTC.")
 @click.option("--budget", "budget", multiple=True, metavar="SCOPE:MEASURE=N", help=BUDGET_HELP)
 @click.option("--account", metavar="NAME", help="Whose provider limits pause. [the executor's]")
-@click.option("--max-total-minutes", type=Amount(0), help="Of the session; 0 = none.")
+@click.option("--max-total-minutes", type=FiniteRange(0), help="Of the session; 0 = none.")
 @click.option("--max-timeouts-per-run", type=click.IntRange(0), help="0 = no limit. [policy: 2]")
 @click.option("--max-attempts-per-phase", type=click.IntRange(0), help="0 = no limit. [policy: 2]")
 @click.option("--max-fingerprint-repeats", type=click.IntRange(0), help="0 = no limit. [policy: 3]")
@@ -102,7 +102,7 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
 @click.option("--ignore-order", is_flag=True, help="Let phases of a tier go in any order.")
 @executing_options
 @click.option("--virtual-time", is_flag=True, help="Scripted sleeps and deadlines cost nothing.")
-@click.option("--lease-seconds", type=Amount(1, 3600), default=15, help="In a shared log.")
+@click.option("--lease-seconds", type=FiniteRange(1, 3600), default=15, help="In a shared log.")
 @click.option("--resume", is_flag=True, help="Go on with the newest session that has work left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with reasons; write nothing.")
 @click.option("--log-format", type=click.Choice(["words", "json"]), default="words")
