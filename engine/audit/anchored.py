@@ -57,7 +57,6 @@ class Anchors:
         self._report = report
         self._is_shared = is_shared
         self._size = _size_of(path)
-        self._is_no_file = os.path.lexists(path) and not path.is_file()
         self._odd: list[bytes | Anchor] = []
         self._broken = False
         self.reach, self._reach_us = 0, 0
@@ -123,7 +122,7 @@ class Anchors:
         self._report(what, pos)
 
     def _read(self) -> Iterator[Anchor]:
-        if self._is_no_file:
+        if os.path.lexists(self._path) and not self._path.is_file():
             self._break("S2: what bears the name of the anchors is no file", None)
         if not self._size:
             return

@@ -26,9 +26,7 @@ def prepare() -> None:
         _see_that_it_is_open(descriptor)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = noting(1, encoding=sys.stdout.encoding)
+    sys.stdout = noting(1, encoding=sys.stdout.encoding if sys.stdout is not None else "utf-8")
     sys.stderr = forgiving(2, encoding=sys.stderr.encoding if sys.stderr is not None else "utf-8")
 
 

@@ -122,7 +122,7 @@ def _in_words(found: WhatIf, simulated: Rerun | None, location: Location) -> str
     saved = counted(found.tokens_saved, "token")
     successes = counted(found.successes_lost, "success", "successes")
     lines = [
-        f"Under {policy}, as far as {location.name} can tell:",
+        f"Under {policy}, as far as {clean(location.name)} can tell:",
         f"  attempts made {made}; {found.attempts_saved} saved, {found.attempts_unknown} unknown",
         f"  saved {saved}, {found.minutes_saved:.1f} minutes of work",
         f"  lost {successes}, {counted(found.usage_lost, 'usage record')}",
