@@ -114,13 +114,14 @@ def _beside(
     place = (location.url, str(location.path))
     argv = [sys.executable, "-m", "engine.audit.rows_process", *place, *parts]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:  # noqa: S603  our own module
+        assert process.stdout is not None
+        handed = Handed(process.stdout)
         try:
-            assert process.stdout is not None
-            handed = Handed(process.stdout)
             yield handed.take
             text = handed.rest()
         except BaseException:
             process.kill()
+            handed.rest()  # the pipe is closed next, which must not happen under its reader
             raise
     if "rows" not in parts:
         return

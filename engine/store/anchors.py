@@ -25,15 +25,22 @@ class Anchors:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        known = last_anchor(path)
-        self.last_pos = 0 if known is None else known.pos
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._take_back_half_a_line()
         except OSError as error:
             raise StorageFailed(
                 f"cannot open {path}: {error.strerror}.", remedy="check the folder's permissions."
             ) from error
+        try:
+            self._take_back_half_a_line()
+            known = last_anchor(path)
+        except OSError as error:
+            self.close()
+            raise not_written(str(path), error) from error
+        except LogUnreadable:
+            self.close()
+            raise
+        self.last_pos = 0 if known is None else known.pos
 
     def _take_back_half_a_line(self) -> None:
         """A line without its end was never given out; the next one must not be glued to it."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, ClassVar, NamedTuple
 
 import pytest
 from msgspec.structs import replace
 
 from engine.audit.ahead import END, Handed, tell_ahead
+from engine.audit.audit import audit
 from engine.audit.connection import connect
 from engine.audit.diagnoses import NOTHING_TO_SAY, Ahead, Diagnoses, TakeAhead
 from engine.audit.lines import read_lines
+from engine.errors import LogUnreadable
 from engine.events import AttemptFinished, PolicyAdopted
 from engine.store.blobs import Blobs
 from engine.store.location import Location, locate
@@ -102,3 +105,38 @@ def test_what_stands_behind_the_diagnoses_is_kept_apart(log: Log) -> None:
     handed = Handed(io.BytesIO(told(log) + END + b"{}"))
     assert handed.take(2**62) is None
     assert handed.rest() == b"{}"
+
+
+class Slow(Handed):
+    """Reads nothing before somebody waits for it, or ``awaited`` is set."""
+
+    made: ClassVar[list[Slow]] = []
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self.awaited = threading.Event()
+        self.made.append(self)
+        super().__init__(pipe)
+
+    def _empty(self, pipe: IO[bytes]) -> None:
+        self.awaited.wait()
+        super()._empty(pipe)
+
+    def rest(self) -> bytes:
+        self.awaited.set()
+        return super().rest()
+
+
+def test_an_audit_that_ends_early_closes_no_pipe_under_its_reader(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broke: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", broke.append)
+    monkeypatch.setattr("engine.audit.audit.Handed", Slow)
+    copied = tmp_path / "b.db"
+    whole = log.location.path.read_bytes()
+    copied.write_bytes(whole.replace(b'{"type":"attempt.', b'{"\xff\xfepe":"attempt.'))
+    with pytest.raises(LogUnreadable):
+        audit(locate(f"sqlite:///{copied}"))
+    (reader,) = Slow.made
+    reader.rest()
+    assert broke == []

@@ -17,7 +17,7 @@ import pytest
 from engine.errors import RunoffError, StorageFailed, UsageProblem
 from engine.events import Deliverable
 from engine.executors import command
-from engine.executors.adoption import guardian_lives
+from engine.executors.adoption import await_guardian
 from engine.executors.command import CommandExecutor, attempt_directory, workspace_directory
 from engine.executors.guardian_process import GuardianProcess, Guardians
 from engine.executors.port import Assignment, Executor, PhaseSheet, Report, Spawned, Watch
@@ -240,7 +240,7 @@ async def test_the_engine_hears_of_the_guardian_before_the_child_starts(tmp_path
     (spawned,) = attempt.spawned
     assert (spawned.boot_id, spawned.directory) == (boot_id(), str(attempt.directory))
     assert spawned.start_ticks is not None
-    assert not guardian_lives(spawned)
+    assert await await_guardian(spawned, LIMIT_S)  # its files close a moment before it is gone
 
 
 async def test_when_the_spawn_cannot_be_written_down_nothing_starts(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ async def test_when_the_spawn_cannot_be_written_down_nothing_starts(tmp_path: Pa
     with pytest.raises(StorageFailed):
         await attempt.run()
     assert not (attempt.workspace / "started").exists()
-    assert not guardian_lives(attempt.spawned[0])
+    assert await await_guardian(attempt.spawned[0], LIMIT_S)
 
 
 STUBBORN = """
@@ -307,7 +307,7 @@ async def test_cancelling_ends_the_tree_before_it_lets_go(tmp_path: Path) -> Non
         assert len(attempt.left()) >= 3
         group.cancel_scope.cancel()
     assert attempt.left() == []
-    assert not guardian_lives(attempt.spawned[0])
+    assert await await_guardian(attempt.spawned[0], LIMIT_S)
 
 
 FAMILY = """
