@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from tests.program import run
 from tests.servers import PASSWORD, PASSWORD_IN_URL, Server
 
 RUN = "telemetry-collection-v4"
@@ -24,15 +24,8 @@ class Place:
         self.folder, self.url = folder, url
 
     def runoff(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "engine", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=os.environ | {"DATABASE_URL": self.url, "RUNOFF_FILES": str(self.folder / "files")},
-            timeout=60,
-            check=False,
-        )
+        files = {"DATABASE_URL": self.url, "RUNOFF_FILES": str(self.folder / "files")}
+        done = run(self.folder, arguments, os.environ | files)
         assert done.returncode == code, (arguments, done.stderr)
         for text in (done.stdout, done.stderr):
             assert PASSWORD not in text
