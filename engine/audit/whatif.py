@@ -366,11 +366,8 @@ class Walk:
         self._feed(facts.finished, line)
         if facts.fingerprinted is not None:
             self._feed(facts.fingerprinted, line)
-        for event in [
-            *facts.boundaries,
-            *([facts.zero_yield] if facts.zero_yield else []),
-            *decided,
-        ]:
+        # No rule reads the limits and the silences themselves, only what was decided from them.
+        for event in decided:
             self._feed(event, line)
 
 
