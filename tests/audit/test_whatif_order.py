@@ -111,7 +111,7 @@ def test_a_run_cools_down_from_the_verdict_on_that_was_folded_last() -> None:
         attempt_id="att-a",
         generation=1,
         verdict="deprioritized",
-        because="failure",
+        because="repeated_failure",
         reason=because("verdict", ""),
     )
     folded(rows, order, judged)

@@ -11,10 +11,11 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio import to_thread
 from msgspec.structs import replace
 
 from engine.clock import HandSetClock
-from engine.drain import attendance, commands
+from engine.drain import commands
 from engine.drain.attendance import Attendance
 from engine.drain.stopping import Stopping
 from engine.drain.virtual import VirtualTimeLoop
@@ -371,7 +372,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         await anyio.lowlevel.checkpoint()
         return work()
 
-    monkeypatch.setattr(attendance.to_thread, "run_sync", in_turn)
+    monkeypatch.setattr(to_thread, "run_sync", in_turn)
     return asked
 
 
