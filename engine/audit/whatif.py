@@ -252,16 +252,15 @@ class Walk:
     def _reinstated(self, line: Line) -> None:
         event = line.event
         assert isinstance(event, RunReinstated)
-        run = self._board.runs.states[event.run_id]
-        if run.standing != "unsampled":
-            self._feed(replace(event, generation=run.generation + 1), line)
+        if self._board.runs.states[event.run_id].standing != "unsampled":
+            self._feed(event, line)
 
     def _reset(self, line: Line) -> None:
         event = line.event
         assert isinstance(event, BreakerReset)
         breaker = self._board.breakers.get(event.fingerprint)
         if breaker is not None and breaker.opened_pos is not None:
-            self._feed(replace(event, session_id=breaker.session_id), line)
+            self._feed(event, line)
 
     def _requeued(self, line: Line) -> None:
         event = line.event
@@ -367,11 +366,8 @@ class Walk:
         self._feed(facts.finished, line)
         if facts.fingerprinted is not None:
             self._feed(facts.fingerprinted, line)
-        for event in [
-            *facts.boundaries,
-            *([facts.zero_yield] if facts.zero_yield else []),
-            *decided,
-        ]:
+        # No rule reads the limits and the silences themselves, only what was decided from them.
+        for event in decided:
             self._feed(event, line)
 
 

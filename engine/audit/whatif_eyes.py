@@ -72,7 +72,8 @@ class Eyes:
         if told is None or told.ended != "exited" or finished.ending not in ("failed", "timed_out"):
             return finished
         code = finished.exit_code if finished.signal is None else -finished.signal
-        ending = "timed_out" if code in self._policy.timeout_exit_codes else "failed"
+        is_late = code in self._policy.timeout_exit_codes and told.state != "COMPLETE"
+        ending = "timed_out" if is_late else "failed"
         return finished if ending == finished.ending else replace(finished, ending=ending)
 
     def _seen_anew(self, finished: AttemptFinished, events: Sequence[AnyEvent]) -> Facts:

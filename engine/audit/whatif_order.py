@@ -81,10 +81,10 @@ class SessionOrder:
         """
         self._heed()
         choice = self._queue.pick(now_us)
-        key = None if choice is None else join(choice.run.run_id, choice.phase.phase_id)
-        if started is not None and key == join(started.run_id, started.phase_id):
-            return
-        if choice is not None and key is not None:
+        if choice is not None:
+            key = join(choice.run.run_id, choice.phase.phase_id)
+            if started is not None and key == join(started.run_id, started.phase_id):
+                return
             self.ahead.setdefault(key, Ahead(choice.run.run_id, pos))
             if started is None and self._goes_side_by_side:
                 self._shift(choice.run.run_id, pos)

@@ -25,7 +25,9 @@ from engine.events import (
     SessionDraining,
     SessionEnd,
     SessionEnded,
+    SessionLeased,
     SessionPartLost,
+    SessionStarted,
     encode,
     event_of,
     event_type,
@@ -328,8 +330,12 @@ async def test_a_budget_that_the_last_start_of_a_pick_uses_up_is_missed(
     pytest.fail("no start used up a budget")
 
 
+@pytest.mark.parametrize("is_leased", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_session_that_goes_on_under_another_policy_is_decided_by_that(seed: int) -> None:
+async def test_a_session_that_goes_on_under_another_policy_is_decided_by_that(
+    seed: int, *, is_leased: bool
+) -> None:
+    """Also in a log that is shared, where the sessions of others go on beside it."""
     world = Simulation(seed, BLOBS)
     await world.register()
     await world.crash(resume=False)
@@ -337,6 +343,9 @@ async def test_a_session_that_goes_on_under_another_policy_is_decided_by_that(se
     world.scope = Scope(world.scope.session_id, other, world.scope.limits)
     await world.drain(resume=True, crash_after_s=None)
     audit = Redecision(BLOBS.get)
+    leased = SessionLeased(session_id=world.scope.session_id, epoch=1, host="h", lease_ms=1)
     for group in await groups_of(world):
         audit.take(group)
+        if is_leased and any(isinstance(line.event, SessionStarted) for line in group):
+            audit.take([group[-1]._replace(event=leased)])
     assert [each.sentence for each in audit.differences] == []

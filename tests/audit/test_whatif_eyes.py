@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.audit.whatif_eyes import Eyes
 from engine.audit.whatif_order import rests_on_order
-from engine.events import AnyEvent, BreakerOpened, PolicyAdopted, SessionDraining
+from engine.events import (
+    AnyEvent,
+    AttemptFinished,
+    BreakerOpened,
+    PolicyAdopted,
+    SessionDraining,
+    Stream,
+    Told,
+)
 from engine.store.blobs import MemoryBlobs
 from engine.triage.decide import Facts
-from tests.rules.standings import because, board, fingerprinted, finished, policy, scope
+from engine.triage.policy import Policy
+from tests.rules.standings import (
+    because,
+    board,
+    boundary,
+    count_of,
+    fingerprinted,
+    finished,
+    policy,
+    scope,
+    silent,
+)
 
 RECORDED = policy()
+GONE = "some output is gone: there the recorded diagnosis was taken"
+ADOPTED = PolicyAdopted(
+    session_id="s",
+    policy=RECORDED.label,
+    policy_sha256=RECORDED.sha256,
+    policy_json=RECORDED.json,
+)
 
 
 def looked(**change: Any) -> tuple[bool, bool]:
     """Whether another policy picks alike, and whether it reads an end anew."""
     notes: set[str] = set()
     eyes = Eyes(policy(**change), MemoryBlobs().get, notes)
-    adopted = PolicyAdopted(
-        session_id="s",
-        policy=RECORDED.label,
-        policy_sha256=RECORDED.sha256,
-        policy_json=RECORDED.json,
-    )
-    alike = eyes.adopted(adopted)
+    alike = eyes.adopted(ADOPTED)
     eyes.facts(board(), finished(), [])
-    return alike, notes == {"some output is gone: there the recorded diagnosis was taken"}
+    return alike, notes == {GONE}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +62,15 @@ def looked(**change: Any) -> tuple[bool, bool]:
         ({"timeout_exit_codes": (143,)}, True, True),
         ({"verdict_rule": "classic-1"}, True, False),
         ({"provider_pause_ms": 1}, True, False),
+        ({"provider_pause_max_ms": 1}, True, False),
+        ({"deferrals_per_phase_max": 1}, True, False),
+        ({"name": "u"}, True, False),
+        ({"version": 8}, True, False),
+        ({"timeouts_per_run_max": 1}, True, False),
+        ({"fingerprint_repeats_max": 1}, True, False),
+        ({"consecutive_zero_yield_max": 1}, True, False),
+        ({"stops_spare_yield": True}, True, False),
+        ({"stop_outranks_verdict": True}, True, False),
         ({"order_phases": False}, False, False),
         ({"order_tiers": False}, False, False),
         ({"once_per_session": True}, False, False),
@@ -54,6 +85,108 @@ def test_a_policy_picks_alike_and_reads_alike_unless_it_differs_there(
     change: dict[str, Any], *, alike: bool, anew: bool
 ) -> None:
     assert looked(**change) == (alike, anew)
+
+
+def read(
+    other: Policy, end: AttemptFinished, *recorded: AnyEvent, adopted: PolicyAdopted = ADOPTED
+) -> tuple[Facts, set[str]]:
+    """What another policy reads of an end, and what it could not read so.
+
+    Of the failure ``f`` its session has seen two before.
+    """
+    notes: set[str] = set()
+    eyes = Eyes(other, MemoryBlobs().get, notes)
+    eyes.adopted(adopted)
+    return eyes.facts(board(count_of("f", count=2)), end, recorded), notes
+
+
+BY_ITSELF, BY_OUR_TIMER = Told(ended="exited"), Told(ended="timed_out")
+COMPLETE = Told(ended="exited", state="COMPLETE")
+
+
+@pytest.mark.parametrize(
+    ("codes", "recorded", "counts_as"),
+    [
+        ((124,), {"ending": "failed", "exit_code": 124, "told": BY_ITSELF}, "timed_out"),
+        ((124,), {"ending": "failed", "exit_code": 1, "told": BY_ITSELF}, "failed"),
+        ((), {"ending": "timed_out", "exit_code": 143, "told": BY_ITSELF}, "failed"),
+        ((143,), {"ending": "timed_out", "exit_code": 143, "told": BY_ITSELF}, "timed_out"),
+        ((-15,), {"ending": "failed", "signal": 15, "told": BY_ITSELF}, "timed_out"),
+        ((15,), {"ending": "failed", "signal": 15, "told": BY_ITSELF}, "failed"),
+        ((), {"ending": "timed_out", "exit_code": 143, "told": BY_OUR_TIMER}, "timed_out"),
+        ((124,), {"ending": "failed", "exit_code": 124, "told": None}, "failed"),
+        ((124,), {"ending": "failed", "exit_code": 124, "told": COMPLETE}, "failed"),
+        ((124,), {"ending": "succeeded", "exit_code": 124, "told": COMPLETE}, "succeeded"),
+        ((124,), {"ending": "broke", "exit_code": 124, "told": BY_ITSELF}, "broke"),
+    ],
+)
+def test_an_end_counts_as_a_timeout_where_the_drain_would_have_counted_it(
+    codes: tuple[int, ...], recorded: dict[str, Any], counts_as: str
+) -> None:
+    """What a child says is complete has not timed out, whatever is missing of it."""
+    end = finished(**recorded)
+    facts, _ = read(policy(timeout_exit_codes=codes), end)
+    assert facts.finished == replace(end, ending=counts_as)
+
+
+LIMITED = Told(ended="exited", reason="429 rate limit exceeded")
+
+
+def test_a_policy_with_other_detectors_reads_what_was_kept_with_them() -> None:
+    end = finished(exit_code=1, told=LIMITED)
+    found, notes = read(policy(detectors="classic-1"), end, fingerprinted())
+    assert found.fingerprinted is not None
+    assert found.fingerprinted.detector.startswith("classic")
+    assert found.fingerprinted.seen_before == 0, "by this name the failure is new"
+    assert found.zero_yield is not None
+    assert notes == set()
+
+
+def test_a_limit_is_read_anew_with_the_rest() -> None:
+    words = b"429 rate limit exceeded. Please try again in 20s."
+    kept = Stream(
+        total_bytes=len(words),
+        head_bytes=len(words),
+        digest=hashlib.sha256(words).hexdigest(),
+        excerpt=words.decode(),
+    )
+    end = finished(exit_code=1, told=BY_ITSELF, stderr=kept)
+    found, _ = read(policy(timeout_fingerprints="run"), end)
+    assert [each.kind for each in found.boundaries] == ["rate_limit"]
+
+
+def test_a_policy_that_reads_alike_takes_what_was_recorded_and_counts_it_anew() -> None:
+    end = finished(exit_code=1, told=LIMITED)
+    said = fingerprinted(), boundary(), silent()
+    found, notes = read(RECORDED, end, *said)
+    assert found == Facts(end, replace(said[0], seen_before=2), (said[1],), said[2])
+    assert notes == set()
+
+
+GONE_OUTPUT = Stream(total_bytes=9, head_bytes=9, digest="0" * 64, excerpt="...")
+
+
+@pytest.mark.parametrize(
+    "lost", [{"told": None}, {"told": BY_ITSELF, "stdout": GONE_OUTPUT}], ids=["told", "output"]
+)
+def test_where_what_was_kept_is_gone_the_recorded_diagnosis_stands_and_that_is_said(
+    lost: dict[str, Any],
+) -> None:
+    said = fingerprinted(), boundary(), silent()
+    found, notes = read(policy(detectors="classic-1"), finished(exit_code=1, **lost), *said)
+    assert (found.boundaries, found.zero_yield) == ((said[1],), said[2])
+    assert found.fingerprinted == replace(said[0], seen_before=2)
+    assert notes == {GONE}
+
+
+def test_a_policy_that_cannot_be_read_is_named_and_taken_for_another_one() -> None:
+    notes: set[str] = set()
+    eyes = Eyes(RECORDED, MemoryBlobs().get, notes)
+    unknown = replace(ADOPTED, policy_json="{}")
+    assert not eyes.adopted(unknown)
+    assert notes == {"the policy of s cannot be read here"}
+    found = eyes.facts(board(), finished(exit_code=1, told=LIMITED), [])
+    assert found.fingerprinted is not None, "its ends are read anew"
 
 
 WHY = because("r", "")

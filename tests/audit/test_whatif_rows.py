@@ -3,126 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from engine.audit.lines import Line
-from engine.audit.whatif import walked
 from engine.audit.whatif_order import IDLE_US
-from engine.audit.whatif_result import WhatIf
-from engine.events import (
-    AnyEvent,
-    PhaseRegistered,
-    PhaseRequeued,
-    PolicyAdopted,
-    RunRegistered,
-    RunReinstated,
-    SessionEnded,
-    SessionStarted,
-)
-from engine.store.blobs import MemoryBlobs
+from engine.events import PhaseRequeued, RunReinstated
 from engine.triage.policy import Policy
+from tests.audit.whatif_history import History, free, horizons, not_made
 from tests.harness.backlogs import queued
-from tests.rules.standings import (
-    NOW_US,
-    boundary,
-    budget,
-    fingerprinted,
-    finished,
-    limits,
-    policy,
-    started,
-)
-
-
-class History:
-    """A log that is written by hand, a command at a time; the first session is ``s1``."""
-
-    def __init__(self, recorded: Policy, *phases: AnyEvent, **bounds: Any) -> None:
-        self._recorded, self._bounds = recorded, bounds
-        self._commands: list[list[Line]] = []
-        self._now_us, self._pos, self._sessions = NOW_US, 0, 0
-        for run_id in dict.fromkeys(getattr(each, "run_id", "") for each in phases):
-            self.add(RunRegistered(run_id=run_id, origin="test", state="NEW"))
-        for each in phases:
-            self.add(each)
-        self.begin()
-
-    def add(self, *events: AnyEvent, after_us: int = 1000) -> int:
-        """One command; the position of its first event."""
-        self._now_us += after_us
-        first = self._pos + 1
-        lines = [
-            Line(pos, self._now_us, f"c{first}", None, "", event)
-            for pos, event in enumerate(events, first)
-        ]
-        self._pos += len(lines)
-        self._commands.append(lines)
-        return first
-
-    @property
-    def session_id(self) -> str:
-        return f"s{self._sessions}"
-
-    def begin(self) -> None:
-        """Another session under the same policy and bounds."""
-        self._sessions += 1
-        of, name = self._recorded, self.session_id
-        adopted = PolicyAdopted(
-            session_id=name, policy=of.label, policy_sha256=of.sha256, policy_json=of.json
-        )
-        begun = SessionStarted(session_id=name, executor="x", limits=limits(**self._bounds))
-        self.add(adopted, begun)
-
-    def start(self, attempt_id: str, run_id: str, phase_id: str = "p", **fields: Any) -> int:
-        ids = {"run_id": run_id, "phase_id": phase_id, "session_id": self.session_id}
-        return self.add(started(attempt_id=attempt_id, **ids, **fields))
-
-    def end(self, attempt_id: str, run_id: str, phase_id: str = "p", **fields: Any) -> int:
-        """``by``: the fingerprint of its failure; ``limit``: that of a provider that ended it."""
-        by, limit = fields.pop("by", None), fields.pop("limit", None)
-        after_us = fields.pop("after_us", 1000)
-        ids = {
-            "run_id": run_id,
-            "phase_id": phase_id,
-            "session_id": self.session_id,
-            "attempt_id": attempt_id,
-        }
-        events: list[AnyEvent] = [finished(**ids, **fields)]
-        if by is not None:
-            events.append(fingerprinted(fingerprint=by, **ids))
-        if limit is not None:
-            events.append(boundary(kind=limit, **ids))
-        return self.add(*events, after_us=after_us)
-
-    def close(self) -> int:
-        """The session ends for want of work."""
-        ended = SessionEnded(
-            session_id=self.session_id,
-            because="nothing_eligible",
-            active_ms=1,
-            attempts=1,
-            work_left=0,
-        )
-        return self.add(ended)
-
-    def under(self, other: Policy) -> WhatIf:
-        return walked(self._commands, other, MemoryBlobs().get)
-
-
-def free(run_id: str, *phases: str) -> list[PhaseRegistered]:
-    """Phases of a run that wait for none of the others."""
-    return [replace(queued(run_id, phase), order="free") for phase in phases]
-
-
-def not_made(found: WhatIf) -> Mapping[str, str]:
-    return {each.attempt_id: each.because for each in found.not_made}
-
-
-def horizons(found: WhatIf) -> list[tuple[str, int, str]]:
-    return [(each.run_id, each.pos, each.unknown) for each in found.horizons]
+from tests.rules.standings import budget, policy
 
 
 def test_a_run_that_is_full_delays_an_attempt_and_hinders_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -13,8 +14,11 @@ from engine.drain.patience import LEAVE_S
 from engine.drain.virtual import VirtualClock, VirtualTimeLoop
 from engine.events import (
     AnyEvent,
+    BreakerClosed,
+    BreakerOpened,
     Limits,
     PolicyAdopted,
+    RunJudged,
     RunRegistered,
     SessionLeased,
     SessionStarted,
@@ -28,7 +32,7 @@ from engine.store.recorder import Recorder, Writer, recording
 from engine.triage.policy import Policy
 from engine.triage.scope import Scope
 from tests.harness.backlogs import queued
-from tests.rules.standings import finished, started
+from tests.rules.standings import because, finished, started
 
 START_US = 1_767_225_600_000_000
 WRITER = Writer("host", "boot", 1, "test", "0")
@@ -72,16 +76,28 @@ def another(host: str) -> list[AnyEvent]:
 class World:
     """A drain on a log that others share, and what stands there before."""
 
-    def __init__(self, *before: AnyEvent, is_shared: bool = True, **fields: Any) -> None:
+    def __init__(
+        self, *before: AnyEvent, is_shared: bool = True, policy: Policy = POLICY, **fields: Any
+    ) -> None:
         self.before = before
         self.store = MemoryStore(is_shared=is_shared)
         self.clock = VirtualClock(START_US)
-        self.scope = Scope("s", POLICY, replace(LIMITS, **fields))
+        self.scope = Scope("s", policy, replace(LIMITS, **fields))
         numbers = iter(range(10**6))
         self.ids = IdMaker(self.clock.now_us, lambda: next(numbers))
 
-    async def drain(self, *later: AnyEvent, after_s: float = 5, standing: bool = False) -> str:
-        """Why it ended; one that is ``standing`` is asked to stop ``after_s``."""
+    async def drain(
+        self,
+        *later: AnyEvent,
+        after_s: float = 5,
+        standing: bool = False,
+        asked: Callable[[Drain], Awaitable[None]] | None = None,
+    ) -> str:
+        """Why it ended.
+
+        ``after_s`` another engine appends ``later``, the drain is ``asked`` something, and one
+        that is ``standing`` is asked to stop.
+        """
         ended: str = "not at all"
         async with recording(self.store, self.clock, WRITER) as recorder:
             await recorder.submit(Command("before", "x", b"", just(*self.before)))
@@ -98,6 +114,8 @@ class World:
             )
             async with anyio.create_task_group() as group:
                 group.start_soon(self._say, recorder, drain, later, after_s)
+                if asked is not None:
+                    group.start_soon(_ask, drain, asked, after_s)
                 ended = await drain.run(resume=False)
         return ended
 
@@ -115,8 +133,21 @@ class World:
 
     async def starts_s(self) -> list[float]:
         """When the attempts of this drain began, in seconds."""
-        records = await self.store.records(Query(types=("attempt.started",), session="s"))
+        return await self.recorded_s("attempt.started")
+
+    async def recorded_s(self, kind: str) -> list[float]:
+        """When this drain recorded events of that kind, in seconds."""
+        records = await self.store.records(Query(types=(kind,), session="s"))
         return [(record.recorded_us - START_US) / 1e6 for record in records]
+
+    @property
+    def now_s(self) -> float:
+        return (self.clock.now_us() - START_US) / 1e6
+
+
+async def _ask(drain: Drain, asked: Callable[[Drain], Awaitable[None]], after_s: float) -> None:
+    await anyio.sleep(after_s)
+    await asked(drain)
 
 
 async def test_half_of_the_work_is_left_to_another_engine_for_a_moment_and_then_taken() -> None:
@@ -156,4 +187,65 @@ async def test_a_host_that_stays_full_does_not_outlast_the_time_of_the_session()
     world = World(*work(3), *another(""), started(**tags), host_workers=1, total_ms_max=7000)
     assert await world.drain() == "total_time"
     assert await world.starts_s() == []
-    assert world.clock.now_us() - START_US == pytest.approx(7_000_000, abs=10_000)
+    assert world.now_s == pytest.approx(7, abs=0.01)
+
+
+async def test_what_is_due_before_the_patience_is_at_its_end_is_not_late() -> None:
+    """The run ``r0`` may be sampled again while something is left to the other engine."""
+    judged = RunJudged(
+        session_id="t",
+        run_id="r0",
+        attempt_id="a",
+        generation=1,
+        verdict="deprioritized",
+        because="repeated_failure",
+        reason=because("verdict", ""),
+    )
+    cools = replace(POLICY, cool_down_ms=100)
+    world = World(*work(5), *another("elsewhere"), judged, policy=cools)
+    await world.drain(standing=True)
+    assert await world.recorded_s("triage.run_cooled_down") == pytest.approx([0.1])
+
+
+async def test_one_that_is_to_stop_takes_nothing_that_it_had_left_and_waits_for_what_runs() -> None:
+    world = World(*work(4), *another("elsewhere"))
+    assert await world.drain(standing=True, after_s=LEAVE_S / 2) == "interrupted"
+    assert await world.starts_s() == [0, 0]
+    assert world.now_s == pytest.approx(10)
+
+
+async def test_who_has_no_worker_left_takes_what_it_had_left_when_one_is_free() -> None:
+    async def fewer(drain: Drain) -> None:
+        await drain.go_on(Scope("s", POLICY, replace(LIMITS, workers=2)))
+
+    world = World(*work(4), *another("elsewhere"))
+    assert await world.drain(after_s=LEAVE_S / 2, asked=fewer) == "nothing_eligible"
+    assert await world.starts_s() == pytest.approx([0, 0, 10, 10])
+
+
+PROBED = replace(POLICY, breaker_runs=2, breaker_probes_max=0, breaker_cool_down_ms=10**9)
+PROBE = {"session_id": "t", "run_id": "r0", "phase_id": "p", "attempt_id": "other"}
+
+
+def probing() -> list[AnyEvent]:
+    """Another engine has a probe under way; every run but its own is unsampled, and held back."""
+    why = because("breaker", "")
+    opened = BreakerOpened(session_id="t", fingerprint="f", template="", runs=2, reason=why)
+    return [*work(3), *another("elsewhere"), opened, started(**PROBE, probe_of="f")]
+
+
+async def test_a_drain_waits_for_the_probe_of_another_engine_and_goes_on_when_it_did_well() -> None:
+    world = World(*probing(), policy=PROBED)
+    closed = BreakerClosed(
+        session_id="t", fingerprint="f", attempt_id="other", reason=because("breaker", "")
+    )
+    well = finished(**PROBE, ending="succeeded", final_state="COMPLETE")
+    assert await world.drain(well, closed) == "nothing_eligible"
+    assert await world.starts_s() == pytest.approx([5, 5 + LEAVE_S])
+
+
+async def test_a_probe_that_lasts_does_not_outlast_the_time_of_the_session() -> None:
+    world = World(*probing(), policy=PROBED, total_ms_max=7000)
+    assert await world.drain() == "total_time"
+    assert await world.starts_s() == []
+    assert world.now_s == pytest.approx(7, abs=0.01)

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from anyio import to_thread
+from msgspec.structs import replace
 
 from engine.clock import HandSetClock
 from engine.drain import commands
@@ -96,7 +99,9 @@ class Players:
 class Stage:
     """Attempts that have been started in a session, and who attends them."""
 
-    def __init__(self, recorder: Recorder, log: Log, blobs: Blobs) -> None:
+    def __init__(
+        self, recorder: Recorder, log: Log, blobs: Blobs, *, in_threads: bool = False
+    ) -> None:
         self.recorder, self.log = recorder, log
         self.scope = Scope("s", Policy(name="first"), limits())
         self.players, self.stopping = Players(), Stopping()
@@ -109,7 +114,7 @@ class Stage:
             tell=lambda _records: None,
             scope_of=lambda _started: self.scope,
             free=self._free,
-            in_threads=False,
+            in_threads=in_threads,
         )
 
     def _free(self) -> None:
@@ -171,10 +176,12 @@ def assignment(name: str) -> Assignment:
 
 
 @asynccontextmanager
-async def stage(*attempts: str, blobs: Blobs | None = None) -> AsyncGenerator[Stage, None]:
+async def stage(
+    *attempts: str, blobs: Blobs | None = None, in_threads: bool = False
+) -> AsyncGenerator[Stage, None]:
     log = Log()
     async with recording(log, HandSetClock(), WRITER) as recorder:
-        found = Stage(recorder, log, blobs or Blobs())
+        found = Stage(recorder, log, blobs or Blobs(), in_threads=in_threads)
         await found.begin(*attempts)
         log.searched.clear()
         yield found
@@ -327,16 +334,99 @@ async def test_without_room_for_output_an_end_is_kept_unless_its_guardian_keeps_
     def is_full() -> None:
         raise DiskFull.at("output")
 
-    async def prints(watch: Watch) -> Report:
+    async def runs(watch: Watch) -> Report:
         if guarded:
             await watch.spawned(SPAWNED)
         return FAILED
 
     async with stage("a", blobs=Blobs(is_full)) as on:
         with pytest.RaisesGroup(DiskFull, flatten_subgroups=True):
-            await on.play(a=prints)
+            await on.play(a=runs)
         assert await on.endings() == {}
         kept = [each.diagnosed.finished for each in on.attendance.unrecorded]
         assert [(end.attempt_id, end.stdout.digest) for end in kept] == [("a", None)] * (
             not guarded
         )
+
+
+async def test_what_runs_is_not_left_while_nothing_has_failed() -> None:
+    left: list[bool] = []
+
+    async def runs(watch: Watch) -> Report:
+        left.append(watch.leave())
+        return FAILED
+
+    async with stage("a") as on:
+        await on.play(a=runs)
+        assert await on.endings() == {"a": "failed"}
+    assert left == [False]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Of each diagnosis that goes to a thread: how many of its kind may be made at once."""
+    asked: list[float] = []
+
+    async def in_turn(work: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
+        asked.append(limiter.total_tokens)
+        await anyio.lowlevel.checkpoint()
+        return work()
+
+    monkeypatch.setattr(to_thread, "run_sync", in_turn)
+    return asked
+
+
+def prints(head: int, tail: int = 0, stream: str = "stdout") -> Report:
+    """The report of an attempt of which so many bytes were kept."""
+    size = head + tail
+    output = Output(total_bytes=size, head_bytes=head, tail_bytes=tail, data=b"x" * size)
+    return replace(FAILED, **{"stdout": Output(), stream: output})
+
+
+async def test_an_end_that_is_known_is_recorded_although_all_is_cancelled_meanwhile(
+    at_once: list[float],
+) -> None:
+    scope = anyio.CancelScope()
+
+    async def ends(_watch: Watch) -> Report:
+        scope.cancel()
+        return prints(1000)
+
+    async with stage("a", in_threads=True) as on:
+        with scope:
+            await on.play(a=ends)
+        assert await on.endings() == {"a": "failed"}
+    assert at_once == [32]
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "most"),
+    [
+        (500, 0, []),
+        (501, 0, [32]),
+        (1, 500, [32]),
+        (64 * 1024, 0, [32]),
+        (64 * 1024 + 1, 0, [2]),
+        (1, 64 * 1024, [2]),
+    ],
+)
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_the_more_output_a_diagnosis_holds_the_fewer_are_made_at_once(
+    stream: str, head: int, tail: int, most: list[float], at_once: list[float]
+) -> None:
+    async def ends(_watch: Watch) -> Report:
+        return prints(head, tail, stream)
+
+    async with stage("a", in_threads=True) as on:
+        await on.play(a=ends)
+    assert at_once == most
+
+
+async def test_where_a_clock_is_virtual_no_diagnosis_goes_to_a_thread(at_once: list[float]) -> None:
+    async def ends(_watch: Watch) -> Report:
+        return prints(64 * 1024 + 1)
+
+    async with stage("a") as on:
+        await on.play(a=ends)
+        assert await on.endings() == {"a": "failed"}
+    assert at_once == []

@@ -87,6 +87,8 @@ async def test_a_cancelled_drain_closes_its_own_attempts_as_abandoned() -> None:
             await crew.busy.wait()
             group.cancel_scope.cancel()
     assert await endings(store) == ["abandoned", "abandoned"]
+    told = [json.loads(record.data) for record in await finished(store)]
+    assert [each["duration_ms"] for each in told] == [0, 0], "how long they took is not known"
 
 
 async def test_an_adopted_attempt_whose_guardian_goes_on_stays_open_when_the_drain_breaks() -> None:

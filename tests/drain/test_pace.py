@@ -36,6 +36,8 @@ from engine.triage.scope import Scope
 from tests.harness.backlogs import queued
 
 START_US = 1_767_225_600_000_000
+DAY_S = 86_400
+"""A drain that waits so long waits for ever."""
 DEFAULT = POLICIES["default"]
 LIMITS = Limits(batch_size=50, workers=1, per_run_max=1, phase_timeout_ms=60_000, grace_ms=100)
 
@@ -84,7 +86,8 @@ async def drained(
             tell=tell,
             in_threads=False,
         )
-        because = await drain.run(resume=False)
+        with anyio.fail_after(DAY_S):
+            because = await drain.run(resume=False)
     records = await store.records(Query(), limit=10_000)
     events = [event_of(record) for record in records]
     started = [
@@ -109,6 +112,12 @@ async def test_a_drain_waits_for_the_end_of_a_pause_and_not_longer() -> None:
     assert found.started_s == [0.0, 30.0]
     assert found.because == found.ended.because == "nothing_eligible"
     assert found.ended.active_ms == 31_000
+
+
+async def test_an_hour_is_waited_for_as_long_as_a_minute_is() -> None:
+    found = await drained([limited(3600), WELL])
+    assert found.started_s == [0.0, 3610.0]
+    assert found.because == "nothing_eligible"
 
 
 class Slow(MemoryStore):

@@ -61,13 +61,18 @@ ELSEWHERE = Spawned(
 async def left_open(
     *, is_shared: bool = False, **attempts: Spawned | None
 ) -> AsyncGenerator[Recorder, None]:
-    """A log with attempts by the names of their runs, each with its guardian, if it had one."""
+    """A log with attempts by the names of their runs, each with its guardian, if it had one.
+
+    Another run waits there, of which nothing is open.
+    """
     async with recording(MemoryStore(is_shared=is_shared), CLOCK, WRITER) as recorder:
         adopted = PolicyAdopted(
             session_id="s", policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
         )
         begun = SessionStarted(session_id="s", executor="x", limits=limits())
         await recorder.submit(Command("begun", "x", b"", just(adopted, begun)))
+        idle = RunRegistered(run_id="idle", origin="test", state="NEW")
+        await recorder.submit(Command("idle", "x", b"", just(idle, queued("idle", "p"))))
         for name, process in attempts.items():
             tags = {"run_id": name, "attempt_id": name}
             run = RunRegistered(run_id=name, origin="test", state="NEW")
@@ -103,8 +108,8 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each attempt that is taken over is told to end now."""
     told: list[bool] = []
 
-    async def taken(process: Spawned, _attempt_id: str, abandon: anyio.Event) -> Report:
-        assert process.directory == "/nowhere"
+    async def taken(process: Spawned, attempt_id: str, abandon: anyio.Event) -> Report:
+        assert (process.directory, attempt_id) == ("/nowhere", "a")
         told.append(abandon.is_set())
         return Report(ended="abandoned" if told[-1] else "exited", duration_ms=1)
 
@@ -126,7 +131,8 @@ async def test_a_living_guardian_is_adopted_unless_it_is_to_end(
     told: list[tuple[Record, ...]] = []
     async with left_open(a=process) as recorder:
         (found,) = await open_attempts(recorder, CLOCK, end=end, tell=told.append)
-        assert found.lives == lives
+        assert (found.lives, found.started) == (lives, started(run_id="a", attempt_id="a"))
+        assert found.assignment.sheet.run_id == "a"
         assert await adopted(recorder) == ["a"] * lives
         assert len(told) == lives
         await open_attempts(recorder, CLOCK, end=end, tell=told.append)
@@ -147,11 +153,11 @@ async def test_one_that_is_adopted_can_still_be_abandoned(ended: list[bool]) -> 
 async def test_an_attempt_without_a_process_never_began() -> None:
     async with left_open(a=None) as recorder:
         (found,) = await open_attempts(recorder, CLOCK, end=False)
-        assert not found.lives
+        assert (found.lives, found.started.run_id) == (False, "a")
         report = await found.report(anyio.Event())
-        assert (report.ended, await adopted(recorder)) == ("lost", [])
-    assert report.reason is not None
-    assert report.reason.startswith("never_spawned")
+        assert await adopted(recorder) == []
+    why = "never_spawned: the engine died before the attempt had a process"
+    assert report == Report(ended="lost", duration_ms=0, reason=why)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +183,12 @@ async def test_what_runs_on_another_machine_is_not_for_us_to_judge(
     end: bool,
 ) -> None:
     async with left_open(a=HERE, far=ELSEWHERE) as recorder:
-        with pytest.raises(LogHeld, match="far was started on far-away") as refused:
+        with pytest.raises(LogHeld) as refused:
             await open_attempts(recorder, CLOCK, end=end)
-        assert "run the drain on far-away" in refused.value.remedy
+        problem = "the attempt far was started on far-away and is still open."
+        assert refused.value.problem == problem
+        remedy = "run the drain on far-away, where it can be proved dead or taken over."
+        assert refused.value.remedy == remedy
         assert await adopted(recorder) == ["a"] * (not end)
         found = await open_attempts(recorder, CLOCK, end=end, among=frozenset({"a"}))
         assert [each.started.attempt_id for each in found] == ["a"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace as changed
 from typing import Any
 
 import anyio
@@ -187,6 +188,25 @@ async def test_a_hold_that_is_over_at_once_ends_no_session(place: Place) -> None
         assert (drain.is_under_way, drain.scope) == (True, fewer)
         assert len(place.open_now()) == 1, "it looks for work at once"
         drain.stopping.asked.set()
+    begun = Query(types=("session.started", "session.resumed"))
+    kinds = [record.type for record in await place.recorder.store.records(begun)]
+    assert kinds == ["session.started", "session.resumed"]
+
+
+async def test_one_that_stands_idle_asks_for_nothing_until_something_changes(place: Place) -> None:
+    asked: list[object] = []
+    drain = changed(place.drain_of(standing=True), tell=asked.append)
+    assert drain.standing_of_session is None, "it has not begun"
+    with anyio.fail_after(LONG_S + 2 * SOON_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: drain.run(resume=False))
+            await anyio.sleep(SOON_S)
+            before = len(asked)
+            await anyio.sleep(LONG_S)
+            assert len(asked) == before
+            assert drain.standing_of_session is not None
+            drain.stopping.asked.set()
+    assert drain.standing_of_session is None, "it has ended"
 
 
 async def test_work_that_another_records_is_begun_at_once(place: Place) -> None:

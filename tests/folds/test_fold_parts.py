@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import hashlib
 
-from engine.events import GENESIS, Head, Seen
+from engine.events import GENESIS, Head, RunRegistered, Seen, SessionStarted
 from projections.board import Board
 from projections.days import DAY_US, DAYS
 from projections.fold import Checkpoint, Keyed, canonical, row_digest
 from projections.zero_yield import YieldCounts
-from tests.rules.standings import BASIS, NOW_US, board, finished, phase, run, session, started
+from tests.harness.backlogs import queued
+from tests.rules.standings import (
+    BASIS,
+    NOW_US,
+    board,
+    fingerprinted,
+    finished,
+    limits,
+    phase,
+    run,
+    session,
+    started,
+)
 
 
 def test_a_table_has_the_version_of_its_fold_so_that_a_new_one_stands_beside_it() -> None:
@@ -52,3 +64,29 @@ def test_a_look_ahead_is_folded_at_the_next_position() -> None:
     assert there.backlog.states["r\np"].last_pos == BASIS + 1
     there.fold_next(finished(), NOW_US)
     assert there.backlog.states["r\np"].last_pos == there.head.pos == BASIS + 2
+
+
+def test_a_board_without_reports_folds_all_that_rules_read_and_nothing_else() -> None:
+    whole, plain = Board(), Board(reports=False)
+    assert whole.head == plain.head == Head(0, GENESIS)
+    for each in (whole, plain):
+        each.fold_next(RunRegistered(run_id="r", origin="x", state="NEW"), NOW_US)
+        each.fold_next(queued("r", "p"), NOW_US)
+        each.fold_next(SessionStarted(session_id="s", executor="x", limits=limits()), NOW_US)
+        each.fold_next(started(), NOW_US)
+        each.fold_next(finished(), NOW_US)
+        each.fold_next(fingerprinted(), NOW_US)
+    reports = {"zero_yield", "timeline"}
+    for full, bare in zip(whole.all, plain.all, strict=True):
+        assert dict(bare.items()) == ({} if bare.fold.name in reports else dict(full.items()))
+    filled = {each.fold.name for each in whole.all if len(each)}
+    assert filled == {"backlog", "run_triage", "sessions", "days", "fingerprints", *reports}
+
+
+def test_a_projection_takes_only_what_is_its_own() -> None:
+    days = Keyed(DAYS)
+    for event in (queued("r", "p"), started()):
+        days.feed(Seen(1, NOW_US, event))
+    (key,) = (key for key, _ in days.items())
+    assert (len(days), list(days.values())) == (1, [days.get(key)])
+    assert days.get("another") is None

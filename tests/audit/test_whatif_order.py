@@ -1,0 +1,133 @@
+"""What another policy would have picked, held against recorded starts on boards made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.audit.whatif_order import Ahead, SessionOrder
+from engine.events import GENESIS, AttemptStarted, Head, RunJudged, Seen
+from projections.board import Board
+from tests.rules.standings import (
+    NOW_US,
+    because,
+    board,
+    phase,
+    policy,
+    run,
+    scope,
+    session,
+    started,
+)
+
+
+def ready(*run_ids: str) -> Board:
+    """Runs with one phase each, of which the first goes first."""
+    runs = [run(run_id=name) for name in run_ids]
+    phases = [phase(run_id=name, registered_pos=n) for n, name in enumerate(run_ids, 1)]
+    return board(session(), *runs, *phases)
+
+
+def start(run_id: str) -> AttemptStarted:
+    return started(run_id=run_id, attempt_id=f"att-{run_id}")
+
+
+def test_a_start_that_comes_first_under_both_shifts_nothing() -> None:
+    order = SessionOrder(ready("a", "b"), scope())
+    order.hold(5, NOW_US, start("a"))
+    assert (order.ahead, order.shifted, order.shifted_since()) == ({}, {}, [])
+
+
+def test_what_should_have_come_first_is_ahead_and_what_came_instead_is_shifted() -> None:
+    order = SessionOrder(ready("a", "b"), scope(workers=2))
+    order.hold(5, NOW_US, start("b"))
+    assert order.ahead == {"a\np": Ahead("a", 5)}
+    assert order.shifted == {"b": 5}
+
+
+def test_the_first_place_where_the_order_differed_is_kept() -> None:
+    order = SessionOrder(ready("a", "b"), scope())
+    for pos in (5, 6):
+        order.hold(pos, NOW_US, start("b"))
+    assert (order.ahead, order.shifted) == ({"a\np": Ahead("a", 5)}, {"b": 5})
+
+
+def test_what_was_ahead_and_has_come_is_ahead_no_more() -> None:
+    order = SessionOrder(ready("a", "b"), scope())
+    order.hold(5, NOW_US, start("b"))
+    order.made(start("b"))
+    assert set(order.ahead) == {"a\np"}
+    order.made(start("a"))
+    assert order.ahead == {}
+
+
+@pytest.mark.parametrize(("workers", "shifted"), [(1, {}), (2, {"a": 5}), (9, {"a": 5})])
+def test_a_free_worker_shifts_what_it_would_have_taken_up_unless_it_is_the_only_one(
+    workers: int, shifted: dict[str, int]
+) -> None:
+    order = SessionOrder(ready("a", "b"), scope(workers=workers))
+    order.hold(5, NOW_US, None)
+    assert (order.ahead, order.shifted) == ({"a\np": Ahead("a", 5)}, shifted)
+
+
+def test_a_start_where_nothing_would_have_been_picked_is_shifted() -> None:
+    order = SessionOrder(board(session()), scope())
+    order.hold(5, NOW_US, start("b"))
+    order.hold(6, NOW_US, None)
+    assert (order.ahead, order.shifted) == ({}, {"b": 5})
+
+
+def test_every_run_that_is_shifted_is_told_once() -> None:
+    order = SessionOrder(ready("a", "b", "c"), scope())
+    for run_id in "bb":
+        order.hold(5, NOW_US, start(run_id))
+    assert order.shifted_since() == ["b"]
+    for run_id in "cb":
+        order.hold(6, NOW_US, start(run_id))
+    assert order.shifted_since() == ["c"]
+    assert order.shifted_since() == []
+
+
+def folded(rows: Board, order: SessionOrder, event: AttemptStarted | RunJudged) -> None:
+    pos = rows.head.pos + 1
+    rows.feed(Seen(pos, NOW_US, event))
+    rows.head = Head(pos, GENESIS)
+    order.take(event)
+
+
+def test_the_next_pick_comes_behind_what_was_folded() -> None:
+    order = SessionOrder(rows := ready("a", "b"), scope())
+    order.hold(5, NOW_US, start("a"))
+    folded(rows, order, start("a"))
+    order.hold(6, NOW_US, start("b"))
+    assert (order.ahead, order.shifted) == ({}, {})
+
+
+def test_a_run_cools_down_from_the_verdict_on_that_was_folded_last() -> None:
+    order = SessionOrder(rows := ready("a"), scope(policy(cool_down_ms=10)))
+    assert order.cool(NOW_US) is None
+    judged = RunJudged(
+        session_id="s",
+        run_id="a",
+        attempt_id="att-a",
+        generation=1,
+        verdict="deprioritized",
+        because="repeated_failure",
+        reason=because("verdict", ""),
+    )
+    folded(rows, order, judged)
+    assert order.cool(NOW_US + 9_999) is None
+    cool = order.cool(NOW_US + 10_000)
+    assert cool is not None
+    assert cool.run_id == "a"
+
+
+def test_a_session_that_goes_on_by_other_limits_is_held_against_those() -> None:
+    order = SessionOrder(ready("a", "b"), scope(skip_run_prefixes=("a",)))
+    order.hold(5, NOW_US, start("b"))
+    assert order.ahead == {}
+    order.renew(scope())
+    order.hold(6, NOW_US, start("a"))
+    assert (order.ahead, order.shifted) == ({}, {})
+    order.renew(scope(skip_run_prefixes=("a",)))
+    order.hold(7, NOW_US, start("a"))
+    assert (order.ahead, order.shifted) == ({"b\np": Ahead("b", 7)}, {"a": 7})

@@ -1,0 +1,230 @@
+"""Where sessions stop, and what another order comes to there: each history has one answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.audit.whatif_order import IDLE_US
+from engine.events import AnyEvent, SessionEnd, Told
+from tests.audit.whatif_history import History, free, horizons, not_made
+from tests.harness.backlogs import queued
+from tests.rules.standings import budget, policy
+
+OTHERWISE = policy(order_tiers=False)
+"""Picks as every policy here does, but nobody knows that: the order is held against the record."""
+NEXT = "its next phase would have been attempted"
+FIRST = "another phase would have been attempted first"
+IN_ITS_PLACE = "another one would have come in its place"
+MAYBE_BEFORE = "it may have come before the session stopped"
+WELL: dict[str, Any] = {"ending": "succeeded", "final_state": "COMPLETE", "yield_events": 1}
+
+
+def runs(*names: str) -> list[AnyEvent]:
+    return [queued(name, "p") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("because", "is_from_outside"),
+    [
+        ("interrupted", True),
+        ("storage", True),
+        ("total_time", True),
+        ("paused", True),
+        ("window_closed", True),
+        ("zero_yield_streak", False),
+    ],
+)
+def test_a_stop_from_outside_comes_under_any_policy(
+    because: SessionEnd, *, is_from_outside: bool
+) -> None:
+    log = History(policy(), *runs("a", "b"))
+    log.start("a1", "a")
+    log.end("a1", "a", **WELL)
+    log.drain(because)
+    ended = log.close(because)
+    found = log.under(policy(provider_pause_ms=1))
+    assert horizons(found) == ([] if is_from_outside else [("b", ended, NEXT)])
+
+
+def test_a_budget_that_the_other_policy_reaches_as_well_ends_its_session() -> None:
+    log = History(policy(), *runs("a", "b"), budgets=(budget("session", "attempts", 1),))
+    log.start("a1", "a")
+    log.end("a1", "a", **WELL)
+    log.drain("session_budget")
+    log.close("session_budget")
+    assert horizons(log.under(policy(provider_pause_ms=1))) == []
+
+
+def test_a_session_that_had_stopped_before_has_no_room_for_more_at_the_recorded_stop() -> None:
+    log = History(policy(), *runs("a", "b", "c"), batch_size=2)
+    log.start("a1", "a")
+    log.end("a1", "a")
+    log.start("b1", "b")
+    log.end("b1", "b", **WELL)
+    log.drain("batch_size")
+    log.close("batch_size")
+    found = log.under(policy(consecutive_zero_yield_max=1))
+    assert not_made(found) == {"b1": "the session had stopped (zero_yield_streak)"}
+    assert horizons(found) == []
+
+
+def test_a_worker_that_idles_once_the_session_has_stopped_has_nothing_to_take() -> None:
+    log = History(OTHERWISE, *runs("a", "b", "c"), workers=2)
+    log.start("a1", "a")
+    log.start("b1", "b")
+    log.end("a1", "a")
+    log.end("b1", "b", **WELL, after_us=9 * IDLE_US)
+    log.close()
+    assert horizons(log.under(policy(consecutive_zero_yield_max=1))) == []
+
+
+def test_the_recorded_order_is_that_of_a_policy_that_picks_alike() -> None:
+    """Also where another engine had a part in it."""
+    streak = policy(consecutive_zero_yield_max=9)
+    log = History(streak, *runs("a", "b"))
+    for name in "ba":
+        log.start(f"{name}1", name)
+        log.end(f"{name}1", name, **WELL)
+    log.close()
+    assert horizons(log.under(streak)) == []
+    assert horizons(log.under(policy(consecutive_zero_yield_max=9, order_tiers=False))) != []
+
+
+def test_a_session_that_goes_on_under_a_policy_that_picks_otherwise_has_another_order() -> None:
+    alike = policy(consecutive_zero_yield_max=9)
+    log = History(alike, *runs("a", "b"))
+    log.go_on(OTHERWISE)
+    at = log.start("b1", "b")
+    log.end("b1", "b", **WELL)
+    log.start("a1", "a")
+    log.end("a1", "a", **WELL)
+    log.close()
+    before = "what came before had another order"
+    assert horizons(log.under(alike)) == [("b", at + 1, before), ("a", at + 3, before)]
+
+
+def test_where_a_decision_rests_on_the_order_all_that_was_shifted_by_then_is_unknown() -> None:
+    log = History(OTHERWISE, *runs("a", "b", "c"), workers=3)
+    for name in "bc":
+        log.start(f"{name}1", name)
+    first = log.end("b1", "b", **WELL)
+    log.end("c1", "c", **WELL)
+    log.start("a1", "a")
+    last = log.end("a1", "a", **WELL)
+    log.close()
+    before = "what came before had another order"
+    found = horizons(log.under(policy(consecutive_zero_yield_max=9)))
+    assert found == [("b", first, before), ("c", first, before), ("a", last, before)]
+
+
+def test_what_counts_as_a_timeout_is_counted_as_one() -> None:
+    late: dict[str, Any] = {"exit_code": 124, "told": Told(ended="exited"), "yield_events": 1}
+    log = History(policy(), *free("r", "p", "q", "z"), workers=1)
+    for number, phase in enumerate("pqz", 1):
+        log.start(f"a{number}", "r", phase)
+        log.end(f"a{number}", "r", phase, **late)
+    log.close()
+    found = log.under(policy(timeout_exit_codes=(124,), timeouts_per_run_max=2))
+    assert not_made(found) == {"a3": "stopped"}
+
+
+def test_a_session_that_goes_on_by_other_bounds_picks_by_those() -> None:
+    log = History(OTHERWISE, *runs("a", "b"), skip_run_prefixes=("a",))
+    log.start("b1", "b")
+    log.end("b1", "b", **WELL)
+    log.go_on()
+    log.start("a1", "a")
+    log.end("a1", "a", **WELL)
+    log.close()
+    assert horizons(log.under(policy(consecutive_zero_yield_max=9))) == []
+
+
+def bounded(*order: str, of: str) -> tuple[list[tuple[str, int, str]], int, int]:
+    """Attempts in an order up to the size of the session; the horizons, the first, the end."""
+    log = History(OTHERWISE, *runs(*of), batch_size=len(order), workers=1)
+    at = 0
+    for name in order:
+        at = at or log.start(f"{name}1", name)
+        if at and name != order[0]:
+            log.start(f"{name}1", name)
+        log.end(f"{name}1", name, **WELL)
+    log.drain("batch_size")
+    ended = log.close("batch_size")
+    return horizons(log.under(policy())), at, ended
+
+
+def test_what_came_instead_before_a_bound_may_not_have_come() -> None:
+    found, at, ended = bounded("b", of="abc")
+    assert found == [("a", at, FIRST), ("b", at, IN_ITS_PLACE), ("c", ended, MAYBE_BEFORE)]
+
+
+def test_what_came_late_and_left_another_out_may_not_have_come() -> None:
+    found, at, ended = bounded("b", "a", of="abc")
+    assert found == [("b", at, IN_ITS_PLACE), ("c", ended, MAYBE_BEFORE)]
+
+
+def test_another_order_that_leaves_nothing_out_is_no_horizon() -> None:
+    assert bounded("b", "a", of="ab")[0] == []
+    assert bounded("a", "b", of="abc")[0] == []
+
+
+def test_what_would_have_come_in_the_place_of_what_is_left_out_leaves_the_rest_unknown() -> None:
+    log = History(policy(), *runs("a", "b", "c"), workers=1)
+    log.start("a1", "a")
+    log.end("a1", "a", yield_events=1)
+    at = log.start("a2", "a", number=2, initial_state="FAILED")
+    log.end("a2", "a", yield_events=1)
+    log.drain("interrupted")
+    ended = log.close("interrupted")
+    found = log.under(policy(attempts_per_phase_max=1))
+    assert horizons(found) == [("b", at, FIRST), ("c", ended, MAYBE_BEFORE)]
+
+
+def test_a_session_whose_time_was_up_would_not_have_gone_on() -> None:
+    log = History(policy(), *runs("a", "b"), total_ms_max=3)
+    log.start("a1", "a")
+    log.end("a1", "a", **WELL, after_us=9000)
+    log.drain("zero_yield_streak")
+    log.close("zero_yield_streak")
+    assert horizons(log.under(OTHERWISE)) == []
+
+
+@pytest.mark.parametrize("cools", [True, False])
+def test_a_run_that_has_cooled_down_by_the_end_would_have_been_sampled_again(
+    *, cools: bool
+) -> None:
+    log = History(policy(), *runs("b"), *free("a", "p", "q"))
+    for name in "ba":
+        log.start(f"{name}1", name)
+        log.end(f"{name}1", name, by="f")
+    ended = log.close()
+    other = policy(attempts_per_phase_max=1, cool_down_ms=1 if cools else None)
+    assert horizons(log.under(other)) == ([("a", ended, NEXT)] if cools else [])
+
+
+def test_an_open_breaker_holds_back_what_is_unsampled_and_nothing_else() -> None:
+    log = History(policy(), *free("c", "p", "q"), *runs("a", "b"))
+    log.start("c1", "c")
+    log.end("c1", "c", **WELL)
+    log.start("a1", "a")
+    log.end("a1", "a", by="f")
+    ended = log.close()
+    other = policy(breaker_runs=1, breaker_probes_max=0, attempts_per_phase_max=1)
+    assert [(run, pos) for run, pos, _ in horizons(log.under(other))] == [("c", ended)]
+
+
+@pytest.mark.parametrize("probes", [True, False])
+def test_a_sample_that_would_have_been_a_probe_is_noted(*, probes: bool) -> None:
+    """One that was a probe, and would have been none, tells nothing new."""
+    breaker = policy(breaker_runs=1, attempts_per_phase_max=1)
+    log = History(policy() if probes else breaker, *runs("a", "b"), workers=1)
+    log.start("a1", "a")
+    log.end("a1", "a", by="f")
+    log.start("b1", "b", probe_of=None if probes else "f")
+    log.end("b1", "b", **WELL)
+    log.close()
+    note = "probes: the next recorded sample is taken for each of them"
+    found = log.under(breaker if probes else policy(attempts_per_phase_max=1))
+    assert found.notes == ((note,) if probes else ())
