@@ -17,7 +17,7 @@ from engine.events import (
 from projections.fold import Fold
 
 
-class AccountStanding(msgspec.Struct, frozen=True, kw_only=True):
+class AccountStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One account as of one position.
 
     Paused until ``until_us`` (Unix), which may lie in the past.  ``consecutive`` pauses came

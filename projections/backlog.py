@@ -27,7 +27,7 @@ UNFINISHED: frozenset[PhaseState] = frozenset({"QUEUED", "EXECUTING", "FAILED"})
 them is not ours to drain."""
 
 
-class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True):
+class PhaseStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One phase as of one position.
 
     Since the last requeue: ``number`` attempts were started, ``attempts`` of them proved something

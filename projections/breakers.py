@@ -18,7 +18,7 @@ from engine.events import (
 from projections.fold import Fold
 
 
-class BreakerStanding(msgspec.Struct, frozen=True, kw_only=True):
+class BreakerStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One cause as of one position.
 
     Open from ``opened_pos`` on, None while closed; ``session_id`` opened it last, and it holds back

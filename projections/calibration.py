@@ -37,7 +37,7 @@ CUT_OFF_FINISHES = frozenset({"length", "max_tokens", "max_output_tokens", "mode
 """How usage records say the same of their last call."""
 
 
-class Open(msgspec.Struct, frozen=True, kw_only=True):
+class Open(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An attempt that has not ended, or one that was not estimated."""
 
     category: str | None = None
@@ -50,7 +50,7 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     is_cut: bool = False
 
 
-class PhaseSample(msgspec.Struct, frozen=True, kw_only=True):
+class PhaseSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One sample; ``pos`` is where it became one.  Tokens are of output, None for not known.
 
     ``alias``: how the source spelled its group.
@@ -71,7 +71,7 @@ class PhaseSample(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool
 
 
-class PhaseSamples(msgspec.Struct, frozen=True, kw_only=True):
+class PhaseSamples(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A phase and its samples as of one position, in the order of the log."""
 
     run_id: str

@@ -14,7 +14,7 @@ RUNS_MAX = 1000
 """So many are listed; no circuit breaker can be asked to wait for more."""
 
 
-class CauseStanding(msgspec.Struct, frozen=True, kw_only=True):
+class CauseStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One failure as of one position.
 
     ``runs``: those whose sample failed this way without usage, in any session, since the circuit

@@ -13,7 +13,7 @@ from projections.fold import Fold
 DAY_US = 86_400_000_000
 
 
-class Day(msgspec.Struct, frozen=True, kw_only=True):
+class Day(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What began and ended on a day; ``day`` counts from 1970-01-01."""
 
     day: int

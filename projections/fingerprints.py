@@ -15,7 +15,7 @@ RUNS_MAX = 20
 up to there and says "at least" beyond."""
 
 
-class FingerprintCount(msgspec.Struct, frozen=True, kw_only=True):
+class FingerprintCount(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One failure within one session as of one position.
 
     ``count`` leaves out attempts that were deferred.

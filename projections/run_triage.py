@@ -28,7 +28,7 @@ SESSIONS_KEPT = 32
 """Of how many other sessions a run remembers what they counted, for when one is resumed."""
 
 
-class InSession(msgspec.Struct, frozen=True, kw_only=True):
+class InSession(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one session counted of a run, and why it stopped it."""
 
     session_id: str
@@ -38,7 +38,7 @@ class InSession(msgspec.Struct, frozen=True, kw_only=True):
     stopped_pos: int | None = None
 
 
-class RunStanding(msgspec.Struct, frozen=True, kw_only=True):
+class RunStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One run as of one position.
 
     ``standing`` outlives sessions, until an operator reinstates the run or it has cooled down,

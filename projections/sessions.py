@@ -34,7 +34,7 @@ RESTING: frozenset[SessionStatus] = frozenset({"lost", "ended"})
 """No engine is at such a session, so no time of it passes."""
 
 
-class SessionStanding(msgspec.Struct, frozen=True, kw_only=True):
+class SessionStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One session as of one position.
 
     ``active_ms`` is time spent in parts of the session that have ended; the part that runs began

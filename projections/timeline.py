@@ -20,7 +20,7 @@ from projections.fold import Fold
 MINUTE_US = 60_000_000
 
 
-class Minute(msgspec.Struct, frozen=True, kw_only=True):
+class Minute(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Counts of one minute; ``minute_us`` is its start in Unix microseconds."""
 
     minute_us: int

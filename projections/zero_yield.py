@@ -21,7 +21,7 @@ from projections.fold import Fold, join
 TOTAL = "total"
 
 
-class YieldCounts(msgspec.Struct, frozen=True, kw_only=True):
+class YieldCounts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Counts of one scope as of one position.
 
     ``zero_yield`` maps each reason to its attempts, and sums to ``finished`` - ``with_yield``;

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Value(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """A part of an event; frozen like the event itself."""
 
 
@@ -18,6 +18,7 @@ class Event(
     tag_field="type",
     forbid_unknown_fields=True,
     omit_defaults=True,
+    gc=False,
 ):
     """Base of the union.
 
@@ -27,6 +28,10 @@ class Event(
     ``schema`` is the version of the type's shape; the codec writes it into the envelope and
     upcasts older ones on read.  Fields named ``session_id``, ``run_id``, ``phase_id`` and
     ``attempt_id`` become the envelope's tags.
+
+    Without ``gc``, as the states of folds are: what is frozen is made of what was there before, so
+    it never forms a cycle, and an engine holds a hundred thousand of them that a collector would
+    walk through again and again.
     """
 
     schema: ClassVar[int] = 1

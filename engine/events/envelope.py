@@ -47,7 +47,7 @@ class Record(NamedTuple):
 COLUMNS = Record._fields
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """What a fold is handed: the event, and the little of its envelope that folds may read."""
 
     pos: int

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
+import pytest
+
 from engine.events import GENESIS, Head, RunRegistered, Seen, SessionStarted
-from projections.board import Board
+from engine.events.codec import EVENT_CLASSES
+from projections.board import FOLDS, Board
 from projections.days import DAY_US, DAYS
 from projections.fold import Checkpoint, Keyed, canonical, row_digest
 from projections.zero_yield import YieldCounts
@@ -90,3 +94,11 @@ def test_a_projection_takes_only_what_is_its_own() -> None:
     (key,) = (key for key, _ in days.items())
     assert (len(days), list(days.values())) == (1, [days.get(key)])
     assert days.get("another") is None
+
+
+@pytest.mark.parametrize(
+    "kind", [*EVENT_CLASSES.values(), *(fold.state for fold in FOLDS.values()), Seen]
+)
+def test_the_collector_walks_through_no_event_and_no_state(kind: type[msgspec.Struct]) -> None:
+    assert kind.__struct_config__.gc is False
+    assert kind.__struct_config__.frozen is True
