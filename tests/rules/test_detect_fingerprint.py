@@ -103,6 +103,34 @@ def test_a_stated_reason_comes_before_any_output() -> None:
     assert print_of(PYTHON, reason="PATCH_FAILED").template == "PATCH_FAILED"
 
 
+def test_standard_error_speaks_before_standard_output() -> None:
+    assert print_of("KeyError: 'a'", stdout="ValueError: b").template == "KeyError: 'a'"
+
+
+@pytest.mark.parametrize("name", ["text", "stdout", "reason"])
+def test_only_the_end_of_a_long_text_is_read(name: str) -> None:
+    begin, end = "TypeError: begin", "KeyError: 'end'"
+    assert print_of(**{name: f"{begin}\n{'x ' * 40_000}\n{end}"}).template == end
+
+
+def test_a_directory_of_ours_is_no_part_of_a_failure_whatever_it_is_called() -> None:
+    one, other = (
+        print_of(f"cannot write in {place}: full", workspace=place)
+        for place in ("/srv/jobs of alice/one", "/srv/jobs of bob/two")
+    )
+    assert one.template == other.template
+
+
+def test_a_family_is_the_exception_rather_than_the_code_it_carries() -> None:
+    assert print_of("OSError: [Errno 28] it is full").family == "OSError/1"
+    assert print_of("it is full: HTTP 507").family == "HTTP 507/1"
+
+
+def test_what_utf_8_cannot_carry_is_one_question_mark_in_the_identity() -> None:
+    identity = hashlib.sha256(b"fp-1|1|boom ?x").hexdigest()[:16]
+    assert print_of("boom \udc80x").fingerprint == f"fp-1:{identity}"
+
+
 def test_standard_output_speaks_when_standard_error_is_silent() -> None:
     assert print_of("", stdout=PYTHON).template == "KeyError: 'phase_id'"
 
@@ -210,7 +238,13 @@ def test_a_success_has_no_fingerprint_and_no_error() -> None:
             "the attempt ran into its deadline",
         ),
         (
-            Outcome(ended="exited", succeeded=False, final_state="FAILED", exit_code=3),
+            Outcome(
+                ended="exited",
+                succeeded=False,
+                final_state="FAILED",
+                exit_code=3,
+                stored_reason="an older failure's",
+            ),
             "exit code 3 without a word",
         ),
         (

@@ -189,6 +189,7 @@ def test_of_many_candidates_the_last_ones_are_kept() -> None:
         ({"exit_code": 192}, "signal 64"),
         ({"exit_code": 193}, "other"),
         ({"exit_code": None, "signal": 64}, "signal 64"),
+        ({"exit_code": 1, "signal": 9}, "signal 9"),
         ({"exit_code": -65}, "other"),
         ({"exit_code": 124}, "other"),  # never our timeout
         ({"exit_code": 1, "ended": "timed_out"}, "timeout"),
@@ -213,6 +214,7 @@ def test_what_the_engine_handed_out_is_no_part_of_a_failure() -> None:
 def test_an_error_in_its_own_words_is_stripped_and_cut() -> None:
     assert error_text(outcome(reason=" \n", exit_code=3)) == "exit code 3 without a word"
     assert error_text(outcome(reason=" a \n")) == "a"
+    assert error_text(outcome(stderr="KeyError: 'a'", stdout="ValueError: b")) == "KeyError: 'a'"
     assert error_text(outcome(reason="  a 12:34:56 \n b")) == "a 12:34:56 \n b"
     assert len(error_text(outcome(reason="x" * 9000)) or "") == ERROR_CHARS_MAX
 
