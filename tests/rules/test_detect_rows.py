@@ -275,6 +275,32 @@ def test_a_suspect_is_the_last_one_that_looks_like_an_error(text: str, place: in
     assert all(hit.disposition == "suspected" for hit in found)
 
 
+REAL = f"fatal: {MAYBE}\n\n\n\n\n\n"
+TOLD = f"note {MAYBE}\n"
+SPAN = "the limit\n\n\n\n\n\n"
+"""A stretch of its own with a word of an event in it."""
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        (f"{REAL}{TOLD * 9}bye", True),  # the last ten are looked at
+        (f"{REAL}{TOLD * 10}bye", False),
+        (f"{REAL}{'x' * 9000}\n{TOLD * 9}bye", True),  # and each of them once
+        (f"{REAL}{SPAN * 39}{'x y ' * 2500}", True),  # in the last forty stretches
+        (f"{REAL}{SPAN * 40}{'x y ' * 2500}", False),
+        (f"{REAL}{SPAN * 45}".ljust(11 + 8 * 1024, "x"), True),  # and in the last 8 Ki characters
+        (f"{REAL}{SPAN * 45}".ljust(12 + 8 * 1024, "x"), False),
+        (f"hello\n{MAYBE.removeprefix('the ')}", True),
+        (MAYBE.removeprefix("the "), True),
+    ],
+)
+def test_a_suspect_is_looked_for_near_the_end(text: str, *, is_found: bool) -> None:
+    assert [hit.kind for hit in plain.boundary(outcome(stdout=text))] == (
+        ["context_window"] if is_found else []
+    )
+
+
 WORDS = "prompt is too long"
 
 
