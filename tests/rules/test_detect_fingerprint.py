@@ -115,8 +115,8 @@ def test_only_the_end_of_a_long_text_is_read(name: str) -> None:
 
 def test_a_directory_of_ours_is_no_part_of_a_failure_whatever_it_is_called() -> None:
     one, other = (
-        print_of(f"cannot write in {place}: full", workspace=place)
-        for place in ("/srv/jobs of alice/one", "/srv/jobs of bob/two")
+        print_of(f"cannot write in {place}: full", workspace=place, run_id=run_id)
+        for run_id, place in (("alice", "/srv/jobs of alice/one"), ("bob", "/srv/jobs of bob/two"))
     )
     assert one.template == other.template
 

@@ -236,6 +236,10 @@ def test_a_template_is_cut_beyond_five_hundred_characters(length: int, *, is_cut
     [
         ("boom in worker 4x7", "boom in worker <*>"),
         ("boom in request tool-1", "boom in request <*>"),
+        ("boom in worker w-4, then", "boom in worker <*>, then"),
+        ("Invalid user bob, again", "Invalid user <*>, again"),
+        ("boom in worker (47)", "boom in worker (<*>)"),
+        ("the run failed in phase two", "the run failed in phase two"),
         ("boom in request id=a1", "boom in request id=<*>"),
         ("Failed password for root from it", "Failed password for <*> from it"),
         ("Failed password for invalid user bob from it",
@@ -247,10 +251,21 @@ def test_a_template_is_cut_beyond_five_hundred_characters(length: int, *, is_cut
         ("it broke ..:;", "it broke"),
         ("copy /a/b/c.py /d/e/f.py", "copy <path>"),
         ("diff @@ -1,2 +3,4 @@ broke", "diff <hunk>"),
+        ("it said 503 Service Unavailable", "it said 503 Service Unavailable"),
+        ("it counted 503 wheels", "it counted <*> wheels"),
+        ("it was (404 or so", "it was (404 or so"),
+        ("FooError: 404 it was", "FooError: 404 it was"),
+        ("code 12 Error: 13 err: 14", "code 12 Error: <*> err: <*>"),
+        ("error 15 errno: 16", "error 15 errno: 16"),
     ],
 )  # fmt: skip
 def test_what_is_incidental_in_a_text_is_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+def test_of_a_long_word_its_beginning_is_told() -> None:
+    word = "a1," * 100
+    assert masked(word) == masked(word[:256]) != masked(word[:255])
 
 
 MAYBE = "the maximum of this context is behind us"
@@ -304,9 +319,11 @@ def test_a_suspect_is_looked_for_near_the_end(text: str, *, is_found: bool) -> N
 WORDS = "prompt is too long"
 
 
-def guard_of(text: str, *, quoted: bool = False, words: str = WORDS) -> str | None:
+def guard_of(
+    text: str, *, quoted: bool = False, words: str = WORDS, needs: str | None = None
+) -> str | None:
     start = text.index(words)
-    return guarded(Folded(text), start, start + len(words), quoted=quoted)
+    return guarded(Folded(text), start, start + len(words), needs, quoted=quoted)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +337,12 @@ def guard_of(text: str, *, quoted: bool = False, words: str = WORDS) -> str | No
         (f"- a\n- b\n- c\nerror: {WORDS}\n- d", None),
         (f"- a\nx::b\n- b\n{WORDS}\n- c", None),
         (f"- a\n\n\n\n{WORDS}\n- b\n- c\n- d", None),  # three lines to either side
-        (f"see x::b {WORDS} failed", "test"),
+        (f"- a{'x' * 300}\n- b\n- c\n{WORDS}\n- d", None),  # within three hundred characters
+        (f"- a\n{WORDS}\n- b\n- c{'x' * 300}\n- d", None),
+        *(
+            (f"see x::b {WORDS} {told}", "test")
+            for told in ("passed", "failed", "skipped", "xfail")
+        ),
         (f"see x::b {WORDS}", None),
         (f"`{WORDS}` it said", "quoted"),
         (f"`{WORDS}{'x' * 59}`", "quoted"),
@@ -331,6 +353,9 @@ def guard_of(text: str, *, quoted: bool = False, words: str = WORDS) -> str | No
         (f'it said "{WORDS}"', "quoted"),
         (f'"{WORDS}"', "quoted"),
         (f"it said \"{WORDS}'", None),
+        (f"it said '{WORDS}'", "quoted"),
+        *((f'it said{key}"{WORDS}"', None) for key in (":", "=", "{", "(")),
+        (f'it said    "{WORDS}"', "quoted"),
         (f'error: "{WORDS}"', None),
     ],
 )
@@ -342,6 +367,51 @@ def test_words_are_no_evidence_where_they_are_only_talked_about(
 
 def test_words_may_be_all_of_a_string_where_that_is_asked_for() -> None:
     assert guard_of(f'it said "{WORDS}"', quoted=True) is None
+    assert guard_of("it said `prompt `is` too long", quoted=True, words="prompt `is") is None
+
+
+@pytest.mark.parametrize(
+    ("guard", "said"), [("host", "circuit breaker"), ("foreign", "docker"), ("code", "=>")]
+)
+def test_a_guard_looks_at_the_line_of_a_match_and_at_no_other(guard: str, said: str) -> None:
+    assert guard_of(f"a {said} {WORDS}") == guard_of(f"{WORDS} {said} b") == guard
+    assert guard_of(f"a {said} b\n{WORDS}\na {said} b") is None
+
+
+@pytest.mark.parametrize("end", ".:;!?|•·")
+def test_words_before_a_match_count_in_its_sentence(end: str) -> None:
+    assert guard_of(f"this is what happens{end} {WORDS}") is None
+    assert guard_of(f"well, so{end} this is what happens{end} {WORDS}") is None
+    assert guard_of(f"well, so{end} this is what happens when {WORDS}") == "before"
+    assert guard_of(f"this is what happens{end}\t{WORDS}") is None
+    assert guard_of(f"this is what happens{end}but {WORDS}") == "before"
+
+
+def test_words_behind_a_match_count_in_its_line() -> None:
+    assert guard_of(f"a {WORDS} are handled") == "after"
+    assert guard_of(f"a {WORDS}\nare handled") is None
+    assert guard_of(f"a {WORDS}: 40,\nb") == "after"
+    assert guard_of(f"are handled {WORDS}") == "before"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "guard"),
+    [
+        ("", "", "scope"),
+        ("openai\n", "", None),
+        ("", "\nopenai", None),
+        ("openai" + "\n" * 294, "", None),
+        ("openai" + "\n" * 295, "", "scope"),
+        ("", "\n" * 294 + "openai", None),
+        ("", "\n" * 295 + "openai", "scope"),
+    ],
+)
+def test_a_provider_is_named_within_three_hundred_characters_of_a_match_that_needs_one(
+    before: str, after: str, guard: str | None
+) -> None:
+    words = "rate limit exceeded"
+    assert guard_of(f"{before}{words}{after}", words=words, needs="provider") == guard
+    assert guard_of(f"{before}{words}{after}", words=words) is None
 
 
 @pytest.mark.parametrize(("told", "guard"), [("passed", "test"), ("", None)])
