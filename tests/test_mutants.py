@@ -36,10 +36,8 @@ RULES = {
     *(f"engine/calibration/{name}.py" for name in ("drift", "pooling", "documented", "in_words")),
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis", "boundary", "candidates")),
-    *(
-        f"engine/detect/{name}.py"
-        for name in ("suspects", "guards", "fingerprint", "masks", "known")
-    ),
+    *(f"engine/detect/{name}.py" for name in ("suspects", "guards", "fingerprint", "masks")),
+    *(f"engine/detect/{name}.py" for name in ("known", "seen", "words", "basis")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
     *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
     *(f"projections/{name}.py" for name in ("timeline", "zero_yield", "calibration")),

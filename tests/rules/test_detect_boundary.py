@@ -143,6 +143,9 @@ RECOVERIES = [
     '{"choices":[{"finish_reason":"stop"}]}',
     "INFO: Phase completed successfully",
     "final_state=COMPLETE",
+    "the run succeeded",
+    "the task was completed",
+    "status: success",
 ]
 
 

@@ -113,6 +113,14 @@ def test_only_the_end_of_a_long_text_is_read(name: str) -> None:
     assert print_of(**{name: f"{begin}\n{'x ' * 40_000}\n{end}"}).template == end
 
 
+def test_only_the_last_lines_and_the_beginning_of_each_are_read() -> None:
+    lines = "x\n" * 1999
+    assert print_of(f"TypeError: first\n{lines}KeyError: 'last'").template == "KeyError: 'last'"
+    assert print_of(f"TypeError: first\n{lines}").template == "TypeError: first"
+    assert print_of(f"TypeError: first\n{lines}x").template == "x"
+    assert print_of("x " * 2100 + "error\nfine").template == "fine"
+
+
 def test_a_directory_of_ours_is_no_part_of_a_failure_whatever_it_is_called() -> None:
     one, other = (
         print_of(f"cannot write in {place}: full", workspace=place, run_id=run_id)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.detect import Boundary, Outcome, detectors
 from engine.detect.candidates import CANDIDATE_CHARS_MAX, candidates
+from engine.detect.examine import examine
 from engine.detect.fingerprint import error_text, exit_class, fingerprint
 from engine.detect.folded import Folded
 from engine.detect.guards import guarded, line_around
@@ -20,6 +23,7 @@ LIMIT = "Error: prompt is too long"
 QUOTA = "Error: rate limit exceeded"
 SUSPECT = "fatal: the maximum of this context is behind us"
 GOOD = "final_state=COMPLETE"
+TEXTS = tomllib.loads(Path(__file__).with_name("texts_of_failures.toml").read_text("utf-8"))
 
 
 def outcome(**fields: Any) -> Outcome:
@@ -49,6 +53,18 @@ def hits(**fields: Any) -> list[tuple[str, str]]:
             {"stderr": f"{LIMIT}\n{GOOD}\n{LIMIT}\n"},
             [("context_window", "stopped_by")],
         ),
+        ({"stderr": f"{GOOD}\n{LIMIT}\n{GOOD}\n"}, [("context_window", "encountered")]),
+        (
+            {"stderr": f"{LIMIT}\n{QUOTA}\n", "succeeded": True},
+            [("rate_limit", "encountered"), ("context_window", "encountered")],
+        ),
+        # What a record says in its fields needs no guard: its line says more than that.
+        (
+            {"stderr": '{"error":{"type":"rate_limit_error","message":"ask docker"}}'},
+            [("rate_limit", "stopped_by")],
+        ),
+        ({"stdout": f'{{"content":"{LIMIT}"}}'}, []),
+        ({"stdout": f'{{"content":"x"}}\n{LIMIT}'}, [("context_window", "stopped_by")]),
         ({"stderr": SUSPECT}, [("context_window", "suspected")]),
         ({"stderr": SUSPECT, "succeeded": True}, []),
         ({"stderr": SUSPECT, "stdout": GOOD}, []),  # whatever it was, work went on
@@ -171,6 +187,38 @@ def test_a_candidate_reaches_two_lines_to_either_side() -> None:
     assert text[start:end].strip("\n").split("\n") == ["two", "limit exceeded", "four"]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"limit{'x' * 480}limit", [(0, 490)]),  # stretches that touch are one
+        (f"limit{'x' * 481}limit", [(0, 245), (246, 491)]),
+        (f"{'x' * 300}unreachable{'x' * 300}", [(60, 551)]),  # which holds another word, reach
+        (f"{'x' * 300}\nlimit", [(61, 306)]),
+        ("there are no\n    more of it", [(0, 27)]),  # a word may be wrapped
+        ("there are no\r\n\tmore of it", [(0, 25)]),
+        ("hit it", [(0, 6)]),  # the text begins like behind a blank
+        ("white it", []),
+    ],
+)
+def test_a_candidate_reaches_240_characters_at_most(
+    text: str, found: list[tuple[int, int]]
+) -> None:
+    assert candidates(text) == found
+
+
+def test_the_last_twenty_places_of_a_phrase_are_looked_at() -> None:
+    sightings = examine(outcome(stderr=f"{LIMIT}\n" * 25))
+    places = [one.start for one in sightings if one.rule == sightings[0].rule]
+    assert len(places) == 20
+    assert places[0] == 5 * len(f"{LIMIT}\n") + LIMIT.index("prompt")
+
+
+def test_evidence_ends_with_its_last_word() -> None:
+    text = "Error: response hit output token cap (8192)  \n x"
+    told = [text[hit.start : hit.end] for hit in plain.boundary(outcome(stderr=text))]
+    assert told == ["hit output token cap", "response hit output"]
+
+
 def test_of_many_candidates_the_last_ones_are_kept() -> None:
     line = f"limit exceeded {'x' * 200}\n\n\n\n\n"
     text = line * 1000
@@ -217,6 +265,8 @@ def test_an_error_in_its_own_words_is_stripped_and_cut() -> None:
     assert error_text(outcome(stderr="KeyError: 'a'", stdout="ValueError: b")) == "KeyError: 'a'"
     assert error_text(outcome(reason="  a 12:34:56 \n b")) == "a 12:34:56 \n b"
     assert len(error_text(outcome(reason="x" * 9000)) or "") == ERROR_CHARS_MAX
+    long = f"TypeError: begin\n{'x ' * 40_000}\nKeyError: 'end'"
+    assert error_text(outcome(stderr=long)) == "KeyError: 'end'"
 
 
 def test_a_reason_that_says_nothing_leaves_the_word_to_the_output() -> None:
@@ -261,6 +311,26 @@ def test_a_template_is_cut_beyond_five_hundred_characters(length: int, *, is_cut
 )  # fmt: skip
 def test_what_is_incidental_in_a_text_is_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+@pytest.mark.parametrize(("text", "shown"), TEXTS["masked"])
+def test_a_text_is_masked_as_it_always_was(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+@pytest.mark.parametrize(("reason", "told"), TEXTS["told"])
+def test_a_stated_reason_says_what_it_always_said(reason: str, told: str) -> None:
+    assert template(reason=reason) == told
+
+
+@pytest.mark.parametrize(("stderr", "stdout", "told"), TEXTS["printed"])
+def test_an_output_says_what_it_always_said(stderr: str, stdout: str, told: str) -> None:
+    assert template(stderr=stderr, stdout=stdout) == told
+
+
+def test_of_a_long_path_that_is_missing_the_name_is_told() -> None:
+    for folders in ("/a" * 100, "/" + "a" * 130):
+        assert masked(f"not found: {folders}/bcd.py") == "not found: <path>/bcd.py"
 
 
 def test_of_a_long_word_its_beginning_is_told() -> None:
