@@ -196,6 +196,14 @@ def test_a_candidate_reaches_two_lines_to_either_side() -> None:
         (f"{'x' * 300}\nlimit", [(61, 306)]),
         ("there are no\n    more of it", [(0, 27)]),  # a word may be wrapped
         ("there are no\r\n\tmore of it", [(0, 25)]),
+        ("there are no\n\tmore of it", [(0, 24)]),
+        ("there are no\r\nmore of it", [(0, 24)]),
+        ("there are no  \nmore of it", [(0, 25)]),
+        ("there are no\n\nmore of it", []),
+        # A word that begins in what was looked at before reaches farther back.
+        (f"{'x' * 300}limit{'x' * 238}limit", [(60, 548)]),
+        (f"{'x' * 300}\n   limit{'x' * 300}", [(64, 549)]),
+        (f"{'x' * 300} \r\n limit{'x' * 300}", [(64, 549)]),
         ("hit it", [(0, 6)]),  # the text begins like behind a blank
         ("white it", []),
     ],
@@ -204,6 +212,22 @@ def test_a_candidate_reaches_240_characters_at_most(
     text: str, found: list[tuple[int, int]]
 ) -> None:
     assert candidates(text) == found
+
+
+def test_of_one_long_candidate_the_end_is_kept() -> None:
+    text = "limit " * 20_000
+    assert candidates(text) == [(len(text) - CANDIDATE_CHARS_MAX, len(text))]
+    two_line_ends = 2
+    whole = "limit" + "\n" * 9 + text[two_line_ends - CANDIDATE_CHARS_MAX :]
+    assert candidates(whole) == [(len(whole) - CANDIDATE_CHARS_MAX, len(whole))]
+
+
+@pytest.mark.parametrize("end", ["\n", "\n    ", "\r\n", "\r\n\t", "  \n", " \r\n "])
+def test_a_limit_counts_wherever_and_however_its_line_is_wrapped(end: str) -> None:
+    words = ["Codex", "ran", "out", "of", "room", "in", "the", "model's", "context", "window"]
+    for place in range(1, len(words)):
+        text = f"Error: {' '.join(words[:place])}{end}{' '.join(words[place:])}"
+        assert hits(stderr=text) == [("context_window", "stopped_by")]
 
 
 def test_the_last_twenty_places_of_a_phrase_are_looked_at() -> None:
