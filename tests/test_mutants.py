@@ -37,7 +37,7 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
     *(f"engine/detect/{name}.py" for name in ("resets", "diagnosis", "boundary", "candidates")),
     *(f"engine/detect/{name}.py" for name in ("suspects", "guards", "fingerprint", "masks")),
-    *(f"engine/detect/{name}.py" for name in ("known", "seen", "words", "basis")),
+    *(f"engine/detect/{name}.py" for name in ("known", "seen", "words", "basis", "records")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
     *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
     *(f"projections/{name}.py" for name in ("timeline", "zero_yield", "calibration")),

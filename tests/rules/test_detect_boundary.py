@@ -143,9 +143,6 @@ RECOVERIES = [
     '{"choices":[{"finish_reason":"stop"}]}',
     "INFO: Phase completed successfully",
     "final_state=COMPLETE",
-    "the run succeeded",
-    "the task was completed",
-    "status: success",
 ]
 
 

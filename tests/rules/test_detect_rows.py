@@ -63,6 +63,10 @@ def hits(**fields: Any) -> list[tuple[str, str]]:
             {"stderr": '{"error":{"type":"rate_limit_error","message":"ask docker"}}'},
             [("rate_limit", "stopped_by")],
         ),
+        *(
+            ({"stderr": f"{LIMIT}\n{good}\n"}, [("context_window", "encountered")])
+            for good in ("the run succeeded", "the task was completed", "status: success")
+        ),
         ({"stdout": f'{{"content":"{LIMIT}"}}'}, []),
         ({"stdout": f'{{"content":"x"}}\n{LIMIT}'}, [("context_window", "stopped_by")]),
         ({"stderr": SUSPECT}, [("context_window", "suspected")]),
@@ -241,6 +245,8 @@ def test_evidence_ends_with_its_last_word() -> None:
     text = "Error: response hit output token cap (8192)  \n x"
     told = [text[hit.start : hit.end] for hit in plain.boundary(outcome(stderr=text))]
     assert told == ["hit output token cap", "response hit output"]
+    (hit,) = plain.boundary(outcome(stderr=f"{'x' * 400_000}\n{LIMIT}"))
+    assert hit.start == 400_001 + LIMIT.index("prompt")
 
 
 def test_of_many_candidates_the_last_ones_are_kept() -> None:
