@@ -113,6 +113,14 @@ def test_only_the_end_of_a_long_text_is_read(name: str) -> None:
     assert print_of(**{name: f"{begin}\n{'x ' * 40_000}\n{end}"}).template == end
 
 
+def test_of_a_record_two_thousand_characters_are_read() -> None:
+    told = [
+        print_of(reason=f'{{"message": "{"x " * words}{end}"}}').fingerprint
+        for words, end in ((999, "ab"), (999, "cd"), (1000, "ab"), (1000, "cd"))
+    ]
+    assert told[0] != told[1] != told[2] == told[3]
+
+
 def test_only_the_last_lines_and_the_beginning_of_each_are_read() -> None:
     lines = "x\n" * 1999
     assert print_of(f"TypeError: first\n{lines}KeyError: 'last'").template == "KeyError: 'last'"

@@ -175,12 +175,22 @@ def test_what_was_printed_last_is_read_and_not_what_was_printed_first() -> None:
     noise = "x" * 70_000
     assert reason(stdout=f"{noise}\nschema error") == ("failed_before_llm", None)
     assert reason(stdout=f"schema error\n{noise}") == ("execution_error", None)
+    edge = "schema error".ljust(64 * 1024)
+    assert reason(stderr=edge) == ("failed_before_llm", None)
+    assert reason(stderr=f"{edge} ") == ("execution_error", None)
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr", "reason"])
+def test_work_that_is_told_anywhere_was_no_failed_start(name: str) -> None:
+    assert reason(**{name: "Builder succeeded\nschema error"})[0] == "execution_error"
+    assert reason(**{name: "schema error"})[0] == "failed_before_llm"
 
 
 def test_an_end_that_was_ours_is_given_no_hint() -> None:
     off = "telemetry is disabled"
     assert reason(stdout=off) == ("execution_error", "telemetry_off")
     assert reason(stdout=off, ended="timed_out") == ("timeout", None)
+    assert reason(succeeded=True, ended="timed_out") == ("timeout", None)
     assert reason(stdout=off, ended="abandoned") == ("abandoned", None)
 
 
