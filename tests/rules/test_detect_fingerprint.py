@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from string import ascii_lowercase
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -110,7 +111,8 @@ def test_standard_error_speaks_before_standard_output() -> None:
 @pytest.mark.parametrize("name", ["text", "stdout", "reason"])
 def test_only_the_end_of_a_long_text_is_read(name: str) -> None:
     begin, end = "TypeError: begin", "KeyError: 'end'"
-    assert print_of(**{name: f"{begin}\n{'x ' * 40_000}\n{end}"}).template == end
+    long: dict[str, Any] = {name: f"{begin}\n{'x ' * 40_000}\n{end}"}
+    assert print_of(**long).template == end
 
 
 def test_of_a_record_two_thousand_characters_are_read() -> None:

@@ -150,6 +150,14 @@ def test_evidence_is_quoted_from_the_stream_it_stands_in_and_cut() -> None:
     )
     assert evidence((long,), stdout="word " * 200) == f"stdout says: {('word ' * 24)}"
     assert evidence((hit_of("quota"),)) == "the child declared it"
+    early: dict[str, Any] = {
+        "reason": "Schema Error",
+        "stderr": "schema error",
+        "stdout": "schema error",
+    }
+    for name in ("reason", "stderr", "stdout"):  # whoever says it first
+        assert evidence(**early) == f"{name} says: schema error"
+        del early[name]
     unread = evidence(usage_lines_rejected=2)
     assert unread == "exit code 1; 2 usage lines could not be read"
 
@@ -182,8 +190,16 @@ def test_what_was_printed_last_is_read_and_not_what_was_printed_first() -> None:
 
 @pytest.mark.parametrize("name", ["stdout", "stderr", "reason"])
 def test_work_that_is_told_anywhere_was_no_failed_start(name: str) -> None:
-    assert reason(**{name: "Builder succeeded\nschema error"})[0] == "execution_error"
-    assert reason(**{name: "schema error"})[0] == "failed_before_llm"
+    worked: dict[str, Any] = {name: "Builder succeeded\nschema error"}
+    failed: dict[str, Any] = {name: "schema error"}
+    assert reason(**worked)[0] == "execution_error"
+    assert reason(**failed)[0] == "failed_before_llm"
+
+
+def test_that_usage_was_not_collected_is_told_before_that_a_model_was_called() -> None:
+    off, worked = "telemetry is disabled", "Builder succeeded"
+    assert reason(stderr=worked, stdout=off) == ("execution_error", "telemetry_off")
+    assert reason(stderr=off, stdout=worked) == ("execution_error", "telemetry_off")
 
 
 def test_an_end_that_was_ours_is_given_no_hint() -> None:
