@@ -41,7 +41,7 @@ RULES = {
         f"engine/detect/{name}.py"
         for name in ("known", "seen", "words", "basis", "records", "contract", "zero_yield")
     ),
-    "engine/detect/reclassification.py",
+    *(f"engine/detect/{name}.py" for name in ("reclassification", "tongues")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
     *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
     *(f"projections/{name}.py" for name in ("timeline", "zero_yield", "calibration")),
