@@ -41,7 +41,7 @@ def boundary(outcome: Outcome) -> tuple[Boundary, ...]:
     )
     found = _declared(outcome)
     for _, hit in ranked:
-        if all((hit.kind, hit.pattern) != (other.kind, other.pattern) for other in found):
+        if all(hit.pattern != other.pattern for other in found):
             found.append(hit)
     if not found and not outcome.succeeded and not any(seen.success >= 0 for seen in streams):
         found = [hit for seen in streams for hit in _suspected(seen)]

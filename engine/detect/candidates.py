@@ -15,7 +15,7 @@ CANDIDATE_CHARS_MAX = 64 * 1024
 
 _PLACES_OF_A_WORD_MAX = 1000
 _REACH = 240
-_INDENTED = re.compile(r"\r?\n[ \t]{1,20}")
+_WRAPPED = re.compile(r"[ \t\r]{1,20}\n[ \t]{0,20}|\n[ \t]{1,20}")
 _FLAT = str.maketrans("\r\n\t", "   ")
 
 
@@ -26,10 +26,10 @@ class _Flat:
         kept = [" "]
         self._starts, self._shifts = [0], [-1]
         last, length = 0, 1
-        for indented in _INDENTED.finditer(text):
-            kept += text[last : indented.start()], " "
-            length += indented.start() - last + 1
-            last = indented.end()
+        for wrapped in _WRAPPED.finditer(text):
+            kept += text[last : wrapped.start()], " "
+            length += wrapped.start() - last + 1
+            last = wrapped.end()
             self._starts.append(length)
             self._shifts.append(last - length)
         kept.append(text[last:])

@@ -20,7 +20,7 @@ _CODE_SPAN_CHARS = 60
 _NEIGHBOURS_MAX = 3
 _CODE_LINES_MIN = 4
 _TEST_RESULT = re.compile(r"\b(?:passed|failed|skipped|xfail)\b")
-_SENTENCE = re.compile(r"[.:;!?|•·][ \t]|\n")
+_SENTENCE_END = re.compile(r"[.:;!?|•·][ \t]")
 _OPENS = re.compile(r"(?P<before>[^\s\"'])?\s{0,4}[\"']\Z")
 
 Guard = Literal[
@@ -59,7 +59,7 @@ def guarded(
         return "foreign"
     if compiled(rules.code).search(text, first, last):
         return "code"
-    before, after = text[max(first, start - REACH) : start], text[end:last]
+    before, after = text[first:start], text[end:last]
     if compiled(rules.before).search(_sentence(before)):
         return "before"
     if compiled(rules.after).search(after):
@@ -79,7 +79,7 @@ def _begins() -> re.Pattern[str]:
 def _sentence(before: str) -> str:
     """What stands before a match in its sentence."""
     start = 0
-    for stop in _SENTENCE.finditer(before):
+    for stop in _SENTENCE_END.finditer(before):
         start = stop.end()
     return before[start:]
 

@@ -37,7 +37,7 @@ def work_left(board: Board, scope: Scope) -> int:
     Those that need another machine's labels are backlog like any other, and so are those that a
     given budget holds back, since a higher one lets them go.
     """
-    limits, free = scope.limits, _without_bounds(scope)
+    limits, free = scope.limits, _without_budgets(scope)
     return sum(
         1
         for phase in board.backlog.values()
@@ -57,7 +57,8 @@ def held_by_budgets(board: Board, ground: Ground) -> SessionDraining | None:
     """
     scope = ground.scope
     session = board.sessions.states[scope.session_id]
-    if session.status != "running" or scope.is_named_phase or not _bounds(scope):
+    bounded = any(each.scope in ("phase", "run") for each in scope.limits.budgets)
+    if session.status != "running" or scope.is_named_phase or not bounded:
         return None
     held = _held(board, scope)
     if not held.runs and not held.phases:
@@ -92,21 +93,13 @@ class _Held(NamedTuple):
     phases: list[_Holding]
 
 
-def _bounds(scope: Scope) -> list[Budget]:
-    return [each for each in scope.limits.budgets if each.scope in ("phase", "run")]
-
-
-def _without_bounds(scope: Scope) -> Scope:
-    """The same session, had it been given no budgets of runs and phases."""
-    bounds = _bounds(scope)
-    if not bounds:
-        return scope
-    rest = tuple(each for each in scope.limits.budgets if each not in bounds)
-    return Scope(scope.session_id, scope.policy, replace(scope.limits, budgets=rest))
+def _without_budgets(scope: Scope) -> Scope:
+    """The same session, had it been given none."""
+    return Scope(scope.session_id, scope.policy, replace(scope.limits, budgets=()))
 
 
 def _held(board: Board, scope: Scope) -> _Held:
-    free, found = _without_bounds(scope), _Held([], [])
+    free, found = _without_budgets(scope), _Held([], [])
     for run_id, order in _orders(board, scope).items():
         run = board.runs.states[run_id]
         if run_hindrance(run, free) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from string import ascii_lowercase
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -101,6 +102,51 @@ def test_the_template_is_what_the_failure_says(text: str, template: str, family:
 
 def test_a_stated_reason_comes_before_any_output() -> None:
     assert print_of(PYTHON, reason="PATCH_FAILED").template == "PATCH_FAILED"
+
+
+def test_standard_error_speaks_before_standard_output() -> None:
+    assert print_of("KeyError: 'a'", stdout="ValueError: b").template == "KeyError: 'a'"
+
+
+@pytest.mark.parametrize("name", ["text", "stdout", "reason"])
+def test_only_the_end_of_a_long_text_is_read(name: str) -> None:
+    begin, end = "TypeError: begin", "KeyError: 'end'"
+    long: dict[str, Any] = {name: f"{begin}\n{'x ' * 40_000}\n{end}"}
+    assert print_of(**long).template == end
+
+
+def test_of_a_record_two_thousand_characters_are_read() -> None:
+    told = [
+        print_of(reason=f'{{"message": "{"x " * words}{end}"}}').fingerprint
+        for words, end in ((999, "ab"), (999, "cd"), (1000, "ab"), (1000, "cd"))
+    ]
+    assert told[0] != told[1] != told[2] == told[3]
+
+
+def test_only_the_last_lines_and_the_beginning_of_each_are_read() -> None:
+    lines = "x\n" * 1999
+    assert print_of(f"TypeError: first\n{lines}KeyError: 'last'").template == "KeyError: 'last'"
+    assert print_of(f"TypeError: first\n{lines}").template == "TypeError: first"
+    assert print_of(f"TypeError: first\n{lines}x").template == "x"
+    assert print_of("x " * 2100 + "error\nfine").template == "fine"
+
+
+def test_a_directory_of_ours_is_no_part_of_a_failure_whatever_it_is_called() -> None:
+    one, other = (
+        print_of(f"cannot write in {place}: full", workspace=place, run_id=run_id)
+        for run_id, place in (("alice", "/srv/jobs of alice/one"), ("bob", "/srv/jobs of bob/two"))
+    )
+    assert one.template == other.template
+
+
+def test_a_family_is_the_exception_rather_than_the_code_it_carries() -> None:
+    assert print_of("OSError: [Errno 28] it is full").family == "OSError/1"
+    assert print_of("it is full: HTTP 507").family == "HTTP 507/1"
+
+
+def test_what_utf_8_cannot_carry_is_one_question_mark_in_the_identity() -> None:
+    identity = hashlib.sha256(b"fp-1|1|boom ?x").hexdigest()[:16]
+    assert print_of("boom \udc80x").fingerprint == f"fp-1:{identity}"
 
 
 def test_standard_output_speaks_when_standard_error_is_silent() -> None:
@@ -210,7 +256,13 @@ def test_a_success_has_no_fingerprint_and_no_error() -> None:
             "the attempt ran into its deadline",
         ),
         (
-            Outcome(ended="exited", succeeded=False, final_state="FAILED", exit_code=3),
+            Outcome(
+                ended="exited",
+                succeeded=False,
+                final_state="FAILED",
+                exit_code=3,
+                stored_reason="an older failure's",
+            ),
             "exit code 3 without a word",
         ),
         (

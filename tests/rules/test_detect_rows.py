@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.detect import Boundary, Outcome, detectors
 from engine.detect.candidates import CANDIDATE_CHARS_MAX, candidates
+from engine.detect.examine import examine
 from engine.detect.fingerprint import error_text, exit_class, fingerprint
 from engine.detect.folded import Folded
 from engine.detect.guards import guarded, line_around
@@ -20,6 +23,7 @@ LIMIT = "Error: prompt is too long"
 QUOTA = "Error: rate limit exceeded"
 SUSPECT = "fatal: the maximum of this context is behind us"
 GOOD = "final_state=COMPLETE"
+TEXTS = tomllib.loads(Path(__file__).with_name("texts_of_failures.toml").read_text("utf-8"))
 
 
 def outcome(**fields: Any) -> Outcome:
@@ -49,6 +53,22 @@ def hits(**fields: Any) -> list[tuple[str, str]]:
             {"stderr": f"{LIMIT}\n{GOOD}\n{LIMIT}\n"},
             [("context_window", "stopped_by")],
         ),
+        ({"stderr": f"{GOOD}\n{LIMIT}\n{GOOD}\n"}, [("context_window", "encountered")]),
+        (
+            {"stderr": f"{LIMIT}\n{QUOTA}\n", "succeeded": True},
+            [("rate_limit", "encountered"), ("context_window", "encountered")],
+        ),
+        # What a record says in its fields needs no guard: its line says more than that.
+        (
+            {"stderr": '{"error":{"type":"rate_limit_error","message":"ask docker"}}'},
+            [("rate_limit", "stopped_by")],
+        ),
+        *(
+            ({"stderr": f"{LIMIT}\n{good}\n"}, [("context_window", "encountered")])
+            for good in ("the run succeeded", "the task was completed", "status: success")
+        ),
+        ({"stdout": f'{{"content":"{LIMIT}"}}'}, []),
+        ({"stdout": f'{{"content":"x"}}\n{LIMIT}'}, [("context_window", "stopped_by")]),
         ({"stderr": SUSPECT}, [("context_window", "suspected")]),
         ({"stderr": SUSPECT, "succeeded": True}, []),
         ({"stderr": SUSPECT, "stdout": GOOD}, []),  # whatever it was, work went on
@@ -130,6 +150,14 @@ def test_evidence_is_quoted_from_the_stream_it_stands_in_and_cut() -> None:
     )
     assert evidence((long,), stdout="word " * 200) == f"stdout says: {('word ' * 24)}"
     assert evidence((hit_of("quota"),)) == "the child declared it"
+    early: dict[str, Any] = {
+        "reason": "Schema Error",
+        "stderr": "schema error",
+        "stdout": "schema error",
+    }
+    for name in ("reason", "stderr", "stdout"):  # whoever says it first
+        assert evidence(**early) == f"{name} says: schema error"
+        del early[name]
     unread = evidence(usage_lines_rejected=2)
     assert unread == "exit code 1; 2 usage lines could not be read"
 
@@ -155,12 +183,30 @@ def test_what_was_printed_last_is_read_and_not_what_was_printed_first() -> None:
     noise = "x" * 70_000
     assert reason(stdout=f"{noise}\nschema error") == ("failed_before_llm", None)
     assert reason(stdout=f"schema error\n{noise}") == ("execution_error", None)
+    edge = "schema error".ljust(64 * 1024)
+    assert reason(stderr=edge) == ("failed_before_llm", None)
+    assert reason(stderr=f"{edge} ") == ("execution_error", None)
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr", "reason"])
+def test_work_that_is_told_anywhere_was_no_failed_start(name: str) -> None:
+    worked: dict[str, Any] = {name: "Builder succeeded\nschema error"}
+    failed: dict[str, Any] = {name: "schema error"}
+    assert reason(**worked)[0] == "execution_error"
+    assert reason(**failed)[0] == "failed_before_llm"
+
+
+def test_that_usage_was_not_collected_is_told_before_that_a_model_was_called() -> None:
+    off, worked = "telemetry is disabled", "Builder succeeded"
+    assert reason(stderr=worked, stdout=off) == ("execution_error", "telemetry_off")
+    assert reason(stderr=off, stdout=worked) == ("execution_error", "telemetry_off")
 
 
 def test_an_end_that_was_ours_is_given_no_hint() -> None:
     off = "telemetry is disabled"
     assert reason(stdout=off) == ("execution_error", "telemetry_off")
     assert reason(stdout=off, ended="timed_out") == ("timeout", None)
+    assert reason(succeeded=True, ended="timed_out") == ("timeout", None)
     assert reason(stdout=off, ended="abandoned") == ("abandoned", None)
 
 
@@ -169,6 +215,64 @@ def test_a_candidate_reaches_two_lines_to_either_side() -> None:
     text = "\n".join(["zero", *lines])
     ((start, end),) = candidates(text)
     assert text[start:end].strip("\n").split("\n") == ["two", "limit exceeded", "four"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"limit{'x' * 480}limit", [(0, 490)]),  # stretches that touch are one
+        (f"limit{'x' * 481}limit", [(0, 245), (246, 491)]),
+        (f"{'x' * 300}unreachable{'x' * 300}", [(60, 551)]),  # which holds another word, reach
+        (f"{'x' * 300}\nlimit", [(61, 306)]),
+        ("there are no\n    more of it", [(0, 27)]),  # a word may be wrapped
+        ("there are no\r\n\tmore of it", [(0, 25)]),
+        ("there are no\n\tmore of it", [(0, 24)]),
+        ("there are no\r\nmore of it", [(0, 24)]),
+        ("there are no  \nmore of it", [(0, 25)]),
+        ("there are no\n\nmore of it", []),
+        # A word that begins in what was looked at before reaches farther back.
+        (f"{'x' * 300}limit{'x' * 238}limit", [(60, 548)]),
+        (f"{'x' * 300}\n   limit{'x' * 300}", [(64, 549)]),
+        (f"{'x' * 300} \r\n limit{'x' * 300}", [(64, 549)]),
+        ("hit it", [(0, 6)]),  # the text begins like behind a blank
+        ("white it", []),
+    ],
+)
+def test_a_candidate_reaches_240_characters_at_most(
+    text: str, found: list[tuple[int, int]]
+) -> None:
+    assert candidates(text) == found
+
+
+def test_of_one_long_candidate_the_end_is_kept() -> None:
+    text = "limit " * 20_000
+    assert candidates(text) == [(len(text) - CANDIDATE_CHARS_MAX, len(text))]
+    two_line_ends = 2
+    whole = "limit" + "\n" * 9 + text[two_line_ends - CANDIDATE_CHARS_MAX :]
+    assert candidates(whole) == [(len(whole) - CANDIDATE_CHARS_MAX, len(whole))]
+
+
+@pytest.mark.parametrize("end", ["\n", "\n    ", "\r\n", "\r\n\t", "  \n", " \r\n "])
+def test_a_limit_counts_wherever_and_however_its_line_is_wrapped(end: str) -> None:
+    words = ["Codex", "ran", "out", "of", "room", "in", "the", "model's", "context", "window"]
+    for place in range(1, len(words)):
+        text = f"Error: {' '.join(words[:place])}{end}{' '.join(words[place:])}"
+        assert hits(stderr=text) == [("context_window", "stopped_by")]
+
+
+def test_the_last_twenty_places_of_a_phrase_are_looked_at() -> None:
+    sightings = examine(outcome(stderr=f"{LIMIT}\n" * 25))
+    places = [one.start for one in sightings if one.rule == sightings[0].rule]
+    assert len(places) == 20
+    assert places[0] == 5 * len(f"{LIMIT}\n") + LIMIT.index("prompt")
+
+
+def test_evidence_ends_with_its_last_word() -> None:
+    text = "Error: response hit output token cap (8192)  \n x"
+    told = [text[hit.start : hit.end] for hit in plain.boundary(outcome(stderr=text))]
+    assert told == ["hit output token cap", "response hit output"]
+    (hit,) = plain.boundary(outcome(stderr=f"{'x' * 400_000}\n{LIMIT}"))
+    assert hit.start == 400_001 + LIMIT.index("prompt")
 
 
 def test_of_many_candidates_the_last_ones_are_kept() -> None:
@@ -189,6 +293,7 @@ def test_of_many_candidates_the_last_ones_are_kept() -> None:
         ({"exit_code": 192}, "signal 64"),
         ({"exit_code": 193}, "other"),
         ({"exit_code": None, "signal": 64}, "signal 64"),
+        ({"exit_code": 1, "signal": 9}, "signal 9"),
         ({"exit_code": -65}, "other"),
         ({"exit_code": 124}, "other"),  # never our timeout
         ({"exit_code": 1, "ended": "timed_out"}, "timeout"),
@@ -213,8 +318,11 @@ def test_what_the_engine_handed_out_is_no_part_of_a_failure() -> None:
 def test_an_error_in_its_own_words_is_stripped_and_cut() -> None:
     assert error_text(outcome(reason=" \n", exit_code=3)) == "exit code 3 without a word"
     assert error_text(outcome(reason=" a \n")) == "a"
+    assert error_text(outcome(stderr="KeyError: 'a'", stdout="ValueError: b")) == "KeyError: 'a'"
     assert error_text(outcome(reason="  a 12:34:56 \n b")) == "a 12:34:56 \n b"
     assert len(error_text(outcome(reason="x" * 9000)) or "") == ERROR_CHARS_MAX
+    long = f"TypeError: begin\n{'x ' * 40_000}\nKeyError: 'end'"
+    assert error_text(outcome(stderr=long)) == "KeyError: 'end'"
 
 
 def test_a_reason_that_says_nothing_leaves_the_word_to_the_output() -> None:
@@ -234,6 +342,10 @@ def test_a_template_is_cut_beyond_five_hundred_characters(length: int, *, is_cut
     [
         ("boom in worker 4x7", "boom in worker <*>"),
         ("boom in request tool-1", "boom in request <*>"),
+        ("boom in worker w-4, then", "boom in worker <*>, then"),
+        ("Invalid user bob, again", "Invalid user <*>, again"),
+        ("boom in worker (47)", "boom in worker (<*>)"),
+        ("the run failed in phase two", "the run failed in phase two"),
         ("boom in request id=a1", "boom in request id=<*>"),
         ("Failed password for root from it", "Failed password for <*> from it"),
         ("Failed password for invalid user bob from it",
@@ -245,10 +357,41 @@ def test_a_template_is_cut_beyond_five_hundred_characters(length: int, *, is_cut
         ("it broke ..:;", "it broke"),
         ("copy /a/b/c.py /d/e/f.py", "copy <path>"),
         ("diff @@ -1,2 +3,4 @@ broke", "diff <hunk>"),
+        ("it said 503 Service Unavailable", "it said 503 Service Unavailable"),
+        ("it counted 503 wheels", "it counted <*> wheels"),
+        ("it was (404 or so", "it was (404 or so"),
+        ("FooError: 404 it was", "FooError: 404 it was"),
+        ("code 12 Error: 13 err: 14", "code 12 Error: <*> err: <*>"),
+        ("error 15 errno: 16", "error 15 errno: 16"),
     ],
 )  # fmt: skip
 def test_what_is_incidental_in_a_text_is_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+@pytest.mark.parametrize(("text", "shown"), TEXTS["masked"])
+def test_a_text_is_masked_as_it_always_was(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+@pytest.mark.parametrize(("reason", "told"), TEXTS["told"])
+def test_a_stated_reason_says_what_it_always_said(reason: str, told: str) -> None:
+    assert template(reason=reason) == told
+
+
+@pytest.mark.parametrize(("stderr", "stdout", "told"), TEXTS["printed"])
+def test_an_output_says_what_it_always_said(stderr: str, stdout: str, told: str) -> None:
+    assert template(stderr=stderr, stdout=stdout) == told
+
+
+def test_of_a_long_path_that_is_missing_the_name_is_told() -> None:
+    for folders in ("/a" * 100, "/" + "a" * 130):
+        assert masked(f"not found: {folders}/bcd.py") == "not found: <path>/bcd.py"
+
+
+def test_of_a_long_word_its_beginning_is_told() -> None:
+    word = "a1," * 100
+    assert masked(word) == masked(word[:256]) != masked(word[:255])
 
 
 MAYBE = "the maximum of this context is behind us"
@@ -273,12 +416,40 @@ def test_a_suspect_is_the_last_one_that_looks_like_an_error(text: str, place: in
     assert all(hit.disposition == "suspected" for hit in found)
 
 
+REAL = f"fatal: {MAYBE}\n\n\n\n\n\n"
+TOLD = f"note {MAYBE}\n"
+SPAN = "the limit\n\n\n\n\n\n"
+"""A stretch of its own with a word of an event in it."""
+
+
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        (f"{REAL}{TOLD * 9}bye", True),  # the last ten are looked at
+        (f"{REAL}{TOLD * 10}bye", False),
+        (f"{REAL}{'x' * 9000}\n{TOLD * 9}bye", True),  # and each of them once
+        (f"{REAL}{SPAN * 39}{'x y ' * 2500}", True),  # in the last forty stretches
+        (f"{REAL}{SPAN * 40}{'x y ' * 2500}", False),
+        (f"{REAL}{SPAN * 45}".ljust(11 + 8 * 1024, "x"), True),  # and in the last 8 Ki characters
+        (f"{REAL}{SPAN * 45}".ljust(12 + 8 * 1024, "x"), False),
+        (f"hello\n{MAYBE.removeprefix('the ')}", True),
+        (MAYBE.removeprefix("the "), True),
+    ],
+)
+def test_a_suspect_is_looked_for_near_the_end(text: str, *, is_found: bool) -> None:
+    assert [hit.kind for hit in plain.boundary(outcome(stdout=text))] == (
+        ["context_window"] if is_found else []
+    )
+
+
 WORDS = "prompt is too long"
 
 
-def guard_of(text: str, *, quoted: bool = False, words: str = WORDS) -> str | None:
+def guard_of(
+    text: str, *, quoted: bool = False, words: str = WORDS, needs: str | None = None
+) -> str | None:
     start = text.index(words)
-    return guarded(Folded(text), start, start + len(words), quoted=quoted)
+    return guarded(Folded(text), start, start + len(words), needs, quoted=quoted)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +463,12 @@ def guard_of(text: str, *, quoted: bool = False, words: str = WORDS) -> str | No
         (f"- a\n- b\n- c\nerror: {WORDS}\n- d", None),
         (f"- a\nx::b\n- b\n{WORDS}\n- c", None),
         (f"- a\n\n\n\n{WORDS}\n- b\n- c\n- d", None),  # three lines to either side
-        (f"see x::b {WORDS} failed", "test"),
+        (f"- a{'x' * 300}\n- b\n- c\n{WORDS}\n- d", None),  # within three hundred characters
+        (f"- a\n{WORDS}\n- b\n- c{'x' * 300}\n- d", None),
+        *(
+            (f"see x::b {WORDS} {told}", "test")
+            for told in ("passed", "failed", "skipped", "xfail")
+        ),
         (f"see x::b {WORDS}", None),
         (f"`{WORDS}` it said", "quoted"),
         (f"`{WORDS}{'x' * 59}`", "quoted"),
@@ -303,6 +479,9 @@ def guard_of(text: str, *, quoted: bool = False, words: str = WORDS) -> str | No
         (f'it said "{WORDS}"', "quoted"),
         (f'"{WORDS}"', "quoted"),
         (f"it said \"{WORDS}'", None),
+        (f"it said '{WORDS}'", "quoted"),
+        *((f'it said{key}"{WORDS}"', None) for key in (":", "=", "{", "(")),
+        (f'it said    "{WORDS}"', "quoted"),
         (f'error: "{WORDS}"', None),
     ],
 )
@@ -314,6 +493,51 @@ def test_words_are_no_evidence_where_they_are_only_talked_about(
 
 def test_words_may_be_all_of_a_string_where_that_is_asked_for() -> None:
     assert guard_of(f'it said "{WORDS}"', quoted=True) is None
+    assert guard_of("it said `prompt `is` too long", quoted=True, words="prompt `is") is None
+
+
+@pytest.mark.parametrize(
+    ("guard", "said"), [("host", "circuit breaker"), ("foreign", "docker"), ("code", "=>")]
+)
+def test_a_guard_looks_at_the_line_of_a_match_and_at_no_other(guard: str, said: str) -> None:
+    assert guard_of(f"a {said} {WORDS}") == guard_of(f"{WORDS} {said} b") == guard
+    assert guard_of(f"a {said} b\n{WORDS}\na {said} b") is None
+
+
+@pytest.mark.parametrize("end", ".:;!?|•·")
+def test_words_before_a_match_count_in_its_sentence(end: str) -> None:
+    assert guard_of(f"this is what happens{end} {WORDS}") is None
+    assert guard_of(f"well, so{end} this is what happens{end} {WORDS}") is None
+    assert guard_of(f"well, so{end} this is what happens when {WORDS}") == "before"
+    assert guard_of(f"this is what happens{end}\t{WORDS}") is None
+    assert guard_of(f"this is what happens{end}but {WORDS}") == "before"
+
+
+def test_words_behind_a_match_count_in_its_line() -> None:
+    assert guard_of(f"a {WORDS} are handled") == "after"
+    assert guard_of(f"a {WORDS}\nare handled") is None
+    assert guard_of(f"a {WORDS}: 40,\nb") == "after"
+    assert guard_of(f"are handled {WORDS}") == "before"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "guard"),
+    [
+        ("", "", "scope"),
+        ("openai\n", "", None),
+        ("", "\nopenai", None),
+        ("openai" + "\n" * 294, "", None),
+        ("openai" + "\n" * 295, "", "scope"),
+        ("", "\n" * 294 + "openai", None),
+        ("", "\n" * 295 + "openai", "scope"),
+    ],
+)
+def test_a_provider_is_named_within_three_hundred_characters_of_a_match_that_needs_one(
+    before: str, after: str, guard: str | None
+) -> None:
+    words = "rate limit exceeded"
+    assert guard_of(f"{before}{words}{after}", words=words, needs="provider") == guard
+    assert guard_of(f"{before}{words}{after}", words=words) is None
 
 
 @pytest.mark.parametrize(("told", "guard"), [("passed", "test"), ("", None)])

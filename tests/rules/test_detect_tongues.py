@@ -112,7 +112,7 @@ def test_near_misses_stay_apart_in_other_languages(one: str, other: str) -> None
 
 
 def test_nearly_every_translation_reads_as_its_english() -> None:
-    """Two messages that a language says alike cannot both be kept."""
+    """Two messages that a language says alike cannot both be kept: 8 of the released set."""
     pairs = [
         (message.english.replace("%s", "foo"), other.replace("%s", "foo"))
         for message in fingerprint_rules.tongues().message
@@ -121,7 +121,7 @@ def test_nearly_every_translation_reads_as_its_english() -> None:
     ]
     lost = [pair for pair in pairs if in_english(plain_quotes(pair[1])).split() != pair[0].split()]
     assert len(pairs) > 1500
-    assert len(lost) < len(pairs) / 50
+    assert len(lost) == 8
 
 
 def test_english_is_left_alone() -> None:

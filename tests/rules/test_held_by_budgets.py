@@ -60,9 +60,12 @@ def test_what_budgets_hold_back_is_said_with_its_counts_and_the_first_of_it() ->
     )
 
 
-def test_a_phases_budget_names_the_phase() -> None:
+@pytest.mark.parametrize(
+    "bounds", [(TOKENS, OF_PHASES), (OF_PHASES,), (budget("day", "ms", 1), OF_PHASES)]
+)
+def test_a_phases_budget_names_the_phase(bounds: tuple[Budget, ...]) -> None:
     rows = [run(standing="promising"), phase(spent_ms=10), phase(phase_id="q", phase_index=1)]
-    found = held(scope(budgets=(TOKENS, OF_PHASES)), *rows)
+    found = held(scope(budgets=bounds), *rows)
     assert found is not None
     assert found.reason.sentence == (
         "Budgets hold back 1 phase. The phase p of the run r has used 10 ms of work of the 10 that"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from engine.detect.known import without_known
 
@@ -15,12 +15,14 @@ texts = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 
 @given(texts, ids)
+@example("p1_ p1 p1-2 _p1 p1", "p1")
 def test_an_id_goes_where_a_pattern_of_whole_words_finds_it(text: str, known: str) -> None:
     expected = re.sub(rf"(?<![\w-]){re.escape(known)}(?![\w-])", "000000", text)
     assert without_known(text, (known,), None) == expected
 
 
 @given(texts, ids)
+@example(" _ 2 - /x", "p1")
 def test_a_directory_goes_where_a_pattern_of_its_end_finds_it(text: str, known: str) -> None:
     text = text.replace(" ", f"/{known}")
     expected = re.sub(rf"/{re.escape(known)}(?![\w-])", "/000000", text)

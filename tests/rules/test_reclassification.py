@@ -9,10 +9,19 @@ import pytest
 from msgspec.structs import replace
 
 from engine.detect import Boundary, Detectors, Fingerprint, RuleSet, ZeroYield
-from engine.detect.diagnosis import Streams
+from engine.detect.diagnosis import Kept, Streams
 from engine.detect.port import Source
 from engine.detect.reclassification import Asked, last_said, reclassified
-from engine.events import AnyEvent, Classified, Diagnosed, Reclassified, Told
+from engine.events import (
+    AnyEvent,
+    Classified,
+    Diagnosed,
+    Evidence,
+    Reclassified,
+    Stream,
+    TimeoutFingerprints,
+    Told,
+)
 from tests.rules.standings import finished
 
 KINDS: tuple[Diagnosed, ...] = ("fingerprint", "boundary", "zero_yield")
@@ -102,3 +111,35 @@ def test_the_words_name_the_attempt_and_who_asked() -> None:
     assert names == (END.session_id, END.run_id, END.phase_id, END.attempt_id)
     assert (first.detector, first.timeouts, first.by, first.why) == ("new", "detected", "me", "why")
     assert first.rules_sha256 == "d" * 64
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "name"), [("detected", "f2"), ("run", "fp:timeout:r"), ("session", "fp:timeout")]
+)
+def test_timeouts_are_told_apart_as_it_is_asked_for(
+    timeouts: TimeoutFingerprints, name: str
+) -> None:
+    end = replace(END, ending="timed_out", told=Told(ended="timed_out"))
+    (found,) = reclassified(
+        end, Streams(), {}, Asked(rule_set(("fingerprint",)), timeouts, "me", "why")
+    )
+    assert found.after is not None
+    assert (found.timeouts, found.after.name) == (timeouts, name)
+
+
+def test_a_limit_is_told_with_its_evidence() -> None:
+    seen = replace(LIMIT, stream="stderr", start=1, end=4)
+
+    def limits(_outcome: object) -> tuple[Boundary, ...]:
+        return (seen,)
+
+    detectors = replace(rule_set().detectors, boundary=limits)
+    end = replace(END, stderr=Stream(digest="d"))
+    streams = Streams(stderr=Kept.of(b"-abc-"))
+    (found,) = reclassified(
+        end, streams, {}, Asked(RuleSet("new", ("boundary",), detectors), "detected", "me", "why")
+    )
+    assert found.after is not None
+    assert found.after.evidence == Evidence(
+        stream="stderr", digest="d", byte_start=1, byte_end=4, excerpt="abc"
+    )
