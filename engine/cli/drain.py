@@ -37,7 +37,7 @@ from engine.cli.executing import executing_options, executor_of
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
-from engine.cli.render import asked
+from engine.cli.render import asked, table
 from engine.cli.stop_signals import heeded
 from engine.cli.streams import let_go_of_stdout
 from engine.clock import Clock, SystemClock
@@ -292,8 +292,8 @@ async def _plan(request: Request) -> None:
     if options["as_json"]:
         click.echo(msgspec.json.encode(steps))
         return
-    for number, step in enumerate(steps, 1):
-        click.echo(f"{number:>4}  {step.run_id!a} {step.phase_id!a}  {step.sentence}")
+    rows = [(at, step.run_id, step.phase_id, step.sentence) for at, step in enumerate(steps, 1)]
+    table("What would be attempted", ("", "run", "phase", "why"), rows)
     click.echo(
         f"{counted(len(steps), 'attempt')} would be made if each succeeded; nothing was written."
     )

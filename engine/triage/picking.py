@@ -146,10 +146,15 @@ def pick_reason(choice: Choice, ground: Ground) -> Reason:
 def _pick_sentence(choice: Choice, scope: Scope) -> str:
     if scope.is_named_phase:
         return "A person asked for this phase."
-    phase, failure = choice.phase, REASON_CLASS_NAMES[choice.key.reason_class]
+    phase, failure = choice.phase, _failure_words(choice.key.reason_class)
     probe = f" It probes the open breaker of {choice.probe_of}." if choice.probe_of else ""
     return (
         f"Its run is {choice.run.standing}, so it stands in the group {choice.group!r};"
         f" there it came first by last failure ({failure}), then by its place in the run"
         f" (tier {phase.tier_index}, phase {phase.phase_index}).{probe}"
     )
+
+
+def _failure_words(reason_class: int) -> str:
+    """The class of phases that have not failed, or did without a word, has no better name."""
+    return "none known" if reason_class == 1 else REASON_CLASS_NAMES[reason_class]

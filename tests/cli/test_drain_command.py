@@ -97,6 +97,11 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(runoff: Runoff, tmp_path: 
     ]
     assert len(plan) == 10
     assert all(step["sentence"] for step in plan)
+    head, first, *_, last = runoff("drain", "--dry-run").stdout.splitlines()
+    assert head.split() == ["run", "phase", "why"]
+    assert first.split()[:3] == ["1", "telemetry-collection-v4", "telemetry-p1-string-util"]
+    assert "by last failure (none known)" in first
+    assert last.startswith("10 attempts would be made")
     assert (tmp_path / "b.db").read_bytes() == before
 
 

@@ -234,6 +234,7 @@ def test_a_start_names_its_phase_its_place_and_the_bounds_it_runs_under(
     number: int, words: str, group: str, standing: str
 ) -> None:
     of = ground(scope(phase_timeout_ms=77, run_id="r9"))
+    said = "none known" if words == "unknown" else words
     found = started(choice(group, None, number), "x9", "a9", of)
     assert found == AttemptStarted(
         session_id="s",
@@ -250,7 +251,7 @@ def test_a_start_names_its_phase_its_place_and_the_bounds_it_runs_under(
         reason=why(
             standing,
             f"Its run is {standing}, so it stands in the group {group!r}; there it came first by"
-            f" last failure ({words}), then by its place in the run (tier 2, phase 5).",
+            f" last failure ({said}), then by its place in the run (tier 2, phase 5).",
             number,
         ),
         probe_of=None,
