@@ -12,7 +12,7 @@ import anyio
 import click
 import msgspec
 
-from engine.amounts import counted
+from engine.amounts import counted, lasting
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
 from engine.cli.context import (
     allow_empty_option,
@@ -287,7 +287,7 @@ def status_words(found: Status) -> str:
     """The status for a person."""
     until = f" (until {when(found.until_us)})" if found.until_us is not None else ""
     phases = ", ".join(f"{count} {state}" for state, count in sorted(found.phases.items()))
-    today, minutes = found.today, found.today.busy_ms / 60000
+    today = found.today
     spent = f"{counted(today.attempts, 'attempt')}, {counted(today.tokens, 'token')}"
     most = found.settings.workers
     return "\n".join(
@@ -298,6 +298,6 @@ def status_words(found: Status) -> str:
             f"session   {found.session_id or 'none'} under {clean(found.policy)}",
             f"attempts  {found.open_attempts} running; this daemon runs {most} at most",
             f"backlog   {counted(found.runs, 'run')}; phases: {phases or 'none'}",
-            f"today     {spent}, {minutes:.1f} minutes",
+            f"today     {spent}, {lasting(today.busy_ms)}",
         )
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from engine.amounts import counted
+from engine.amounts import counted, lasting
 from engine.cli.render import cells_of, clean, padded
 from engine.cli.streams import let_go_of_stdout, lines_lost
 from engine.drain.summary import Summary
@@ -213,14 +213,14 @@ def _finished(event: AttemptFinished) -> str:
 
 def summary_words(summary: Summary) -> str:
     """The summary for a person."""
-    minutes = summary.active_ms / 60000
+    lasted = lasting(summary.active_ms)
     left = counted(summary.work_left, "phase is", "phases are")
     endings = (
         f"{summary.succeeded} succeeded, {summary.failed} failed, {summary.timed_out} timed out,"
         f" {summary.abandoned} abandoned, {summary.orphaned} orphaned, {summary.deferred} deferred"
     )
     lines = [
-        f"Session {summary.session_id} ended: {summary.because} after {minutes:.1f} minutes.",
+        f"Session {summary.session_id} ended: {summary.because} after {lasted}.",
         f"  attempts {summary.attempts}: {endings}",
         f"  usage events {summary.yield_events}, tokens {summary.tokens}",
         f"  limits hit {summary.boundary_hits}{_counts(summary.boundaries)}",

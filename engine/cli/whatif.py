@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.amounts import counted
+from engine.amounts import counted, lasting
 from engine.audit.collector import without_collector
 from engine.audit.connection import connect
 from engine.audit.lines import Line, commands, read_lines
@@ -124,7 +124,7 @@ def _in_words(found: WhatIf, simulated: Rerun | None, location: Location) -> str
     lines = [
         f"Under {policy}, as far as {clean(location.name)} can tell:",
         f"  attempts made {made}; {found.attempts_saved} saved, {found.attempts_unknown} unknown",
-        f"  saved {saved}, {found.minutes_saved:.1f} minutes of work",
+        f"  saved {saved}, {lasting(found.minutes_saved * 60_000)} of work",
         f"  lost {successes}, {counted(found.usage_lost, 'usage record')}",
         f"  decisions that differ: at {counted(len(found.differing), 'end')} of attempts",
     ]
@@ -164,7 +164,7 @@ def _simulated_words(found: Rerun | None) -> list[str]:
     return [
         "Simulated from the start, beyond the horizon (not known, only likely):",
         f"  {counted(found.attempts, 'attempt')}: {ends}",
-        f"  {counted(found.tokens, 'token')}, {found.busy_minutes:.1f} minutes of work",
+        f"  {counted(found.tokens, 'token')}, {lasting(found.busy_minutes * 60_000)} of work",
         f"  {counted(found.usage_events, 'usage record')}, {runs} deprioritized",
         f"  outcomes: {sources or 'none'}",
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.amounts import counted
+from engine.amounts import counted, lasting
 from engine.events import (
     NO_BATCH,
     AccountPaused,
@@ -223,9 +223,7 @@ def _sessions(event: _Sessions) -> str:
             batch = "no batch" if limits.batch_size >= NO_BATCH else f"batch of {limits.batch_size}"
             return f"{event.executor}, {limits.workers} workers, {batch}"
         case SessionPartLost():
-            return (
-                f"its engine had died; it had been at it for {event.active_ms / 60000:.1f} minutes"
-            )
+            return f"its engine had died; it had been at it for {lasting(event.active_ms)}"
         case SessionLeased():
             seconds = event.lease_ms / 1000
             return f"engine {event.epoch} on {event.host} is at it, with a lease of {seconds:g} s"

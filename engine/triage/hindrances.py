@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.amounts import counted
+from engine.amounts import counted, lasting
 from engine.events import SessionEnd
 from engine.triage import budgets
 from engine.triage.breaker import next_probe_us, open_breakers, samples_allowed, sampling_gate
@@ -423,7 +423,7 @@ def _limits(case: Case) -> Iterator[Hindrance]:
         )
     elapsed_ms = active_ms(session, case.now_us)
     if limits.total_ms_max and elapsed_ms >= limits.total_ms_max:
-        text = f"the session has run for {elapsed_ms / 60_000:.1f} minutes, its limit"
+        text = f"the session has run for {lasting(elapsed_ms)}, its limit"
         yield _of_session("total_time", text)
     for budget, spent in budgets.session_spends(session, case.day, case.scope):
         if spent >= budget.limit and budget.scope == "day":

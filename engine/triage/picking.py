@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from engine.amounts import counted
+from engine.amounts import counted, lasting
 from engine.events import (
     AnyEvent,
     AttemptStarted,
@@ -92,7 +92,7 @@ def limit_reached(board: Board, ground: Ground) -> SessionDraining | None:
         facts = {"attempts": session.attempts, "elapsed_ms": elapsed_ms}
         return draining("batch_size", sentence, facts, ground)
     if limits.total_ms_max and elapsed_ms >= limits.total_ms_max:
-        sentence = f"The session has run for {elapsed_ms / 60000:.1f} minutes, its limit."
+        sentence = f"The session has run for {lasting(elapsed_ms)}, its limit."
         facts = {"attempts": session.attempts, "elapsed_ms": elapsed_ms}
         return draining("total_time", sentence, facts, ground)
     reached = budgets.session_reached(board, ground.scope, ground.now_us)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.amounts import counted
+from engine.amounts import counted, lasting
 from engine.cli.log import when
 from tests.program import runoff
 
@@ -16,6 +16,28 @@ def test_a_noun_fits_its_count() -> None:
     assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
     assert counted(1, "success", "successes") == "1 success"
     assert counted(3, "success", "successes") == "3 successes"
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "said"),
+    [
+        (0, "0.0 seconds"),
+        (49, "0.0 seconds"),
+        (51, "0.1 seconds"),
+        (59_949, "59.9 seconds"),
+        (59_951, "1.0 minutes"),
+        (204_000, "3.4 minutes"),
+        (59.94 * 60_000, "59.9 minutes"),
+        (59.96 * 60_000, "1.0 hours"),
+        (23.94 * 3_600_000, "23.9 hours"),
+        (23.96 * 3_600_000, "1.0 days"),
+        (700 * 86_400_000, "700.0 days"),
+    ],
+)
+def test_a_duration_is_told_in_the_unit_that_a_person_would_take(
+    duration_ms: float, said: str
+) -> None:
+    assert lasting(duration_ms) == said
 
 
 def test_a_time_names_its_zone() -> None:

@@ -141,13 +141,14 @@ def test_a_session_makes_so_many_attempts(made: int, expected: str | None) -> No
 
 
 @pytest.mark.parametrize(
-    ("earlier_ms", "said"), [(0, "2.0"), (30_000, "2.5"), (6_000_000_000, "100002.0")]
+    ("earlier_ms", "said"),
+    [(0, "2.0 minutes"), (30_000, "2.5 minutes"), (6_000_000_000, "69.4 days")],
 )
 def test_a_session_runs_for_so_long_over_all_its_parts(earlier_ms: int, said: str) -> None:
     elapsed_ms = 120_000 + earlier_ms
     for limit in (None, 0, 1, elapsed_ms - 1, elapsed_ms, elapsed_ms + 1):
         found = limited(scope(total_ms_max=limit), active_ms=earlier_ms, attempts=3)
-        sentence = f"The session has run for {said} minutes, its limit."
+        sentence = f"The session has run for {said}, its limit."
         told = ends("total_time", sentence, attempts=3, elapsed_ms=elapsed_ms)
         assert found == (told if limit and limit <= elapsed_ms else None)
 
