@@ -156,6 +156,8 @@ def _server(dsn: str) -> Location:
             f"{masked(dsn)} is not a database URL.",
             remedy="write @, / and : in a password as %40, %2F and %3A; " + _EXAMPLE,
         ) from None
+    if "\0" in unquote(dsn):
+        raise UsageProblem(f"{masked(dsn)} has a NUL in it.", remedy=_EXAMPLE)
     name = unquote(parts.path[1:])
     if not name or "/" in name or not dsn.isprintable():
         raise UsageProblem(f"{masked(dsn)} names no database.", remedy=_EXAMPLE)

@@ -22,6 +22,8 @@ from engine.store.location import locate
         "postgresql:///user:secret@db/x",
         "postgresql://u:sec/ret:secret@db/x/y",
         "postgresql://u@db/x/y?host=a password=secret",
+        "postgresql://u:secret@db/a%00b",
+        "postgresql://u%00:secret@db/a",
         "mysql://DOM/user:secret@db/x",
         "sqlite://user:secret@db",
     ],
