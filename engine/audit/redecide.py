@@ -38,6 +38,7 @@ from engine.events import (
     Seen,
     SessionDraining,
     SessionEnded,
+    SessionPartLost,
     SessionResumed,
     SessionStarted,
     ZeroYieldExplained,
@@ -61,6 +62,8 @@ AT_THE_END = "run_budgets"
 """The stop that is decided when a session has found nothing more to start."""
 
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
+_FOLLOWING = (*_DIAGNOSES, SessionPartLost)
+"""What follows from facts without a rule's reason."""
 
 
 class Unverifiable(NamedTuple):
@@ -101,17 +104,22 @@ class Redecision:
             self._end_of_attempt(lines)
         elif SessionStarted in kinds or SessionResumed in kinds:
             self._begin(lines)
-        elif kinds & {AttemptStarted, RunCooledDown, BudgetReached} or self._is_limit(lines):
+        elif kinds & {AttemptStarted, RunCooledDown} or self._is_limit(lines):
             self._picks(lines)
         elif Reclassified in kinds:
             self._reclassifications(lines)
         elif SessionEnded in kinds or SessionDraining in kinds:
             self._session_stops(lines)
         else:
-            for line in lines:
-                if getattr(line.event, "reason", None) is not None:
-                    self._differs(Expected(None, None), line)
-                self._feed(line)
+            self._facts(lines)
+
+    def _facts(self, lines: Sequence[Line]) -> None:
+        """What nobody decides; a decision among it follows from nothing."""
+        for line in lines:
+            is_reasoned = getattr(line.event, "reason", None) is not None
+            if is_reasoned or isinstance(line.event, _FOLLOWING):
+                self._differs(Expected(None, None), line)
+            self._feed(line)
 
     def _is_limit(self, lines: Sequence[Line]) -> bool:
         event = lines[0].event
@@ -179,7 +187,7 @@ class Redecision:
         """Starts in turn, each compared before it is folded, as the writer chose them."""
         session_id = str(getattr(lines[0].event, "session_id", ""))
         scope = self._scope(session_id)
-        if scope is None or session_id not in self.board.sessions.states:
+        if scope is None:
             self._skip(lines, "its session, policy or rules are unknown here")
             return
         recorded: list[Line] = []
@@ -190,7 +198,7 @@ class Redecision:
             lines[0].recorded_us,
             lambda: str(getattr(recorded[-1].event, "attempt_id", "")),
         )
-        following = picks(picker, len(lines) + 1)
+        following = picks(picker, len(lines))
         for line in lines:
             recorded.append(line)
             # Rows that no rule reads may stand between what was folded last and this one.
@@ -200,7 +208,7 @@ class Redecision:
             self._compare([Expected(event, None)] if event else [], [line], line.pos)
             self._feed(line)
         self._heed()
-        due = next(following, None) if isinstance(lines[-1].event, AttemptStarted) else None
+        due = next(following, None)
         if isinstance(due, BudgetReached):
             self._compare([Expected(due, None)], [], lines[-1].pos)
 
@@ -228,10 +236,7 @@ class Redecision:
 
     def _end_of_session(self, event: SessionEnded, line: Line, scope: Scope) -> AnyEvent | None:
         """What is due instead of ``event``: itself, if all of it is right."""
-        if scope.session_id not in self.board.sessions.states:
-            return None
         self._heed()
-        self.board.head = Head(line.pos - 1, GENESIS)
         when = Between(self._fed_us, line.recorded_us)
         possible = causes(self.board, self._queue_of(scope), scope, when)
         if not possible:
@@ -242,12 +247,11 @@ class Redecision:
     def _end_of_attempt(self, lines: Sequence[Line]) -> None:
         at = next(n for n, line in enumerate(lines) if isinstance(line.event, AttemptFinished))
         end, rest = lines[at], lines[at + 1 :]
-        for line in lines[:at]:
-            self._feed(line)
+        self._facts(lines[:at])
         finished = end.event
         assert isinstance(finished, AttemptFinished)
         scope = self._scope(finished.session_id)
-        if scope is None or finished.run_id not in self.board.runs.states:
+        if scope is None:
             self._skip([end, *rest], "its session, policy or rules are unknown here")
             return
         diagnoses = [line for line in rest if isinstance(line.event, _DIAGNOSES)]
@@ -284,13 +288,13 @@ class Redecision:
 
     def _reclassifications(self, lines: Sequence[Line]) -> None:
         """What a rule set said of one attempt after the fact, asked again."""
-        event = lines[0].event
-        assert isinstance(event, Reclassified)
-        expected = self._said_again(event, lines[0].pos)
+        first = lines[0]
+        assert isinstance(first.event, Reclassified)
+        expected = self._said_again(first.event, first.pos)
         if isinstance(expected, str):
             self._skip(lines, expected)
             return
-        self._compare([Expected(e, lines[0].cause) for e in expected], lines, lines[0].pos)
+        self._compare([Expected(e, first.cause) for e in expected], lines, first.pos)
         for line in lines:
             self._feed(line)
 

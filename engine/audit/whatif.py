@@ -25,7 +25,6 @@ from engine.audit.whatif_order import IDLE_US, SessionOrder, rests_on_order
 from engine.audit.whatif_result import WhatIf, said
 from engine.errors import LogUnreadable
 from engine.events import (
-    AccountResumed,
     AnyEvent,
     AttemptFinished,
     AttemptStarted,
@@ -90,7 +89,6 @@ class Walk:
             SessionEnded: self._ended,
             RunReinstated: self._reinstated,
             BreakerReset: self._reset,
-            AccountResumed: self._feed_line,
             PhaseRequeued: self._requeued,
         }
 
@@ -125,9 +123,6 @@ class Walk:
                 order = self._orders[event.run_id] = RunOrder(self._policy)
             order.update(board.backlog.states[join(event.run_id, event.phase_id)])
 
-    def _feed_line(self, line: Line) -> None:
-        self._feed(line.event, line)
-
     def _ground(self, scope: Scope, line: Line) -> Ground:
         return Ground(scope, self._board.head.pos, line.recorded_us)
 
@@ -138,14 +133,7 @@ class Walk:
             self._picked_alike.add(event.session_id)
         else:
             self._picked_alike.discard(event.session_id)
-        policy = self._policy
-        other = replace(
-            event,
-            policy=policy.label,
-            policy_sha256=policy.sha256,
-            policy_json=policy.json,
-        )
-        self._feed(other, line)
+        self._feed(event, line)
 
     def _begun(self, line: Line) -> None:
         event = line.event
@@ -274,11 +262,11 @@ class Walk:
         self._found.attempts += 1
         scope = self._scopes[started.session_id]
         session, order = self._board.sessions.states[started.session_id], self._order_of(scope)
-        if session.status == "running" and not self._has_reached_a_limit(scope, line):
+        # No limit stood in the way of a recorded start, and the other policy spends no more.
+        if session.status == "running":
             self._cool_down(scope, line)
         run = self._board.runs.states[started.run_id]
-        cool = order is None and is_cool(run, scope, line.recorded_us)
-        if cool and self._has_ready(run.run_id, scope):
+        if order is None and is_cool(run, scope, line.recorded_us):
             self._feed(cooled_down(run, self._ground(scope, line)), line)
         because = self._hindrance(started, scope, line)
         if order is not None and self._is_running(scope):
@@ -293,14 +281,12 @@ class Walk:
             order.made(started)
         run = self._board.runs.states[started.run_id]
         phase = self._board.backlog.states[join(started.run_id, started.phase_id)]
-        group = started.group
+        group = started.group if scope.is_named_phase else group_of(run.standing)
         probe_of = None
-        if group != "named":
-            sampling = run.standing == "unsampled"
-            group = "unsampled" if sampling else group_of(run.standing)
-            probe_of = gate_of(self._board, scope, line.recorded_us).probe_of if sampling else None
-            if probe_of != started.probe_of and probe_of is not None:
-                self._found.notes.add("probes: the next recorded sample is taken for each of them")
+        if group == "unsampled":
+            probe_of = gate_of(self._board, scope, line.recorded_us).probe_of
+        if probe_of is not None and probe_of != started.probe_of:
+            self._found.notes.add("probes: the next recorded sample is taken for each of them")
         made = replace(
             started,
             number=phase.number + 1,

@@ -71,8 +71,7 @@ class Eyes:
         told = finished.told
         if told is None or told.ended != "exited" or finished.ending not in ("failed", "timed_out"):
             return finished
-        code = finished.exit_code if finished.signal is None else -finished.signal
-        is_late = code in self._policy.timeout_exit_codes and told.state != "COMPLETE"
+        is_late = self._policy.is_timeout(finished.exit_code, finished.signal, told.state)
         ending = "timed_out" if is_late else "failed"
         return finished if ending == finished.ending else replace(finished, ending=ending)
 

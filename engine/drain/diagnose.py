@@ -102,17 +102,12 @@ def _ending(report: Report, policy: Policy) -> Ending:
             return "orphaned"
         case "exited":
             pass
-    if _code(report) in policy.timeout_exit_codes and report.final_state != "COMPLETE":
+    if policy.is_timeout(report.exit_code, report.signal, report.final_state):
         return "timed_out"
     clean = report.signal is None and (report.exit_code == 0 or report.final_state == "COMPLETE")
     claimed = report.claimed_success is not False and not report.missing_deliverables
     complete = report.final_state in (None, "COMPLETE", "GATE", "CI_RUNNING", "SKIPPED")
     return "succeeded" if clean and claimed and complete else "failed"
-
-
-def _code(report: Report) -> int | None:
-    """The exit code, -N for signal N."""
-    return report.exit_code if report.signal is None else -report.signal
 
 
 def _final_state(report: Report, ending: Ending, initial: PhaseState) -> PhaseState:

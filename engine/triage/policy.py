@@ -83,6 +83,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Of the canonical JSON."""
         return hashlib.sha256(self.json.encode()).hexdigest()
 
+    def is_timeout(
+        self, exit_code: int | None, signal: int | None, state: PhaseState | None
+    ) -> bool:
+        """Whether a program that ended by itself counts as timed out.
+
+        ``signal``: the one that ended it, if any; ``state``: what it said of its phase, which has
+        not timed out if that is complete.
+        """
+        code = exit_code if signal is None else -signal
+        return code in self.timeout_exit_codes and state != "COMPLETE"
+
 
 POLICIES: Mapping[str, Policy] = {
     policy.name: policy

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from engine.audit.whatif_order import IDLE_US
-from engine.events import PhaseRequeued, RunReinstated
+from engine.events import BreakerReset, PhaseRequeued, RunReinstated
 from engine.triage.policy import Policy
-from tests.audit.whatif_history import History, free, horizons, not_made
+from tests.audit.whatif_history import OTHERWISE, WELL, History, free, horizons, not_made, runs
 from tests.harness.backlogs import queued
 from tests.rules.standings import budget, policy
 
@@ -147,3 +147,83 @@ def test_a_phase_whose_attempt_is_deferred_stands_as_it_stood_under_the_other_po
     assert not_made(found) == {"a2": "stopped"}
     unknown = "its attempt 1 would have been made where 2 was"
     assert horizons(found) == [("r", third, unknown)]
+
+
+def test_while_a_probe_is_out_no_sample_is_another_one() -> None:
+    log = History(policy(), *runs("a", "b", "c"), workers=2)
+    log.start("a1", "a")
+    log.end("a1", "a", by="f")
+    log.start("b1", "b")
+    log.start("c1", "c")
+    log.end("b1", "b", **WELL)
+    log.end("c1", "c", **WELL)
+    log.close()
+    found = log.under(policy(breaker_runs=1, attempts_per_phase_max=1))
+    assert not_made(found) == {"c1": "breaker_open"}
+
+
+def test_beside_an_open_breaker_a_run_that_does_well_goes_on_and_probes_nothing() -> None:
+    log = History(policy(), *free("d", "p", "q"), *runs("a", "b"), workers=2)
+    log.start("d1", "d")
+    log.end("d1", "d", **WELL)
+    log.start("a1", "a")
+    log.end("a1", "a", by="f")
+    log.start("d2", "d", "q")
+    log.start("b1", "b")
+    log.end("b1", "b", **WELL)
+    log.end("d2", "d", "q", **WELL)
+    log.close()
+    for probes_max in (0, 1):
+        breaker = policy(breaker_runs=1, breaker_probes_max=probes_max, attempts_per_phase_max=1)
+        left_out = not_made(log.under(breaker))
+        assert left_out == ({} if probes_max else {"b1": "breaker_open"})
+
+
+def test_what_samples_a_run_under_the_other_policy_holds_up_the_next_sample() -> None:
+    """The first attempt would not have been made, so the second one is the sample."""
+    failed = replace(queued("a", "p"), state="FAILED", order="free")
+    log = History(policy(), failed, *free("a", "q"), *runs("c", "b"), workers=2)
+    log.start("a1", "a", initial_state="FAILED")
+    log.end("a1", "a", yield_events=1)
+    log.start("a2", "a", "q", group="promising")
+    log.start("b1", "b")
+    log.end("a2", "a", "q", **WELL)
+    log.end("b1", "b", **WELL)
+    ended = log.close()
+    found = log.under(policy(drains=("QUEUED",), samples_at_first=1))
+    assert not_made(found) == {"a1": "not_drained"}
+    assert horizons(found) == [("c", ended, "its next phase would have been attempted")]
+
+
+def test_a_phase_that_was_asked_for_holds_up_no_sample() -> None:
+    log = History(policy(), *runs("a", "c", "b"), run_id="a", phase_id="p", workers=2)
+    log.start("a1", "a", group="named")
+    log.go_on(workers=2)
+    at = log.start("b1", "b")
+    log.end("b1", "b", **WELL)
+    log.end("a1", "a", **WELL)
+    log.close()
+    found = log.under(policy(samples_at_first=1))
+    assert horizons(found) == [("c", at, "another phase would have been attempted first")]
+
+
+def test_a_phase_that_was_asked_for_waits_for_none() -> None:
+    log = History(policy(), queued("r", "p"), queued("r", "q"), run_id="r", phase_id="q")
+    log.start("a1", "r", "q", group="named")
+    log.end("a1", "r", "q", **WELL)
+    log.close()
+    assert not_made(log.under(OTHERWISE)) == {}
+
+
+def test_a_reset_forgets_nothing_where_the_breaker_had_closed_already() -> None:
+    log = History(policy(), *runs(*"abcde"), workers=1)
+    for name in "abcd":
+        log.start(f"{name}1", name)
+        log.end(f"{name}1", name, **(WELL if name == "c" else {"by": "f"}))
+    log.add(BreakerReset(session_id="s1", fingerprint="f", by="x", why="y"))
+    log.start("e1", "e")
+    log.end("e1", "e", by="f")
+    log.close()
+    found = log.under(policy(breaker_runs=2, attempts_per_phase_max=1))
+    opened = [each.run_id for each in found.differing if "breaker opened: f" in each.instead]
+    assert opened == ["b", "e"]

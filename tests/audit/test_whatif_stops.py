@@ -7,22 +7,14 @@ from typing import Any
 import pytest
 
 from engine.audit.whatif_order import IDLE_US
-from engine.events import AnyEvent, SessionEnd, Told
-from tests.audit.whatif_history import History, free, horizons, not_made
-from tests.harness.backlogs import queued
+from engine.events import SessionEnd, Told
+from tests.audit.whatif_history import OTHERWISE, WELL, History, free, horizons, not_made, runs
 from tests.rules.standings import budget, policy
 
-OTHERWISE = policy(order_tiers=False)
-"""Picks as every policy here does, but nobody knows that: the order is held against the record."""
 NEXT = "its next phase would have been attempted"
 FIRST = "another phase would have been attempted first"
 IN_ITS_PLACE = "another one would have come in its place"
 MAYBE_BEFORE = "it may have come before the session stopped"
-WELL: dict[str, Any] = {"ending": "succeeded", "final_state": "COMPLETE", "yield_events": 1}
-
-
-def runs(*names: str) -> list[AnyEvent]:
-    return [queued(name, "p") for name in names]
 
 
 @pytest.mark.parametrize(
@@ -170,22 +162,110 @@ def test_another_order_that_leaves_nothing_out_is_no_horizon() -> None:
     assert bounded("a", "b", of="abc")[0] == []
 
 
-def test_what_would_have_come_in_the_place_of_what_is_left_out_leaves_the_rest_unknown() -> None:
+@pytest.mark.parametrize("is_bounded", [True, False])
+def test_what_would_have_come_in_the_place_of_what_is_left_out_leaves_the_rest_unknown(
+    *, is_bounded: bool
+) -> None:
     log = History(policy(), *runs("a", "b", "c"), workers=1)
     log.start("a1", "a")
     log.end("a1", "a", yield_events=1)
     at = log.start("a2", "a", number=2, initial_state="FAILED")
     log.end("a2", "a", yield_events=1)
-    log.drain("interrupted")
-    ended = log.close("interrupted")
+    if is_bounded:
+        log.drain("interrupted")
+    ended = log.close("interrupted" if is_bounded else "nothing_eligible")
     found = log.under(policy(attempts_per_phase_max=1))
-    assert horizons(found) == [("b", at, FIRST), ("c", ended, MAYBE_BEFORE)]
+    assert horizons(found) == [("b", at, FIRST), ("c", ended, MAYBE_BEFORE if is_bounded else NEXT)]
+
+
+def test_where_nothing_bounds_a_session_what_came_instead_would_have_come_too() -> None:
+    log = History(OTHERWISE, *runs("a", "b"), workers=1)
+    at = log.start("b1", "b")
+    log.end("b1", "b", **WELL)
+    log.close()
+    assert horizons(log.under(policy())) == [("a", at, FIRST)]
+
+
+def test_what_should_have_come_first_leaves_the_rest_unknown_though_it_may_come_no_more() -> None:
+    log = History(OTHERWISE, *free("a", "p", "q"), *runs("b"), batch_size=2, workers=1)
+    at = log.start("b1", "b")
+    log.end("b1", "b", **WELL)
+    log.start("a1", "a", "q")
+    log.end("a1", "a", "q", ending="timed_out", yield_events=1)
+    log.drain("batch_size")
+    log.close("batch_size")
+    found = log.under(policy(timeouts_per_run_max=1))
+    assert horizons(found) == [("a", at, FIRST), ("b", at, IN_ITS_PLACE)]
+
+
+def test_the_order_of_a_part_that_has_ended_is_no_matter_to_the_next() -> None:
+    log = History(OTHERWISE, *runs("a", "b", "c"), workers=1, skip_run_prefixes=("c",))
+    for name in "ba":
+        log.start(f"{name}1", name)
+        log.end(f"{name}1", name, **WELL)
+    log.close()
+    log.go_on()
+    log.start("c1", "c")
+    log.end("c1", "c", by="f")
+    log.close()
+    found = log.under(policy(breaker_runs=1, attempts_per_phase_max=1))
+    assert found.differing[-1].instead[-1] == "breaker opened: f"
+    assert horizons(found) == []
+
+
+def test_a_stop_for_its_size_leaves_as_much_room_as_was_left_out() -> None:
+    log = History(policy(), *runs("a", "b", "c"), workers=1, batch_size=3)
+    for number in (1, 2, 3):
+        log.start(f"a{number}", "a", number=number)
+        log.end(f"a{number}", "a", yield_events=1)
+    at = log.drain("batch_size")
+    log.close("batch_size")
+    found = log.under(policy(attempts_per_phase_max=1))
+    room = "the session would have had 2 attempts more"
+    assert horizons(found)[1:] == [("c", at, room)]
+
+
+def test_a_run_that_cools_down_once_the_session_has_stopped_is_left_to_another() -> None:
+    """Neither the start of another run nor its own brings back what a session stopped before."""
+    log = History(OTHERWISE, *runs("b"), *free("a", "p", "q"), *runs("c", "d"), workers=1)
+    for name in "ba":
+        log.start(f"{name}1", name)
+        log.end(f"{name}1", name, by="f")
+    at = log.start("d1", "d")
+    log.end("d1", "d", after_us=9000)
+    log.start("a2", "a", "q")
+    log.end("a2", "a", "q")
+    log.close()
+    other = policy(attempts_per_phase_max=1, consecutive_zero_yield_max=3, cool_down_ms=5)
+    found = log.under(other)
+    assert not_made(found) == {"a2": "the session had stopped (zero_yield_streak)"}
+    assert horizons(found) == [("c", at, FIRST), ("d", at, IN_ITS_PLACE)]
+
+
+def test_what_a_session_took_before_it_ended_counts_when_it_goes_on() -> None:
+    log = History(policy(), *runs("a", "b"), skip_run_prefixes=("b",))
+    log.start("a1", "a")
+    log.end("a1", "a", **WELL)
+    log.close(active_ms=60_000)
+    log.go_on(total_ms_max=60_000)
+    log.drain("zero_yield_streak")
+    log.close("zero_yield_streak")
+    assert horizons(log.under(policy(provider_pause_ms=1))) == []
+
+
+def test_of_a_session_for_one_phase_nothing_else_would_have_been_attempted() -> None:
+    log = History(policy(), *free("r", "p", "q"), run_id="r", phase_id="p")
+    log.start("a1", "r", "p", group="named")
+    log.end("a1", "r", "p", **WELL)
+    log.close()
+    assert horizons(log.under(OTHERWISE)) == []
 
 
 def test_a_session_whose_time_was_up_would_not_have_gone_on() -> None:
+    """By the time at which it stopped: three milliseconds after it began."""
     log = History(policy(), *runs("a", "b"), total_ms_max=3)
     log.start("a1", "a")
-    log.end("a1", "a", **WELL, after_us=9000)
+    log.end("a1", "a", **WELL)
     log.drain("zero_yield_streak")
     log.close("zero_yield_streak")
     assert horizons(log.under(OTHERWISE)) == []
@@ -195,13 +275,14 @@ def test_a_session_whose_time_was_up_would_not_have_gone_on() -> None:
 def test_a_run_that_has_cooled_down_by_the_end_would_have_been_sampled_again(
     *, cools: bool
 ) -> None:
-    log = History(policy(), *runs("b"), *free("a", "p", "q"))
-    for name in "ba":
+    log = History(policy(), *runs("b"), *free("a", "p", "q"), *free("c", "p", "q"))
+    for name in "bac":
         log.start(f"{name}1", name)
         log.end(f"{name}1", name, by="f")
-    ended = log.close()
-    other = policy(attempts_per_phase_max=1, cool_down_ms=1 if cools else None)
-    assert horizons(log.under(other)) == ([("a", ended, NEXT)] if cools else [])
+    ended = log.close(after_us=9000)
+    other = policy(attempts_per_phase_max=1, cool_down_ms=9 if cools else None)
+    both = [("a", ended, NEXT), ("c", ended, NEXT)]
+    assert horizons(log.under(other)) == (both if cools else [])
 
 
 def test_an_open_breaker_holds_back_what_is_unsampled_and_nothing_else() -> None:

@@ -27,6 +27,10 @@ from tests.harness.backlogs import queued
 from tests.rules import standings
 from tests.rules.standings import NOW_US, boundary, fingerprinted, finished, limits, started
 
+OTHERWISE = standings.policy(order_tiers=False)
+"""Picks as every policy here does, but nobody knows that: the order is held against the record."""
+WELL: dict[str, Any] = {"ending": "succeeded", "final_state": "COMPLETE", "yield_events": 1}
+
 
 class History:
     """A log that is written by hand, a command at a time; the first session is ``s1``."""
@@ -101,12 +105,18 @@ class History:
         why = standings.because("session_limits", "")
         return self.add(SessionDraining(session_id=self.session_id, because=because, reason=why))
 
-    def close(self, because: SessionEnd = "nothing_eligible") -> int:
+    def close(
+        self, because: SessionEnd = "nothing_eligible", *, active_ms: int = 1, after_us: int = 1000
+    ) -> int:
         """The session ends, for want of work."""
         ended = SessionEnded(
-            session_id=self.session_id, because=because, active_ms=1, attempts=1, work_left=0
+            session_id=self.session_id,
+            because=because,
+            active_ms=active_ms,
+            attempts=1,
+            work_left=0,
         )
-        return self.add(ended)
+        return self.add(ended, after_us=after_us)
 
     def under(self, other: Policy) -> WhatIf:
         return walked(self._commands, other, MemoryBlobs().get)
@@ -115,6 +125,11 @@ class History:
 def free(run_id: str, *phases: str) -> list[PhaseRegistered]:
     """Phases of a run that wait for none of the others."""
     return [replace(queued(run_id, phase), order="free") for phase in phases]
+
+
+def runs(*names: str) -> list[AnyEvent]:
+    """A run of one phase for each name."""
+    return [queued(name, "p") for name in names]
 
 
 def not_made(found: WhatIf) -> Mapping[str, str]:

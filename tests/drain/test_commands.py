@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from engine.calibration.estimator import shipped
 from engine.detect.diagnosis import Diagnosis
-from engine.drain.commands import adopted, begin, drain_now, end, finish
+from engine.drain.commands import PICKER, adopted, begin, drain_now, end, finish, pick, spawned
 from engine.drain.diagnose import Diagnosed
 from engine.errors import AppendRefused
 from engine.events import (
     AnyEvent,
+    AttemptAdopted,
+    AttemptEstimated,
     AttemptFinished,
+    AttemptStarted,
     BudgetReached,
     CoefficientsInForce,
     PolicyAdopted,
@@ -22,7 +27,10 @@ from engine.events import (
     SessionResumed,
     UsageRecorded,
 )
+from engine.executors.port import Spawned
 from engine.store.command import Command, Moment
+from engine.triage.fair_share import Turn
+from engine.triage.scope import Scope
 from engine.triage.select import Queue
 from projections.board import Board
 from tests.rules.standings import (
@@ -144,3 +152,87 @@ def test_every_engine_adopts_an_attempt_by_a_command_of_its_own() -> None:
         "a.adopted-3",
         "a.adopted-4",
     }
+
+
+def beginning(of: Scope, executor: str = "x", **more: Any) -> Command:
+    return begin("c", of, executor, resume=False, **more)
+
+
+def ended_with(usage: int, **fields: Any) -> Command:
+    done = finished(attempt_id="a", **fields)
+    return finish(
+        Diagnosed((used(),) * usage, done, Diagnosis(None, None, (), None)), scope(), None
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (beginning(scope()), beginning(scope(policy(drains=("FAILED",))))),
+        (beginning(scope()), beginning(scope(workers=7))),
+        (beginning(scope()), beginning(scope(), "y")),
+        (beginning(scope()), beginning(scope(), coefficients=shipped())),
+        (drain_now("c", scope(), "paused", ""), drain_now("c", scope(), "storage", "")),
+        (end("c", scope(), "paused"), end("c", scope(), "storage")),
+        (ended_with(1), ended_with(2)),
+        (ended_with(1), ended_with(1, exit_code=3)),
+        (adopted(started(), 1), adopted(started(), 2)),
+    ],
+)
+def test_who_asks_for_something_else_under_one_id_is_told_apart(
+    one: Command, other: Command
+) -> None:
+    assert one.request != other.request
+    assert one.stream == other.stream == "drain/s"
+
+
+def test_who_acts_and_whether_anybody_can_have_asked_before() -> None:
+    """Only what this engine began itself is fresh; an end may be told by whoever finds it."""
+    process = Spawned(host="h", boot_id="b", pid=1, start_ticks=None, directory="/nowhere")
+    picking = pick("c", scope(), Queue(board(), scope()), capacity=1, new_attempt_id=str)
+    found = [
+        (each.actor, each.is_fresh)
+        for each in (picking, spawned(started(), process), adopted(started(), 1), closing())
+    ]
+    assert found == [(PICKER, True), ("worker", True), ("worker", False), ("worker", False)]
+
+
+def test_who_takes_an_attempt_over_says_as_which_engine() -> None:
+    ((event, _),) = told(adopted(started(), 7), board(session(), run(), phase(open_attempt="a")))
+    assert isinstance(event, AttemptAdopted)
+    assert event.epoch == 7
+
+
+def test_an_attempt_of_a_phase_that_nobody_knows_is_not_open() -> None:
+    with pytest.raises(AppendRefused, match="the attempt a is not open"):
+        told(closing(), board(session()))
+
+
+class FirstOnly:
+    """A turn in which the first start is ours, and the next one another engine's."""
+
+    begun = asked = 0
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def leaves(self, _board: Board, _event: AnyEvent, _now_us: int) -> bool:
+        self.asked += 1
+        return self.asked > 1
+
+
+def test_a_pick_ends_with_what_is_left_to_others_and_estimates_what_it_starts() -> None:
+    runs = [run(run_id=name) for name in "abc"]
+    phases = [phase(run_id=name, registered_pos=n) for n, name in enumerate("abc", 1)]
+    there, of, turn = board(session(), *runs, *phases), scope(), FirstOnly()
+    picking = pick(
+        "c",
+        of,
+        Queue(there, of),
+        capacity=3,
+        new_attempt_id=lambda: "a1",
+        coefficients=shipped(),
+        turn=cast("Turn", turn),
+    )
+    assert kinds(picking, there) == [AttemptStarted, AttemptEstimated]
+    assert (turn.begun, turn.asked) == (1, 2)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import anyio
 import pytest
 
-from engine.clock import HandSetClock
 from engine.drain import joining, sharing
 from engine.drain.sharing import Left, Share, keeping, opened
 from engine.errors import Fenced, LogHeld, ServerLost, StorageFailed
@@ -25,46 +26,19 @@ from engine.events import (
     SessionLeased,
     SessionStarted,
     encode,
-    event_of,
     event_type,
 )
+from engine.executors.processes import process_start_ticks
 from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.leases import Holder, MemoryLeases
 from engine.store.location import Location
-from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
-from engine.store.recorder import Recorder, Writer, recording
+from engine.store.recorder import Recorder
 from engine.triage.policy import Policy
+from tests.drain.shared_world import LEASE_S, Ahead, Beats, Enough, Hinted, World, watch
 from tests.harness.backlogs import queued
 from tests.rules.standings import limits, session, started
-
-LEASE_S = 15.0
-
-
-class World:
-    """A shared log in memory, one clock, one table of leases."""
-
-    def __init__(self) -> None:
-        self.store = MemoryStore(is_shared=True)
-        self.clock = HandSetClock()
-        self.leases = MemoryLeases(self.clock.monotonic_s)
-        self.numbers = iter(range(1, 10_000))
-        self.ids = IdMaker(self.clock.now_us, lambda: next(self.numbers))
-
-    @asynccontextmanager
-    async def engine(
-        self, session_id: str, here: str
-    ) -> AsyncGenerator[tuple[Recorder, Share], None]:
-        writer = Writer("host", "boot", 1, "test", "0")
-        async with recording(self.store, self.clock, writer) as recorder:
-            share = Share(recorder, self.leases, self.clock, self.ids, session_id, here=here)
-            yield recorder, share
-
-    async def said(self) -> list[SessionLeased | SessionLapsed]:
-        records = await self.store.records(Query(types=("session.*",)))
-        found = [event_of(r) for r in records]
-        return [each for each in found if isinstance(each, SessionLeased | SessionLapsed)]
 
 
 @pytest.fixture
@@ -90,16 +64,6 @@ async def engines(world: World) -> AsyncGenerator[Engines, None]:
             return found
 
         yield joined
-
-
-async def watch(world: World, share: Share, seconds: float) -> None:
-    """Let time pass for an engine that beats, looks and renews."""
-    while seconds > 0:
-        step = min(LEASE_S / 3, seconds)
-        world.clock.advance(step)
-        seconds -= step
-        await share.renew()
-        await share.notice()
 
 
 async def test_an_engine_joins_by_an_event_and_a_lease(world: World, engines: Engines) -> None:
@@ -261,6 +225,7 @@ def adopted(epoch: int) -> Record:
     ("leased_by", "heir", "adopters", "owner"),
     [
         (1, None, (), 1),  # its own engine lives
+        (2, None, (), 2),  # also beside an older one
         (None, 2, (), 2),  # who noticed takes over
         (None, 9, (), 1),  # who noticed is dead, too: the oldest engine
         (None, None, (), 1),  # a session of a log from before leases
@@ -284,23 +249,10 @@ def test_an_attempt_elsewhere_is_over_when_its_guardian_must_have_ended_it() -> 
     event = started(timeout_ms=10_000)
     begun = row(event, 1)  # type: ignore[arg-type]
     found = opened([begun, spawned("far-away")], session(limits=limits(grace_ms=2000)), {1})
+    taken_over = opened([begun, spawned("far-away"), adopted(1)], session(), {1})
     assert found.is_elsewhere
+    assert taken_over.is_elsewhere
     assert (found.started_us, found.lasts_s) == (1, 12 + sharing.OVERSTAY_S)
-
-
-class Ahead(HandSetClock):
-    """The clock of a machine that is minutes ahead of the others."""
-
-    def __init__(self, clock: HandSetClock, seconds: float) -> None:
-        super().__init__(clock.now_us() + round(seconds * 1e6))
-        self._clock = clock
-        self._ahead_us = round(seconds * 1e6)
-
-    def now_us(self) -> int:
-        return self._clock.now_us() + self._ahead_us
-
-    def monotonic_s(self) -> float:
-        return self._clock.monotonic_s()
 
 
 POLICY = Policy(name="t")
@@ -340,6 +292,7 @@ LASTS_S = 12 + sharing.OVERSTAY_S
         (600.0, LASTS_S, 1),
         (-600.0, LASTS_S, 1),
         (LASTS_S + sharing.CLOCKS_APART_US / 1e6, 0.0, 1),
+        (LASTS_S + sharing.CLOCKS_APART_US / 1e6 - 1, 0.0, 0),
     ],
 )
 async def test_an_attempt_elsewhere_is_over_by_what_was_seen_of_it_and_not_by_clocks(
@@ -381,6 +334,9 @@ async def test_what_nobody_is_at_falls_to_the_oldest_engine_where_it_can_be_prov
     world.clock.advance(LASTS_S)
     at_last = await oldest.left(frozenset())
     assert [each.started.attempt_id for each in at_last.over] == ["a"] * (host == ELSEWHERE)
+    assert [each.lives for each in at_last.over] == [False] * len(at_last.over)
+    reports = [await each.report(anyio.Event()) for each in at_last.over]
+    assert [each.ended for each in reports] == ["lost"] * len(reports)
     assert await younger.left(frozenset()) == Left(frozenset(), [])
 
 
@@ -422,27 +378,6 @@ async def test_two_who_see_it_at_once_say_it_once(world: World, engines: Engines
     assert [each.session_id for each in lapses] == ["s0"]
 
 
-class Enough(Exception):
-    """So long was watched."""
-
-
-class Hinted(MemoryLeases):
-    """Leases whose hints let the time pass; the server is lost at one moment."""
-
-    def __init__(self, clock: HandSetClock, until_s: float, lost_s: float | None) -> None:
-        super().__init__(clock.monotonic_s)
-        self._clock, self._until_s, self._lost_s = clock, until_s, lost_s
-
-    async def until_hint(self, limit_s: float) -> None:
-        self._clock.advance(limit_s)
-        now_s = self._clock.monotonic_s()
-        if now_s > self._until_s:
-            raise Enough
-        if self._lost_s is not None and now_s > self._lost_s:
-            self._lost_s = None
-            raise ServerLost("it is away.", remedy="wait.")
-
-
 @pytest.mark.parametrize("lost_s", [None, 0.8 * LEASE_S])
 async def test_who_was_away_together_with_the_server_lets_nothing_lapse_for_it(
     world: World, lost_s: float | None
@@ -465,3 +400,118 @@ async def test_who_was_away_together_with_the_server_lets_nothing_lapse_for_it(
     assert looked_s[:2] == pytest.approx([LEASE_S / 3, 2 * LEASE_S / 3])
     lapses = [each for each in await world.said() if isinstance(each, SessionLapsed)]
     assert len(lapses) == (lost_s is None)
+
+
+async def test_what_an_engine_has_adopted_is_its_own(world: World, engines: Engines) -> None:
+    (recorder, oldest), (_, younger) = await engines(2)
+    taken = AttemptAdopted(**(TAGS | {"session_id": "t"}), epoch=2)
+    await recorder.submit(Command("begun", "x", b"", just(*left_open("t", HERE), taken)))
+    for share in (oldest, younger):
+        await share.follow()
+    assert await oldest.inherited() == set()
+    assert await younger.inherited() == {"a"}
+
+
+async def test_a_lease_is_renewed_three_times_in_its_life_and_others_followed_every_second(
+    world: World, engines: Engines
+) -> None:
+    world.leases = leases = Beats(world, until_s=4.51)
+    ((other, _),) = await engines(1)
+    lags: list[int] = []
+    async with world.engine("mine", "here boot") as (recorder, _):
+        parts = (recorder, leases, world.clock, world.ids, "mine")
+        share = Share(*parts, lease_s=4.5, here="here boot")
+
+        async def meanwhile() -> None:
+            lags.append(other.head.pos - recorder.head.pos)
+            await other.submit(Command(world.ids("cmd"), "x", b"", just(RUN)))
+
+        await share.join()
+        leases.meanwhile = meanwhile
+        with pytest.raises(Enough):
+            await share.keep()
+    me = Holder("mine", recorder.epoch, "here boot", os.getpid(), process_start_ticks(os.getpid()))
+    assert leases.hints_s[:6] == [1, 0.5] * 3
+    assert leases.renewed[1:] == [(me, 4.5)] * 4
+    assert max(lags[1:]) == 0, "what came before the last hint was followed"
+    leased = (await world.said())[-1]
+    assert leased == SessionLeased(
+        session_id="mine", epoch=recorder.epoch, host=socket.gethostname(), lease_ms=4500
+    )
+
+
+RUN = RunRegistered(run_id="r", origin="test", state="NEW")
+
+
+async def test_behind_a_failed_append_nothing_is_waited_for_or_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began_s = world.clock.monotonic_s()
+    world.leases = Hinted(world.clock, began_s + 99, lost_s=began_s + 1)
+    async with world.engine("s0", "host-0") as (recorder, share):
+        await share.join()
+        ended = SessionEnded(
+            session_id="s0", because="nothing_eligible", active_ms=1, attempts=0, work_left=0
+        )
+        await recorder.submit(Command("end", "drain/s0", b"", just(ended)))
+        with monkeypatch.context() as patched:
+            patched.setattr(Recorder, "failed", StorageFailed("it is full.", remedy="wait."))
+            with pytest.raises(ServerLost):
+                await share.keep()
+            await share.leave()
+        assert [lease.holder.session_id for lease in await world.leases.all()] == ["s0"]
+
+
+async def test_an_engine_never_notices_itself(world: World, engines: Engines) -> None:
+    ((_, share),) = await engines(1)
+    for _ in range(9):
+        world.clock.advance(LEASE_S / 3)
+        await share.notice()
+    assert len(await world.said()) == 1
+
+
+async def test_a_lease_lapses_the_moment_that_it_has_stood_still_for_all_its_life(
+    world: World, engines: Engines
+) -> None:
+    await engines(1)
+    world.clock.advance(1)
+    async with world.engine("next", "elsewhere") as (_, watching):
+        await watching.join()
+        await watch(world, watching, LEASE_S)
+    (record,) = await world.store.records(Query(types=("session.lapsed",)))
+    assert record.stream == "drain/s0"
+
+
+@pytest.mark.parametrize(("apart_s", "lapses"), [(2 * LEASE_S / 3, 0), (2 * LEASE_S / 3 - 1, 1)])
+async def test_who_misses_two_beats_was_not_there_to_look(
+    world: World, engines: Engines, apart_s: float, lapses: int
+) -> None:
+    _, (_, watching) = await engines(2)
+    for _ in range(4):
+        await watching.notice()
+        world.clock.advance(apart_s)
+    said = await world.said()
+    assert sum(isinstance(each, SessionLapsed) for each in said) == lapses
+
+
+async def test_a_lease_that_is_renewed_late_begins_to_stand_still_anew(
+    world: World, engines: Engines
+) -> None:
+    (_, late), (_, watching) = await engines(2)
+    began_s = world.clock.monotonic_s()
+    await late.renew()
+    for at, renews in ((0.2, 0), (0.7, 0), (1.1, 0), (1.15, 1), (1.6, 0), (2.1, 0), (2.2, 0)):
+        world.clock.advance(began_s + at * LEASE_S - world.clock.monotonic_s())
+        await (late.renew() if renews else watching.notice())
+    assert not any(isinstance(each, SessionLapsed) for each in await world.said())
+
+
+async def test_a_lease_that_is_gone_once_more_is_gone_anew(world: World, engines: Engines) -> None:
+    (_, flickering), (_, watching) = await engines(2)
+    await world.leases.give_back("s0", 1)
+    await watch(world, watching, LEASE_S - 1)
+    await flickering.renew()
+    await watch(world, watching, LEASE_S / 3)
+    await world.leases.give_back("s0", 1)
+    await watch(world, watching, LEASE_S - 1)
+    assert not any(isinstance(each, SessionLapsed) for each in await world.said())

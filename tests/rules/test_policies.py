@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import asdict
 
 from engine.errors import LogUnreadable, UsageProblem
-from engine.events import Input, Reason
+from engine.events import Input, PhaseState, Reason
 from engine.triage.policy import POLICIES, Policy, policy_from_json, policy_named
 from engine.triage.reasons import RULES, Ground, is_known
 from tests.rules.standings import scope
@@ -149,3 +149,27 @@ def test_a_reason_cites_rule_version_policy_basis_and_what_was_read_in_order(rul
 @pytest.mark.parametrize(("rule", "version"), [("pick", 0), ("pick", 99), ("other", 1)])
 def test_a_rule_that_this_program_does_not_have_is_not_known(rule: str, version: int) -> None:
     assert not is_known(Reason(rule=rule, version=version, policy="p@1", basis=0, sentence=""))
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "signal", "state", "is_timeout"),
+    [
+        (143, None, None, True),
+        (143, None, "FAILED", True),
+        (143, None, "COMPLETE", False),
+        (None, 9, None, True),
+        (None, 9, "COMPLETE", False),
+        (9, None, None, False),
+        (None, 15, None, False),
+        (1, None, None, False),
+        (0, None, None, False),
+        (None, None, None, False),
+        (143, 15, None, False),
+    ],
+)
+def test_a_program_timed_out_by_the_codes_of_its_policy_unless_its_phase_is_complete(
+    exit_code: int | None, signal: int | None, state: PhaseState | None, *, is_timeout: bool
+) -> None:
+    """A signal is a negative code, and counts before an exit code."""
+    policy = Policy(name="mine", timeout_exit_codes=(143, -9))
+    assert policy.is_timeout(exit_code, signal, state) is is_timeout

@@ -273,9 +273,9 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "an exit code makes a timeout",
-        f"{DIAGNOSE}:_ending",
-        "_code(report) in policy.timeout_exit_codes",
-        "_code(report) in (3, 143)",
+        "engine.triage.policy:Policy.is_timeout",
+        "code in self.timeout_exit_codes",
+        "code in (3, 143)",
         near=13,
     ),
     bug(
