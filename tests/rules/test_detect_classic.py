@@ -150,6 +150,7 @@ def test_a_failure_is_bucketed_as_the_original_did(outcome: Outcome, fingerprint
         ("Line 40 of 7", "line num of num"),
         ("session-20251228-162203", "session-id"),
         ("v24 and 24", "v24 and num"),
+        ("line 40x at a:8x", "line numx at a:numx"),
         ("baseline 7 at x:8", "baseline num at x:num"),
         ("run-20251228-162203 batch-20251228-162203", "run-id batch-id"),
         ("drain-20251228-162203 task-20251228-162203", "drain-id task-num-num"),
@@ -205,10 +206,11 @@ def test_two_hundred_characters_of_a_text_are_its_template_and_its_ends_are_its_
     assert made == Fingerprint(
         fingerprint=f"FAILED|{'ab' * 100}", family="FAILED", template="ab" * 100, exit_class=""
     )
-    made = classic.fingerprint(failed(ended="lost", reason="x"))
-    assert made == Fingerprint(
-        fingerprint="FAILED|rc1|x", family="FAILED|rc1", template="x", exit_class="rc1"
-    )
+    for ended in ("lost", "abandoned", "exited"):
+        made = classic.fingerprint(replace(failed(reason="x"), ended=ended))
+        assert made == Fingerprint(
+            fingerprint="FAILED|rc1|x", family="FAILED|rc1", template="x", exit_class="rc1"
+        )
 
 
 LIMITS = (
@@ -249,6 +251,11 @@ def test_the_first_limit_of_the_list_counts_and_standard_output_goes_first() -> 
         assert (hit.pattern, hit.stream) == (before, "stderr")
         (hit,) = classic.boundary(failed(stdout=before, stderr=before))
         assert hit.stream == "stdout"
+
+
+def test_a_limit_may_be_all_of_a_stream() -> None:
+    (hit,) = classic.boundary(failed(stdout="max tokens"))
+    assert (hit.start, hit.end) == (0, 10)
 
 
 def test_a_limit_is_looked_for_in_the_beginning_of_a_stream() -> None:
@@ -294,6 +301,7 @@ def test_the_first_early_failure_of_the_list_counts() -> None:
             "the attempt was stopped by the engine",
         ),
         (failed(ended="lost", exit_code=143), "orphaned", "the attempt left no outcome"),
+        (replace(failed(ended="lost"), succeeded=True), "orphaned", "the attempt left no outcome"),
     ],
 )
 def test_the_first_fact_of_the_original_explains_an_attempt_without_usage(
