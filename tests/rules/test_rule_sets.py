@@ -127,6 +127,7 @@ def test_rules_are_counted_by_tier() -> None:
         ("exception named", ("fp-1", "shape", "exception", None, None)),
         ("stop_reason=max_tokens", ("boundary-1", "record", "max_output_tokens", None, None)),
         (" STOP_REASON=End_Turn ", ("boundary-1", "record", "success", None, None)),
+        ("maximum context length", ("boundary-1", "phrase", "context_window", 1, None)),
         ("graph recursion", ("boundary-1", "phrase", "max_turns", 2, "agent")),
         ("suspected quota", ("boundary-1", "suspect", "quota", None, None)),
         ("guard success", ("boundary-1", "guard", None, None, None)),
@@ -199,10 +200,10 @@ def test_a_rule_set_answers_for_its_kinds(name: str, kinds: tuple[str, ...], of:
 
 
 def test_a_set_by_no_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UsageProblem, match=rf"no detectors called '{'x' * 40}'") as told:
+    with pytest.raises(UsageProblem, match=rf"^There are no detectors called '{'x' * 40}'") as told:
         versions.detectors("x" * 41)
     assert told.value.remedy == "choose one of classic-1, standard-1."
-    with pytest.raises(UsageProblem, match=rf"no rule set called '{'x' * 40}'") as told:
+    with pytest.raises(UsageProblem, match=rf"^there is no rule set called '{'x' * 40}'") as told:
         versions.rule_set_named("x" * 41)
     assert told.value.remedy == (
         "choose one of classic-1, standard-1, fp-1, boundary-1, zero-yield-1."
