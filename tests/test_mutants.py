@@ -41,7 +41,9 @@ RULES = {
         f"engine/detect/{name}.py"
         for name in ("known", "seen", "words", "basis", "records", "contract", "zero_yield")
     ),
-    *(f"engine/detect/{name}.py" for name in ("reclassification", "tongues")),
+    *(f"engine/detect/{name}.py" for name in ("reclassification", "tongues", "traces", "folded")),
+    *(f"engine/detect/{name}.py" for name in ("catalogue", "versions", "released", "examine")),
+    *(f"engine/detect/{name}.py" for name in ("classic", "rules")),
     *(f"projections/{name}.py" for name in ("backlog", "run_triage", "fingerprints", "sessions")),
     *(f"projections/{name}.py" for name in ("breakers", "causes", "accounts", "days")),
     *(f"projections/{name}.py" for name in ("timeline", "zero_yield", "calibration")),

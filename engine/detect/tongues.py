@@ -104,7 +104,7 @@ def _index() -> tuple[dict[str, list[_Pair]], list[tuple[str, _Pair]]]:
     english_words = {w for message in tongues().message for w in _WORD.findall(message.english)}
     for message in tongues().message:
         for other in message.others:
-            pair = _without_same_ends(message.english.replace("`", "'"), other)
+            pair = _without_same_ends(message.english, other)
             anchor = _anchor(pair.theirs, english_words)
             if anchor and _GLYPHS.search(anchor):
                 unspaced.append((anchor, pair))
@@ -125,7 +125,7 @@ def _anchor(theirs: str, english_words: set[str]) -> str:
 @cache
 def _phrase(pair: _Pair) -> _Phrase:
     count = iter(range(1, 10))
-    english = re.sub(_SLOT, lambda _: rf"\g<{next(count)}>", pair.ours.replace("\\", r"\\"))
+    english = re.sub(_SLOT, lambda _: rf"\g<{next(count)}>", pair.ours)
     return _Phrase(_pattern(pair.theirs), english)
 
 

@@ -13,7 +13,6 @@ from hypothesis import given, strategies as st
 from engine.detect import Boundary, Outcome, detectors
 from engine.detect.catalogue import boundary_rules
 from engine.detect.examine import examine
-from engine.detect.folded import Folded, fold
 
 plain = detectors("standard-1")
 
@@ -264,18 +263,6 @@ def test_evidence_always_stands_in_the_text_it_points_into(text: str) -> None:
     assert hits == hits_in(text, text)
     for hit in hits:
         assert 0 <= hit.start < hit.end <= len(text)
-
-
-@given(text=st.text(max_size=200))
-def test_folding_keeps_every_character_in_its_place(text: str) -> None:
-    assert len(fold(text)) == len(text)
-
-
-@given(parts=st.lists(st.text("ab\u0130", max_size=4), min_size=1, max_size=6))
-def test_a_place_in_folded_text_leads_back_past_the_codes(parts: list[str]) -> None:
-    original = "\x1b[1m".join(parts)
-    folded = Folded(original)
-    assert "".join(original[folded.origin(place)] for place in range(len(folded.raw))) == folded.raw
 
 
 @pytest.mark.parametrize("told", ["PASSED", "FAILED", "skipped"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine.detect import detectors
@@ -75,6 +77,53 @@ def test_what_the_engine_handed_out_is_no_part_of_a_failure(
     assert told[0] == told[1]
 
 
-def test_our_deadline_explains_an_attempt_without_usage() -> None:
-    asked = ZeroYieldRequest(id=1, timed_out=True, exit_code=1)
-    assert answer(asked, plain, {}) == {"id": 1, "reason": "timeout"}
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"timed_out": True, "exit_code": 1}, "timeout"),
+        ({"timed_out": True, "success": True}, "timeout"),
+        ({"success": True, "exit_code": 1}, "success_no_llm_calls"),
+        ({"success": False, "exit_code": 1}, "execution_error"),
+        ({"exit_code": 1}, "execution_error"),
+        ({"exit_code": 0}, "unknown"),
+        ({}, "unknown"),
+        ({"exit_code": 1, "telemetry_events": 1}, None),
+        ({"exit_code": 1, "telemetry_events": 0}, "execution_error"),
+        ({"stdout": "Error: prompt is too long", "exit_code": 1}, "llm_boundary_hit"),
+        ({"stderr": "schema error", "exit_code": 1}, "failed_before_llm"),
+    ],
+)
+def test_an_attempt_without_usage_is_explained_by_all_that_was_sent(
+    asked: dict[str, Any], why: str | None
+) -> None:
+    assert answer(ZeroYieldRequest(id="a", **asked), plain, {}) == {"id": "a", "reason": why}
+
+
+def print_of(**asked: Any) -> tuple[Any, Any]:
+    told = answer(FingerprintRequest(id=7, **asked), plain, {})
+    assert told["id"] == 7
+    return told["fingerprint"], told["family"]
+
+
+def test_a_failure_that_timed_out_is_told_apart_by_its_run_and_by_nothing_else() -> None:
+    run = Context(run_id="r1")
+    late = print_of(error_text="x", final_state="TIMEOUT", context=run)
+    assert late[1] == "timeout"
+    assert print_of(error_text="y", exit_code=3, final_state="TIMEOUT", context=run) == late
+    assert print_of(final_state="TIMEOUT", context=Context(run_id="r2"))[0] != late[0]
+    assert print_of(error_text="x", final_state="FAILED", context=run)[1] == "unnamed/other"
+
+
+def test_a_failure_is_told_apart_by_its_words_and_its_exit_code() -> None:
+    assert print_of(error_text="KeyError: 'a'", exit_code=1)[1] == "KeyError/1"
+    assert print_of(error_text="KeyError: 'a'", exit_code=2)[1] == "KeyError/2"
+    assert print_of()[1] == "unnamed/other"
+    assert print_of(error_text="a b") != print_of(error_text="a c")
+    assert print_of(error_text="a b", final_state="GATE") == print_of(error_text="a b")
+
+
+def test_the_original_tells_states_apart_and_failures_without_one_failed() -> None:
+    for state, told in ((None, "FAILED"), ("GATE", "GATE"), ("TIMEOUT", "TIMEOUT")):
+        asked = FingerprintRequest(id=1, error_text="x", exit_code=3, final_state=state)
+        found = answer(asked, detectors("classic-1"), {})["family"]
+        assert found == f"{told}|{'timeout' if told == 'TIMEOUT' else 'rc3'}"

@@ -158,6 +158,10 @@ def test_evidence_is_quoted_from_the_stream_it_stands_in_and_cut() -> None:
     for name in ("reason", "stderr", "stdout"):  # whoever says it first
         assert evidence(**early) == f"{name} says: schema error"
         del early[name]
+    start = "cannot start it"
+    assert evidence(exit_code=126, reason=start.ljust(121, "x")) == start.ljust(120, "x")
+    wide = f"phase{' ' * 20}{'x' * 80}{' ' * 20}not found"
+    assert evidence(stderr=wide) == f"stderr says: {wide[:120]}"
     unread = evidence(usage_lines_rejected=2)
     assert unread == "exit code 1; 2 usage lines could not be read"
 
@@ -387,6 +391,12 @@ def test_an_output_says_what_it_always_said(stderr: str, stdout: str, told: str)
 def test_of_a_long_path_that_is_missing_the_name_is_told() -> None:
     for folders in ("/a" * 100, "/" + "a" * 130):
         assert masked(f"not found: {folders}/bcd.py") == "not found: <path>/bcd.py"
+
+
+def test_of_a_long_record_two_thousand_characters_are_read() -> None:
+    words = ("word " * 400)[:1999]
+    told = [template(reason=f'{{"message":"{words}{end}"}}') for end in ("ax", "ay", "bx")]
+    assert told[0] == told[1] != told[2]
 
 
 def test_of_a_long_word_its_beginning_is_told() -> None:

@@ -124,6 +124,100 @@ def test_nearly_every_translation_reads_as_its_english() -> None:
     assert len(lost) == 8
 
 
+NOT_READ = "kann nicht zum Lesen geöffnet werden"
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        # a name in quotes ends with its quote
+        ("Datenbank 'a' existiert nicht", "database 'a' does not exist"),
+        ("Datenbank 'a' und 'b' existiert nicht", None),
+        (f"Datenbank '{'a' * 300}' existiert nicht", f"database '{'a' * 300}' does not exist"),
+        (f"Datenbank '{'a' * 301}' existiert nicht", None),
+        # a name that stands first begins behind a colon, or is all of a string
+        (f"mv: a b.py {NOT_READ}", "mv: cannot open a b.py for reading"),
+        (f"mv: 'x: y' {NOT_READ}", "mv: cannot open 'x: y' for reading"),
+        (f"mv:\nx {NOT_READ}", "mv:\ncannot open x for reading"),
+        (f"'{'x' * 300}' {NOT_READ}", f"cannot open '{'x' * 300}' for reading"),
+        (f"{'x' * 201} {NOT_READ}", f"cannot open {'x' * 201} for reading"),
+        (f"{'x' * 202} {NOT_READ}", f"xcannot open {'x' * 201} for reading"),
+        (f"don't x {NOT_READ}", "don'cannot open t x for reading"),
+        # one in the middle is bounded, too
+        (f"Zugriff auf {'x' * 300} nicht möglich", f"cannot access {'x' * 300}"),
+        (f"Zugriff auf {'x' * 301} nicht möglich", None),
+        # what stands first or last in both stays where it is, whatever it is
+        ("x': y: Defekter Interpreter", "x': y: bad interpreter"),
+        ("Syntaxfehler beim unerwarteten Symbol 'a'. b",
+         "syntax error near unexpected token 'a'. b"),
+        # what stands last in one only ends with its line
+        ("无法以读模式打开 a b c\nd", "cannot open a b c for reading\nd"),
+        (f"无法以读模式打开 {'x' * 300}.", f"cannot open {'x' * 300} for reading."),
+        (f"无法以读模式打开 {'x' * 301}", f"cannot open {'x' * 300} for readingx"),
+        # a full stop is part of a message, and white space of any kind
+        ("a: Keine Berechtigung. Weiter", "a: Permission denied Weiter"),
+        ("a: Keine Berechtigung.. Weiter", "a: Permission denied. Weiter"),
+        ("a: Keine Berechtigung, weiter", "a: Permission denied, weiter"),
+        ("uv: Kommando\t \n nicht gefunden", "uv: command not found"),
+        ("uv: Kommando     nicht gefunden", None),
+        ("bash: 未找 到命令", None),
+        *(
+            (f"{mark}Keine Berechtigung{mark}", f"{mark}Permission denied{mark}")
+            for mark in "'()[]{}<>,;:=!?|/-_0123456789"
+        ),
+        # numbers decide, up to a name, a quote, an angle or the end of the line
+        *(
+            (f"[Errno 13] faul{end}", f"[Errno 13] Permission denied{end}")
+            for end in (
+                ": 'x'", ": (x", ": [x", ": C:/x", ": d:\\x", ": /x", "'), x", "', x", "' x", "'}",
+                "']", "'", "')", "> x", "\nx", "",
+            )
+        ),
+        ("[Errno 13] faul: 'x': 'y'", "[Errno 13] Permission denied: 'x': 'y'"),
+        ("[Errno 13] faul: x y", "[Errno 13] Permission denied"),
+        ("[Errno 13] faul's: 'x'", "[Errno 13] Permission denied: 'x'"),
+        ("[Errno -2] faul", "[Errno -2] Name or service not known"),
+        ("[WinError 5] faul", "[WinError 5] Access is denied"),
+        (f"[Errno 13] {'x' * 300}: 'a'", "[Errno 13] Permission denied: 'a'"),
+        (f"[Errno 13] {'x' * 301}: 'a'", None),
+        ("x: faul (os error 13) x", "x: Permission denied (os error 13) x"),
+        ("x (faul (os error 13) x", "x ( Permission denied (os error 13) x"),
+        ("'faul (os error 5)", "' Input/output error (os error 5)"),
+        (f"x:{'y' * 200} (os error 13)", "x: Permission denied (os error 13)"),
+        (f"x:{'y' * 201} (os error 13)", "x:y Permission denied (os error 13)"),
+        ("faul (os error 740)", "The requested operation requires elevation (os error 740)"),
+    ],
+)  # fmt: skip
+def test_a_message_is_read_word_by_word(text: str, english: str | None) -> None:
+    assert in_english(text).lstrip() == (text if english is None else english)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain_text"),
+    [
+        ("\"a\" `b` 'c'", "'a' 'b' 'c'"),
+        ("«a» b", "'a' b"),
+        ("«  a  » b", "'a' b"),
+        ("«   a   » b", "' a ' b"),
+        ("« a\u00a0» b", "'a' b"),
+        ("» a « b", "' a ' b"),
+        ("« a", "' a"),
+        ("a »", "a '"),
+        *((f"{quote}a", "'a") for quote in '"`´‘’‚‛“”„‟«»‹›「」『』'),
+        *((f'"é {quote}a', "'é 'a") for quote in '"`´‘’‚‛“”„‟«»‹›「」『』'),
+        ("a：（b），\u00a0c\u202fd", "a:(b), c d"),
+    ],
+)
+def test_quotes_and_marks_of_every_language_are_one_kind(text: str, plain_text: str) -> None:
+    assert plain_quotes(text) == plain_text
+
+
+def test_english_is_written_as_it_is_put_in() -> None:
+    for message in fingerprint_rules.tongues().message:
+        assert plain_quotes(message.english) == message.english
+        assert "\\" not in message.english
+
+
 def test_english_is_left_alone() -> None:
     for message in fingerprint_rules.tongues().message:
         text = plain_quotes(message.english.replace("%s", "foo"))
