@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.amounts import counted
 from engine.detect.boundary import boundary
 from engine.detect.catalogue import anchored, compiled, zero_yield_rules
 from engine.detect.port import Boundary, Outcome, ZeroYield
@@ -32,7 +33,7 @@ def zero_yield(
     told = _of_our_doing(outcome) or _of_a_limit(outcome, boundaries) or _of_the_exit(outcome)
     if outcome.usage_lines_rejected == 0:
         return told if told.detail else msgspec.structs.replace(told, detail=_hint(outcome, told))
-    lines = f"{outcome.usage_lines_rejected} usage lines could not be read"
+    lines = f"{counted(outcome.usage_lines_rejected, 'usage line')} could not be read"
     return ZeroYield(
         reason=told.reason, detail="usage_not_parseable", evidence=f"{told.evidence}; {lines}"
     )

@@ -49,7 +49,7 @@ class Timers:
         )
 
 
-_USAGE = '{"type":"llm_usage","input_tokens":2}'
+_USAGE = '{"type":"usage","input_tokens":2}'
 _TELL_AND_SLEEP = f"echo '{_USAGE}' > ${{RUNOFF_EVENTS_FILE-/dev/null}}; exec sleep {PHASE_S}"
 CHILD = ("sh", "-c", _TELL_AND_SLEEP)
 
@@ -71,11 +71,11 @@ async def _drain(folder: Path, attempts: int, children: bool) -> dict[str, Any]:
         began_s, began_cpu_s = monotonic(), process_time()
         await drain.run(resume=False)
         took_s, took_cpu_s = monotonic() - began_s, process_time() - began_cpu_s
-        events = recorder.head.pos
+        events, session = recorder.head.pos, recorder.board.sessions.states["ses"]
     await store.close()
     rate = attempts / took_s
     return {
-        "ok": True,
+        "ok": session.succeeded == session.yield_events == attempts,
         "children": children,
         "attempts": attempts,
         "events": events,

@@ -162,8 +162,9 @@ def test_evidence_is_quoted_from_the_stream_it_stands_in_and_cut() -> None:
     assert evidence(exit_code=126, reason=start.ljust(121, "x")) == start.ljust(120, "x")
     wide = f"phase{' ' * 20}{'x' * 80}{' ' * 20}not found"
     assert evidence(stderr=wide) == f"stderr says: {wide[:120]}"
-    unread = evidence(usage_lines_rejected=2)
-    assert unread == "exit code 1; 2 usage lines could not be read"
+    for count, lines in ((1, "1 usage line"), (2, "2 usage lines")):
+        unread = evidence(usage_lines_rejected=count)
+        assert unread == f"exit code 1; {lines} could not be read"
 
 
 @pytest.mark.parametrize(
