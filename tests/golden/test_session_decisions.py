@@ -12,6 +12,7 @@ import anyio
 import msgspec
 import pytest
 
+from engine.amounts import counted
 from engine.audit.decisions import decisions_of
 from engine.store.boards import load_board
 from engine.store.database import open_reader
@@ -91,7 +92,7 @@ def stop_lines(found: list[dict[str, Any]]) -> list[str]:
             elif stop["because"] == "fingerprint_repeats" and stop["stopped"] == "run":
                 carriers = [each["fingerprint"] for each in found[:number]]
                 seen = carriers.count(decision["fingerprint"])
-                assert f"seen {seen} time" in stop["sentence"]
+                assert f"seen {counted(seen, 'time')} in" in stop["sentence"]
                 lines.append(
                     f"[STOP] Fingerprint repeated {seen}x - deprioritizing run {stop['id']}"
                 )

@@ -427,4 +427,4 @@ test_both_stores_do_what_a_plain_list_does = StoreMachine.TestCase
 
 def test_a_server_does_what_a_plain_list_does(postgres: Server) -> None:
     PostgresMachine.server = postgres
-    run_state_machine_as_test(PostgresMachine, settings=settings(SETTINGS, max_examples=6))
+    run_state_machine_as_test(PostgresMachine, settings=settings(SETTINGS, max_examples=10))
