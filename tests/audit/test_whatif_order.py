@@ -9,8 +9,8 @@ from engine.events import GENESIS, AttemptStarted, Head, RunJudged, Seen
 from projections.board import Board
 from tests.rules.standings import (
     NOW_US,
-    because,
     board,
+    judged,
     phase,
     policy,
     run,
@@ -105,16 +105,7 @@ def test_the_next_pick_comes_behind_what_was_folded() -> None:
 def test_a_run_cools_down_from_the_verdict_on_that_was_folded_last() -> None:
     order = SessionOrder(rows := ready("a"), scope(policy(cool_down_ms=10)))
     assert order.cool(NOW_US) is None
-    judged = RunJudged(
-        session_id="s",
-        run_id="a",
-        attempt_id="att-a",
-        generation=1,
-        verdict="deprioritized",
-        because="repeated_failure",
-        reason=because("verdict", ""),
-    )
-    folded(rows, order, judged)
+    folded(rows, order, judged(run_id="a", attempt_id="att-a"))
     assert order.cool(NOW_US + 9_999) is None
     cool = order.cool(NOW_US + 10_000)
     assert cool is not None

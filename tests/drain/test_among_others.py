@@ -18,7 +18,6 @@ from engine.events import (
     BreakerOpened,
     Limits,
     PolicyAdopted,
-    RunJudged,
     RunRegistered,
     SessionLeased,
     SessionStarted,
@@ -32,7 +31,7 @@ from engine.store.recorder import Recorder, Writer, recording
 from engine.triage.policy import Policy
 from engine.triage.scope import Scope
 from tests.harness.backlogs import queued
-from tests.rules.standings import because, finished, started
+from tests.rules.standings import because, finished, judged, started
 
 START_US = 1_767_225_600_000_000
 WRITER = Writer("host", "boot", 1, "test", "0")
@@ -192,17 +191,9 @@ async def test_a_host_that_stays_full_does_not_outlast_the_time_of_the_session()
 
 async def test_what_is_due_before_the_patience_is_at_its_end_is_not_late() -> None:
     """The run ``r0`` may be sampled again while something is left to the other engine."""
-    judged = RunJudged(
-        session_id="t",
-        run_id="r0",
-        attempt_id="a",
-        generation=1,
-        verdict="deprioritized",
-        because="repeated_failure",
-        reason=because("verdict", ""),
-    )
+    set_aside = judged(session_id="t", run_id="r0")
     cools = replace(POLICY, cool_down_ms=100)
-    world = World(*work(5), *another("elsewhere"), judged, policy=cools)
+    world = World(*work(5), *another("elsewhere"), set_aside, policy=cools)
     await world.drain(standing=True)
     assert await world.recorded_s("triage.run_cooled_down") == pytest.approx([0.1])
 

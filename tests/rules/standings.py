@@ -22,6 +22,7 @@ from engine.events import (
     Input,
     Limits,
     Reason,
+    RunJudged,
     ZeroYieldExplained,
 )
 from engine.triage.policy import Policy
@@ -104,6 +105,15 @@ _BOUNDARY = BoundaryDetected(
     kind="rate_limit",
     disposition="stopped_by",
     pattern="429",
+)
+_JUDGED = RunJudged(
+    session_id="s",
+    run_id="r",
+    attempt_id="a",
+    generation=1,
+    verdict="deprioritized",
+    because="repeated_failure",
+    reason=_REASON,
 )
 _SILENT = ZeroYieldExplained(
     session_id="s",
@@ -207,6 +217,11 @@ def fingerprinted(**fields: Any) -> FailureFingerprinted:
 
 def boundary(**fields: Any) -> BoundaryDetected:
     return replace(_BOUNDARY, **fields)
+
+
+def judged(**fields: Any) -> RunJudged:
+    """Set aside, unless ``fields`` say otherwise."""
+    return replace(_JUDGED, **fields)
 
 
 def silent(**fields: Any) -> ZeroYieldExplained:
