@@ -18,6 +18,7 @@ from tests.harness.engine_process import ENGINE
 from tests.harness.faults import Faults
 from tests.harness.kill import Rounds
 from tests.harness.longlog import longlog
+from tests.harness.machine.host import service
 from tests.harness.powercut import powercut
 from tests.harness.throughput import throughput
 
@@ -57,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     long = _harness(kinds, "longlog", _longlog)
     long.add_argument("--events", type=int, default=1_000_000)
     long.add_argument("--log-folder", metavar="PATH", help="keep the log there, for the next time")
+    own = _harness(kinds, "service", _service)
+    own.add_argument("--no-container", action="store_true", help="the unit only; half the time")
+    own.add_argument("--accel", default="tcg", metavar="NAME", help="QEMU's: tcg (slow), kvm")
     faults = _harness(kinds, "faults", _faults)
     faults.add_argument("--rounds", type=int, default=0, help="default: each kind once")
     faults.add_argument("--kinds", default="", metavar="A,B", help="only these")
@@ -105,6 +109,13 @@ def _longlog(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """How fast a long log opens, and what replaying it takes."""
     found = longlog(Path(options.log_folder or folder), options.events, _progress)
     return {"harness": "longlog", **found}
+
+
+def _service(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Let the systemd and the podman of a machine of its own handle the unit and the container."""
+    containers = not options.no_container
+    found = service(folder, _progress, containers=containers, acceleration=options.accel)
+    return {"harness": "service", **found}
 
 
 def _crash200(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

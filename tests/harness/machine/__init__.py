@@ -1,0 +1,1 @@
+"""The unit and the container file, in a machine of their own: systemd and podman for real."""
