@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from engine.errors import RunoffError, UsageProblem, WrongDatabase
+from engine.store.leaving import BACK_S, Leaving
 from engine.store.link import Link, say_goodbye
 from engine.store.location import Address, Location
-from engine.store.postgres_errors import translated
+from engine.store.postgres_errors import lost, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,13 +42,21 @@ WRITER = _ALIVE | {
 READER = _ALIVE | {"default_transaction_read_only": "on"}
 
 
-async def linked(location: Location, settings: dict[str, str]) -> Link:
+async def linked(
+    location: Location, settings: dict[str, str], leaving: Leaving | None = None
+) -> Link:
     """A connection to the server of ``location``, and the way to the next one."""
+    leaving = leaving or Leaving()
 
     async def connect() -> Connection[Any]:
         return await connected(location, settings)
 
-    return Link(await connect(), connect)
+    try:
+        with leaving.bounded(BACK_S):
+            driver = await connect()
+    except TimeoutError as error:
+        raise lost(error) from error
+    return Link(driver, connect, leaving)
 
 
 async def connected(location: Location, settings: dict[str, str]) -> Connection[Any]:

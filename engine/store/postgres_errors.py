@@ -18,6 +18,7 @@ from engine.errors import (
     UsageProblem,
     WrongDatabase,
 )
+from engine.store.leaving import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,10 +58,10 @@ def translated(driver: Connection[Any] | None = None) -> Generator[None, None, N
 def lost(error: BaseException) -> ServerLost:
     """The server is not to be reached, or no longer."""
     text = str(error) or type(error).__name__
-    return ServerLost(
-        f"the database server cannot be reached: {text}.",
-        remedy="check that it runs and can be reached from here; what was acknowledged is safe.",
-    )
+    remedy = "check that it runs and can be reached from here; what was acknowledged is safe."
+    if isinstance(error, Silent):
+        remedy = "start again once it answers: what was left is taken over then; nothing is lost."
+    return ServerLost(f"the database server cannot be reached: {text}.", remedy=remedy)
 
 
 def translation(error: BaseException, *, is_closed: bool = False) -> RunoffError:
