@@ -74,6 +74,15 @@ async def connected(location: Location, settings: dict[str, str]) -> Connection[
             )
         except asyncpg.UndefinedObjectError as error:
             raise _unknown_setting(str(error), settings) from error
+        except (asyncpg.DataError, asyncpg.PostgresSyntaxError) as error:
+            raise _unknown_setting(str(error), ()) from error
+        except ValueError as error:
+            if isinstance(error, asyncpg.InterfaceError):
+                raise
+            raise UsageProblem(
+                "the driver for PostgreSQL does not understand DATABASE_URL.",
+                remedy="check host, port, and the settings behind the ?.",
+            ) from error
     with translated(connection):
         encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
@@ -99,13 +108,16 @@ def _unknown_setting(text: str, ours: Iterable[str]) -> RunoffError:
 
 
 def _refuse_missing_certificates(address: Address) -> None:
-    """The driver's own error says neither which file, nor that it is no server that is missing."""
+    """The driver's own error says neither which file, nor that it is no server that is missing.
+
+    It would wait for a pipe without end.
+    """
     options = parse_qs(urlsplit(address.reveal()).query)
     for name in _CERTIFICATES:
         for file in options.get(name, []):
-            if not Path(file).exists():
+            if not Path(file).is_file():
                 raise UsageProblem(
-                    f"there is no file {file!r}, which DATABASE_URL names as {name}.",
+                    f"{file!r}, which DATABASE_URL names as {name}, is no file.",
                     remedy="correct the path in DATABASE_URL.",
                 )
 
