@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -20,6 +21,7 @@ class Between:
         self._port = port
         self._forgotten = 0
         self._silent = False
+        self._unheard = threading.Semaphore(0)
         self.port = 0
 
     def url(self, url: str) -> str:
@@ -35,7 +37,14 @@ class Between:
         """Connections that are made from here on are carried again."""
         self._silent = False
 
+    def gone_unheard(self, times: int) -> None:
+        """Wait until so many connections were made that are not heard."""
+        for _ in range(times):
+            assert self._unheard.acquire(timeout=60)
+
     async def serve(self, client: SocketStream) -> None:
+        if self._silent:
+            self._unheard.release()
         async with (
             client,
             await anyio.connect_tcp("127.0.0.1", self._port) as server,

@@ -13,8 +13,8 @@ import anyio
 
 ANSWER_S = 1.0
 """How long an answer may take then."""
-BACK_S = 1.5
-"""How long after its beginning a new connection is still worth a try."""
+BACK_S = 0.5
+"""How long a new connection is tried for then, once for each that was lost."""
 CLOSE_S = 0.1
 """How long a good-bye may take then."""
 
@@ -22,42 +22,45 @@ CLOSE_S = 0.1
 class Silent(TimeoutError):
     """The server said nothing in the time that was left."""
 
+    def __init__(self) -> None:
+        super().__init__("it gave no answer while this program was to end")
+
 
 class Leaving:
     """Whether a process is on its way out; all of its connections to a server share one."""
 
     def __init__(self) -> None:
-        self._begun_s: float | None = None
-        self._waits: dict[anyio.CancelScope, tuple[float, bool]] = {}
+        self._begun = False
+        self._waits: dict[anyio.CancelScope, float] = {}
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the process has to end now."""
+        return self._begun
 
     def begin(self) -> None:
         """The process has nothing left to do but to end; nothing happens the second time."""
-        if self._begun_s is None:
-            self._begun_s = anyio.current_time()
-            for scope in self._waits:
-                self._bound(scope)
+        if not self._begun:
+            self._begun = True
+            for scope, limit_s in self._waits.items():
+                scope.deadline = anyio.current_time() + limit_s
 
     @contextmanager
-    def bounded(self, limit_s: float, *, in_all: bool = False) -> Generator[None, None, None]:
+    def bounded(self, limit_s: float) -> Generator[None, None, None]:
         """Around a wait for the server, which may take so long once the process is leaving.
 
-        ``in_all``: counted from the beginning of that, not of the wait.  Raises Silent.
+        Raises Silent when it takes longer.
         """
         with anyio.CancelScope() as scope:
-            self._waits[scope] = (limit_s, in_all)
-            self._bound(scope)
+            self._waits[scope] = limit_s
+            if self._begun:
+                scope.deadline = anyio.current_time() + limit_s
             try:
                 yield
             finally:
                 del self._waits[scope]
         if scope.cancelled_caught:
-            raise Silent("it gave no answer while this program was to end")
-
-    def _bound(self, scope: anyio.CancelScope) -> None:
-        if self._begun_s is not None:
-            limit_s, in_all = self._waits[scope]
-            since_s = self._begun_s if in_all else anyio.current_time()
-            scope.deadline = since_s + limit_s
+            raise Silent
 
 
 __all__ = ["ANSWER_S", "BACK_S", "CLOSE_S", "Leaving", "Silent"]

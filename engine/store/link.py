@@ -10,7 +10,7 @@ import anyio
 
 from engine.errors import RunoffError, ServerLost
 from engine.store import leaving
-from engine.store.leaving import Leaving
+from engine.store.leaving import Leaving, Silent
 from engine.store.postgres_errors import lost, translated
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Link:
         self.driver = driver
         self._connect = connect
         self._leaving = leaving
+        self._tried = False
         self.is_closing = False
 
     @contextmanager
@@ -48,8 +49,11 @@ class Link:
         Raises ServerLost when the link is closed meanwhile, or the process has to end;
         WrongDatabase when the server is there and lets nobody in.
         """
+        if self._tried:
+            raise lost(Silent())
+        self._tried = self._leaving.is_begun
         try:
-            with self._leaving.bounded(leaving.BACK_S, in_all=True):
+            with self._leaving.bounded(leaving.BACK_S):
                 await self._connect_again()
         except TimeoutError as error:
             raise lost(error) from error

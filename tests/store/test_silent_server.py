@@ -57,6 +57,21 @@ async def test_a_writer_whose_connections_are_forgotten_goes_on_over_new_ones(
         await store.close()
 
 
+async def test_whoever_is_told_to_end_does_not_wait_for_it(
+    between: tuple[Between, Location],
+) -> None:
+    way, place = between
+    store = await open_writer(place, create=True)
+    with anyio.move_on_after(1.0) as told:
+        async with recording(
+            store, HandSetClock(), Writer("host", "boot", 1, "test", "0")
+        ) as recorder:
+            way.forget(new_ones=True)
+            await recorder.submit(registered("never"))
+    assert told.cancelled_caught
+    await store.close()
+
+
 async def test_a_lease_whose_connection_is_forgotten_is_renewed_over_another(
     between: tuple[Between, Location],
 ) -> None:
