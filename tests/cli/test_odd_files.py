@@ -99,3 +99,35 @@ def test_what_is_no_file_is_refused_in_a_line(folder: Path, what: str, odd: str)
     assert len(said) == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert name in said[0]
+
+
+BESIDE = ("-journal", "-wal", "-shm", "-lock", "-anchors")
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("odd", ["a pipe", "zeros without end"])
+def test_what_stands_beside_a_log_and_is_no_file_is_named(
+    tmp_path: Path, name: str, odd: str
+) -> None:
+    runoff(tmp_path, "seed")
+    (tmp_path / f"b.db{name}").unlink(missing_ok=True)
+    ODD[odd](tmp_path / f"b.db{name}")
+    for argv in (("identity",), ("verify",), ("drain", "--", "true")):
+        done = runoff(tmp_path, *argv)
+        assert done.returncode == 3, (argv, done.stderr)
+        assert f"b.db{name} belongs to the log, and is not a file." in done.stderr
+    doctor = runoff(tmp_path, "doctor")
+    assert doctor.returncode in (0, 1), doctor.stderr
+    assert "Traceback" not in doctor.stderr
+
+
+def test_kept_output_that_is_a_pipe_is_missing(tmp_path: Path) -> None:
+    runoff(tmp_path, "seed")
+    runoff(tmp_path, "drain", "--batch-size", "1", "--", "sh", "-c", "seq 1 9000; exit 1")
+    blobs = [path for path in (tmp_path / "b.db-files" / "blobs").rglob("*") if path.is_file()]
+    assert blobs
+    for blob in blobs:
+        blob.unlink()
+        os.mkfifo(blob)
+    assert runoff(tmp_path, "verify").returncode == 6
+    assert "Traceback" not in runoff(tmp_path, "audit").stderr
