@@ -10,7 +10,8 @@ from engine.amounts import counted
 from engine.audit.answers import READY, Answer, in_words
 from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
-from engine.triage.hindrances import ENDS, Hindrance
+from engine.events import SessionEnd
+from engine.triage.hindrances import ENDS, LARGER, Hindrance
 from engine.triage.typed import quoted
 
 __all__ = ["READY", "Example", "Next", "OpenAttempt", "Overview", "answer_of"]
@@ -83,7 +84,7 @@ RESUME = "`runoff drain --resume -- PROGRAM` goes on with it."
 _BUSY = frozenset({"workers_full", "host_full"})
 """What lifts as soon as something ends."""
 
-_LEFT_OVER = frozenset({"batch_size", "total_time", "interrupted", "storage", "zero_yield_streak"})
+_LEFT_OVER = frozenset({"interrupted", "storage"})
 """Ends after which the same session can go on."""
 
 
@@ -101,8 +102,17 @@ def answer_of(found: Overview) -> Answer:
         return _of_living(name, session, found)
     because = ENDS[session.because] if session.because else "it was told to"
     ended = f"Nothing is running: {name[0].lower()}{name[1:]} has ended because {because}"
-    goes_on = session.because in _LEFT_OVER
-    return Answer(f"{ended}; {_left(found)}.", _way(found, RESUME if goes_on else DRAIN))
+    return Answer(f"{ended}; {_left(found)}.", _way(found, _next_drain(session.because)))
+
+
+def _next_drain(because: SessionEnd | None) -> str:
+    """How to drain on behind a session that ended so."""
+    larger = LARGER.get(because) if because is not None else None
+    if larger is not None:
+        resumed = f"`runoff drain --resume {larger} N -- PROGRAM`"
+        anew = f"{DRAIN[:-1]} with new counts."
+        return f"{resumed} with a larger N than it had goes on with it; {anew}"
+    return RESUME if because in _LEFT_OVER else DRAIN
 
 
 def _of_living(name: str, session: SessionView, found: Overview) -> Answer:

@@ -164,6 +164,8 @@ def _text(path: Path, place: Place) -> str:
         raise place.problem(
             "is neither a .toml nor a .json file.", remedy="name the plan file PLAN.toml."
         )
+    if path.exists() and not path.is_file():
+        raise place.problem("is no regular file.", remedy="name the plan file PLAN.toml.")
     if not path.is_file():
         raise place.problem("there is no such file.", remedy="check the path of the plan file.")
     try:

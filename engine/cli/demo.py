@@ -19,11 +19,12 @@ from engine.cli.backlog import known_to, register
 from engine.cli.context import ids, run_async, show_identity, writing
 from engine.cli.handing import Own
 from engine.cli.live import Live, summary_words
+from engine.cli.render import clean
 from engine.cli.why_words import explanation_lines
 from engine.clock import SystemClock
 from engine.drain.loop import Drain
 from engine.drain.summary import Summary, summarise
-from engine.errors import StorageFailed
+from engine.errors import StorageFailed, UsageProblem
 from engine.events import Limits
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Assignment, Report, Watch
@@ -77,6 +78,10 @@ def demo(directory: Path) -> None:
 def _place(directory: Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageProblem(
+            f"{clean(str(directory))} is no folder.", remedy="name another --directory."
+        ) from None
     except OSError as error:
         raise StorageFailed(
             f"cannot make {directory}: {error.strerror}.", remedy="name another --directory."

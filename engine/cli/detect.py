@@ -13,12 +13,14 @@ import click
 import msgspec
 
 from engine.cli.lines import LINE_BYTES_MAX, Line, lines
-from engine.cli.render import asked, clean, fields, print_json, table
+from engine.cli.render import asked, fields, print_json, table
+from engine.cli.text_file import origin_of, unreadable
 from engine.detect import DETECTORS, Detectors, detectors
 from engine.detect.contract import REQUESTS, Kind, Request, answer
 from engine.detect.rules import rule_called, rule_sets, rules
 from engine.detect.standard import STANDARD_1
 from engine.errors import UsageProblem
+from engine.executors.untrusted import read_at_most
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -185,15 +187,14 @@ def try_(file: Path, errors: Path | None, exit_code: int, *, as_json: bool) -> N
 
 def _text_in(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= LINE_BYTES_MAX else b""
-    except OSError as error:
+        # A link is the user's own here, so it may be followed; a pipe is not waited for.
+        data = read_at_most(path.resolve(), LINE_BYTES_MAX + 1)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise unreadable(origin_of(path), error) from None
+    if len(data) > LINE_BYTES_MAX:
+        most_mib = LINE_BYTES_MAX >> 20
         raise UsageProblem(
-            f"{clean(str(path))} cannot be read: {error.strerror}.", remedy="name a file of text."
-        ) from None
-    if size > LINE_BYTES_MAX:
-        raise UsageProblem(
-            f"{clean(str(path))} has {size >> 20} MiB.",
-            remedy=f"pass its last {LINE_BYTES_MAX >> 20} MiB.",
+            f"{origin_of(path)} has more than {most_mib} MiB.",
+            remedy=f"pass its last {most_mib} MiB.",
         )
     return data.decode(errors="replace")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from engine.cli.drain_scope import Request
+from engine.cli.render import clean
 from engine.drain.drift_watch import LOOKS_EVERY
 from engine.errors import UsageProblem
 from engine.executors.command import CommandExecutor
@@ -78,6 +79,7 @@ def executor_of(request: Request) -> Callable[[Location], Executor]:
             remedy="put it behind --, such as `-- python agent.py`; or --script FILE.",
         )
     found = _from_here(argv)
+    _refuse_no_folder(options["workspace"])
     return lambda location: CommandExecutor(
         found,
         files_root=location.beside("files"),
@@ -86,6 +88,15 @@ def executor_of(request: Request) -> Callable[[Location], Executor]:
         on_engine_death=options["on_restart"],
         require_deliverables=options["require_deliverables"],
     )
+
+
+def _refuse_no_folder(workspace: Path | None) -> None:
+    """Every attempt would fail there; one that is missing is made."""
+    if workspace is not None and workspace.exists() and not workspace.is_dir():
+        raise UsageProblem(
+            f"{clean(str(workspace))}, which --workspace names, is no folder.",
+            remedy="name a folder; one that is missing is made.",
+        )
 
 
 def _split(command: str) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from engine.events import (
 )
 from engine.losses import Losses
 from engine.store.recorder import Recorder
+from engine.triage.hindrances import LARGER
 from engine.triage.scope import Scope
 
 if TYPE_CHECKING:
@@ -247,6 +248,12 @@ def summary_words(summary: Summary) -> str:
         )
     elif summary.work_left and summary.because == "nothing_eligible":
         lines.append(f"  {left} held back; `runoff why RUN` says why.")
+    elif summary.work_left and summary.because in LARGER:
+        larger = LARGER[summary.because]
+        lines.append(
+            f"  {left} left; `runoff drain --resume {larger} N` with a larger N than it had"
+            " goes on, `runoff drain` begins a session with new counts."
+        )
     elif summary.work_left:
         lines.append(f"  {left} left; `runoff drain --resume` goes on.")
     return "\n".join(lines)

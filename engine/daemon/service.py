@@ -105,9 +105,11 @@ class Service:
         async with anyio.create_task_group() as group:
             group.start_soon(self._mind)
             group.start_soon(self._bound_the_stop)
+            group.start_soon(self._leave)
             if self.notifier.watchdog_s is not None:
                 group.start_soon(self._show_life, self.notifier.watchdog_s / 2)
             await self._go_on(adopt)
+            self.recorder.leaving.begin()
             self._over.set()
             group.cancel_scope.cancel()
 
@@ -330,6 +332,13 @@ class Service:
         with anyio.move_on_after(self.plan.settings.stop_seconds):
             await self._over.wait()
         self.stopping.abandon.set()
+
+    async def _leave(self) -> None:
+        """Between attempts, too, a stop waits for no silent server."""
+        await self.stopping.asked.wait()
+        if self._drain is not None:
+            await self._drain.until_quiet()
+        self.recorder.leaving.begin()
 
     async def _show_life(self, every_s: float) -> None:
         while True:

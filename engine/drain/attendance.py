@@ -61,6 +61,8 @@ class Attendance:
         self._attended: set[str] = set()
         self._left: set[str] = set()
         self._guarded: set[str] = set()
+        self._at_work: set[str] = set()
+        self._rested = anyio.Event()
         self._failed: RunoffError | None = None
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
         self._small = anyio.CapacityLimiter(SMALL_AT_ONCE)
@@ -74,6 +76,12 @@ class Attendance:
     def attended(self) -> frozenset[str]:
         """The attempts that have not had their last word."""
         return frozenset(self._attended)
+
+    async def until_quiet(self) -> None:
+        """Until none of them is at work, though their ends may not be recorded yet."""
+        while self._at_work:
+            self._rested = anyio.Event()
+            await self._rested.wait()
 
     def attend(
         self,
@@ -134,10 +142,13 @@ class Attendance:
         async def told(process: Spawned) -> None:
             assert started.attempt_id not in self._guarded, "an executor says once what it spawned"
             self._guarded.add(started.attempt_id)
+            self._rest(started)  # it waits for our word
             receipt = await self.recorder.submit(commands.spawned(started, process))
+            self._at_work.add(started.attempt_id)
             self.tell(receipt.records)
 
         leave = partial(self._leave, started)
+        self._at_work.add(started.attempt_id)
         try:
             if report is not None:
                 return await report(self.stopping.abandon)
@@ -147,6 +158,13 @@ class Attendance:
             raise
         except Exception as bug:  # noqa: BLE001  an executor's bug costs one attempt, not the drain
             return bug
+        finally:
+            self._rest(started)
+
+    def _rest(self, started: AttemptStarted) -> None:
+        """Nothing of the attempt is at work now."""
+        self._at_work.discard(started.attempt_id)
+        self._rested.set()
 
     def _leave(self, started: AttemptStarted) -> bool:
         """Whether a failure below us is ending this engine as a kill would; then it stays open.

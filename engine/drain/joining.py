@@ -19,7 +19,7 @@ async def notice_the_dead(
     location: Location, recorder: Recorder, clock: Clock, ids: IdMaker
 ) -> None:
     """Append that engines of this machine are gone which are; their sessions can be resumed."""
-    leases = await open_leases(location)
+    leases = await open_leases(location, recorder.leaving)
     if leases is not None:
         try:
             share = Share(recorder, leases, clock, ids, "")
@@ -41,7 +41,8 @@ async def joined(
     ``location`` None joins nobody.  Raises LogHeld when another engine is at the session, and
     Fenced out of the block when this one has lapsed.
     """
-    leases = None if location is None else await open_leases(location)
+    leaving = drain.recorder.leaving
+    leases = None if location is None else await open_leases(location, leaving)
     if leases is None:
         yield None
         return

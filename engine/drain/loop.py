@@ -135,6 +135,7 @@ class Drain:
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
+            group.start_soon(self._leave)
             await self._recover(group, adopt)
             ready()
             self._group = group
@@ -316,6 +317,16 @@ class Drain:
         if started.session_id == self.scope.session_id:
             return self.scope
         return scope_of(self.recorder.board.sessions.states[started.session_id])
+
+    async def until_quiet(self) -> None:
+        """Until no attempt is at work; what is left then is to say how they ended."""
+        await self._attendance.until_quiet()
+
+    async def _leave(self) -> None:
+        """From there on a stop waits for no silent server: the next engine knows what is left."""
+        await self.stopping.asked.wait()
+        await self.until_quiet()
+        self.recorder.leaving.begin()
 
     async def _heed_stop(self) -> None:
         await self.stopping.asked.wait()

@@ -55,6 +55,10 @@ def lock_wait() -> str:
     return f"PRAGMA busy_timeout = {round(seconds * 1000)}"
 
 
+_BESIDE = ("-journal", "-wal", "-shm", "-lock", "-anchors")
+"""Files that are opened with a log; a pipe in the place of one would be waited for."""
+
+
 def check_file(location: Location) -> None:
     """Refuse what is no Runoff log before anything opens it.
 
@@ -67,6 +71,13 @@ def check_file(location: Location) -> None:
             raise WrongDatabase(
                 f"{path} is not a file.", remedy="check DATABASE_URL; it must name a database file."
             )
+        for name in _BESIDE:
+            beside = path.with_name(path.name + name)
+            if beside.exists() and not beside.is_file():
+                raise WrongDatabase(
+                    f"{beside} belongs to the log, and is not a file.",
+                    remedy="move it away, and put back what stood there.",
+                )
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
     except FileNotFoundError:

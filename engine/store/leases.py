@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, Protocol
 
 import anyio
 
+from engine.store.leaving import Leaving
 from engine.store.link import Link
 from engine.store.location import Location
 from engine.store.postgres import CHANNEL
-from engine.store.postgres_errors import translated
 
 _RENEW = """
 INSERT INTO leases VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second', 1)
@@ -121,27 +121,27 @@ class PostgresLeases:
 
     async def listen(self) -> None:
         """Take the server's hints from here on."""
-        with translated(self._link.driver):
-            await self._link.driver.add_listener(CHANNEL, self._hinted)
+        with self._link.asking() as driver:
+            await driver.add_listener(CHANNEL, self._hinted)
 
     def _hinted(self, *_: object) -> None:
         self._hint.set()
 
     async def renew(self, holder: Holder, lease_s: float) -> None:
         """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""
-        with translated(self._link.driver):
-            await self._link.driver.execute(_RENEW, *holder, lease_s)
+        with self._link.asking() as driver:
+            await driver.execute(_RENEW, *holder, lease_s)
 
     async def all(self) -> list[Lease]:
         """Every lease that has not been given back."""
-        with translated(self._link.driver):
-            rows = await self._link.driver.fetch(_ALL)
+        with self._link.asking() as driver:
+            rows = await driver.fetch(_ALL)
         return [Lease(Holder(*tuple(row)[:5]), row[5], row[6]) for row in rows]
 
     async def give_back(self, session_id: str, epoch: int) -> None:
         """Forget the lease of an engine."""
-        with translated(self._link.driver):
-            await self._link.driver.execute(
+        with self._link.asking() as driver:
+            await driver.execute(
                 "DELETE FROM leases WHERE session = $1 AND epoch = $2", session_id, epoch
             )
 
@@ -161,12 +161,15 @@ class PostgresLeases:
         await self._link.close()
 
 
-async def open_leases(location: Location) -> Leases | None:
-    """The leases of a log on a server; None for one in a file, which has a lock instead."""
+async def open_leases(location: Location, leaving: Leaving) -> Leases | None:
+    """The leases of a log on a server; None for one in a file, which has a lock instead.
+
+    ``leaving``: of the process, as its store has it.
+    """
     if location.address is None:
         return None
     from engine.store.postgres_connection import WRITER, linked  # noqa: PLC0415
 
-    leases = PostgresLeases(await linked(location, WRITER))
+    leases = PostgresLeases(await linked(location, WRITER, leaving))
     await leases.listen()
     return leases

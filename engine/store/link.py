@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from engine.errors import RunoffError, ServerLost
-from engine.store.postgres_errors import translated
+from engine.store import leaving
+from engine.store.leaving import Leaving, Silent
+from engine.store.postgres_errors import lost, translated
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -22,18 +25,40 @@ class Link:
     """Holds one connection; ``driver`` is another one after ``until_back``."""
 
     def __init__(
-        self, driver: Connection[Any], connect: Callable[[], Awaitable[Connection[Any]]]
+        self,
+        driver: Connection[Any],
+        connect: Callable[[], Awaitable[Connection[Any]]],
+        leaving: Leaving,
     ) -> None:
         self.driver = driver
         self._connect = connect
+        self._leaving = leaving
+        self._tried = False
         self.is_closing = False
+
+    @contextmanager
+    def asking(self) -> Generator[Connection[Any], None, None]:
+        """Around a question to the server: the connection to ask over, and its errors as ours."""
+        driver = self.driver
+        with translated(driver), self._leaving.bounded(leaving.ANSWER_S):
+            yield driver
 
     async def until_back(self) -> None:
         """Wait until the server can be reached again, for as long as that takes.
 
-        Raises ServerLost when the link is closed meanwhile, WrongDatabase when the server is there
-        and lets nobody in.
+        Raises ServerLost when the link is closed meanwhile, or the process has to end;
+        WrongDatabase when the server is there and lets nobody in.
         """
+        if self._tried:
+            raise lost(Silent())
+        self._tried = self._leaving.is_begun
+        try:
+            with self._leaving.bounded(leaving.BACK_S):
+                await self._connect_again()
+        except TimeoutError as error:
+            raise lost(error) from error
+
+    async def _connect_again(self) -> None:
         await say_goodbye(self.driver)
         pause_s = PAUSE_S
         while True:
@@ -50,7 +75,11 @@ class Link:
     async def close(self) -> None:
         """Let go of the connection; whoever waits for another stops waiting."""
         self.is_closing = True
-        await say_goodbye(self.driver)
+        try:
+            with self._leaving.bounded(leaving.CLOSE_S):
+                await say_goodbye(self.driver)
+        except TimeoutError:
+            self.driver.terminate()
 
 
 async def say_goodbye(driver: Connection[Any]) -> None:

@@ -32,6 +32,9 @@ _EXAMPLE = (
 )
 _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg")
 _POSTGRES_PORT = 5432
+_PORT = re.compile(r"postgresql://(?:[^/?#]*@)?[^/?#@]*:([-+]?[0-9]+)(?:[/?#][^@]*)?")
+"""No @ behind it, or it might be the beginning of a password with a /."""
+_SETTING = re.compile(r"[^=]+=.*", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -150,14 +153,19 @@ def _absolute(path: Path) -> Path:
 def _server(dsn: str) -> Location:
     try:
         parts = urlsplit(dsn)
-        host, port = _host(parts), parts.port or _POSTGRES_PORT
+        host, port = _host(parts), _POSTGRES_PORT if parts.port is None else parts.port
     except ValueError:
-        raise UsageProblem(
-            f"{masked(dsn)} is not a database URL.",
-            remedy="write @, / and : in a password as %40, %2F and %3A; " + _EXAMPLE,
-        ) from None
+        raise _no_url(dsn) from None
+    if port == 0:
+        raise _no_url(dsn)
     if "\0" in unquote(dsn):
         raise UsageProblem(f"{masked(dsn)} has a NUL in it.", remedy=_EXAMPLE)
+    if parts.query and not all(map(_SETTING.fullmatch, parts.query.split("&"))):
+        # Without naming it: it may be what stands behind an & in a password.
+        raise UsageProblem(
+            "a setting behind the ? of the database URL is not NAME=VALUE.",
+            remedy="correct it; write & in a value as %26.",
+        )
     name = unquote(parts.path[1:])
     if not name or "/" in name or not dsn.isprintable():
         raise UsageProblem(f"{masked(dsn)} names no database.", remedy=_EXAMPLE)
@@ -165,6 +173,20 @@ def _server(dsn: str) -> Location:
     root = Path(folder) if folder else Path.home() / ".local" / "share" / "runoff"
     stem = _stem(host, str(port), name)
     return Location(masked(dsn), root.absolute() / stem, Address(dsn))
+
+
+def _no_url(dsn: str) -> UsageProblem:
+    """What is wrong with a server's URL that cannot be taken apart, or has the port 0."""
+    port = _PORT.fullmatch(dsn)
+    if port is not None:
+        return UsageProblem(
+            f"{masked(dsn)} names the port {port[1]}, which is none.",
+            remedy="give one from 1 to 65535, or leave it out for 5432.",
+        )
+    return UsageProblem(
+        f"{masked(dsn)} is not a database URL.",
+        remedy="write @, / and : in a password as %40, %2F and %3A; " + _EXAMPLE,
+    )
 
 
 def _host(parts: SplitResult) -> str:

@@ -71,12 +71,15 @@ def holder_of(path: Path) -> str | None:
     if sys.platform != "linux":
         return None
     try:
-        with path.open("rb") as file:
+        # A pipe in its place is not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123
             question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
             answer = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, question))
             if answer[0] == fcntl.F_UNLCK:
                 return ""
-            return file.read(_HOLDER_BYTES_MAX).decode(errors="replace").strip() or "unknown"
+            said = file.read(_HOLDER_BYTES_MAX) or b""
+            return said.decode(errors="replace").strip() or "unknown"
     except FileNotFoundError:
         return ""
     except OSError:

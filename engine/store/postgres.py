@@ -15,8 +15,8 @@ import anyio
 
 from engine.errors import Fenced, RunoffError, ServerLost
 from engine.events import COLUMNS, Head, Record
-from engine.store.link import Link
-from engine.store.postgres_errors import translated
+from engine.store.leaving import Leaving
+from engine.store.link import CLOSE_S, Link
 from engine.store.protocol import (
     PAGE_ROWS,
     End,
@@ -30,6 +30,7 @@ from engine.store.reading import FOLD_COLUMNS, SqlReader, table_of
 
 if TYPE_CHECKING:
     from asyncpg import Connection
+    from asyncpg.transaction import Transaction
 
 CHANNEL = "runoff"
 _BYTES = ("request", "hash")
@@ -62,8 +63,7 @@ class PostgresReader(SqlReader):
     async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement; its rows."""
         async with self._turn:
-            driver = self._link.driver
-            with translated(driver):
+            with self._link.asking() as driver:
                 return await driver.fetch(sql, *parameters)
 
     async def close(self) -> None:
@@ -106,8 +106,9 @@ class PostgresStore(PostgresReader):
 
     is_shared = True
 
-    def __init__(self, reading: Link, writing: Link) -> None:
+    def __init__(self, reading: Link, writing: Link, leaving: Leaving) -> None:
         super().__init__(reading)
+        self.leaving = leaving
         self._writing = writing
         self._writers_turn = anyio.Lock()
 
@@ -124,15 +125,15 @@ class PostgresStore(PostgresReader):
     async def until_back(self) -> None:
         """Wait until the server can be reached, over new connections.
 
-        Raises ServerLost when the store is closed meanwhile.
+        Raises ServerLost when the store is closed meanwhile, or the process has to end.
         """
         async with self._writers_turn:
             await self._writing.until_back()
 
     async def drop_projection(self, name: str, version: int) -> None:
         """Forget a projection; its rows can always be rebuilt."""
-        async with self._locked() as driver:
-            with translated(driver):
+        async with self._locked():
+            with self._writing.asking() as driver:
                 # The head first: a writer that holds it may be about to write these rows.
                 await driver.execute(_LOCK)
                 await driver.execute(f"DROP TABLE IF EXISTS {table_of(name, version)}")
@@ -143,29 +144,31 @@ class PostgresStore(PostgresReader):
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[PostgresTransaction, None]:
         """Begin with the head locked; append and commit at the end of the block."""
-        async with self._locked() as driver:
-            transaction = PostgresTransaction(driver)
+        async with self._locked():
+            transaction = PostgresTransaction(self._writing)
             yield transaction
-            with translated(driver):
-                await transaction.write()
+            await transaction.write()
 
     @asynccontextmanager
-    async def _locked(self) -> AsyncGenerator[Connection[Any], None]:
+    async def _locked(self) -> AsyncGenerator[None, None]:
         """A transaction of the writing connection, taken back if the block raises."""
         async with self._writers_turn:
-            driver = self._writing.driver
-            with translated(driver):
+            with self._writing.asking() as driver:
                 transaction = driver.transaction()
                 await transaction.start()
             try:
-                yield driver
+                yield
             except BaseException:
-                # A connection that is gone has taken it back already.
-                with anyio.CancelScope(shield=True), suppress(RunoffError), translated():
-                    await transaction.rollback()
+                await self._taken_back(transaction)
                 raise
-            with translated(driver):
+            with self._writing.asking():
                 await transaction.commit()
+
+    async def _taken_back(self, transaction: Transaction) -> None:
+        """A connection that is gone has taken it back already, and so does one that is let go."""
+        with anyio.CancelScope(shield=True), suppress(RunoffError), self._writing.asking():
+            with anyio.fail_after(CLOSE_S):
+                await transaction.rollback()
 
     async def close(self) -> None:
         """Let go of both connections."""
@@ -190,17 +193,17 @@ class _Held(NamedTuple):
 class PostgresTransaction:
     """One atomic append to a PostgresStore."""
 
-    def __init__(self, driver: Connection[Any]) -> None:
-        self._driver = driver
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._held: _Held | None = None
         self._appended: list[tuple[Sequence[Record], Sequence[Kept]]] = []
 
     async def look(self, command_ids: Sequence[str], streams: Sequence[str]) -> Found:
         """Those of ``command_ids`` that the log holds, and the last version of each stream."""
-        with translated(self._driver):
-            held = await self._lock()
-            prior = await self._driver.fetch(_PRIOR, command_ids)
-            versions = await self._driver.fetch(_VERSIONS, streams) if streams else []
+        with self._link.asking() as driver:
+            held = await self._lock(driver)
+            prior = await driver.fetch(_PRIOR, command_ids)
+            versions = await driver.fetch(_VERSIONS, streams) if streams else []
         found: dict[str, int] = {row[0]: row[1] for row in versions}
         return Found(
             {row[0]: Prior(*tuple(row)[1:]) for row in prior},
@@ -215,46 +218,49 @@ class PostgresTransaction:
     async def write(self) -> None:
         """Write what was appended."""
         for records, kept in self._appended:
-            held = await self._lock()
-            if records:
-                _refuse_overtaken(records, held)
-                await self._driver.execute(_INSERT, *zip(*records, strict=True))
-                self._held = _Held.behind(records[-1])
+            with self._link.asking() as driver:
+                held = await self._lock(driver)
+                if records:
+                    _refuse_overtaken(records, held)
+                    await driver.execute(_INSERT, *zip(*records, strict=True))
+                    self._held = _Held.behind(records[-1])
             for each in kept:
-                await self._keep(each)
+                with self._link.asking() as driver:
+                    await _keep(driver, each)
 
-    async def _lock(self) -> _Held:
+    async def _lock(self, driver: Connection[Any]) -> _Held:
         """Wait for the head and hold it."""
         if self._held is None:
-            row = await self._driver.fetchrow(_LOCK)
+            row = await driver.fetchrow(_LOCK)
             if row is None:
                 raise Fenced("the log has lost its head row.", remedy="restore it from a backup.")
             self._held = _Held(*row)
         return self._held
 
-    async def _keep(self, kept: Kept) -> None:
-        table = table_of(kept.name, kept.version)
-        # Every time, since another writer may have dropped it meanwhile.
-        await self._driver.execute(
-            f"CREATE TABLE IF NOT EXISTS {table}"
-            ' (key text COLLATE "C" PRIMARY KEY, data text COLLATE "C" NOT NULL)'
-        )
-        if kept.is_whole:
-            await self._driver.execute(f"DELETE FROM {table}")  # noqa: S608
-        changes = dict(kept.changes)
-        await self._driver.execute(
-            f"INSERT INTO {table} (key, data) SELECT * FROM unnest($1::text[], $2::text[])"  # noqa: S608
-            " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
-            list(changes),
-            list(changes.values()),
-        )
-        await self._driver.execute(
-            "INSERT INTO projections VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name, version)"
-            " DO UPDATE SET pos = excluded.pos, hash = excluded.hash, digest = excluded.digest",
-            kept.name,
-            kept.version,
-            *kept.checkpoint,
-        )
+
+async def _keep(driver: Connection[Any], kept: Kept) -> None:
+    table = table_of(kept.name, kept.version)
+    # Every time, since another writer may have dropped it meanwhile.
+    await driver.execute(
+        f"CREATE TABLE IF NOT EXISTS {table}"
+        ' (key text COLLATE "C" PRIMARY KEY, data text COLLATE "C" NOT NULL)'
+    )
+    if kept.is_whole:
+        await driver.execute(f"DELETE FROM {table}")  # noqa: S608
+    changes = dict(kept.changes)
+    await driver.execute(
+        f"INSERT INTO {table} (key, data) SELECT * FROM unnest($1::text[], $2::text[])"  # noqa: S608
+        " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
+        list(changes),
+        list(changes.values()),
+    )
+    await driver.execute(
+        "INSERT INTO projections VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name, version)"
+        " DO UPDATE SET pos = excluded.pos, hash = excluded.hash, digest = excluded.digest",
+        kept.name,
+        kept.version,
+        *kept.checkpoint,
+    )
 
 
 def _refuse_overtaken(records: Sequence[Record], held: _Held) -> None:

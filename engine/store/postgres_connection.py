@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from engine.errors import RunoffError, UsageProblem, WrongDatabase
+from engine.store.leaving import BACK_S, Leaving
 from engine.store.link import Link, say_goodbye
 from engine.store.location import Address, Location
-from engine.store.postgres_errors import translated
+from engine.store.postgres_errors import lost, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,13 +42,21 @@ WRITER = _ALIVE | {
 READER = _ALIVE | {"default_transaction_read_only": "on"}
 
 
-async def linked(location: Location, settings: dict[str, str]) -> Link:
+async def linked(
+    location: Location, settings: dict[str, str], leaving: Leaving | None = None
+) -> Link:
     """A connection to the server of ``location``, and the way to the next one."""
+    leaving = leaving or Leaving()
 
     async def connect() -> Connection[Any]:
         return await connected(location, settings)
 
-    return Link(await connect(), connect)
+    try:
+        with leaving.bounded(BACK_S):
+            driver = await connect()
+    except TimeoutError as error:
+        raise lost(error) from error
+    return Link(driver, connect, leaving)
 
 
 async def connected(location: Location, settings: dict[str, str]) -> Connection[Any]:
@@ -65,6 +74,15 @@ async def connected(location: Location, settings: dict[str, str]) -> Connection[
             )
         except asyncpg.UndefinedObjectError as error:
             raise _unknown_setting(str(error), settings) from error
+        except (asyncpg.DataError, asyncpg.PostgresSyntaxError) as error:
+            raise _unknown_setting(str(error), ()) from error
+        except ValueError as error:
+            if isinstance(error, asyncpg.InterfaceError):
+                raise
+            raise UsageProblem(
+                "the driver for PostgreSQL does not understand DATABASE_URL.",
+                remedy="check host, port, and the settings behind the ?.",
+            ) from error
     with translated(connection):
         encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
@@ -90,13 +108,16 @@ def _unknown_setting(text: str, ours: Iterable[str]) -> RunoffError:
 
 
 def _refuse_missing_certificates(address: Address) -> None:
-    """The driver's own error says neither which file, nor that it is no server that is missing."""
+    """The driver's own error says neither which file, nor that it is no server that is missing.
+
+    It would wait for a pipe without end.
+    """
     options = parse_qs(urlsplit(address.reveal()).query)
     for name in _CERTIFICATES:
         for file in options.get(name, []):
-            if not Path(file).exists():
+            if not Path(file).is_file():
                 raise UsageProblem(
-                    f"there is no file {file!r}, which DATABASE_URL names as {name}.",
+                    f"{file!r}, which DATABASE_URL names as {name}, is no file.",
                     remedy="correct the path in DATABASE_URL.",
                 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import LogUnreadable
+from engine.store.leaving import Leaving
 from engine.store.link import say_goodbye
 from engine.store.location import Location
 from engine.store.migrate import pending
@@ -40,8 +41,8 @@ async def open_reader(location: Location, *, snapshot: bool = False) -> Postgres
     try:
         await refuse_missing(link.driver, location)
         if snapshot:
-            with translated(link.driver):
-                await link.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            with link.asking() as driver:
+                await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     except BaseException:
         await link.close()
         raise
@@ -50,16 +51,17 @@ async def open_reader(location: Location, *, snapshot: bool = False) -> Postgres
 
 async def open_writer(location: Location, *, create: bool) -> PostgresStore:
     """A writing store, at today's schema; ``create`` allows a log to be started."""
-    writing = await linked(location, WRITER)
+    leaving = Leaving()
+    writing = await linked(location, WRITER, leaving)
     try:
         if not create:
             await refuse_missing(writing.driver, location)
         await _migrate(writing.driver)
-        reading = await linked(location, READER)
+        reading = await linked(location, READER, leaving)
     except BaseException:
         await writing.close()
         raise
-    return PostgresStore(reading, writing)
+    return PostgresStore(reading, writing, leaving)
 
 
 async def is_missing(location: Location) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from engine.errors import (
     UsageProblem,
     WrongDatabase,
 )
+from engine.store.leaving import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +31,7 @@ _LOST = ("08", "57P", "25P03", "25P04")
 """Connection failures, shutdowns, and the server's own end of a writer that stood still."""
 _NOT_LET_IN = ("28",)
 _UNSUITED_TEXT = ("22021", "22P05")
+SESSION_ATTRIBUTES = "any, primary, standby, read-write, read-only, prefer-standby"
 _LOCKED = ("55P03", "40P01", "40001")
 
 
@@ -48,7 +51,14 @@ def translated(driver: Connection[Any] | None = None) -> Generator[None, None, N
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         is_closed = driver is not None and driver.is_closed()
         raise translation(error, is_closed=is_closed) from error
+    except ssl.SSLError as error:
+        raise _not_trusted(error) from error
     except (OSError, TimeoutError) as error:
+        if "rejected SSL upgrade" in str(error):
+            raise UsageProblem(
+                "the database server speaks no TLS, which DATABASE_URL asks for.",
+                remedy="switch it on there, or leave sslmode out of DATABASE_URL.",
+            ) from error
         if driver is not None:
             driver.terminate()
         raise lost(error) from error
@@ -56,11 +66,16 @@ def translated(driver: Connection[Any] | None = None) -> Generator[None, None, N
 
 def lost(error: BaseException) -> ServerLost:
     """The server is not to be reached, or no longer."""
-    text = str(error) or type(error).__name__
-    return ServerLost(
-        f"the database server cannot be reached: {text}.",
-        remedy="check that it runs and can be reached from here; what was acknowledged is safe.",
-    )
+    import asyncpg  # noqa: PLC0415
+
+    silent = "it gave no answer in time" if isinstance(error, TimeoutError) else None
+    text = str(error) or silent or type(error).__name__
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        text = "no server is what target_session_attrs asks for"
+    remedy = "check that it runs and can be reached from here; what was acknowledged is safe."
+    if isinstance(error, Silent):
+        remedy = "start again once it answers: what was left is taken over then; nothing is lost."
+    return ServerLost(f"the database server cannot be reached: {text}.", remedy=remedy)
 
 
 def translation(error: BaseException, *, is_closed: bool = False) -> RunoffError:
@@ -79,14 +94,37 @@ def translation(error: BaseException, *, is_closed: bool = False) -> RunoffError
             remedy="it holds no NUL and no half characters in texts; leave them out of ids.",
         )
     if isinstance(error, asyncpg.ClientConfigurationError):
-        return UsageProblem(
-            f"the driver for PostgreSQL does not understand DATABASE_URL: {text}.",
-            remedy="check the settings behind the ? and the files that they name.",
-        )
+        return _not_understood(text)
     # The second is what the driver says when the server's good-bye crosses a question.
     if is_closed or isinstance(error, asyncpg.InternalClientError) or _starts(state, _LOST):
         return lost(error)
     return _of_the_server(state, text)
+
+
+def _not_understood(text: str) -> UsageProblem:
+    """What the driver says of a URL, in a line; of one setting it names methods, not values."""
+    said = text.partition("\n")[0].rstrip(".")
+    if said.startswith("target_session_attrs"):
+        said = f"target_session_attrs must be one of: {SESSION_ATTRIBUTES}"
+    return UsageProblem(
+        f"the driver for PostgreSQL does not understand DATABASE_URL: {said}.",
+        remedy="check the settings behind the ? and the files that they name.",
+    )
+
+
+def _not_trusted(error: ssl.SSLError) -> RunoffError:
+    """A certificate that cannot be used, or a server whose own is not to be trusted."""
+    if "PEM" in str(error) or error.library == "X509":
+        return UsageProblem(
+            f"the certificates that DATABASE_URL names cannot be used: {error}.",
+            remedy="check what the files hold that sslrootcert, sslcert, sslkey and sslcrl name.",
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return WrongDatabase(
+            f"the certificate of the database server is not trusted: {error.verify_message}.",
+            remedy="check the host's name, and sslrootcert in DATABASE_URL.",
+        )
+    return lost(error)
 
 
 def _of_the_server(state: str, text: str) -> RunoffError:

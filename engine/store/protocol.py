@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from engine.events import Head, Record
+from engine.store.leaving import Leaving
 from projections.fold import Change, Checkpoint
 
 PAGE_ROWS = 2000
@@ -180,6 +181,11 @@ class EventStore(LogReader, Protocol):
 class OnServer(Protocol):
     """A store whose server may go away and come back."""
 
+    @property
+    def leaving(self) -> Leaving:
+        """Until when its server is waited for."""
+        ...
+
     async def until_back(self) -> None:
-        """Wait for the server.  Raises ServerLost when the store is closed meanwhile."""
+        """Wait for the server.  Raises ServerLost when closed, or the process leaves."""
         ...

@@ -37,6 +37,7 @@ from engine.store.batch import Batch, Pending
 from engine.store.boards import followed, load_board
 from engine.store.command import Command, Receipt
 from engine.store.decision import BATCH_EVENTS_MAX, Decisions, Writer
+from engine.store.leaving import Leaving
 from engine.store.protocol import EventStore, Found, Kept, OnServer, Query, Transaction
 from projections.board import FOLDS, Board
 from projections.fold import Checkpoint
@@ -57,7 +58,8 @@ class Recorder:
     """Use ``recording`` to make one.  ``board`` stands at the head; read it, never change it.
 
     In a shared log the board follows what others append whenever this one is about to; then those
-    are told who asked for it with ``followed_by``.
+    are told who asked for it with ``followed_by``.  ``leaving`` is begun when the process has to
+    end.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Recorder:
         self._anchoring = Anchoring(anchors, board.head) if anchors else None
         self._unkept = 0
         self._followers: list[Callable[[Seen], None]] = []
+        self.leaving = store.leaving if isinstance(store, OnServer) else Leaving()
 
     @property
     def head(self) -> Head:
@@ -336,6 +339,9 @@ async def recording(
         group.start_soon(_shielded, recorder)
         try:
             yield recorder
+        except BaseException:
+            recorder.leaving.begin()
+            raise
         finally:
             recorder.close()
 

@@ -76,6 +76,13 @@ ENDS: dict[SessionEnd, str] = {
 }
 """Why a session starts nothing more, as the rest of a sentence."""
 
+LARGER: dict[SessionEnd, str] = {
+    "batch_size": "--batch-size",
+    "total_time": "--max-total-minutes",
+    "zero_yield_streak": "--max-consecutive-zero-yield",
+}
+"""The option that must be raised before a session that ended so can go on: it keeps its counts."""
+
 
 class Hindrance(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that keeps a phase or a run from being attempted now.

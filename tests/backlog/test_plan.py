@@ -263,7 +263,7 @@ def test_a_key_that_stands_twice_in_json_is_refused_as_in_toml(tmp_path: Path) -
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     assert "no such file" in problem_of(tmp_path / "none.toml").problem
     (tmp_path / "dir.toml").mkdir()
-    assert "no such file" in problem_of(tmp_path / "dir.toml").problem
+    assert "is no regular file" in problem_of(tmp_path / "dir.toml").problem
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -232,3 +232,24 @@ def test_bad_input_gets_one_clear_message_and_its_exit_code(
     assert "Traceback" not in refused.stderr
     assert "secret" not in refused.stderr
     assert not (tmp_path / "missing.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("because", "larger", "limit"),
+    [("batch_size", "--batch-size", 2), ("zero_yield_streak", "--max-consecutive-zero-yield", 2)],
+)
+def test_a_session_that_met_a_limit_says_which_one_has_to_be_raised(
+    runoff: Runoff, tmp_path: Path, because: str, larger: str, limit: int
+) -> None:
+    runoff("seed", "--repeat", "4")
+    outcomes = script(tmp_path, {"state": "COMPLETE", "rc": 0})
+    drain = ("drain", "--script", outcomes, "--virtual-time", "--workers", "1")
+    sentence = f"left; `runoff drain --resume {larger} N` with a larger N than it had goes on"
+    for resumed in ((larger, str(limit)), ("--resume",)):
+        stopped = runoff(*drain, *resumed)
+        assert f"ended: {because} after" in stopped.stdout
+        assert sentence in stopped.stdout
+        assert f"drain --resume {larger} N -- PROGRAM` with a larger N" in runoff("why").stdout
+    on = json.loads(runoff(*drain, "--resume", larger, "20", "--json").stdout)
+    assert on["attempts"] > limit + 2
+    assert runoff("audit").returncode == 0

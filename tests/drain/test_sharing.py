@@ -32,6 +32,7 @@ from engine.executors.processes import process_start_ticks
 from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.leases import Holder, MemoryLeases
+from engine.store.leaving import Leaving
 from engine.store.location import Location
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
@@ -147,7 +148,7 @@ async def test_a_process_that_is_gone_here_has_lapsed_at_once(
 async def test_one_that_has_rested_sees_the_dead_who_came_after(
     world: World, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def leases(_location: Location) -> MemoryLeases:
+    async def leases(_location: Location, _leaving: Leaving) -> MemoryLeases:
         return world.leases
 
     monkeypatch.setattr(joining, "open_leases", leases)

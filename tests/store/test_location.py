@@ -67,3 +67,25 @@ def test_nothing_is_found_from_a_folder_that_is_gone(
     with pytest.raises(UsageProblem, match="the current folder is gone"):
         locate("sqlite:///b.db")
     assert locate("sqlite:////data/b.db").path == Path("/data/b.db")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1"])
+@pytest.mark.parametrize("host", ["db", "u:secret@db", "[::1]"])
+def test_a_port_that_is_none_is_named(host: str, port: str) -> None:
+    with pytest.raises(UsageProblem, match=f"names the port {port}, which is none") as refused:
+        locate(f"postgresql://{host}:{port}/x?a=b")
+    assert "secret" not in str(refused.value)
+
+
+def test_what_may_be_a_part_of_a_password_is_named_as_no_port() -> None:
+    with pytest.raises(UsageProblem, match="is not a database URL") as refused:
+        locate("postgresql://u:99999/x@db/x")
+    assert "99999" not in str(refused.value)
+
+
+@pytest.mark.parametrize("settings", ["&&", "sslmode", "password=a&secret", "=x", "a=b&"])
+def test_a_setting_without_a_value_is_refused_and_not_shown(settings: str) -> None:
+    with pytest.raises(UsageProblem, match="is not NAME=VALUE") as refused:
+        locate(f"postgresql://u@db/x?{settings}")
+    assert "secret" not in str(refused.value)
+    locate("postgresql://u@db/x?sslmode=&a=b%26c=d#fragment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -225,11 +226,51 @@ async def test_a_wrong_password_is_refused_and_not_shown(postgres: Server) -> No
     assert "hush" not in str(refused.value)
 
 
-@pytest.mark.parametrize("setting", ["sslmode=foo", "sslmode=verify-ca&sslrootcert=/not/there"])
-async def test_a_setting_that_the_driver_does_not_know_is_no_lost_server(setting: str) -> None:
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("sslmode=foo", "`sslmode` parameter must be one of: disable, .*verify-full.$"),
+        ("sslmode=verify-ca&sslrootcert=/not/there", "'/not/there', .* sslrootcert, is no file.$"),
+        ("sslmode=require&sslcert=/dev/zero", "'/dev/zero', .* sslcert, is no file.$"),
+        ("sslmode=verify-ca&sslrootcert=/etc/passwd", "certificates .* cannot be used: .*"),
+        ("target_session_attrs=foo", "one of: any, primary, standby, .*, prefer-standby.$"),
+        ("sslnegotiation=foo", "`sslnegotiation` parameter must be one of: .*"),
+        ("ssl_min_protocol_version=foo", "No such TLS version: foo.$"),
+    ],
+)
+async def test_a_setting_that_the_driver_does_not_know_is_no_lost_server(
+    setting: str, said: str
+) -> None:
     pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
-    with pytest.raises(UsageProblem, match="DATABASE_URL"):
+    with pytest.raises(UsageProblem) as refused:
         await open_reader(locate(f"postgresql://user@127.0.0.1:1/name?{setting}"))
+    assert re.fullmatch(f".*DATABASE_URL.*{said}|.*{said}", refused.value.problem)
+    assert "DATABASE_URL" in str(refused.value)
+
+
+async def test_a_port_that_is_none_is_a_mistake_in_the_url() -> None:
+    pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+    with pytest.raises(UsageProblem, match="does not understand DATABASE_URL"):
+        await open_reader(locate("postgresql:///name?host=127.0.0.1&port=x"))
+
+
+@pytest.mark.parametrize(
+    "setting", ["statement_timeout=x", "client_encoding=banana", "options=-c%20foo"]
+)
+async def test_a_value_that_the_server_does_not_take_is_a_mistake_in_the_url(
+    place: Location, setting: str
+) -> None:
+    assert place.address is not None
+    with pytest.raises(UsageProblem, match="the database server does not understand DATABASE_URL"):
+        await open_reader(locate(f"{place.address.reveal()}?{setting}"))
+
+
+async def test_what_a_server_is_not_is_said_of_it(place: Location) -> None:
+    assert place.address is not None
+    with pytest.raises(ServerLost, match="no server is what target_session_attrs asks for"):
+        await open_reader(locate(f"{place.address.reveal()}?target_session_attrs=standby"))
+    with pytest.raises(UsageProblem, match="speaks no TLS"):
+        await open_reader(locate(f"{place.address.reveal()}?sslmode=require"))
 
 
 async def test_a_setting_that_the_server_does_not_know_is_no_damaged_log(place: Location) -> None:

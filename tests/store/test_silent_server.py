@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
 
 from engine.clock import HandSetClock
 from engine.errors import ServerLost
@@ -15,43 +13,14 @@ from engine.events import RunRegistered
 from engine.store import postgres_connection
 from engine.store.command import Command, just
 from engine.store.leases import Holder, open_leases
+from engine.store.leaving import Leaving
 from engine.store.location import Location, locate
 from engine.store.opening import open_reader, open_writer
 from engine.store.recorder import Writer, recording
+from tests.between import Between, standing
 from tests.servers import Server
 
 LIMIT_S = 10.0
-
-
-class Between:
-    """Stands between a client and the server, and can forget all connections that there are.
-
-    They stay open and carry nothing any more, as behind a firewall that was started again.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._forgotten = 0
-
-    def forget(self) -> None:
-        self._forgotten += 1
-
-    async def serve(self, client: SocketStream) -> None:
-        async with (
-            client,
-            await anyio.connect_tcp("127.0.0.1", self._port) as server,
-            anyio.create_task_group() as group,
-        ):
-            group.start_soon(self._carry, client, server, group.cancel_scope)
-            group.start_soon(self._carry, server, client, group.cancel_scope)
-
-    async def _carry(self, source: SocketStream, to: SocketStream, both: anyio.CancelScope) -> None:
-        born = self._forgotten
-        with suppress(anyio.BrokenResourceError):
-            async for data in source:
-                if self._forgotten == born:
-                    await to.send(data)
-        both.cancel()
 
 
 @pytest.fixture
@@ -60,13 +29,8 @@ async def between(
 ) -> AsyncGenerator[tuple[Between, Location], None]:
     monkeypatch.setattr(postgres_connection, "ANSWER_S", 0.5)
     url = await postgres.fresh()
-    way = Between(postgres.port)
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
-    async with listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, way.serve)
-        yield way, locate(url.replace(f":{postgres.port}/", f":{port}/"))
-        group.cancel_scope.cancel()
+    async with standing(postgres.port) as way:
+        yield way, locate(url.replace(f":{postgres.port}/", f":{way.port}/"))
 
 
 def registered(run_id: str) -> Command:
@@ -93,12 +57,27 @@ async def test_a_writer_whose_connections_are_forgotten_goes_on_over_new_ones(
         await store.close()
 
 
+async def test_whoever_is_told_to_end_does_not_wait_for_it(
+    between: tuple[Between, Location],
+) -> None:
+    way, place = between
+    store = await open_writer(place, create=True)
+    with anyio.move_on_after(1.0) as told:
+        async with recording(
+            store, HandSetClock(), Writer("host", "boot", 1, "test", "0")
+        ) as recorder:
+            way.forget(new_ones=True)
+            await recorder.submit(registered("never"))
+    assert told.cancelled_caught
+    await store.close()
+
+
 async def test_a_lease_whose_connection_is_forgotten_is_renewed_over_another(
     between: tuple[Between, Location],
 ) -> None:
     way, place = between
     await (await open_writer(place, create=True)).close()
-    leases = await open_leases(place)
+    leases = await open_leases(place, Leaving())
     assert leases is not None
     try:
         holder = Holder("s", 1, "host boot", 1, None)
