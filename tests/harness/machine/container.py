@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -21,6 +22,7 @@ BASE = "docker.io/library/python:3.13-slim"
 STOP_S = 10
 CONFIGURED = ("log", "show", "--type", "daemon.configured", "--json")
 BUILD_S = 1800
+BESIDE = ("--volume", "data:/data", "--network", "none")
 
 
 def inside(name: str, *command: str) -> str:
@@ -50,10 +52,14 @@ def healthy(name: str) -> bool:
     return call("podman", "healthcheck", "run", name).returncode == 0
 
 
+def once(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run something else in the image, beside the volume."""
+    return call("podman", "run", "--rm", "--entrypoint", program, *BESIDE, "runoff", *arguments)
+
+
 def start(name: str) -> None:
     """As the page says: a named volume, and an init for orphans."""
-    volume = ["--volume", "data:/data", "--network", "none"]
-    call("podman", "run", "--detach", "--init", "--name", name, *volume, "runoff")
+    call("podman", "run", "--detach", "--init", "--name", name, *BESIDE, "runoff")
 
 
 def built(problems: Problems) -> None:
@@ -72,7 +78,7 @@ def built(problems: Problems) -> None:
 def furnished(problems: Problems) -> Path:
     """The volume, with settings and an agent in it; where it is mounted."""
     call("podman", "volume", "create", "data")
-    first = call("podman", "run", "--rm", "--volume", "data:/data", "--entrypoint", "id", "runoff")
+    first = once("id")
     problems.unless("runoff" in first.stdout, f"it runs as {first.stdout} {first.stderr}")
     shown = call("podman", "volume", "inspect", "--format", "{{.Mountpoint}}", "data")
     place = Path(shown.stdout.strip())
@@ -105,17 +111,8 @@ def container() -> None:
 def runs(place: Path) -> None:
     """It becomes healthy, drains what is seeded, and reads its settings again when told."""
     problems = Problems()
-    call(
-        "podman",
-        "run",
-        "--rm",
-        "--volume",
-        "data:/data",
-        "--entrypoint",
-        "runoff",
-        "runoff",
-        "seed",
-    )
+    first = once("runoff", "seed")
+    problems.unless(first.returncode == 0, f"seed: {first.stderr[-400:]}")
     start("one")
     problems.unless(wait_until(lambda: healthy("one")), call("podman", "logs", "one").stderr[-400:])
     seeded("one", place, "quick", 0)
