@@ -7,6 +7,7 @@ import pytest
 from engine.audit import why
 from engine.audit.facts import DECIDED
 from engine.audit.why import Explanation, explanation
+from engine.audit.why_attempt import attempt_explanation
 from engine.drain.intake import operating
 from engine.events import (
     AnyEvent,
@@ -143,3 +144,20 @@ async def test_a_verdict_that_was_set_aside_is_no_longer_the_one_that_counts() -
     (*_, end) = await world.store.records(Query(), limit=1_000_000)
     assert (await told(world, records[-1], run_id)).judged is not None
     assert (await told(world, end, run_id)).judged is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_an_attempt_that_has_ended_waits_for_nothing_and_names_its_failure(seed: int) -> None:
+    world, records = await drained(seed)
+    events = [event_of(record) for record in records]
+    said = {e.attempt_id: e.fingerprint for e in events if isinstance(e, FailureFingerprinted)}
+    for record, event in zip(records, events, strict=True):
+        if not isinstance(event, AttemptFinished):
+            continue
+        of, now = event.attempt_id, record.recorded_us
+        over = await attempt_explanation(world.store, of, end=records[-1].pos, now_us=now)
+        going = await attempt_explanation(world.store, of, end=record.pos - 1, now_us=now)
+        assert over is not None
+        assert going is not None
+        assert (over.change, over.fingerprint) == (None, said.get(of))
+        assert (going.change, going.fingerprint) == ("The end of the attempt.", None)
