@@ -29,6 +29,8 @@ RULES = {
     *(f"engine/audit/{name}.py" for name in ("redecide", "compared", "diagnoses")),
     *(f"engine/drain/{name}.py" for name in ("patience", "loop", "diagnose", "commands")),
     *(f"engine/drain/{name}.py" for name in ("attendance", "recovery", "sharing", "rerun")),
+    *(f"engine/drain/{name}.py" for name in ("last_words", "joining")),
+    *(f"engine/audit/{name}.py" for name in ("casefile", "reclassify", "why")),
     *(f"engine/store/{name}.py" for name in ("same_files", "anchors")),
     "engine/zones.py",
     *(f"engine/calibration/{name}.py" for name in ("samples", "verdict", "selection")),

@@ -7,8 +7,10 @@ of the others, what they add to the hash is written anew only when they change.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
+
+from engine.audit.origins import DATED, IN_DATA, is_dated, is_plain, run_of
 
 PAGE_ROWS = 256
 _SHARED_KEPT_MAX = 4096
@@ -48,11 +50,15 @@ class Tags(NamedTuple):
 class _Shared(NamedTuple):
     """The columns that many rows share, and what each adds to the hash.
 
-    ``columns``: what the database is given to compare with.
+    ``columns``: what the database is given to compare with.  ``run``: the only one that its stream
+    is about, if it says so.  ``plain``: types that are known to come from here.
     """
 
     columns: tuple[Any, ...]
+    place: tuple[str, str, str]
+    plain: set[str]
     stream: str
+    run: bytes | None
     session: str | None
     epoch: int
     stream_part: bytes
@@ -66,9 +72,13 @@ def _shared_of(key: bytes) -> _Shared:
     if [type(column) for column in columns] not in _SHARED_KINDS:
         raise ValueError
     stream, session, actor, code, epoch = columns
+    run = run_of(stream)
     return _Shared(
         (*columns, epoch),
+        (stream, actor, code),
+        set[str](),
         stream,
+        None if run is None else run.encode(),
         session,
         epoch,
         _part(stream.encode()),
@@ -78,12 +88,16 @@ def _shared_of(key: bytes) -> _Shared:
 
 
 class _Kind(NamedTuple):
-    """A type of event; ``start`` is how the data of such a row has to begin."""
+    """A type of event; ``start`` is how the data of such a row has to begin.
+
+    ``is_dated``: the data may say when it occurred.
+    """
 
     name: str
     part: bytes
     start: bytes | tuple[()]
     is_usage: bool
+    is_dated: bool
 
 
 class Parts:
@@ -97,11 +111,12 @@ class Parts:
         self.key: bytes | None = None
         self.request = self.command = self.run = self.phase = self.attempt = self.kind = _NOTHING
         self.schema = self.occurred_us = self.recorded_us = -1
+        self.lag_us = 0
         self.command_id = self.name = ""
         self.command_part = self.request_part = self.kind_part = b""
         self.times_part = self.tags_part = b""
         self.start: bytes | tuple[()] = ()
-        self.is_usage = False
+        self.is_usage = self.is_dated = False
 
     @property
     def tags(self) -> Tags:
@@ -134,6 +149,8 @@ class Parts:
             sized = (len(run), run, len(phase), phase, len(attempt), attempt)
             tags = b"s%d:%bs%d:%bs%d:%b" % sized
         shared = self.shared
+        if shared.run is not None and shared.run != run:
+            raise ValueError
         self.tags_part = b"".join((shared.first_part, checked(tags), shared.last_part))
         self.run, self.phase, self.attempt = run, phase, attempt
 
@@ -142,15 +159,31 @@ class Parts:
         found = self._kinds.get((kind, schema))
         if found is None:
             found = self._kinds[kind, schema] = self._kind(kind, schema)
-        self.name, self.kind_part, self.start, self.is_usage = found
+        self.name, self.kind_part, self.start, self.is_usage, self.is_dated = found
         self.kind, self.schema = kind, schema
 
     def _kind(self, kind: bytes, schema: int) -> _Kind:
         name = kind.decode()
-        plain = 1 <= schema <= self._known.get(name, 0) and name != "engine.started"
+        plain = 1 <= schema <= self._known.get(name, 0) and name not in IN_DATA
         # Nothing begins with nothing: what is unknown, or opens an epoch, has to be looked at.
         start = b'{"type":"%b"' % kind if plain else ()
-        return _Kind(name, _part(kind) + b"i%d;" % schema, start, name == "usage.recorded")
+        part = _part(kind) + b"i%d;" % schema
+        return _Kind(name, part, start, name == "usage.recorded", name in DATED)
+
+    def is_at_home(self, programs: Collection[str]) -> bool:
+        """Whether rows of this type come from here, where engines of ``programs`` have begun."""
+        shared = self.shared
+        stream, actor, code = shared.place
+        if not (code in programs and is_plain(self.name, stream, shared.session, actor)):
+            return False
+        shared.plain.add(self.name)
+        return True
+
+    def is_timely(self, data: bytes) -> bool:
+        """Whether the event occurred when it was recorded, or when its data says."""
+        if self.is_dated:
+            return is_dated(data, self.occurred_us, self.recorded_us)
+        return not self.lag_us
 
     def ask(self, command: bytes, request: bytes) -> None:
         """Take the command."""
@@ -162,6 +195,7 @@ class Parts:
         """Take the times."""
         self.times_part = b"i%d;i%d;" % (occurred_us, recorded_us)
         self.occurred_us, self.recorded_us = occurred_us, recorded_us
+        self.lag_us = recorded_us - occurred_us
 
 
 def _part(text: bytes | None) -> bytes:

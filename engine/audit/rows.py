@@ -1,7 +1,7 @@
-"""The rows of a log as they stand: one pass over every stored column, fast (S1, S2, S3, S4, S21).
+"""The rows of a log as they stand: one pass over every stored column, fast (S1 to S4, S21, S36).
 
 A row that plainly continues the chain is taken as it goes by; any other is read again by itself
-and given to ``Chain``, which says what is wrong with it.
+and given to ``Chain`` and ``Origins``, which say what is wrong with it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from engine.audit.anchored import Anchors, AnchorsState, End
 from engine.audit.chain import Chain, Report, Row
 from engine.audit.connection import connect
+from engine.audit.origins import Origins
 from engine.audit.parts import PAGE, Parts, Tags, checked
 from engine.errors import LogUnreadable
 from engine.store.location import Location
@@ -27,8 +28,17 @@ _INTEGERS = ("pos", "version", "idx", "schema", "occurred_us", "recorded_us", "c
 _NULLABLE = ("cause", "session", "run", "phase", "attempt")
 _WIDE = f"SELECT {', '.join(Row._fields)} FROM events NOT INDEXED WHERE pos"  # noqa: S608  fixed
 
-Each = Callable[[int, int | None, str, Tags, str], None]
-"""Takes every row in turn: position, cause, type, tags and data."""
+
+class Asked(NamedTuple):
+    """The command that a row belongs to, the digest of what it asked for, and the row's cause."""
+
+    command_id: str
+    request: bytes
+    cause: int | None
+
+
+Each = Callable[[int, str, Tags, str, Asked], None]
+"""Takes every row in turn: position, type, tags, data, and how it came there."""
 
 
 @dataclass
@@ -99,6 +109,7 @@ class _Follower:
         self._report = report
         self._each = each
         self._chain = Chain(report)
+        self._origins = Origins(report)
         self._parts = Parts(known)
         self._usage: dict[bytes | None, int] = {}
         self._right_kinds: set[tuple[type, ...]] = set()
@@ -131,7 +142,7 @@ class _Follower:
     def _take(self, page: list[Any]) -> None:  # noqa: C901  calls would take longer than work
         """Follow a page; a row that is plainly right costs little, others are read again."""
         parts, chain, followed = self._parts, self._chain, self._followed
-        usage, due = self._usage, self._due()
+        usage, origins, commands, due = self._usage, self._origins, chain.commands, self._due()
         for (
             pos, version, command, idx, request, kind, schema, occurred_us, recorded_us,
             cause, run, phase, attempt, data, digest, key,
@@ -148,6 +159,7 @@ class _Follower:
                 if recorded_us != parts.recorded_us or occurred_us != parts.occurred_us:
                     parts.date(occurred_us, recorded_us)
                 shared, command_id = parts.shared, parts.command_id
+                origin = (request, shared.place)
                 hashed = sha256(
                     b"%bi%d;%bi%d;%bi%d;%b%b%b%b%bs%d:%b"
                     % (
@@ -163,22 +175,23 @@ class _Follower:
                     and pos == chain.pos + 1
                     and version == chain.versions.get(shared.stream, 0) + 1
                     and idx == (chain.idx + 1 if again else 0)
-                    and (again or hash(command_id) not in chain.commands)
+                    and (origin == origins.last if again else hash(command_id) not in commands)
                     and recorded_us >= chain.recorded_us
                     and shared.epoch == chain.epoch
                     and (cause is None or (type(cause) is int and 0 < cause < pos))
                     and int is type(version) is type(idx) is type(schema)
                     and int is type(recorded_us) is type(occurred_us)
                     and data.startswith(parts.start)
+                    and (parts.name in shared.plain or parts.is_at_home(origins.programs))
+                    and (not (parts.lag_us or parts.is_dated) or parts.is_timely(data))
                 ):
                     raise ValueError  # noqa: TRY301  treated like what cannot be put together
             except (TypeError, ValueError, AttributeError):
-                self._look_at(self._row(pos))
-                due = self._due()
+                due = self._look_again(pos)
                 continue
             if not again:
-                chain.command = command_id
-                chain.commands.add(hash(command_id))
+                commands.add(hash(command_id))
+                chain.command, origins.command, origins.last = command_id, command_id, origin
             chain.versions[shared.stream] = version
             chain.pos, chain.hash, chain.idx, chain.recorded_us = pos, digest, idx, recorded_us
             if parts.is_usage:
@@ -196,7 +209,13 @@ class _Follower:
         chain, parts = self._chain, self._parts
         self._anchors.take(chain.pos, chain.hash.hex(), chain.recorded_us)
         if self._each is not None:
-            self._each(chain.pos, cause, parts.name, parts.tags, data.decode())
+            asked = Asked(parts.command_id, parts.request, cause)
+            self._each(chain.pos, parts.name, parts.tags, data.decode(), asked)
+        return self._due()
+
+    def _look_again(self, pos: int) -> int:
+        """Take the row at ``pos`` by itself; where the next one is due."""
+        self._look_at(self._row(pos))
         return self._due()
 
     def _look_at(self, row: Row) -> None:
@@ -210,12 +229,14 @@ class _Follower:
         event = _object(row.data)
         if self._each is not None:
             tags = Tags(row.session, row.run, row.phase, row.attempt)
-            self._each(row.pos, row.cause, row.type, tags, row.data)
+            asked = Asked(row.command_id, row.request, row.cause)
+            self._each(row.pos, row.type, tags, row.data, asked)
         elif event is None:
             self._report("S3: the data is not a JSON object", row.pos)
         elif event.get("type") != row.type:
             self._report("S3: the type of the data is not that of the row", row.pos)
         self._chain.take(row, event)
+        self._origins.take(row, event)
         self._anchors.take(row.pos, row.hash.hex(), row.recorded_us)
         if row.type == "usage.recorded":
             attempt = None if row.attempt is None else row.attempt.encode()

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.audit.chain import Report
 from engine.audit.connection import connect
+from engine.audit.requests import check_requests
 from engine.audit.rows import follow
 from engine.audit.verify import KNOWN_SCHEMAS, VIOLATIONS_MAX
 from engine.errors import RunoffError
@@ -69,6 +70,7 @@ def _look_into(location: Location, report: Report) -> None:
     with closing(connect(location.path)) as connection:
         connection.execute("BEGIN")
         check_written(connection, report)
+        check_requests(connection, report)
 
 
 if __name__ == "__main__":

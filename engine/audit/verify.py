@@ -19,7 +19,8 @@ from engine.audit.derived import check_open_attempts, check_shapes
 from engine.audit.histories import Histories
 from engine.audit.local import local
 from engine.audit.parts import Tags
-from engine.audit.rows import follow
+from engine.audit.requests import Requests
+from engine.audit.rows import Asked, follow
 from engine.store.location import Location
 
 VIOLATIONS_MAX = 1000
@@ -149,14 +150,17 @@ def verify(location: Location) -> Verification:
 def _verified(location: Location) -> Verification:
     result = Verification()
     histories = Histories(result.report, location.beside("files") / "blobs")
+    requests = Requests(result.report)
 
-    def each(pos: int, cause: int | None, kind: str, tags: Tags, data: str) -> None:
+    def each(pos: int, kind: str, tags: Tags, data: str, asked: Asked) -> None:
+        requests.take(pos, asked.command_id, asked.request, (kind, tags.attempt, data))
         event = _parsed(pos, kind, tags, data, result)
         if event is not None:
-            histories.take(pos, cause, event)
+            histories.take(pos, asked.cause, event)
 
     followed = follow(location, KNOWN_SCHEMAS, result.report, each)
     histories.close()
+    requests.close()
     with closing(connect(location.path)) as connection:
         connection.execute("BEGIN")
         check_shapes(connection, result.report)

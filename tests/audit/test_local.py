@@ -13,10 +13,11 @@ from engine.audit.anchored import SLACK_US
 from engine.audit.audit import audit
 from engine.audit.local import local
 from engine.audit.verify import verify
+from engine.backlog.batch import Registration
 from engine.clock import HandSetClock
+from engine.drain.intake import registering
 from engine.errors import ServerLost, StorageFailed, UsageProblem, WrongDatabase
 from engine.events import RunRegistered
-from engine.store.command import Command, just
 from engine.store.location import Location, locate
 from engine.store.opening import open_writer
 from engine.store.recorder import Writer, recording
@@ -57,7 +58,9 @@ def test_anchors_of_a_host_where_nobody_has_written_lately_are_short_and_not_bro
         try:
             async with recording(store, HandSetClock(now_us), writer, anchors=anchors) as recorder:
                 event = RunRegistered(run_id=run_id, origin="test", state="NEW")
-                await recorder.submit(Command(f"c-{run_id}", "runs", b"", just(event)))
+                name = f"run/{run_id}"
+                group = Registration(key=name, stream=name, events=(event,))
+                await recorder.submit(registering(group))
         finally:
             await store.close()
 

@@ -10,12 +10,23 @@ from msgspec.structs import replace
 
 from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
-from engine.events import FingerprintStopped, RunJudged, RunStopped, encode, event_of
+from engine.events import (
+    AnyEvent,
+    FingerprintStopped,
+    Reclassified,
+    RunJudged,
+    RunStopped,
+    Stream,
+    Told,
+    encode,
+    event_of,
+)
 from engine.store.blobs import MemoryBlobs
 from engine.store.protocol import Query
 from engine.triage import rules
 from engine.triage.policy import Policy
 from engine.triage.rules import Situation
+from tests.rules.standings import finished
 from tests.worlds import Simulation
 
 BLOBS = MemoryBlobs()
@@ -123,3 +134,25 @@ def forged(line: Line) -> Line:
 def one_later(situation: Situation, policy: Policy) -> bool:
     later = replace(policy, fingerprint_repeats_max=(policy.fingerprint_repeats_max or 0) + 1)
     return REPEATS_TOO_OFTEN(situation, later if policy.fingerprint_repeats_max else policy)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        [],
+        [finished(told=None)],
+        [finished(told=Told(ended="exited"), stderr=Stream(head_bytes=9, digest="0" * 64))],
+    ],
+    ids=["no end", "nothing told", "output gone"],
+)
+def test_a_word_on_what_cannot_be_read_again_is_unverifiable(
+    known: list[AnyEvent],
+) -> None:
+    word = Reclassified(
+        session_id="s", run_id="r", phase_id="p", attempt_id="a", what="fingerprint",
+        detector="standard-1", timeouts="run", before=None, after=None, by="me", why="so",
+    )  # fmt: skip
+    audit = Redecision(lambda _digest: None, lambda _attempt, _before: known)
+    audit.take([Line(5, 1, "c", 3, encode(word), word)])
+    assert audit.unverifiable == [(5, "diagnosis.reclassified", "what the rule set read is gone")]
+    assert audit.differences == []

@@ -95,7 +95,7 @@ def test_a_forged_row_is_found(postgres: Server, drained: Place) -> None:
     assert json.loads(actor)["actor"] == "cli"
     anyio.run(forge, "DISABLE")
     found = json.loads(drained.runoff("verify", "--json", code=6).stdout)
-    assert [v["pos"] for v in found["violations"]] == [2]
+    assert {v["pos"] for v in found["violations"]} == {2}
     anyio.run(forge, "DISABLE")
     anyio.run(forge, "ENABLE")
     drained.runoff("verify")

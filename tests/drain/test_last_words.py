@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from engine.clock import SystemClock
+from engine.drain.commands import finish
 from engine.drain.last_words import last_words
 from engine.drain.loop import Drain
 from engine.errors import DiskFull, StorageFailed, is_full
@@ -132,6 +134,20 @@ async def test_the_ends_that_found_no_room_are_recorded_once_in_a_reopened_log(
             phases = recorder.board.backlog.states.values()
             assert [phase.open_attempt for phase in phases] == [None, None, None]
         assert await endings(store) == ["abandoned", "abandoned", "succeeded"]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+async def test_what_somebody_else_has_closed_meanwhile_keeps_no_other_end_back(at: int) -> None:
+    store = Filling()
+    drain = await filled(store, None)
+    store.full = False
+    diagnosed, scope = drain.unrecorded[at]
+    lost = replace(diagnosed.finished, ending="orphaned", duration_ms=1)
+    async with recording(store, CLOCK, WRITER) as recorder:
+        await recorder.submit(finish(diagnosed._replace(finished=lost), scope, None))
+        assert await last_words(recorder, drain.unrecorded) == 2
+    found = await endings(store)
+    assert (len(found), found.count("orphaned")) == (3, 1)
 
 
 async def test_without_room_even_for_last_words_the_attempts_stay_open() -> None:

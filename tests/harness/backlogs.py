@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from engine.backlog.batch import Registration
+from engine.drain.intake import registering
 from engine.events import PhaseRegistered, RunRegistered
-from engine.store.command import Command, just
 from engine.store.recorder import Recorder
 
 
@@ -27,7 +28,8 @@ async def register(recorder: Recorder, runs: int, phases: int) -> None:
         run_id = f"run-{run}"
         registered = RunRegistered(run_id=run_id, origin="harness", state="NEW")
         events = [queued(run_id, f"p{number}") for number in range(phases)]
-        command = Command(f"reg-{run}", f"run/{run_id}", b"", just(registered, *events))
+        name = f"run/{run_id}"
+        command = registering(Registration(key=name, stream=name, events=(registered, *events)))
         if run + 1 < runs:
             recorder.enqueue(command)
         else:

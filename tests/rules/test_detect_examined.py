@@ -42,6 +42,11 @@ def test_every_tier_says_what_it_saw_in_the_order_of_the_text() -> None:
     ]
 
 
+def test_of_two_that_overlap_the_one_that_begins_first_comes_first() -> None:
+    text = "maximum turns rate limit reached of the context"
+    assert [words for _, words, *_ in seen(text)] == [text, "rate limit reached"]
+
+
 @pytest.mark.parametrize(
     ("text", "kinds"),
     [

@@ -18,8 +18,9 @@ from hypothesis import given, settings, strategies as st
 
 from engine.audit.anchored import Anchors, End
 from engine.audit.chain import Chain, Row
+from engine.audit.origins import Origins
 from engine.audit.parts import Tags
-from engine.audit.rows import Followed, follow
+from engine.audit.rows import Asked, Followed, follow
 from engine.errors import LogUnreadable
 from engine.events import COLUMNS, chain_hash
 from engine.store.location import Location, locate
@@ -42,7 +43,8 @@ def draft(pos: int, stream: str, command: str, kind: str, **other: Any) -> dict[
     row |= {"pos": pos, "stream": stream, "command_id": command, "type": kind, "schema": 1}
     row |= {"request": hashlib.sha256(command.encode()).digest(), "actor": "cli", "code": "0.1"}
     row |= {"occurred_us": 1_000 + pos // 4, "recorded_us": 1_000 + pos // 4, "epoch": 1}
-    data = {"type": kind, "epoch": 1} if kind == "engine.started" else {"type": kind, "say": "né"}
+    started = {"epoch": 1, "program": "cli", "package_version": "0.1"}
+    data = {"type": kind} | (started if kind == "engine.started" else {"say": "né"})
     return row | {"data": json.dumps(data, ensure_ascii=False, separators=(",", ":"))} | other
 
 
@@ -55,15 +57,16 @@ def drafts(attempts: int) -> Iterator[dict[str, Any]]:
         name, run = f"a{number}", ("r0", "é")[number % 2]
         tags = {"session": "s", "run": run, "phase": f"p{number}", "attempt": name, "epoch": 1}
         tags |= {"actor": "worker", "data": '{"type":"attempt.started"}'}
-        yield draft(pos, "drain/s", f"start-{name}", "attempt.started", schema=2, **tags)
+        begun = tags | {"actor": "picker"}
+        yield draft(pos, "drain/s", f"start-{name}", "attempt.started", schema=2, **begun)
         for offset in range(1, 4):
             tags["data"] = f'{{"type":"usage.recorded","line":{offset}}}'
             yield draft(pos + offset, "drain/s", f"end-{name}", "usage.recorded", **tags)
         tags |= {"data": '{"type":"attempt.finished"}', "cause": pos}
         yield draft(pos + 4, "drain/s", f"end-{name}", "attempt.finished", schema=2, **tags)
         pos += 5
-    started = {"epoch": 2, "data": '{"type":"engine.started","epoch":2}'}
-    yield draft(pos, "engine", "engine-2", "engine.started", **started)
+    data = '{"type":"engine.started","epoch":2,"program":"cli","package_version":"0.1"}'
+    yield draft(pos, "engine", "engine-2", "engine.started", epoch=2, data=data)
     yield draft(pos + 1, "run/z", "import-2", "backlog.run_registered", run="z", epoch=2)
 
 
@@ -176,7 +179,7 @@ def plain(location: Location) -> Found:
     def report(what: str, pos: int | None) -> None:
         found.append((what, pos))
 
-    chain, followed = Chain(report), Followed()
+    chain, origins, followed = Chain(report), Origins(report), Followed()
     anchors = Anchors(location.beside("anchors"), report)
     try:
         with closing(sqlite3.connect(location.path)) as connection:
@@ -184,6 +187,7 @@ def plain(location: Location) -> Found:
                 row = Row._make(values)
                 event = checked(row, chain.pos, report)
                 chain.take(row, event)
+                origins.take(row, event)
                 anchors.take(row.pos, row.hash.hex(), row.recorded_us)
                 if row.type == "usage.recorded" and row.attempt is not None:
                     followed.usage[row.attempt] = followed.usage.get(row.attempt, 0) + 1
@@ -330,7 +334,7 @@ def test_a_forged_chain_is_told_by_the_anchors(log: Location) -> None:
     tamper(log, ("UPDATE events SET actor = 'me' WHERE pos = 11", ()), forged=True)
     found = fast(log)
     assert found == plain(log)
-    assert marks(found)[0] == ("S2", 12)
+    assert marks(found)[:2] == [("S36", 11), ("S2", 12)]
 
 
 @pytest.mark.parametrize("data", ["[]", "{", '{"type":"attempt.started"}', "\0", "", "[" * 9999])
@@ -353,13 +357,13 @@ def test_every_row_is_handed_on_with_its_tags(log: Location) -> None:
     tamper(log, ("UPDATE events SET actor = 'me' WHERE pos = 14", ()))
     seen: list[tuple[Any, ...]] = []
 
-    def each(pos: int, cause: int | None, kind: str, tags: Tags, data: str) -> None:
-        seen.append((pos, cause, kind, *tags, data))
+    def each(pos: int, kind: str, tags: Tags, data: str, asked: Asked) -> None:
+        seen.append((pos, kind, *tags, data, *asked))
 
     follow(log, KNOWN, lambda _what, _pos: None, each)
     with closing(sqlite3.connect(log.path)) as connection:
-        sql = "SELECT pos, cause, type, session, run, phase, attempt, data FROM events"
-        assert seen == connection.execute(sql).fetchall()
+        named = "pos, type, session, run, phase, attempt, data, command_id, request, cause"
+        assert seen == connection.execute(f"SELECT {named} FROM events").fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -394,7 +398,8 @@ def test_a_damaged_page_is_refused_with_the_last_good_position(
 def test_what_a_writer_has_not_yet_moved_into_the_file_counts(log: Location) -> None:
     with closing(sqlite3.connect(log.path, isolation_level=None)) as writer:
         writer.execute("PRAGMA journal_mode=WAL")
-        row = dict(draft(26, "run/z", "last", "backlog.run_registered", epoch=2, version=2, idx=0))
+        where = {"run": "z", "epoch": 2, "version": 2, "idx": 0}
+        row = dict(draft(26, "run/z", "last", "backlog.run_registered", **where))
         previous = writer.execute("SELECT hash FROM events WHERE pos=25").fetchone()[0]
         row["hash"] = chain_hash(previous, tuple(row.values())[:-1])
         writer.execute(insert(len(row)), tuple(row.values()))

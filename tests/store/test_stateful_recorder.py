@@ -41,7 +41,7 @@ from projections.board import Board
 from tests.servers import Server
 
 T = TypeVar("T")
-STREAMS = st.sampled_from(["runs", "other"])
+STREAMS = st.sampled_from(["import/runs", "import/other"])
 WRITER = Writer("host", "boot", 1, "test", "0")
 
 
@@ -164,7 +164,7 @@ class MemoryMachine(RuleBasedStateMachine):
     def ask_what_is_refused(self) -> None:
         self.number += 1
         with pytest.raises(UsageProblem):
-            self.run(self.recorder.submit(Command(f"c{self.number}", "runs", b"x", refuse)))
+            self.run(self.recorder.submit(Command(f"c{self.number}", "import/runs", b"x", refuse)))
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data(), same=st.booleans())
@@ -182,7 +182,7 @@ class MemoryMachine(RuleBasedStateMachine):
     @rule(streams=st.lists(STREAMS, min_size=2, max_size=5), twice=st.booleans())
     def ask_at_once(self, streams: list[str], twice: bool) -> None:
         commands = [self.fresh(stream, 1) for stream in streams]
-        others = [Command("no", "runs", b"x", refuse), *commands[:1]] if twice else []
+        others = [Command("no", "import/runs", b"x", refuse), *commands[:1]] if twice else []
         answers = self.run(self._at_once([*commands, *others]))
         for command, receipt in zip(commands, answers, strict=False):
             assert isinstance(receipt, Receipt)
@@ -220,7 +220,7 @@ class MemoryMachine(RuleBasedStateMachine):
     def close_and_reopen(self) -> None:
         self.run(self._stop())
         with pytest.raises(StorageFailed):
-            self.recorder.enqueue(self.fresh("runs", 1))
+            self.recorder.enqueue(self.fresh("import/runs", 1))
         assert self.run(differences(self.store)) == []
         if self.announced:
             points = {p.checkpoint.pos for p in self.run(self.store.projections())}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +40,11 @@ from engine.events import (
 )
 from engine.store.anchors import Anchors
 from engine.store.blobs import Blobs
-from engine.store.command import Command, Draft, Moment
 from engine.store.database import open_reader, open_writer
 from engine.store.location import Location, locate
 from engine.store.recorder import Writer, recording
 from engine.triage.policy import Policy
-from projections.board import Board
+from tests.placed import Item, placed
 
 WRITER = Writer("host", "boot", 1, "test", "0")
 REASON = Reason(rule="r", version=1, policy="default@1", basis=0, sentence="Because.")
@@ -55,8 +53,6 @@ NO_USAGE = ZeroYieldExplained(
     session_id="s", run_id="r", phase_id="p0", attempt_id="a", detector="d", reason="unknown",
     evidence="none",
 )  # fmt: skip
-Item = AnyEvent | tuple[AnyEvent, int]
-"""An event, or one with its cause."""
 
 
 def policy(limits: Limits = LIMITS, session: str = "s") -> list[AnyEvent]:
@@ -127,17 +123,13 @@ SAMPLED: list[Item] = [*BEGUN, started(), finished(), (NO_USAGE, 9), (judged(), 
 
 
 async def log_of(folder: Path, items: list[Item]) -> Location:
-    """A log with these events, one command for all but the epoch's own."""
-
-    def decide(_board: Board, _moment: Moment) -> Iterator[Draft]:
-        for item in items:
-            yield Draft(*item) if isinstance(item, tuple) else Draft(item)
-
+    """A log with these events, in commands as they would have been recorded by."""
     location = locate(f"sqlite:///{folder}/log.db")
     store = await open_writer(location, create=True)
     try:
         async with recording(store, HandSetClock(), WRITER) as recorder:
-            await recorder.submit(Command("c", "test", b"", decide))
+            for command in placed(items):
+                await recorder.submit(command)
     finally:
         await store.close()
     return location
@@ -394,12 +386,10 @@ def tamper(location: Location, *statements: str) -> None:
     [
         ("UPDATE events SET actor='me' WHERE pos=5", "S2", 5),
         ("UPDATE events SET request=x'00' WHERE pos=5", "S2", 5),
-        ("DELETE FROM events WHERE pos=5", "S1", 6),
         ("UPDATE events SET epoch=2 WHERE pos=5", "S4", 5),
         ("UPDATE events SET recorded_us=recorded_us+1 WHERE pos=5", "S2", 5),
         ("UPDATE events SET version=90 WHERE pos=5", "S1", 5),
         ("UPDATE events SET idx=90 WHERE pos=5", "S1", 5),
-        ("UPDATE events SET command_id='x' WHERE pos=5", "S1", 5),
         ("UPDATE events SET data='[]' WHERE pos=5", "S3", 5),
         (f"UPDATE events SET data='{'[' * 9999}' WHERE pos=5", "S3", 5),
         ("UPDATE events SET run='q' WHERE pos=5", "S6", 5),
@@ -415,6 +405,28 @@ async def test_a_tampered_row_is_named(
     assert first(found) == (invariant, pos)
     json.dumps([violation.what for violation in found.violations]).encode("ascii")
     assert all(violation.what.isprintable() for violation in found.violations)
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            "DELETE FROM events WHERE pos=5",
+            [("S37", 4), ("S1", 6), ("S2", 6)],
+        ),
+        (
+            "UPDATE events SET command_id='x' WHERE pos=5",
+            [("S37", 4), ("S1", 5), ("S2", 5), ("S37", 5)],
+        ),
+    ],
+)
+async def test_a_command_that_was_cut_short_is_named_at_its_new_end(
+    tmp_path: Path, statement: str, expected: list[tuple[str, int]]
+) -> None:
+    location = await log_of(tmp_path, SAMPLED)
+    tamper(location, statement)
+    found = verify(location)
+    assert [(v.what.partition(":")[0], v.pos) for v in found.violations] == expected
 
 
 async def test_two_rows_in_each_others_place_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""What a command asked for is read out of its events as the writer's commands wrote it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from engine.audit.requests import WORKERS_MAX, Requests
+from engine.drain.drift_watch import alarm_command
+from engine.events import (
+    AccountResumed,
+    AnyEvent,
+    AttemptAdopted,
+    AttemptSpawned,
+    BreakerReset,
+    CalibrationProposed,
+    CoefficientsAdopted,
+    DaemonPaused,
+    Diagnosed,
+    DriftAlarmed,
+    PhaseRequeued,
+    Reclassified,
+    RunReinstated,
+    SessionEnd,
+    SessionEnded,
+    encode,
+)
+from engine.triage.operating import (
+    AdoptCoefficients,
+    Operation,
+    ProposeCalibration,
+    ReinstateRun,
+    RequeuePhase,
+    ResetBreaker,
+    ResumeAccount,
+)
+
+BY, WHY = "mé", 'a "quoted" \\ line\n with \x01, \x7f, \u2028 and 🙂'
+PROPOSED = CalibrationProposed(
+    position=1, hash="h", input_sha256="i", formula_version="f", coefficient_version=None,
+    min_samples=5, confidence_threshold=0.7, samples=0, groups=0, sentence=WHY,
+)  # fmt: skip
+ALARM = DriftAlarmed(
+    category="c", complexity="low", coefficient_version="v", position=3, z=-2.5000000001
+)
+OF: dict[str, str] = {"session_id": "s", "run_id": "r", "phase_id": "p", "attempt_id": "a"}
+COEFFICIENTS: dict[str, str] = {
+    "coefficient_version": "v",
+    "coefficients_sha256": "h",
+    "coefficients_json": '{"version":"v"}',
+    "replaces": "u",
+    "by": BY,
+    "why": WHY,
+}
+ASKED: list[tuple[Operation, AnyEvent]] = [
+    (
+        ReinstateRun(run_id="r", by=BY, why=WHY),
+        RunReinstated(run_id="r", generation=2, by=BY, why=WHY),
+    ),
+    (
+        RequeuePhase(run_id="r", phase_id="p", by=BY, why=WHY),
+        PhaseRequeued(run_id="r", phase_id="p", by=BY, why=WHY),
+    ),
+    (
+        ResetBreaker(fingerprint="f", by=BY, why=WHY),
+        BreakerReset(session_id="s", fingerprint="f", by=BY, why=WHY),
+    ),
+    (ResumeAccount(account="a", by=BY, why=WHY), AccountResumed(account="a", by=BY, why=WHY)),
+    (AdoptCoefficients(**COEFFICIENTS), CoefficientsAdopted(**COEFFICIENTS)),
+    (ProposeCalibration(proposal=PROPOSED), PROPOSED),
+]
+ADOPTED = AttemptAdopted(**OF, epoch=4)
+SPAWNED = AttemptSpawned(**OF, host="h", boot_id="b", pid=1, start_ticks=2, directory="d")
+
+
+def found(command_id: str, asked: bytes, events: Sequence[AnyEvent | str]) -> list[int | None]:
+    """Where something is said of a command whose events stand at 3, 4, ..."""
+    said: list[int | None] = []
+    requests = Requests(lambda _what, pos: said.append(pos))
+    request = hashlib.sha256(asked).digest()
+    for pos, event in enumerate(events, 3):
+        data = event if isinstance(event, str) else encode(event)
+        kind: str = msgspec.json.decode(data)["type"]
+        requests.take(pos, command_id, request, (kind, OF["attempt_id"], data))
+    requests.close()
+    return said
+
+
+@pytest.mark.parametrize(("operation", "event"), ASKED, ids=lambda each: type(each).__name__)
+def test_the_word_of_a_person_is_what_was_asked_for(operation: Operation, event: AnyEvent) -> None:
+    asked = msgspec.json.encode(operation)
+    assert found("c", asked, [event]) == []
+    fields: dict[str, Any] = msgspec.json.decode(encode(event))
+    named = msgspec.json.decode(asked)
+    for name in set(fields) & set(named.get("proposal", named)) - {"type"}:
+        other = fields | {name: "another"}
+        assert found("c", asked, [msgspec.json.encode(other).decode()]) == [3], name
+
+
+def test_an_alarm_is_named_by_what_it_says() -> None:
+    command = alarm_command(ALARM)
+    assert found(command.command_id, command.request, [ALARM]) == []
+    assert found("drift.other", command.request, [ALARM]) == [3]
+    assert found(command.command_id, command.request, [PROPOSED]) == [3]
+
+
+def test_what_a_daemon_or_an_attempt_says_is_asked_for_as_it_stands() -> None:
+    paused = DaemonPaused(by=BY, why=WHY)
+    assert found("c", encode(paused).encode(), [paused]) == []
+    assert found("c", b"else", [paused]) == [3]
+    asked = msgspec.json.encode(ADOPTED)
+    assert found("a.adopted-4", asked, [ADOPTED]) == []
+    assert found("a.adopted-5", asked, [ADOPTED]) == [3]
+    assert found("a.adopted-4", b"else", [ADOPTED]) == [3]
+    asked = msgspec.json.encode(SPAWNED)
+    assert found("a.spawned", asked, [SPAWNED]) == []
+    assert found("a.adopted-4", asked, [SPAWNED]) == [3]
+    assert found("a.spawned", b"else", [SPAWNED]) == [3]
+
+
+def test_what_a_rule_set_says_of_an_attempt_is_asked_for_at_once() -> None:
+    said = [
+        Reclassified(
+            **OF, what=what, detector="d", timeouts="run", before=None, after=None, by=BY, why=WHY
+        )
+        for what in get_args(Diagnosed)
+    ]
+    asked = msgspec.json.encode(said)
+    assert found("c", asked, said) == []
+    assert found("c", asked, said[:1]) == [3]
+
+
+def test_leases_are_asked_for_by_a_word() -> None:
+    for kind, word in (("session.leased", b"lease"), ("session.lapsed", b"lapse")):
+        data = f'{{"type":"{kind}"}}'
+        assert found("c", word, [data]) == []
+        assert found("c", b"else", [data]) == [3]
+
+
+@pytest.mark.parametrize(
+    ("asked", "starts", "is_right"),
+    [
+        (b"pick 2", 1, True),
+        (b"pick 2", 2, True),
+        (b"pick 2", 3, False),
+        (b"pick 0", 0, False),
+        (b"pick %d" % WORKERS_MAX, 1, True),
+        (b"pick %d" % (WORKERS_MAX + 1), 1, False),
+        (b"batch_size", 0, True),
+        (b"total_time", 0, False),
+        (b"batch_size", 1, False),
+    ],
+)
+def test_a_pick_wanted_as_many_as_it_started(asked: bytes, starts: int, is_right: bool) -> None:
+    draining = '{"type":"session.draining","because":"batch_size"}'
+    events = ['{"type":"attempt.started"}'] * starts + [draining]
+    assert found("c", asked, events) == ([] if is_right else [2 + len(events)])
+
+
+@pytest.mark.parametrize("because", get_args(SessionEnd))
+def test_a_session_ends_for_any_of_the_reasons_there_are(because: SessionEnd) -> None:
+    end = SessionEnded(session_id="s", because="storage", active_ms=1, attempts=1, work_left=1)
+    held = '{"type":"session.draining","because":"run_budgets"}'
+    assert found("c", because.encode(), [end]) == found("c", because.encode(), [held, end]) == []
+    assert found("c", b"moonlight", [end]) == [3]
+
+
+def test_commands_are_told_apart_and_what_says_nothing_of_it_is_let_be() -> None:
+    said: list[int | None] = []
+    requests = Requests(lambda _what, pos: said.append(pos))
+    lease = ("session.leased", None, "{}")
+    for pos, command, word in ((1, "a", b"lease"), (2, "b", b"x"), (3, "c", b"lease")):
+        requests.take(pos, command, hashlib.sha256(word).digest(), lease)
+    requests.take(4, "d", b"", ("triage.run_judged", None, "{}"))
+    requests.close()
+    requests.close()
+    assert said == [2]

@@ -1,0 +1,176 @@
+"""Who shares a log joins with a lease, looks after what others leave, and gives the table back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from engine.drain import joining, sharing
+from engine.drain.joining import joined, notice_the_dead
+from engine.drain.loop import Drain
+from engine.drain.sharing import LEASE_S, Left, Share
+from engine.errors import LogHeld, ServerLost
+from engine.events import SessionLapsed, SessionLeased
+from engine.store.leases import Holder, MemoryLeases
+from engine.store.location import Location
+from engine.store.recorder import Recorder
+from engine.triage.policy import Policy
+from engine.triage.scope import Scope
+from tests.drain.shared_world import World
+from tests.rules.standings import limits
+
+SERVER = Location("postgresql://h/d", Path("d"))
+FILE = Location("sqlite:///d", Path("d"))
+OPEN, OVER = "open here", "left over"
+
+
+class Table(MemoryLeases):
+    """A table of leases that is closed once by whoever opened it."""
+
+    closed = 0
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class Crew:
+    """What joining asks of a drain."""
+
+    def __init__(self, world: World, recorder: Recorder) -> None:
+        self.recorder, self.clock, self.ids = recorder, world.clock, world.ids
+        self.scope = Scope("s", Policy(name="t"), limits())
+        self.is_under_way = True
+        self.attended = frozenset({"mine"})
+        self.adopted: list[Any] = []
+
+    def tell(self, records: object) -> None:
+        """Nobody listens."""
+
+    def adopt(self, adoptions: list[Any]) -> None:
+        self.adopted.append(adoptions)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    made.leases = Table(made.clock.monotonic_s)
+
+    async def leases(location: Location | None) -> MemoryLeases | None:
+        assert location is not None
+        return made.leases if location is SERVER else None
+
+    monkeypatch.setattr(joining, "open_leases", leases)
+    return made
+
+
+def closed(world: World) -> int:
+    return cast("Table", world.leases).closed
+
+
+def drain_of(crew: Crew) -> Drain:
+    return cast("Drain", crew)
+
+
+@pytest.mark.parametrize("location", [None, FILE])
+async def test_who_is_alone_at_a_log_takes_over_all_that_is_open(
+    world: World, location: Location | None
+) -> None:
+    async with world.engine("s", "here") as (recorder, _):
+        async with joined(location, drain_of(Crew(world, recorder)), end=False) as among:
+            assert among is None
+        assert await world.said() == []
+        await notice_the_dead(FILE, recorder, world.clock, world.ids)
+    assert closed(world) == 0
+
+
+@pytest.mark.parametrize("lease_s", [LEASE_S, 45.0])
+async def test_who_joins_holds_a_lease_on_the_session_and_closes_the_table(
+    world: World, lease_s: float
+) -> None:
+    async with world.engine("other", "here") as (recorder, _):
+        more: dict[str, float] = {} if lease_s == LEASE_S else {"lease_s": lease_s}
+        async with joined(SERVER, drain_of(Crew(world, recorder)), end=False, **more) as among:
+            assert among == frozenset()
+            (lease,) = await world.leases.all()
+            assert (lease.holder.session_id, lease.left_s) == ("s", lease_s)
+        (said,) = await world.said()
+        assert isinstance(said, SessionLeased)
+        assert (said.session_id, said.lease_ms) == ("s", round(lease_s * 1000))
+    assert closed(world) == 1
+
+
+async def test_a_session_that_another_engine_is_at_is_not_joined(world: World) -> None:
+    async with world.engine("s", "here") as (_, share), world.engine("t", "here") as (other, _):
+        await share.join()
+        with pytest.raises(LogHeld):
+            async with joined(SERVER, drain_of(Crew(world, other)), end=False):
+                pytest.fail("it was joined")
+    assert closed(world) == 1
+
+
+@pytest.mark.parametrize("end", [False, True])
+async def test_what_others_leave_is_handed_to_a_drain_that_is_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch, end: bool
+) -> None:
+    shares: list[Share] = []
+    asked: list[Any] = []
+
+    @asynccontextmanager
+    async def keeping(share: Share) -> AsyncGenerator[None, None]:
+        shares.append(share)
+        yield
+
+    async def left(_share: Share, attended: frozenset[str]) -> Left:
+        asked.append(attended)
+        return Left(frozenset({"a"}), cast("Any", [OVER]))
+
+    async def open_attempts(*arguments: object, **named: object) -> list[Any]:
+        asked.append((*arguments, named))
+        return [OPEN]
+
+    monkeypatch.setattr(joining, "keeping", keeping)
+    monkeypatch.setattr(joining, "open_attempts", open_attempts)
+    monkeypatch.setattr(Share, "left", left)
+    async with world.engine("other", "here") as (recorder, _):
+        crew = Crew(world, recorder)
+        async with joined(SERVER, drain_of(crew), end=end):
+            crew.is_under_way = False
+            await shares[0].look_after()
+            assert (asked, crew.adopted) == ([], [])
+            crew.is_under_way = True
+            await shares[0].look_after()
+    told = {"end": end, "among": frozenset({"a"}), "tell": crew.tell}
+    assert asked == [crew.attended, (recorder, world.clock, told)]
+    assert crew.adopted == [[OPEN, OVER]]
+
+
+async def test_the_table_is_closed_even_where_the_dead_cannot_be_noticed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(_share: Share) -> None:
+        raise ServerLost("it is away.", remedy="wait.")
+
+    async with world.engine("s", "here") as (recorder, _):
+        await notice_the_dead(SERVER, recorder, world.clock, world.ids)
+        assert closed(world) == 1
+        monkeypatch.setattr(Share, "notice", lost)
+        with pytest.raises(ServerLost):
+            await notice_the_dead(SERVER, recorder, world.clock, world.ids)
+    assert closed(world) == 2
+
+
+async def test_who_notices_the_dead_holds_no_session_itself(world: World) -> None:
+    async with world.engine("s", "here") as (recorder, share), world.engine("t", "x") as (other, _):
+        await share.join()
+        dead = Holder("s", recorder.epoch, sharing.place(), 2**22 + 7, 1)
+        await world.leases.renew(dead, LEASE_S)
+        await notice_the_dead(SERVER, other, world.clock, world.ids)
+        leased, lapsed = await world.said()
+    assert isinstance(leased, SessionLeased)
+    assert isinstance(lapsed, SessionLapsed)
+    assert (lapsed.session_id, lapsed.proved) == ("s", True)
+    assert await world.leases.all() == []
