@@ -14,6 +14,7 @@ from engine.events import (
     BoundaryDetected,
     Limits,
     PolicyAdopted,
+    RunCooledDown,
     RunJudged,
     Seen,
     SessionDraining,
@@ -96,6 +97,7 @@ Handled = (
     | AttemptFinished
     | AttemptDeferred
     | RunJudged
+    | RunCooledDown
     | BoundaryDetected
 )
 
@@ -131,6 +133,7 @@ def _within(
     | AttemptFinished
     | AttemptDeferred
     | RunJudged
+    | RunCooledDown
     | BoundaryDetected,
 ) -> SessionStanding:
     """What happens inside a part of the session."""
@@ -151,6 +154,8 @@ def _within(
         case RunJudged():
             told = event.because != "repeated_failure"
             return replace(state, telling_samples=state.telling_samples + told)
+        case RunCooledDown():
+            return state  # a sign of life, no more
         case BoundaryDetected():
             hit = event.disposition == "stopped_by"
             return replace(state, boundary_hits=state.boundary_hits + hit)
@@ -245,7 +250,7 @@ def _without(samples: tuple[str, ...], attempt_id: str) -> tuple[str, ...]:
 
 SESSIONS: Fold[SessionStanding] = Fold(
     name="sessions",
-    version=6,
+    version=7,
     state=SessionStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

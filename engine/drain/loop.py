@@ -257,12 +257,16 @@ class Drain:
         return patience_s if left_s is None else min(left_s, patience_s)
 
     def _due_s(self, asked_us: int) -> float | None:
-        if not self.standing:
-            return self._held_left_s()
+        held_s = None if self.standing else self._held_left_s()
         if self._session().status != "running" or self._queue is None:
             return None
         due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)
-        return wait_s(due_us, self.clock.now_us())
+        if self.standing:
+            return wait_s(due_us, self.clock.now_us())
+        if due_us is None or not self.attended:
+            return held_s  # few moments are worth waiting for with nothing at work
+        due_s = wait_s(due_us, self.clock.now_us())
+        return due_s if held_s is None else min(held_s, due_s)
 
     def _pause_ended_since(self, asked_us: int) -> bool:
         """Whether a pause of the session's account was in force then, and is over now."""

@@ -16,6 +16,7 @@ from engine.drain.sharing import LEASE_S, Left, Share
 from engine.errors import LogHeld, ServerLost
 from engine.events import SessionLapsed, SessionLeased
 from engine.store.leases import Holder, MemoryLeases
+from engine.store.leaving import Leaving
 from engine.store.location import Location
 from engine.store.recorder import Recorder
 from engine.triage.policy import Policy
@@ -59,8 +60,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     made.leases = Table(made.clock.monotonic_s)
 
-    async def leases(location: Location | None) -> MemoryLeases | None:
+    async def leases(location: Location | None, leaving: Leaving) -> MemoryLeases | None:
         assert location is not None
+        assert isinstance(leaving, Leaving)
         return made.leases if location is SERVER else None
 
     monkeypatch.setattr(joining, "open_leases", leases)

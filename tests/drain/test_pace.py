@@ -20,6 +20,7 @@ from engine.events import (
     Limits,
     Record,
     RunRegistered,
+    SessionDraining,
     SessionEnd,
     SessionEnded,
     event_of,
@@ -48,12 +49,21 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Drained(NamedTuple):
-    """What a drain said, what it recorded, when attempts began (s), and how often it asked."""
+    """What a drain said, what it recorded and when (s), and how often it asked."""
 
     because: SessionEnd
     events: list[AnyEvent]
-    started_s: list[float]
+    recorded_s: list[float]
     commands: int
+
+    def when_s(self, kind: type[AnyEvent]) -> list[float]:
+        """When events of a kind were recorded."""
+        moments = zip(self.recorded_s, self.events, strict=True)
+        return [moment_s for moment_s, event in moments if isinstance(event, kind)]
+
+    @property
+    def started_s(self) -> list[float]:
+        return self.when_s(AttemptStarted)
 
     @property
     def ended(self) -> SessionEnded:
@@ -89,13 +99,8 @@ async def drained(
         with anyio.fail_after(DAY_S):
             because = await drain.run(resume=False)
     records = await store.records(Query(), limit=10_000)
-    events = [event_of(record) for record in records]
-    started = [
-        (record.recorded_us - START_US) / 1e6
-        for record, event in zip(records, events, strict=True)
-        if isinstance(event, AttemptStarted)
-    ]
-    return Drained(because, events, started, commands)
+    recorded_s = [(record.recorded_us - START_US) / 1e6 for record in records]
+    return Drained(because, [event_of(record) for record in records], recorded_s, commands)
 
 
 def limited(seconds: int) -> Rule:
@@ -183,6 +188,61 @@ async def test_a_pause_is_not_waited_for_when_nothing_is_left_behind_it() -> Non
     found = await drained([limited(3600)], policy=once)
     assert found.because == found.ended.because == "nothing_eligible"
     assert found.ended.active_ms == 10_000
+
+
+BROKEN = Rule(run="r0", state="FAILED", rc=1, reason="the database is down", sleep=1.0)
+LONG = Rule(run="r1", state="COMPLETE", events=1, sleep=50.0)
+RESTING = Policy(
+    name="t",
+    attempts_per_phase_max=1,
+    breaker_runs=1,
+    breaker_probes_max=0,
+    breaker_cool_down_ms=5_000,
+)
+
+
+async def test_a_probe_that_is_due_while_others_are_at_work_is_not_left_until_they_end() -> None:
+    rules = [BROKEN, LONG, WELL]
+    found = await drained(rules, runs=3, policy=RESTING, workers=2, per_run_max=1)
+    assert found.started_s == [0.0, 0.0, 6.0]
+    assert found.because == "nothing_eligible"
+
+
+async def test_a_probe_that_comes_due_during_a_pause_goes_at_its_end() -> None:
+    policy = replace(RESTING, provider_pause_ms=1_000)
+    said = "429 rate limit exceeded. Please try again in 20s."
+    limit = Rule(run="r2", attempt=1, state="FAILED", rc=1, stderr=said, sleep=2.0)
+    rules = [BROKEN, LONG, limit, WELL]
+    found = await drained(rules, runs=3, policy=policy, workers=3, per_run_max=1)
+    assert found.started_s == [0.0, 0.0, 0.0, 22.0]
+
+
+async def test_a_run_that_cools_down_while_others_are_at_work_is_sampled_then() -> None:
+    policy = Policy(name="t", cool_down_ms=5_000, attempts_per_phase_max=2)
+    alike = replace(BROKEN, run="r2")
+    found = await drained([BROKEN, LONG, alike], runs=3, policy=policy, workers=3)
+    assert found.started_s == [0.0, 0.0, 0.0, 1.0, 6.0]
+
+
+async def test_nothing_but_a_pause_is_waited_for_when_nobody_is_at_work() -> None:
+    found = await drained([BROKEN, WELL], runs=2, policy=RESTING, workers=1)
+    assert found.started_s == [0.0]
+    assert found.because == "held_back"
+
+
+async def test_behind_a_pause_the_time_of_a_session_ends_when_it_does_whoever_is_at_work() -> None:
+    rules = [LONG, limited(3600), WELL]
+    found = await drained(rules, runs=2, workers=2, total_ms_max=30_000)
+    assert found.started_s == [0.0, 0.0]
+    assert found.when_s(SessionDraining) == [30.0]
+
+
+async def test_waiting_beside_those_at_work_ends_with_the_time_of_the_session() -> None:
+    rules = [BROKEN, LONG, WELL]
+    found = await drained(rules, runs=3, policy=RESTING, workers=2, total_ms_max=4_000)
+    assert found.started_s == [0.0, 0.0]
+    assert found.because == "total_time"
+    assert found.commands < 10
 
 
 class Estimates:

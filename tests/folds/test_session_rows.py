@@ -16,6 +16,7 @@ from engine.events import (
     Ending,
     Group,
     PolicyAdopted,
+    RunCooledDown,
     RunJudged,
     Seen,
     SessionDraining,
@@ -106,6 +107,7 @@ def deferred(*, no_yield: bool = True, timed_out: bool = False) -> AttemptDeferr
     )
 
 
+COOLED = RunCooledDown(session_id="s", run_id="r", generation=2, reason=WHY)
 LEASED = SessionLeased(session_id="s", epoch=7, host="h", lease_ms=15_000)
 LAPSED = SessionLapsed(session_id="s", epoch=7, host="h", noticed_by=8, proved=False)
 
@@ -131,6 +133,7 @@ def test_a_session_is_touched_by_what_happens_in_it() -> None:
         finished(),
         deferred(),
         judged("success"),
+        COOLED,
         boundary(),
     )
     assert SESSIONS.name == "sessions"
@@ -327,6 +330,10 @@ def test_a_sample_tells_something_unless_it_fails_as_an_earlier_one_did(
 ) -> None:
     tells = because_ != "repeated_failure"
     assert within(judged(because_)) == ({"telling_samples": 20} if tells else {})
+
+
+def test_a_run_that_cools_down_with_nothing_to_start_is_a_sign_of_life_and_no_more() -> None:
+    assert within(COOLED) == {}
 
 
 @pytest.mark.parametrize("disposition", get_args(Disposition))

@@ -85,6 +85,13 @@ class Brakes:
             return Gate("slow_start")
         return Gate()
 
+    def probes_us(self, session: Session) -> list[int]:
+        """When breakers may be probed again, as far as they are to rest before."""
+        if session.is_named_phase or not session.policy["breaker_runs"]:
+            return []
+        found = (_probe_us(each, session) for each in self.open_now() if each.probe is None)
+        return [due_us for due_us in found if due_us is not None]
+
     def opens(self, session: Session, run: str, fingerprint: str) -> list[Decision]:
         """A breaker that the barren sample of a run opens."""
         limit, before = session.policy["breaker_runs"], self.barren[fingerprint]
@@ -200,9 +207,14 @@ def _may_probe(breaker: Breaker, session: Session, now_us: int) -> bool:
     policy = session.policy
     if breaker.probes < policy["breaker_probes_max"]:
         return True
-    rest_ms = policy["breaker_cool_down_ms"]
+    due_us = _probe_us(breaker, session)
+    return due_us is not None and now_us >= due_us
+
+
+def _probe_us(breaker: Breaker, session: Session) -> int | None:
+    rest_ms = session.policy["breaker_cool_down_ms"]
     since_us = breaker.last_probe_us if breaker.probes else breaker.opened_us
-    return rest_ms is not None and now_us >= since_us + rest_ms * 1000
+    return None if rest_ms is None else since_us + int(rest_ms) * 1000
 
 
 def _stated_us(boundary: Event, now_us: int, duration_ms: int) -> int | None:

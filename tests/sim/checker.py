@@ -134,14 +134,22 @@ class Checker:
             best = model.best(session, last.recorded_us)
             if best is not None and is_free:
                 self._say(f"L3: a worker was free and {best} was not started", record.pos)
-            until_us = model.brakes.paused_until_us(session, last.recorded_us)
             late_us = record.recorded_us - self._truth.slack_us - SLACK_MS * 1000
-            if is_free and until_us is not None and until_us < late_us:
-                best = model.best(session, until_us)
-                if best is not None:
-                    self._say(f"L3: the pause was over, and {best} was not started", record.pos)
+            for due_us in model.moments(session, last.recorded_us):
+                if is_free and last.recorded_us < due_us < late_us:
+                    self._check_nothing_was_due(session, due_us, record.pos)
             if self._closely:
                 self._count_hindrances(session, last.recorded_us)
+
+    def _check_nothing_was_due(self, session: Session, due_us: int, pos: int) -> None:
+        """L3: nothing could have been started at a moment that passed while others were at work."""
+        if not self.model.may_start(session, due_us):
+            return
+        best, coolest = self.model.best(session, due_us), self.model.coolest(session, due_us)
+        if best is not None:
+            self._say(f"L3: at {due_us} {best} was due, and was not started", pos)
+        if coolest is not None:
+            self._say(f"L3: at {due_us} {coolest.name} had cooled down, and was left so", pos)
 
     def _count_hindrances(self, session: Session, now_us: int) -> None:
         for run in self.model.runs.values():

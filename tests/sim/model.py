@@ -203,9 +203,7 @@ class Model:
 
     def best(self, session: Session, now_us: int, *, paused: bool = False) -> Best | None:
         """What is next at ``now_us``, by looking at everything; ``paused``: even during a pause."""
-        if not paused and self.brakes.paused_until_us(session, now_us) is not None:
-            return None
-        if not paused and self.open >= session.limits.get("host_workers", self.open + 1):
+        if not paused and not self.may_start(session, now_us):
             return None
         gate = self.brakes.gate(session, now_us)
         if gate.probe_of is not None:
@@ -216,6 +214,12 @@ class Model:
         held = gate.hindrance is not None
         found = min((p for p in self._each(session) if p.group or not held), default=None)
         return found and Best(found)
+
+    def may_start(self, session: Session, now_us: int) -> bool:
+        """Whether neither a pause of the account nor a full host is in the way."""
+        if self.brakes.paused_until_us(session, now_us) is not None:
+            return False
+        return self.open < int(session.limits.get("host_workers", self.open + 1))
 
     def is_held_back(self, session: Session, now_us: int) -> bool:
         """Whether an open breaker is all that keeps a run from being sampled."""
@@ -246,6 +250,17 @@ class Model:
         ]
         due = [(at_us, name) for at_us, name in found if at_us is not None and at_us <= now_us]
         return self.runs[min(due)[1]] if due else None
+
+    def moments(self, session: Session, now_us: int) -> Iterator[int]:
+        """When time alone may let the session start something that it may not at ``now_us``."""
+        until_us = self.brakes.paused_until_us(session, now_us)
+        if until_us is not None:
+            yield until_us
+        yield from self.brakes.probes_us(session)
+        for run in self.runs.values():
+            due_us = cools_us(run, session)
+            if due_us is not None:
+                yield due_us
 
     def _could_be_a_sample(self, phase: Phase, session: Session) -> bool:
         return phase_hindrance(phase, session) is None and not self._waits(phase, session)

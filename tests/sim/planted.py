@@ -175,6 +175,18 @@ BUGS: tuple[Bug, ...] = (
         "if len(self.attended) < 2 and not started",
     ),
     bug(
+        "what comes due is left until an attempt ends",
+        f"{LOOP}:Drain._due_s",
+        "due_us is None or not self.attended",
+        "True",
+    ),
+    bug(
+        "the time up to a cool-down is lost with the engine",
+        f"{SESSIONS}:_apply",
+        "replace(state, last_us=seen.recorded_us)",
+        'state if "Cooled" in repr(type(event)) else replace(state, last_us=seen.recorded_us)',
+    ),
+    bug(
         "work left is counted without its filter",
         "engine.triage.ending:work_left",
         "limits.run_id in (None, phase.run_id)",
