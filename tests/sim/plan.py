@@ -32,6 +32,9 @@ CRASHES = (0.45, 0.82, 0.95)
 """How likely at most 0, 1 and 2 engines die in a session; otherwise 3 do."""
 
 BASES = (Policy(name="plain"), policy_named("classic"), policy_named("default"))
+_SMALL = ((1, 1), (1, 3), (2, 1), (2, 2), (2, 3), (3, 2), (4, 1), (4, 3))
+"""How many runs with how many phases small sessions have at most.  Most bugs show in the smallest
+backlog that has room for them, and sessions of few events are many for the same time."""
 _STATES: tuple[PhaseState, ...] = ("QUEUED", "FAILED", "COMPLETE", "EXECUTING", "SKIPPED")
 _ORDERS: tuple[tuple[Order, ...], ...] = (("strict",), ("free",), ("strict", "free"))
 _BUDGETS = (
@@ -64,7 +67,7 @@ class Plan:
         self.random = random_
         self.everything = everything
         lot = random_.random()
-        self.size = 0 if lot < 0.93 else 1 if lot < 0.998 else 2
+        self.size = 0 if lot < 0.975 else 1 if lot < 0.999 else 2
         lot = random_.random()
         self.crashes = next((n for n, share in enumerate(CRASHES) if lot < share), len(CRASHES))
         self.delay_s = random_.choice((1, 3, 8)) / 64 if random_.random() < 0.15 else 0.0
@@ -75,10 +78,10 @@ class Plan:
     def backlog(self) -> list[AnyEvent]:
         """Runs with their phases, in the order in which they are registered."""
         random_ = self.random
-        runs, phases = ((4, 4), (8, 5), (40, 6))[self.size]
+        fewest, runs, phases = ((1, *random_.choice(_SMALL)), (2, 8, 5), (10, 40, 6))[self.size]
         events: list[AnyEvent] = []
         order_of: tuple[Order, ...] = random_.choice(_ORDERS)
-        for run in range(random_.randint(runs // 4, runs)):
+        for run in range(random_.randint(fewest, runs)):
             run_id = f"{'ab'[run % 2]}-{run}"
             events.append(RunRegistered(run_id=run_id, origin="sim", state="NEW"))
             order: Order = random_.choice(order_of)

@@ -34,12 +34,14 @@ BUGS: tuple[Bug, ...] = (
         f"{ELIGIBLE}:run_hindrance",
         'run.standing == "unsampled" and run.open > 0',
         "False",
+        near=25,
     ),
     bug(
         "deprioritized runs go on",
         f"{ELIGIBLE}:run_hindrance",
         'run.standing == "deprioritized"',
         "False",
+        near=20,
     ),
     bug(
         "stopped runs go on",
@@ -52,13 +54,13 @@ BUGS: tuple[Bug, ...] = (
         f"{ELIGIBLE}:run_hindrance",
         "run.open >= limits",
         "run.open > limits",
+        near=75,
     ),
     bug(
         "skipped prefixes are not skipped",
         f"{ELIGIBLE}:run_hindrance",
         "run.run_id.startswith(limits.skip_run_prefixes)",
         "False",
-        near=18,
     ),
     bug(
         "one attempt too many of a phase",
@@ -71,7 +73,7 @@ BUGS: tuple[Bug, ...] = (
         f"{ELIGIBLE}:phase_hindrance",
         "phase.orphans >= policy",
         "phase.orphans > 9 + policy",
-        near=16,
+        near=24,
     ),
     bug(
         "tried once more in a session",
@@ -96,6 +98,7 @@ BUGS: tuple[Bug, ...] = (
         f"{ELIGIBLE}:sort_key",
         "tier_index, phase.phase_index",
         "tier_index, -phase.phase_index",
+        near=14,
     ),
     Bug(
         "tier order ignored",
@@ -103,6 +106,7 @@ BUGS: tuple[Bug, ...] = (
             Change(f"{ORDERING}:RunOrder.waits", "if policy.order_tiers and", "if False and"),
             Change(f"{ORDERING}:_comes_first", "if policy.order_tiers and", "if False and"),
         ),
+        near=18,
     ),
     bug(
         "a strict order also binds across a tier's end",
@@ -115,13 +119,14 @@ BUGS: tuple[Bug, ...] = (
         f"{ORDERING}:RunOrder.waits",
         "self._blocked_by.get(phase_id, 0) > 0",
         "False",
+        near=46,
     ),
     bug(
         "phases of a tier that opens are forgotten",
         f"{ORDERING}:RunOrder.update",
         "touched |= self._tier_opened(phase.tier_index)",
         "pass",
-        near=10,
+        near=72,
     ),
     bug(
         "a judged run keeps its place in the queue",
@@ -141,26 +146,27 @@ BUGS: tuple[Bug, ...] = (
         f"{PICKING}:limit_reached",
         "attempts >= limits",
         "attempts > limits",
+        near=20,
     ),
     bug(
         "the session's time is not limited",
         f"{PICKING}:limit_reached",
         "elapsed_ms >= limits.total_ms_max",
         "False",
-        near=10,
     ),
     bug(
         "one worker too many",
         f"{LOOP}:Drain._feed",
         "self.scope.limits.workers - self._attendance.busy",
         "self.scope.limits.workers + 1 - self._attendance.busy",
+        near=14,
     ),
     bug(
         "adopted attempts take no worker",
         f"{ATTENDANCE}:Attendance.attend",
         "self._running.add(started.attempt_id)",
         "self._running.add(started.attempt_id) if report is None else None",
-        near=222,
+        near=193,
     ),
     bug(
         "nobody picks when an attempt ends",
@@ -179,19 +185,14 @@ BUGS: tuple[Bug, ...] = (
         f"{LOOP}:Drain._due_s",
         "due_us is None or not self.attended",
         "True",
-    ),
-    bug(
-        "the time up to a cool-down is lost with the engine",
-        f"{SESSIONS}:_apply",
-        "replace(state, last_us=seen.recorded_us)",
-        'state if "Cooled" in repr(type(event)) else replace(state, last_us=seen.recorded_us)',
+        near=94,
     ),
     bug(
         "work left is counted without its filter",
         "engine.triage.ending:work_left",
         "limits.run_id in (None, phase.run_id)",
         "True",
-        near=10,
+        near=21,
     ),
     bug(
         "the session counts its parts apart",
@@ -225,6 +226,7 @@ BUGS: tuple[Bug, ...] = (
         f"{BACKLOG}:_finished",
         'event.ending in ("abandoned", "orphaned")',
         'event.ending == "abandoned"',
+        near=20,
     ),
     bug(
         "an old failure's reason stays",
@@ -249,7 +251,7 @@ BUGS: tuple[Bug, ...] = (
                 f"{MEMORY}:MemoryStore.add", "del self._open[phase]", "self._open.pop(phase, None)"
             ),
         ),
-        near=18,
+        near=23,
     ),
     bug(
         "the cause of a decision is the event before its own",
@@ -282,13 +284,14 @@ BUGS: tuple[Bug, ...] = (
         "engine.detect.diagnosis:_zero_yield",
         "finished.yield_events > 0",
         'finished.yield_events > 0 or finished.ending == "broke"',
+        near=20,
     ),
     bug(
         "an exit code makes a timeout",
         "engine.triage.policy:Policy.is_timeout",
         "code in self.timeout_exit_codes",
         "code in (3, 143)",
-        near=13,
+        near=12,
     ),
     bug(
         "a guardian lost to a living engine is an orphan",
@@ -301,7 +304,6 @@ BUGS: tuple[Bug, ...] = (
         f"{DIAGNOSE}:_final_state",
         'report.final_state or "COMPLETE"',
         '"COMPLETE"',
-        near=14,
     ),
     # Recovery
     bug(
@@ -322,7 +324,7 @@ BUGS: tuple[Bug, ...] = (
         f"{LOOP}:Drain._scope_of",
         "if started.session_id == self.scope.session_id",
         "if True",
-        near=131,
+        near=169,
     ),
     # The log
     Bug(
@@ -369,7 +371,7 @@ BUGS: tuple[Bug, ...] = (
         "engine.store.boards:catch_up",
         "pos = board.head.pos\n",
         "pos = max(0, board.head.pos - 1)\n",
-        near=63,
+        near=480,
     ),
 )
 

@@ -51,7 +51,7 @@ from tests.sim.retries import Retries
 START_US = 1_767_225_600_000_000
 WRITER = Writer("simulated", "boot", 1, "sim", "0")
 EVENTS_MAX = 100_000
-THOROUGH_EVERY = 4
+THOROUGH_EVERY = 8
 """Sessions: of these the chain is hashed again and every projection rebuilt."""
 ELSEWHERE = frozenset({"waits", "not_asked_for", "breaker_open", "slow_start"})
 """Hindrances that the engine looks for in other places."""
