@@ -25,6 +25,7 @@ class Anchors:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        _check_kind(path)
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -94,11 +95,21 @@ def set_aside(path: Path, now_us: int) -> Path | None:
     return kept
 
 
+def _check_kind(path: Path) -> None:
+    """Refuse what only bears the name of the anchors; a pipe would be waited for."""
+    if path.exists() and not path.is_file():
+        raise StorageFailed(
+            f"cannot open {path}: it is not a file.",
+            remedy="move it away, then start again; `runoff verify` says what it should hold.",
+        )
+
+
 def last_anchor(path: Path) -> Head | None:
     """The newest whole anchor, None when the file is missing or holds none.
 
-    Raises LogUnreadable when its last whole line is not an anchor.
+    Raises LogUnreadable when its last whole line is not an anchor, StorageFailed for no file.
     """
+    _check_kind(path)
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

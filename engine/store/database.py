@@ -55,8 +55,11 @@ def lock_wait() -> str:
     return f"PRAGMA busy_timeout = {round(seconds * 1000)}"
 
 
-_BESIDE = ("-journal", "-wal", "-shm", "-lock", "-anchors")
-"""Files that are opened with a log; a pipe in the place of one would be waited for."""
+_BESIDE = ("-journal", "-wal", "-shm", "-lock")
+"""Files that are opened with a log; a pipe in the place of one would be waited for.
+
+Anchors are not: what stands in their place is for ``verify`` to find, and for writers to refuse.
+"""
 
 
 def check_file(location: Location) -> None:

@@ -101,7 +101,7 @@ def test_what_is_no_file_is_refused_in_a_line(folder: Path, what: str, odd: str)
     assert name in said[0]
 
 
-BESIDE = ("-journal", "-wal", "-shm", "-lock", "-anchors")
+BESIDE = ("-journal", "-wal", "-shm", "-lock")
 
 
 @pytest.mark.parametrize("name", BESIDE)
@@ -119,6 +119,21 @@ def test_what_stands_beside_a_log_and_is_no_file_is_named(
     doctor = runoff(tmp_path, "doctor")
     assert doctor.returncode in (0, 1), doctor.stderr
     assert "Traceback" not in doctor.stderr
+
+
+@pytest.mark.parametrize("odd", ["a pipe", "zeros without end", "a folder"])
+def test_what_only_bears_the_name_of_the_anchors_is_a_finding_and_stops_writers(
+    tmp_path: Path, odd: str
+) -> None:
+    runoff(tmp_path, "seed")
+    (tmp_path / "b.db-anchors").unlink()
+    ODD[odd](tmp_path / "b.db-anchors")
+    assert runoff(tmp_path, "identity").returncode == 0
+    assert runoff(tmp_path, "verify").returncode == 6
+    for argv in (("drain", "--", "true"), ("run", "reinstate", "r", "--why", "x")):
+        done = runoff(tmp_path, *argv)
+        assert done.returncode == 74, (argv, done.stderr)
+        assert "b.db-anchors: it is not a file." in done.stderr
 
 
 def test_kept_output_that_is_a_pipe_is_missing(tmp_path: Path) -> None:
