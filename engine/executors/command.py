@@ -134,7 +134,7 @@ class CommandExecutor:
             workspace = self._open_workspace(assignment)
             self._spec(assignment, directory, workspace).write(directory)
             outcome.put(directory, outcome.PHASE_FILE, msgspec.json.encode(assignment.sheet))
-            for name in (outcome.EVENTS_FILE, *outcome.OF_THE_GUARDIAN):
+            for name in (outcome.EVENTS_FILE, outcome.GUARDIAN_LOCK):
                 outcome.put(directory, name, b"")
             room = b" " * outcome.OUTCOME_ROOM_BYTES
             outcome.put(directory, f"{outcome.OUTCOME_FILE}.part", room)

@@ -26,7 +26,6 @@ PHASE_FILE = "phase.json"
 EVENTS_FILE = "events.ndjson"
 RESULT_FILE = "result.json"
 GUARDIAN_LOCK = "guardian.lock"
-OF_THE_GUARDIAN = (GUARDIAN_LOCK, "guardian.log", "stdout", "stderr")
 """What a guardian opens anew.  It is there before: on a full disk the engine is to fail, which
 says so and ends, and not the guardian, which can only give up an attempt that did nothing wrong."""
 

@@ -461,6 +461,6 @@ async def test_a_guardian_takes_no_more_files_of_a_disk_than_were_made_before_it
     monkeypatch.setattr(Guardians, "start", noted)
     assert (await attempt.run()).ended == "exited"
     after = names_in(attempt.directory)
-    assert {"stdout", "stderr", "outcome.json"} <= after
-    assert after - before == {"outcome.json"}
+    # Output that finds no room is counted and not kept, which ends nothing.
+    assert after - before == {"outcome.json", "stdout", "stderr"}
     assert before - after == {"outcome.json.part"}

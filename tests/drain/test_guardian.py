@@ -63,7 +63,9 @@ class Guarded:
         return outcome
 
     def kept(self, stream: str = "stdout") -> bytes:
-        return (self.directory / stream).read_bytes()
+        """What is kept of a stream; there is no file of one that said nothing."""
+        path = self.directory / stream
+        return path.read_bytes() if path.exists() else b""
 
 
 def run(directory: Path, argv: list[str], **changes: Any) -> tuple[dict[str, Any], Guarded]:
@@ -267,6 +269,27 @@ for at in range(0, {size}, {piece}):
     assert outcome["stdout"] == {"total": size, "head": min(10, size), "tail": len(tail)}
     assert guarded.kept() == data[:10] + tail
     assert not (guarded.directory / "stdout.tail").exists()
+
+
+def test_a_silent_attempt_leaves_no_files_of_its_output(tmp_path: Path) -> None:
+    _, guarded = run(tmp_path, shell("exit 3"))
+    left = {path.name for path in guarded.directory.iterdir()}
+    assert left == {"spec.json", "guardian.lock", "outcome.json"}
+
+
+@pytest.mark.parametrize(
+    "make", ["mkfifo stdout", "mkdir stdout", "ln -s /dev/full stdout", ">stdout"]
+)
+def test_what_a_child_puts_in_the_place_of_its_output_is_not_written_to(
+    tmp_path: Path, make: str
+) -> None:
+    said = "x" * 100_000
+    source = f"cd {tmp_path}/attempt; {make}; printf {said[:50]}; head -c 100000 /dev/zero; exit 3"
+    outcome, guarded = run(tmp_path, shell(source), cwd="/")
+    assert (outcome["ended"], outcome["exit_code"]) == ("exited", 3)
+    assert outcome["stdout"] == {"total": 100_050, "head": 0, "tail": 0}
+    there = guarded.directory / "stdout"
+    assert not there.is_file() or there.read_bytes() == b"", "the child's own, and left to it"
 
 
 def test_without_room_for_a_tail_only_the_head_is_kept(tmp_path: Path) -> None:

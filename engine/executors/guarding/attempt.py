@@ -15,7 +15,6 @@ import time
 
 from engine.executors.guarding.child import PR_SET_CHILD_SUBREAPER, become_child, prctl
 from engine.executors.guarding.files import (
-    fresh_file,
     hold_lock,
     parsed,
     publish,
@@ -288,10 +287,8 @@ def start_ticks() -> str:
 def prepared() -> "Guardian":
     """A guardian in its attempt's directory, ready but for the word; the engine knows."""
     os.chdir(called_to())
-    hold_lock("guardian.lock")  # before all else: one that comes too late must touch nothing
-    log = fresh_file("guardian.log")
-    os.dup2(log, 2)
-    os.close(log)
+    held = hold_lock("guardian.lock")  # before all else: who comes too late must touch nothing
+    os.dup2(held, 2)  # our own trouble, if any, is written there; each file costs each attempt
     if LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     guardian = Guardian(parsed(read("spec.json")))

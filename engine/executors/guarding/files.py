@@ -42,18 +42,26 @@ def fresh_file(name: str) -> int:
     return os.open(name, flags, 0o600)
 
 
-def hold_lock(name: str) -> None:
-    """Lock a file of ours until this process ends, as the proof that it has not.
+def first_file(name: str) -> int:
+    """A new file where none may be yet, whatever a child has put there; its descriptor."""
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
-    A POSIX lock: the forked child does not hold it.  Where there are no locks, its pid has to do.
-    Raises BlockingIOError or PermissionError when another process holds it.
+
+def hold_lock(name: str) -> int:
+    """Lock a file of ours until this process ends, as the proof that it has not; its descriptor.
+
+    A POSIX lock: the forked child does not hold it, and it is gone once this process closes any
+    descriptor of the file.  Where there are no locks, its pid has to do.  Raises BlockingIOError
+    or PermissionError when another process holds it.
     """
+    descriptor = fresh_file(name)
     try:
-        fcntl.lockf(fresh_file(name), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         raise
     except OSError:
-        return
+        pass
+    return descriptor
 
 
 def write_at(descriptor: int, data: memoryview, at: int) -> None:

@@ -6,7 +6,7 @@ Secrets are covered on the way, so that none is ever written down.
 import fcntl
 import os
 
-from engine.executors.guarding.files import CHUNK_BYTES, fresh_file, quietly, write_at
+from engine.executors.guarding.files import CHUNK_BYTES, first_file, fresh_file, quietly, write_at
 from engine.redaction.stream import Redactor
 
 DRAIN_READS_MAX = 64
@@ -17,7 +17,8 @@ class Stream:
     """One output stream of the child: the head goes to its file, the rest through a ring.
 
     ``head_max`` and ``tail_max`` are bytes.  A full disk stops the keeping, never the counting.
-    The last line is only written when it has ended, for it may still become a secret.
+    The last line is only written when it has ended, for it may still become a secret.  The file is
+    made for the first of it: most attempts say nothing on one stream or both.
     """
 
     def __init__(self, name: str, reader: int, head_max: int, tail_max: int) -> None:
@@ -28,8 +29,7 @@ class Stream:
         self.total = self.head = self.past = self.tail = 0
         self.broken = False
         self.redactor = Redactor()
-        self.file = fresh_file(name)
-        self.ring = -1
+        self.file = self.ring = -1
 
     def pump(self) -> int:
         """One read, kept; the number of bytes, 0 at the end, -1 when there is nothing now."""
@@ -55,6 +55,8 @@ class Stream:
         return self.pump() != 0
 
     def _keep(self, data: memoryview) -> None:
+        if data and self.file < 0:
+            self.file = first_file(self.name)
         head = data[: self.head_max - self.head]
         while head:
             written = os.write(self.file, head)
