@@ -9,13 +9,15 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import anyio
 import msgspec
 
 from engine.audit.chain import Chain, Row
 from engine.audit.histories import Histories
+from engine.audit.origins import Origins
+from engine.audit.requests import Requests
 from engine.calibration.estimator import shipped
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
@@ -53,6 +55,7 @@ WRITER = Writer("simulated", "boot", 1, "sim", "0")
 EVENTS_MAX = 100_000
 THOROUGH_EVERY = 8
 """Sessions: of these the chain is hashed again and every projection rebuilt."""
+WRITTEN_HERE = ("backlog.", "operator.")
 ELSEWHERE = frozenset({"waits", "not_asked_for", "breaker_open", "slow_start"})
 """Hindrances that the engine looks for in other places."""
 
@@ -121,6 +124,7 @@ class Session:
         self.slack_us = round(self.plan.delay_s * 8e6)
         self._acknowledged: list[Record] = []
         self._chain = Chain(self.report)
+        self._origins, self._requests = Origins(self.report), Requests(self.report)
         self._histories = Histories(self.report, Path("no-blobs"))
         self._is_thorough = seed % THOROUGH_EVERY == 0
         self._checker = Checker(self.report, self, closely=self._is_thorough)
@@ -383,10 +387,12 @@ class Session:
             event = _decode(record.data)
             if self._is_thorough:
                 self._chain.take(Row._make(record), event)
+                self._prove(Row._make(record), event)
             self._histories.take(record.pos, record.cause, event)
             self._checker.take(record, event)
             note(self.reached, record, event)
         self._checker.life_over()
+        self._requests.close()
         if self._is_thorough:
             await self._rebuilt.take(self.disk, records)
             self._redecided.take(records)
@@ -395,6 +401,13 @@ class Session:
             if life.retries is not None:
                 life.retries.settle(died=life.died or life.error is not None)
             self._check_life(life)
+
+    def _prove(self, row: Row, event: dict[str, Any]) -> None:
+        """S36 and S37 raise no false alarm; what the simulation registers and says is its own."""
+        if not row.type.startswith(WRITTEN_HERE):
+            self._origins.take(row, event)
+            part = (row.type, row.attempt, row.data)
+            self._requests.take(row.pos, row.command_id, row.request, part)
 
     def _check_acknowledged(self) -> None:
         """D1: what was acknowledged is in the log."""
