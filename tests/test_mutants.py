@@ -61,6 +61,7 @@ def test_every_file_of_rules_has_mutants_and_tests_that_answer_for_it() -> None:
     counts = Counter(mutant.path for mutant in listed())
     assert set(counts) == RULES
     assert sum(counts.values()) >= LISTED_MIN
+    assert all(modules_for(path) for path in RULES)
     assert all((HOME / test).exists() for path in RULES for test in modules_for(path))
 
 

@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.auto:
         tests = tuple(options.tests) or modules_for(options.auto)
+        if not tests:
+            _say(f"{options.auto} has no list; name the tests that answer for it with --tests.")
+            return WRONG
         mutants = automatic.mutants_of(options.auto, tests)
         _say(*[f"no longer made  {name}" for name in _gone(options.auto, mutants)])
     else:

@@ -68,9 +68,9 @@ def listed(folder: Path = LISTS) -> list[Mutant]:
 
 
 def modules_for(path: str, folder: Path = LISTS) -> tuple[str, ...]:
-    """The test modules that answer for a file of rules.  Raises KeyError for one without any."""
+    """The test modules that answer for a file of rules; none for one that has no list."""
     lists = [_read(each) for each in sorted(folder.glob("*.toml"))]
-    return {each.path: each.tests for each in lists}[path]
+    return {each.path: each.tests for each in lists}.get(path, ())
 
 
 def stale(mutants: Sequence[Mutant], home: Path = HOME) -> list[str]:
