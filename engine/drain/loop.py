@@ -199,8 +199,7 @@ class Drain:
         """How long to wait for a paused account or for others, if nothing else holds us up."""
         board, now_us = self.recorder.board, self.clock.now_us()
         session, total_ms = self._session(), self.scope.limits.total_ms_max
-        if session.status != "running" or self._queue is None:
-            return None
+        assert self._queue is not None
         until_us = paused_until_us(board, self.scope, now_us)
         # In a log of our own, what fills the host or probes a breaker is attended by us.
         is_shared = self.recorder.store.is_shared
@@ -257,14 +256,14 @@ class Drain:
         return patience_s if left_s is None else min(left_s, patience_s)
 
     def _due_s(self, asked_us: int) -> float | None:
-        held_s = None if self.standing else self._held_left_s()
         if self._session().status != "running" or self._queue is None:
             return None
-        due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)
-        if self.standing:
-            return wait_s(due_us, self.clock.now_us())
-        if due_us is None or not self.attended:
+        held_s = None if self.standing else self._held_left_s()
+        if not (self.standing or self.attended):
             return held_s  # few moments are worth waiting for with nothing at work
+        due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)
+        if due_us is None and not self.standing:
+            return held_s
         due_s = wait_s(due_us, self.clock.now_us())
         return due_s if held_s is None else min(held_s, due_s)
 

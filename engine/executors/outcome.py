@@ -26,8 +26,9 @@ PHASE_FILE = "phase.json"
 EVENTS_FILE = "events.ndjson"
 RESULT_FILE = "result.json"
 GUARDIAN_LOCK = "guardian.lock"
-"""What a guardian opens anew.  It is there before: on a full disk the engine is to fail, which
-says so and ends, and not the guardian, which can only give up an attempt that did nothing wrong."""
+"""What a guardian opens anew before its child starts.  It is there already: on a full disk the
+engine is to fail, which says so and ends, and not the guardian, which can only give up an attempt
+that did nothing wrong."""
 
 OUTPUT_BYTES_KEPT = 1024 * 1024
 OUTCOME_ROOM_BYTES = 4096

@@ -114,7 +114,7 @@ def _not_understood(text: str) -> UsageProblem:
 
 def _not_trusted(error: ssl.SSLError) -> RunoffError:
     """A certificate that cannot be used, or a server whose own is not to be trusted."""
-    if "PEM" in str(error) or error.library == "X509":
+    if any(part in str(error) for part in ("PEM", "X509")):  # OpenSSL's names of its readers
         return UsageProblem(
             f"the certificates that DATABASE_URL names cannot be used: {error}.",
             remedy="check what the files hold that sslrootcert, sslcert, sslkey and sslcrl name.",

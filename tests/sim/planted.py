@@ -183,8 +183,8 @@ BUGS: tuple[Bug, ...] = (
     bug(
         "what comes due is left until an attempt ends",
         f"{LOOP}:Drain._due_s",
-        "due_us is None or not self.attended",
-        "True",
+        "not (self.standing or self.attended)",
+        "not self.standing",
         near=94,
     ),
     bug(
