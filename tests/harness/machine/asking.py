@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.harness.processes import wait_until as wait_for
 
 HOME = Path("/var/lib/runoff")
 CHECK = Path("/var/lib/check")
@@ -65,12 +67,22 @@ class Problems(list[str]):
             self.append(problem)
 
 
-def seed(run: str, phases: int, seconds: int) -> subprocess.CompletedProcess[str]:
-    """A run whose phases take so long each; the daemon takes it up, if there is one."""
-    plan = HOME / f"{run}.json"
+def wait_until(holds: Callable[[], object], limit_s: float = PATIENCE_S) -> bool:
+    """Look again and again until it holds or time is up."""
+    return wait_for(lambda: bool(holds()), limit_s)
+
+
+def plan_of(run: str, phases: int, seconds: int) -> str:
+    """A plan file of a run whose phases take so long each."""
     each = {"category": "docs", "complexity": "low", "goal": f"sleep for {seconds} seconds"}
     made = [{"phase_id": f"p{number}", **each} for number in range(phases)]
-    plan.write_text(json.dumps({"run_id": run, "phases": made}))
+    return json.dumps({"run_id": run, "phases": made})
+
+
+def seed(run: str, phases: int, seconds: int) -> subprocess.CompletedProcess[str]:
+    """Register such a run; the daemon takes it up, if there is one."""
+    plan = HOME / f"{run}.json"
+    plan.write_text(plan_of(run, phases, seconds))
     return runoff("seed", "--plan", plan.name)
 
 

@@ -6,7 +6,6 @@ the name that the file gives, and packages come from a folder of wheels.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from functools import partial
@@ -14,8 +13,16 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from tests.harness.machine.asking import CHECK, LONG_S, Problems, call, read, tell
-from tests.harness.machine.service import wait_until
+from tests.harness.machine.asking import (
+    CHECK,
+    LONG_S,
+    Problems,
+    call,
+    plan_of,
+    read,
+    tell,
+    wait_until,
+)
 
 FILES = CHECK / "src" / "docs" / "how-to" / "files"
 BASE = "docker.io/library/python:3.13-slim"
@@ -90,9 +97,7 @@ def furnished(problems: Problems) -> Path:
 
 def seeded(name: str, place: Path, run: str, seconds: int) -> None:
     """A run of three phases that take so long each."""
-    each = {"category": "docs", "complexity": "low", "goal": f"sleep for {seconds} seconds"}
-    phases = [{"phase_id": f"p{number}", **each} for number in range(3)]
-    (place / f"{run}.json").write_text(json.dumps({"run_id": run, "phases": phases}))
+    (place / f"{run}.json").write_text(plan_of(run, 3, seconds))
     inside(name, "seed", "--plan", f"{run}.json")
 
 

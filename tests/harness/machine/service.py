@@ -15,7 +15,6 @@ from tests.harness.machine.asking import (
     CHECK,
     HOME,
     LONG_S,
-    PATIENCE_S,
     Problems,
     at_work,
     attempts,
@@ -28,17 +27,12 @@ from tests.harness.machine.asking import (
     status,
     tell,
     tried_twice,
+    wait_until,
 )
-from tests.harness.processes import wait_until as wait_for
 
 UNIT = "runoff.service"
 SETTINGS = HOME / "daemon.toml"
 WATCHDOG_S = 15
-
-
-def wait_until(holds: Callable[[], object], limit_s: float = PATIENCE_S) -> bool:
-    """Look again and again until it holds or time is up."""
-    return wait_for(lambda: bool(holds()), limit_s)
 
 
 def unit(name: str) -> str:
