@@ -9,20 +9,24 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from engine.audit.chain import Report
 
 AnchorsState = Literal["ok", "short", "missing", "none", "broken"]
 """``none``: an empty log needs none.  ``missing``: there is a log, and no file beside it.
 
-``short``: the file reaches far less, and may: who made it died at once, or others write the log.
+``short``: the file reaches far less, and may: who made it died at once, others write the log, or
+its end was committed just now.
 """
 
 SLACK_US = 60_000_000
 """By the writer's clock; a commit is anchored within a fraction of a second, or its engine died."""
+LIVE_US = 5_000_000
+"""What was committed so shortly before it is read, after a long rest, may be anchored next."""
 _LINE_BYTES_MAX = 256
 _ANCHOR = re.compile(rb"([0-9]{1,18}) ([0-9a-f]{64})\n")
 _CUT_SHORT = re.compile(rb"[0-9]{0,18}|[0-9]{1,18} [0-9a-f]{0,64}")
@@ -56,7 +60,7 @@ class Anchors:
         self._path = path
         self._report = report
         self._is_shared = is_shared
-        self._size = _size_of(path)
+        self._size, self._read_us = _size_of(path), time.time_ns() // 1000
         self._odd: list[bytes | Anchor] = []
         self._broken = False
         self.reach, self._reach_us = 0, 0
@@ -101,7 +105,8 @@ class Anchors:
         if end.pos == 0 or (self.reach and end.recorded_us - self._reach_us <= SLACK_US):
             return "ok"
         # The engine that made the file may have died before its first anchor; none did later.
-        if self._is_shared or (not self.reach and end.epoch <= 1):
+        is_new = abs(self._read_us - end.recorded_us) <= LIVE_US
+        if self._is_shared or is_new or (not self.reach and end.epoch <= 1):
             return "short"
         until = f"end at {self.reach}" if self.reach else "hold nothing"
         self._break(f"S2: the anchors {until}, and the log goes on to {end.pos}", end.pos)
@@ -128,17 +133,28 @@ class Anchors:
             return
         try:
             with self._path.open("rb") as file:
-                while file.tell() < self._size:
-                    line = file.readline(_LINE_BYTES_MAX)
-                    match = _ANCHOR.fullmatch(line)
-                    if match:
-                        yield Anchor(int(match[1]), match[2].decode())
+                for line in lines_of(file, self._size):
+                    anchor = said_by(line)
+                    if anchor is not None:
+                        yield anchor
                     elif line.endswith(b"\n") or not _CUT_SHORT.fullmatch(line):
                         self._odd.append(line)
                     else:
                         return  # cut short by a crash
         except OSError as error:
             self._break(f"S2: the anchors cannot be read: {error.strerror}", None)
+
+
+def lines_of(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The lines in the first ``size`` bytes; one that is much too long comes in pieces."""
+    while file.tell() < size:
+        yield file.readline(_LINE_BYTES_MAX)
+
+
+def said_by(line: bytes) -> Anchor | None:
+    """The anchor that a line is, None for any other."""
+    match = _ANCHOR.fullmatch(line)
+    return Anchor(int(match[1]), match[2].decode()) if match else None
 
 
 def _size_of(path: Path) -> int | None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database at ``path`` so that no byte of it can change."""
+    return sqlite3.connect(reachable(path), uri=True, isolation_level=None)
+
+
+def reachable(path: Path) -> str:
+    """The URI by which the database at ``path`` can be read."""
     uri = f"file:{quote(str(path))}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     try:
-        connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
     except sqlite3.OperationalError:
-        connection.close()
         # On read-only media the shared-memory file cannot be made; without a WAL there is nothing
         # in flight, so reading the file as immutable is exact.
         if path.with_name(f"{path.name}-wal").exists():
             raise
-        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
-    return connection
+        return f"{uri}&immutable=1"
+    return uri

@@ -8,14 +8,15 @@ import msgspec
 from engine.amounts import counted
 from engine.audit.anchored import anchors_words, is_anchored
 from engine.audit.audit import LEVELS, Audit, Level, audit as audit_log
-from engine.audit.local import local
 from engine.audit.reestimate import Reestimated, reestimated
+from engine.cli.audited import as_it_stood
 from engine.cli.context import database_option, json_option
-from engine.cli.peeking import announced
+from engine.cli.moment import Moment, at_option
 from engine.cli.render import clean, print_json
-from engine.errors import AuditDifference
+from engine.errors import AuditDifference, UsageProblem
 
 SHOWN_MAX = 200
+_OF_THE_LOG = tuple(level for level in LEVELS if level != "projections")
 
 
 @click.command()
@@ -24,8 +25,9 @@ SHOWN_MAX = 200
     "levels",
     multiple=True,
     type=click.Choice(LEVELS),
-    help="Only this; repeatable. [default: all four]",
+    help="Only this; repeatable. [default: all four; with --at all but projections]",
 )
+@at_option
 @database_option
 @json_option
 @click.option("--allow-empty-db", is_flag=True, hidden=True)
@@ -33,6 +35,7 @@ SHOWN_MAX = 200
 def audit(
     ctx: click.Context,
     levels: tuple[Level, ...],
+    at: Moment | None,
     database: str | None,
     *,
     as_json: bool,
@@ -47,10 +50,16 @@ def audit(
     Examples:
       runoff audit
       runoff audit --level decisions --json
+      runoff audit --at 2026-11-26T03:00:00Z
     """  # noqa: D301
-    location = announced(database, allow_empty=True)
-    with local(location) as place:
-        found = audit_log(place, levels or LEVELS)
+    wanted = levels or (LEVELS if at is None else _OF_THE_LOG)
+    if at is not None and "projections" in wanted:
+        raise UsageProblem(
+            "stored projections are of one moment only, which --at cannot choose.",
+            remedy="leave out one of --at and --level projections.",
+        )
+    with as_it_stood(database, at) as place:
+        found = audit_log(place, wanted)
         if "decisions" in found.levels:
             found = _with(found, reestimated(place))
     if as_json:

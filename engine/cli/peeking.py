@@ -57,16 +57,11 @@ async def peeking(
         await reader.close()
 
 
-def announced(url: str | None, *, allow_empty: bool) -> Location:
+def announced_at(url: str | None, *, allow_empty: bool, at: Moment | None) -> tuple[Location, int]:
     """Say which database it is, and hold it to the guardrail, for verbs that read it by themselves.
 
-    Raises as ``peeking`` does.
+    With the position that ``at`` means; without it that of the head.  Raises as ``peeking`` does.
     """
-    return announced_at(url, allow_empty=allow_empty, at=None)[0]
-
-
-def announced_at(url: str | None, *, allow_empty: bool, at: Moment | None) -> tuple[Location, int]:
-    """The same as of ``at``, with the position that it means; without it that of the head."""
 
     async def work() -> tuple[Location, int]:
         async with peeking(url, allow_empty=allow_empty, at=at) as peek:

@@ -11,7 +11,9 @@ from engine.amounts import counted
 from engine.audit.anchored import anchors_words, is_anchored
 from engine.audit.stored import differences
 from engine.audit.verify import Verification, verify as verify_log
+from engine.cli.audited import as_it_stood
 from engine.cli.context import banner, database_option, json_option, run_async
+from engine.cli.moment import Moment, at_option
 from engine.cli.render import clean
 from engine.errors import AuditDifference, LogUnreadable
 from engine.store.boards import load_board
@@ -21,12 +23,14 @@ from engine.store.opening import check, open_reader
 
 
 @click.command()
+@at_option
 @database_option
 @json_option
 @click.option("--allow-empty-db", is_flag=True, hidden=True)
 @click.pass_context
 def verify(
     ctx: click.Context,
+    at: Moment | None,
     database: str | None,
     *,
     as_json: bool,
@@ -35,7 +39,19 @@ def verify(
     """Check chain, anchors, attempts, triage, usage and stored projections.
 
     Exit 0 when everything holds, 6 with the list of what does not, 5 when the log cannot be read.
+    With --at as much of the log as there was by then; stored projections are of today alone.
     """
+    if at is None:
+        result = _verified(database)
+    else:
+        with as_it_stood(database, at) as place:
+            result = verify_log(place)
+    click.echo(_json(result) if as_json else _words(result))
+    ctx.exit(0 if result.ok else AuditDifference.exit_code)
+
+
+def _verified(database: str | None) -> Verification:
+    """The whole log, with the projections that are stored beside it."""
     location = locate(database)
     check(location)
     result = verify_log(location)
@@ -55,8 +71,7 @@ def verify(
         run_async(projections)
     except (LogUnreadable, AssertionError) as error:
         result.report(f"S3: the projections cannot be built: {error}", None)
-    click.echo(_json(result) if as_json else _words(result))
-    ctx.exit(0 if result.ok else AuditDifference.exit_code)
+    return result
 
 
 def _json(result: Verification) -> str:

@@ -59,6 +59,10 @@ def test_verify_and_audit_find_nothing(drained: Place) -> None:
     assert audited["ok"]
     assert audited["events"] == verified["events"] > 80
     assert audited["decided"]["attempt.estimated"] > 10
+    for verb in ("audit", "verify"):
+        then = drained.shown(verb, "--at", "60")
+        assert then["ok"]
+        assert 50 < then["events"] <= 60
     drained.runoff("projection", "check")
     drained.runoff("whatif", "--policy", "classic", "--simulate")
 

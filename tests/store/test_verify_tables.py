@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from hashlib import sha256
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.audit.anchored import SLACK_US, Anchors, End, is_anchored
+from engine.audit.anchored import LIVE_US, SLACK_US, Anchors, End, is_anchored
 from engine.audit.chain import Report
 from engine.audit.credible import odd_coefficients, odd_end, odd_policy, tokens_of
 from engine.audit.derived import check_open_attempts, check_shapes
@@ -432,6 +433,18 @@ def test_what_anchors_come_to(tmp_path: Path, name: str) -> None:
 def test_anchors_of_a_log_that_others_write_may_be_short(tmp_path: Path, text: str) -> None:
     state, _, told = held_against(tmp_path / "anchors", text, at(99, 3), is_shared=True)
     assert (state, told) == ("short", [])
+
+
+@pytest.mark.parametrize(
+    ("ago_us", "state"),
+    [(LIVE_US - 10**6, "short"), (LIVE_US + 10**6, "broken"), (-(10**7), "broken")],
+)
+def test_what_was_committed_just_now_after_a_long_rest_may_not_be_anchored_yet(
+    tmp_path: Path, ago_us: int, state: str
+) -> None:
+    end = End(99, time.time_ns() // 1000 - ago_us, 3)
+    found, _, told = held_against(tmp_path / "anchors", line(3), end)
+    assert (found, bool(told)) == (state, state == "broken")
 
 
 def test_a_minute_without_an_anchor_is_by_chance() -> None:
