@@ -25,7 +25,10 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("policy_file", "policy_compare")),
     *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found", "whatif")),
     *(f"engine/audit/{name}.py" for name in ("whatif_eyes", "whatif_order")),
-    *(f"engine/audit/{name}.py" for name in ("credible", "derived", "written", "anchored")),
+    *(
+        f"engine/audit/{name}.py"
+        for name in ("credible", "derived", "written", "anchored", "as_of")
+    ),
     *(f"engine/audit/{name}.py" for name in ("redecide", "compared", "diagnoses")),
     *(f"engine/drain/{name}.py" for name in ("patience", "loop", "diagnose", "commands")),
     *(f"engine/drain/{name}.py" for name in ("attendance", "recovery", "sharing", "rerun")),

@@ -20,8 +20,9 @@ from engine.store.location import Location, locate
 from tests.forgery import forge
 from tests.program import runoff
 
+LONG = "more than stands in the log itself\n" * 20
 RULES = [
-    {"run": "*-r2", "rc": 1, "state": "FAILED", "stderr": "KeyError: 'x'\n"},
+    {"run": "*-r2", "rc": 1, "state": "FAILED", "stderr": "KeyError: 'x'\n", "stdout": LONG},
     {"state": "COMPLETE", "rc": 0, "events": 1, "sleep": 400},
 ]
 OF_THE_LOG: tuple[Level, ...] = ("structure", "chain", "decisions")
@@ -126,6 +127,13 @@ def test_rows_that_lead_nowhere_are_covered_by_no_anchor(log: Path) -> None:
         assert audit(place, OF_THE_LOG).anchored == 0
 
 
+def test_an_anchor_that_the_rows_do_not_lead_to_covers_nothing(log: Path) -> None:
+    until = ends(log)[4]
+    (log / "b.db-anchors").write_text(f"{until + 3} {'0' * 64}\n")
+    with local_as_of(at(log), until) as (place, _):
+        assert audit(place, OF_THE_LOG).anchored == 0
+
+
 def test_an_anchor_of_another_log_is_a_finding_where_it_stands(log: Path) -> None:
     until = ends(log)[4]
     with (log / "b.db-anchors").open("a") as file:
@@ -138,7 +146,14 @@ def test_an_anchor_of_another_log_is_a_finding_where_it_stands(log: Path) -> Non
     )
 
 
-@pytest.mark.parametrize("kind", ["none", "folder", "no anchors in it"])
+SAID = {
+    "none": [],
+    "folder": ["S2: what bears the name of the anchors is no file"],
+    "no anchors in it": ["S2: a line of the anchors is no anchor: b'hello\\n'"],
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
 def test_what_stands_for_the_anchors_is_found_at_any_moment(log: Path, kind: str) -> None:
     path = log / "b.db-anchors"
     path.unlink()
@@ -148,6 +163,8 @@ def test_what_stands_for_the_anchors_is_found_at_any_moment(log: Path, kind: str
         path.write_text("hello\n")
     code, found, _ = told(log, "verify", "--at", str(ends(log)[4]))
     assert (code, found["anchors"]) == ((0, "missing") if kind == "none" else (6, "broken"))
+    said = [each["what"] for each in found["violations"]]
+    assert said[:1] == SAID[kind]
 
 
 def test_a_command_that_goes_on_is_left_out_whole_and_that_is_said(drained: Path) -> None:
