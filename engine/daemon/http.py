@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class Page(NamedTuple):
     kind: str = TEXT
 
 
-Pages = Mapping[str, Callable[[], Page]]
+Pages = Mapping[str, Callable[[], Awaitable[Page]]]
 
 
 class Address(NamedTuple):
@@ -98,14 +98,14 @@ class Http:
             await wire.send(_response(page, with_body=True))
             return
         if head:
-            await wire.send(self.answer(head))
+            await wire.send(await self.answer(head))
 
-    def answer(self, head: bytes) -> bytes:
+    async def answer(self, head: bytes) -> bytes:
         """The response to a request, whose ``head`` ends with its empty line."""
         method = head.partition(b" ")[0]
-        return _response(self._page(head), with_body=method != b"HEAD")
+        return _response(await self._page(head), with_body=method != b"HEAD")
 
-    def _page(self, head: bytes) -> Page:
+    async def _page(self, head: bytes) -> Page:
         lines = head.decode("latin-1").split("\r\n")
         parts = lines[0].split(" ")
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):  # noqa: PLR2004  method, path, version
@@ -120,7 +120,7 @@ class Http:
         page = self._pages.get(parts[1].partition("?")[0])
         if page is None:
             return Page(HTTPStatus.NOT_FOUND, f"there are only {', '.join(PATHS)}\n")
-        return page()
+        return await page()
 
 
 def _fields(lines: list[str]) -> tuple[list[str], bool]:

@@ -17,14 +17,16 @@ from engine.metrics import Engine, exposition
 def pages_of(service: Service) -> Pages:
     """Pages by their paths."""
 
-    def healthz() -> Page:
+    async def healthz() -> Page:
         return Page(HTTPStatus.OK, "ok\n")
 
-    def readyz() -> Page:
+    async def readyz() -> Page:
         fit = HTTPStatus.OK if service.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         return Page(fit, f"{service.state}\n")
 
-    def metrics() -> Page:
+    async def metrics() -> Page:
+        if not await service.is_settled():
+            return Page(HTTPStatus.SERVICE_UNAVAILABLE, "a commit is under way for long\n")
         return Page(HTTPStatus.OK, exposition(service.recorder.board, engine_of(service)), METRICS)
 
     return {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}

@@ -52,6 +52,8 @@ from engine.triage.waking import wait_s
 from projections.sessions import SessionStanding
 
 STREAM = "daemon"
+SETTLE_S = 2.0
+"""How long whoever asks waits for a commit; one that takes longer shall not hide the daemon."""
 HELD = ("paused", "window_closed", "day_budget")
 
 
@@ -118,6 +120,15 @@ class Service:
     def status(self) -> Status:
         """How it stands now."""
         return status_of(self.pulse(), self.plan, self.recorder.board, self._rest())
+
+    async def is_settled(self) -> bool:
+        """Wait a moment until what there is to show is in the log; whether it is."""
+        try:
+            with anyio.fail_after(SETTLE_S):
+                await self.recorder.settled()
+        except (TimeoutError, RunoffError):
+            return False
+        return True
 
     def pulse(self) -> Pulse:
         """What it knows of itself, which costs no look at the backlog."""

@@ -77,6 +77,8 @@ class Recorder:
         self._queue: deque[Pending] = deque()
         self._wake = anyio.Event()
         self._closing = False
+        self._settled = anyio.Event()
+        self._settled.set()
         self._failed: RunoffError | None = None
         self._anchoring = Anchoring(anchors, board.head) if anchors else None
         self._unkept = 0
@@ -104,6 +106,17 @@ class Recorder:
             yield
         finally:
             self._followers.remove(follower)
+
+    async def settled(self) -> None:
+        """Wait until the board says what the log says, and nothing decided awaits its commit.
+
+        What is shown of the board before could be of events that never come to be in the log.
+        Raises why nothing can be recorded any more: the board may be ahead for good then.
+        """
+        while not self._settled.is_set():
+            await self._settled.wait()
+        if self._failed is not None:
+            raise self._failed
 
     @property
     def failed(self) -> RunoffError | None:
@@ -163,6 +176,7 @@ class Recorder:
                     for _ in range(TURNS):
                         await anyio.lowlevel.checkpoint()
                     await self._write_batch()
+                    self._settled.set()
                 else:
                     self._wake = anyio.Event()
                     await self._wake.wait()
@@ -269,6 +283,7 @@ class Recorder:
 
     def _decide_all(self, batch: Batch, taken: list[Pending]) -> None:
         """Decide as many of ``taken`` as fit; the rest goes back to the front of the queue."""
+        self._settled = anyio.Event()
         self._decisions.begin(self._clock.now_us())
         done = self._decisions.decide_all(batch, taken)
         self._queue.extendleft(reversed(taken[done:]))

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given, strategies as st
 
+from engine.daemon.control import Control
 from engine.daemon.http import HEAD_BYTES_MAX, Http, Page, address_from, tcp_listener
 from engine.daemon.pages import engine_of, pages_of
+from engine.daemon.service import SETTLE_S
+from engine.drain.intake import registering
 from engine.errors import UsageProblem
 from engine.executors.scripted import Rule
 from engine.metrics import METRICS, Engine, exposition
+from engine.store.memory import MemoryStore, MemoryTransaction
 from engine.triage.policy import Policy
 from projections.board import Board
 from tests.living import HOUR_S, Living, group
 
-PAGES = {"/healthz": lambda: Page(HTTPStatus.OK, "ok\n")}
+
+async def fine() -> Page:
+    return Page(HTTPStatus.OK, "ok\n")
+
+
+PAGES = {"/healthz": fine}
 HTTP = Http(PAGES, 9464)
 OURS = "Host: 127.0.0.1:9464\r\n"
 
@@ -41,19 +53,19 @@ OURS = "Host: 127.0.0.1:9464\r\n"
         ("\r\n", 400),
     ],
 )
-def test_what_is_answered(head: str, expected: int) -> None:
-    assert int(HTTP.answer(head.encode() + b"\r\n").split()[1]) == expected
+async def test_what_is_answered(head: str, expected: int) -> None:
+    assert int((await HTTP.answer(head.encode() + b"\r\n")).split()[1]) == expected
 
 
-def test_a_head_has_no_body() -> None:
+async def test_a_head_has_no_body() -> None:
     asked = b"%s /healthz HTTP/1.1\r\nHost: localhost:9464\r\n\r\n"
-    assert HTTP.answer(asked % b"GET").endswith(b"\r\n\r\nok\n")
-    assert HTTP.answer(asked % b"HEAD").endswith(b"Connection: close\r\n\r\n")
+    assert (await HTTP.answer(asked % b"GET")).endswith(b"\r\n\r\nok\n")
+    assert (await HTTP.answer(asked % b"HEAD")).endswith(b"Connection: close\r\n\r\n")
 
 
 @given(st.binary(max_size=300))
-def test_whatever_comes_is_answered(head: bytes) -> None:
-    assert HTTP.answer(head + b"\r\n\r\n").startswith(b"HTTP/1.1 ")
+async def test_whatever_comes_is_answered(head: bytes) -> None:
+    assert (await HTTP.answer(head + b"\r\n\r\n")).startswith(b"HTTP/1.1 ")
 
 
 @pytest.mark.parametrize(
@@ -84,11 +96,11 @@ async def test_every_figure_equals_the_log() -> None:
         await anyio.sleep(HOUR_S)
         found = figures(exposition(service.recorder.board, engine_of(service)))
         pages = pages_of(service)
-        assert pages["/readyz"]().status == HTTPStatus.OK
-        assert pages["/healthz"]().text == "ok\n"
-        assert figures(pages["/metrics"]().text).keys() == found.keys()
+        assert (await pages["/readyz"]()).status == HTTPStatus.OK
+        assert (await pages["/healthz"]()).text == "ok\n"
+        assert figures((await pages["/metrics"]()).text).keys() == found.keys()
         service.stop()
-        assert pages["/readyz"]().status == HTTPStatus.SERVICE_UNAVAILABLE
+        assert (await pages["/readyz"]()).status == HTTPStatus.SERVICE_UNAVAILABLE
     finished = [record.data for record in await living.records("attempt.finished")]
     failed = sum('"ending":"failed"' in data for data in finished)
     zero = sum(value for name, value in found.items() if name.startswith("runoff_zero_yield"))
@@ -99,6 +111,46 @@ async def test_every_figure_equals_the_log() -> None:
     assert found["runoff_usage_events_total"] == len(await living.records("usage.recorded"))
     assert found['runoff_state{state="running"}'] == 1
     assert zero == len(await living.records("diagnosis.zero_yield_explained"))
+
+
+class Slow(MemoryStore):
+    """A commit takes as long as it is told to."""
+
+    commit_s = 0.0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
+        async with super().transaction() as transaction:
+            yield transaction
+            await anyio.sleep(self.commit_s)
+
+
+@pytest.mark.parametrize("late_s", [1.0, 5.0])
+async def test_what_is_not_in_the_log_yet_is_not_shown(late_s: float) -> None:
+    living = Living()
+    living.store = slow = Slow()
+    async with living.life() as service:
+        control, pages = Control(service), pages_of(service)
+        await anyio.sleep(1)
+        slow.commit_s, before = late_s, service.recorder.head.pos
+        pending = service.recorder.enqueue(registering(group("a", 1)))
+        while service.recorder.head.pos == before:
+            await anyio.lowlevel.checkpoint()
+        asked_s = anyio.current_time()
+        page = await pages["/metrics"]()
+        waited_s = anyio.current_time() - asked_s
+        if late_s < SETTLE_S:
+            assert (page.status, waited_s) == (HTTPStatus.OK, late_s)
+            assert figures(page.text)["runoff_log_position"] == (await slow.head()).pos
+        else:
+            assert (page.status, waited_s) == (HTTPStatus.SERVICE_UNAVAILABLE, SETTLE_S)
+            answer = await control.answer(b'{"do":"status"}\n')
+            assert answer.status is not None, "whoever asks how it stands is told in any case"
+            assert anyio.current_time() - asked_s == 2 * SETTLE_S
+        await pending.answer()
+        answer = await control.answer(b'{"do":"status"}\n')
+        assert answer.status is not None
+        assert answer.status.position == (await slow.head()).pos
 
 
 async def test_the_page_is_prometheus_text() -> None:

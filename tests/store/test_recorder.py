@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import anyio
@@ -16,7 +16,7 @@ from engine.events import RunRegistered
 from engine.store.command import Command, Draft, Moment, just
 from engine.store.memory import MemoryStore, MemoryTransaction
 from engine.store.protocol import EventStore, Found, Kept, Query
-from engine.store.recorder import Writer, recording
+from engine.store.recorder import Recorder, Writer, recording
 from projections.backlog import BACKLOG
 from projections.board import Board
 from projections.fold import Change
@@ -81,6 +81,54 @@ async def test_concurrent_commands_share_commits() -> None:
                 group.start_soon(recorder.submit, registers(f"r{number}"))
         assert store.transactions - before <= 3
         assert len(recorder.board.runs) == 64
+
+
+class Held(MemoryStore):
+    """Commits when it is let, or fails then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decided, self.let = anyio.Event(), anyio.Event()
+        self.broken = False
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
+        async with super().transaction() as transaction:
+            yield transaction
+            self.decided.set()
+            await self.let.wait()
+            if self.broken:
+                raise StorageFailed("the disk is gone.", remedy="find it.")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_what_is_decided_and_not_committed_is_waited_for(broken: bool) -> None:
+    store = Held()
+    seen: list[int | StorageFailed] = []
+
+    async def look(recorder: Recorder) -> None:
+        try:
+            await recorder.settled()
+        except StorageFailed as error:
+            seen.append(error)
+        else:
+            seen.append((await store.head()).pos - recorder.head.pos)
+
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        await recorder.settled()  # nothing is under way
+        pending = recorder.enqueue(registers("a"))
+        await store.decided.wait()
+        ahead = recorder.head.pos
+        async with anyio.create_task_group() as group:
+            group.start_soon(look, recorder)
+            await anyio.wait_all_tasks_blocked()
+            too_early = list(seen)
+            store.broken = broken
+            store.let.set()
+        assert (ahead, too_early) == (2, []), "the log may never come to say so"
+        assert seen == ([recorder.failed] if broken else [0])
+        with suppress(StorageFailed):
+            await pending.answer()
 
 
 async def test_an_intent_happens_once(store: EventStore) -> None:
