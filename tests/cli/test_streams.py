@@ -89,8 +89,8 @@ def test_a_machine_that_starts_no_more_threads_is_told_of_in_one_line(backlog: P
     program = (
         "import threading\n"
         "from engine.cli.main import NO_THREAD, main\n"
-        "def refuse(*_): raise RuntimeError(NO_THREAD)\n"
-        "threading._start_new_thread = refuse\n"
+        "def refuse(*_, **__): raise RuntimeError(NO_THREAD)\n"
+        "threading._start_new_thread = threading._start_joinable_thread = refuse\n"
         "main()"
     )
     told = shell(backlog, f'{sys.executable} -c "{program}" run list')
