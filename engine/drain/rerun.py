@@ -88,6 +88,7 @@ def _report(finished: AttemptFinished, blobs: BlobStore) -> Report:
         claimed_success=finished.ending == "succeeded",
         final_state=told.state if told is not None else finished.final_state,
         reason=told.reason if told is not None else finished.error,
+        clears_reason=told is not None and told.stored_reason is None,
         telemetry=_telemetry(finished),
         declared=_declared(finished),
         stdout=_output(finished.stdout, blobs),

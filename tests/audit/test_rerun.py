@@ -22,6 +22,7 @@ from engine.events import (
     Told,
 )
 from engine.executors.port import Declared, Report
+from engine.executors.scripted import Rule
 from engine.store.blobs import MemoryBlobs
 from engine.triage.policy import POLICIES
 from tests.audit.whatif_drains import Drained, Run, drained, fails, succeeds, times_out
@@ -62,6 +63,23 @@ async def test_under_the_recorded_policy_it_comes_to_what_was_recorded() -> None
         sources={"its own outcome": len(ends)},
     )
     assert found.runs_deprioritized > 0
+
+
+async def test_a_reason_that_a_child_cleared_is_cleared_again_and_one_that_it_left_stays() -> None:
+    """The detectors of the original read a failure's reason from its phase, however old it is."""
+    policy = replace(
+        DEFAULT, detectors="classic-1", attempts_per_phase_max=3, fingerprint_repeats_max=2
+    )
+    clears = [
+        Rule(rc=1, reason=None, stderr="one thing"),
+        Rule(rc=1, reason=None, stderr="quite another"),
+    ]
+    leaves = [Rule(rc=1, stderr="one thing"), Rule(rc=1, stderr="quite another")]
+    for later, attempts in ((clears, 3), (leaves, 2)):
+        log = await drained([Run("r", "strict", [[fails("like no other"), *later]])], policy)
+        assert log.figures.attempts == attempts
+        found = recorded([line.event for line in log.lines], MemoryBlobs())
+        assert (await rerun(found, policy)).attempts == attempts
 
 
 async def test_what_another_policy_attempts_beyond_the_record_is_borrowed() -> None:
