@@ -6,6 +6,7 @@ borrowed where it has none (``engine.executors.recorded`` counts which).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -36,6 +37,22 @@ from engine.triage.scope import Scope
 
 _WRITER = Writer("simulated", "simulated", 1, "whatif", "0")
 _BATCH = 256
+
+
+class _Unread:
+    """Takes output that nobody reads again.
+
+    Without a store no evidence of a limit would stand anywhere, and rules that ask for its place
+    would decide otherwise.
+    """
+
+    def put(self, data: bytes) -> str:
+        """The digest of ``data``."""
+        return hashlib.sha256(data).hexdigest()
+
+    def get(self, _digest: str, /) -> bytes | None:
+        """Nothing."""
+        return None
 
 
 class Recorded(NamedTuple):
@@ -138,7 +155,7 @@ async def rerun(found: Recorded, policy: Policy, script: Executor | None = None)
                 scope=Scope(session_id, policy, limits),
                 clock=clock,
                 ids=ids,
-                blobs=None,
+                blobs=_Unread(),
                 tell=lambda _records: None,
                 in_threads=False,
             )

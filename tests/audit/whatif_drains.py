@@ -24,7 +24,7 @@ from engine.events import (
 )
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
-from engine.store.blobs import MemoryBlobs
+from engine.store.blobs import BlobStore, MemoryBlobs
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
@@ -110,6 +110,7 @@ async def drained(
     batch_sizes: Sequence[int] = (200,),
     workers: int = 1,
     between: Sequence[Operation] = (),
+    blobs: BlobStore | None = None,
 ) -> Drained:
     """Drain ``runs`` for real, a session for each of ``batch_sizes``.
 
@@ -136,7 +137,7 @@ async def drained(
                 scope=Scope(ids("ses"), policy, limits),
                 clock=clock,
                 ids=ids,
-                blobs=None,
+                blobs=blobs,
                 tell=lambda _records: None,
                 in_threads=False,
             )
