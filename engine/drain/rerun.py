@@ -28,7 +28,7 @@ from engine.events import (
 from engine.executors.port import Declared, Executor, Output, Report, Telemetry, Usage
 from engine.executors.recorded import RecordedExecutor
 from engine.ids import IdMaker
-from engine.store.blobs import BlobStore
+from engine.store.blobs import BlobStore, MemoryBlobs
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.recorder import Writer, recording
@@ -39,7 +39,7 @@ _WRITER = Writer("simulated", "simulated", 1, "whatif", "0")
 _BATCH = 256
 
 
-class _Unread:
+class _Unread(MemoryBlobs):
     """Takes output that nobody reads again.
 
     Without a store no evidence of a limit would stand anywhere, and rules that ask for its place
@@ -49,10 +49,6 @@ class _Unread:
     def put(self, data: bytes) -> str:
         """The digest of ``data``."""
         return hashlib.sha256(data).hexdigest()
-
-    def get(self, _digest: str, /) -> bytes | None:
-        """Nothing."""
-        return None
 
 
 class Recorded(NamedTuple):
