@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -111,10 +111,12 @@ async def drained(
     workers: int = 1,
     between: Sequence[Operation] = (),
     blobs: BlobStore | None = None,
+    bounds: Mapping[str, Any] | None = None,
 ) -> Drained:
     """Drain ``runs`` for real, a session for each of ``batch_sizes``.
 
-    ``between``: what a person asks for once the first session has ended.
+    ``between``: what a person asks for once the first session has ended.  ``bounds``: further
+    limits of every session.
     """
     store, clock = MemoryStore(), VirtualClock(START_US)
     ids = IdMaker(clock.now_us, lambda: 7)
@@ -130,6 +132,7 @@ async def drained(
                 per_run_max=2,
                 phase_timeout_ms=900_000,
                 grace_ms=100,
+                **(bounds or {}),
             )
             drain = Drain(
                 recorder=recorder,
