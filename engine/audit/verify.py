@@ -21,6 +21,7 @@ from engine.audit.local import local
 from engine.audit.parts import Tags
 from engine.audit.requests import Requests
 from engine.audit.rows import Asked, follow
+from engine.audit.schema import check_schema
 from engine.store.location import Location
 
 VIOLATIONS_MAX = 1000
@@ -169,6 +170,10 @@ def _verified(location: Location) -> Verification:
     result.head, result.epoch = followed.hash.hex(), followed.epoch
     result.anchors, result.anchored = followed.anchors, followed.anchored
     result.violations.sort(key=lambda violation: violation.pos or 0)
+    if not location.is_shared:
+        # Behind the rows: what is wrong with those is wrong at a place.
+        with closing(connect(location.path)) as connection:
+            check_schema(connection, result.report)
     return result
 
 
