@@ -14,10 +14,7 @@ Change = Callable[[dict[str, object]], None]
 def forge(database: Path, *changes: tuple[int, Change], drop: tuple[int, ...] = ()) -> None:
     """Change rows by position, leave out those in ``drop``, renumber and hash everything anew."""
     connection = sqlite3.connect(database, isolation_level=None)
-    for (name,) in connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type='trigger'"
-    ).fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
+    triggers = unguarded(connection)
     found = [
         dict(zip(COLUMNS, row, strict=True))
         for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY pos")
@@ -47,10 +44,22 @@ def forge(database: Path, *changes: tuple[int, Change], drop: tuple[int, ...] = 
     for name, version in connection.execute("SELECT name, version FROM projections").fetchall():
         connection.execute(f"DROP TABLE projection_{name}_v{version}")
     connection.execute("DELETE FROM projections")
+    for trigger in triggers:
+        connection.execute(trigger)
     connection.execute("COMMIT")
     connection.close()
     anchors = database.with_name(f"{database.name}-anchors")
     anchors.write_text(f"{len(rows)} {previous.hex()}\n")
+
+
+def unguarded(connection: sqlite3.Connection) -> list[str]:
+    """Take away what keeps rows from being changed; the statements that put it back."""
+    found = connection.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+    ).fetchall()
+    for name, _ in found:
+        connection.execute(f"DROP TRIGGER {name}")
+    return [sql for _, sql in found]
 
 
 def derive(connection: sqlite3.Connection) -> None:

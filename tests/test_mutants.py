@@ -27,7 +27,7 @@ RULES = {
     *(f"engine/audit/{name}.py" for name in ("whatif_eyes", "whatif_order")),
     *(
         f"engine/audit/{name}.py"
-        for name in ("credible", "derived", "written", "anchored", "as_of")
+        for name in ("credible", "derived", "schema", "written", "anchored", "as_of")
     ),
     *(f"engine/audit/{name}.py" for name in ("redecide", "compared", "diagnoses")),
     *(f"engine/drain/{name}.py" for name in ("patience", "loop", "diagnose", "commands")),
@@ -35,6 +35,7 @@ RULES = {
     *(f"engine/drain/{name}.py" for name in ("last_words", "joining")),
     *(f"engine/audit/{name}.py" for name in ("casefile", "reclassify", "why")),
     *(f"engine/store/{name}.py" for name in ("same_files", "anchors")),
+    "engine/audit/anchored.py",
     "engine/zones.py",
     *(f"engine/calibration/{name}.py" for name in ("samples", "verdict", "selection")),
     *(f"engine/calibration/{name}.py" for name in ("track_record", "estimator")),

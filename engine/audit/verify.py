@@ -21,6 +21,7 @@ from engine.audit.local import local
 from engine.audit.parts import Tags
 from engine.audit.requests import Requests
 from engine.audit.rows import Asked, follow
+from engine.audit.schema import check_schema
 from engine.store.location import Location
 
 VIOLATIONS_MAX = 1000
@@ -137,17 +138,19 @@ class Verification:
             self.violations.append(Violation(printable, pos))
 
 
-def verify(location: Location) -> Verification:
+def verify(location: Location, *, is_copy: bool = False) -> Verification:
     """Check the log at ``location``; synchronous, one pass, little memory, no byte changed.
+
+    ``is_copy``: it is a copy of its rows alone, without what keeps them as they were written.
 
     Raises LogUnreadable when the file cannot be read to its end, or holds an event of a type or
     version that this program does not know.
     """
     with local(location) as place:
-        return _verified(place)
+        return _verified(place, is_copy=is_copy or place.is_shared)
 
 
-def _verified(location: Location) -> Verification:
+def _verified(location: Location, *, is_copy: bool) -> Verification:
     result = Verification()
     histories = Histories(result.report, location.beside("files") / "blobs")
     requests = Requests(result.report)
@@ -169,6 +172,10 @@ def _verified(location: Location) -> Verification:
     result.head, result.epoch = followed.hash.hex(), followed.epoch
     result.anchors, result.anchored = followed.anchors, followed.anchored
     result.violations.sort(key=lambda violation: violation.pos or 0)
+    if not is_copy:
+        # Behind the rows: what is wrong with those is wrong at a place.
+        with closing(connect(location.path)) as connection:
+            check_schema(connection, result.report)
     return result
 
 

@@ -182,15 +182,28 @@ class Walk:
         event = line.event
         assert isinstance(event, SessionEnded)
         scope = self._scopes[event.session_id]
-        is_running = self._board.sessions.states[event.session_id].status == "running"
         order = self._order_of(scope)
         if order is not None:
-            self._settle(order, scope, line, is_bounded=not is_running)
-        if is_running:
+            self._settle(order, scope, line, is_bounded=self._may_be_cut_short(scope))
+        if self._is_running(scope):
             self._cool_down(scope, line)
             self._goes_on(scope, line, "its next phase would have been attempted")
         self._feed(event, line)
         self._sessions.pop(event.session_id, None)
+
+    def _may_be_cut_short(self, scope: Scope) -> bool:
+        """Whether a bound leaves something undone that the other policy would go on with."""
+        if not self._is_running(scope):
+            return True
+        limits, most = scope.limits, scope.policy.attempts_per_phase_max
+        if most is None or limits.total_ms_max or limits.budgets:
+            return True
+        left = sum(
+            max(0, most - phase.attempts)
+            for phase in self._board.backlog.values()
+            if phase.state in scope.policy.drains
+        )
+        return self._board.sessions.states[scope.session_id].attempts + left > limits.batch_size
 
     def _settle(self, order: SessionOrder, scope: Scope, line: Line, *, is_bounded: bool) -> None:
         """Name what another order leaves unknown at the end of its session.

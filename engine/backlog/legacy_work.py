@@ -1,8 +1,8 @@
 """Runs, tiers and phases of a legacy database, as events.
 
-States stay as recorded, in upper case, with one exception: EXECUTING becomes FAILED, because the
-program that executed it is gone, and a failed phase is drained again.  A state that no table here
-knows becomes SKIPPED: what is not understood must not cost tokens.
+States stay as recorded, in upper case.  A phase that was EXECUTING stands so without an attempt of
+ours, since the program that executed it is gone; whether that is backlog is the policy's to say.  A
+state that no table here knows becomes SKIPPED: what is not understood must not cost tokens.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ UNKNOWN_STATE = "UNKNOWN"
 
 PHASE_STATES: dict[str, PhaseState] = {
     **{state: state for state in get_args(PhaseState)},
-    "EXECUTING": "FAILED",
-    "RUNNING": "FAILED",
-    "IN_PROGRESS": "FAILED",
+    "RUNNING": "EXECUTING",
+    "IN_PROGRESS": "EXECUTING",
     "PENDING": "QUEUED",
     "READY": "QUEUED",
     "COMPLETED": "COMPLETE",

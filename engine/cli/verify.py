@@ -45,7 +45,7 @@ def verify(
         result = _verified(database)
     else:
         with as_it_stood(database, at) as place:
-            result = verify_log(place)
+            result = verify_log(place, is_copy=True)
     click.echo(_json(result) if as_json else _words(result))
     ctx.exit(0 if result.ok else AuditDifference.exit_code)
 

@@ -6,6 +6,7 @@ borrowed where it has none (``engine.executors.recorded`` counts which).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from engine.events import (
 from engine.executors.port import Declared, Executor, Output, Report, Telemetry, Usage
 from engine.executors.recorded import RecordedExecutor
 from engine.ids import IdMaker
-from engine.store.blobs import BlobStore
+from engine.store.blobs import BlobStore, MemoryBlobs
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.recorder import Writer, recording
@@ -36,6 +37,18 @@ from engine.triage.scope import Scope
 
 _WRITER = Writer("simulated", "simulated", 1, "whatif", "0")
 _BATCH = 256
+
+
+class _Unread(MemoryBlobs):
+    """Takes output that nobody reads again.
+
+    Without a store no evidence of a limit would stand anywhere, and rules that ask for its place
+    would decide otherwise.
+    """
+
+    def put(self, data: bytes) -> str:
+        """The digest of ``data``."""
+        return hashlib.sha256(data).hexdigest()
 
 
 class Recorded(NamedTuple):
@@ -88,6 +101,7 @@ def _report(finished: AttemptFinished, blobs: BlobStore) -> Report:
         claimed_success=finished.ending == "succeeded",
         final_state=told.state if told is not None else finished.final_state,
         reason=told.reason if told is not None else finished.error,
+        clears_reason=told is not None and told.stored_reason is None,
         telemetry=_telemetry(finished),
         declared=_declared(finished),
         stdout=_output(finished.stdout, blobs),
@@ -137,7 +151,7 @@ async def rerun(found: Recorded, policy: Policy, script: Executor | None = None)
                 scope=Scope(session_id, policy, limits),
                 clock=clock,
                 ids=ids,
-                blobs=None,
+                blobs=_Unread(),
                 tell=lambda _records: None,
                 in_threads=False,
             )

@@ -21,7 +21,8 @@ VerdictRule = Literal["three-way-1", "classic-1"]
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What triage goes by.  None means no bound.
 
-    ``drains``: the states that are backlog.  ``order_*``: what a phase waits for.
+    ``drains``: the states that are backlog; EXECUTING without an attempt of ours is what an older
+    system left.  ``order_*``: what a phase waits for.
     ``attempts_per_phase_max`` counts since the phase was registered or requeued, orphans apart.
     ``once_per_session``: a phase is tried at most once in a session.
     ``fingerprint_repeats_max``: at the Nth carrier a failure is stopped, and each run that carries
@@ -100,6 +101,8 @@ POLICIES: Mapping[str, Policy] = {
     for policy in (
         Policy(
             name="default",
+            version=2,
+            drains=("QUEUED", "FAILED", "EXECUTING"),
             timeout_fingerprints="run",
             stops_spare_yield=True,
             stop_outranks_verdict=True,

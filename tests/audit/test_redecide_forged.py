@@ -266,6 +266,18 @@ async def test_the_words_of_a_failure_are_those_of_its_output(places: dict[str, 
         assert told == [(end.pos, "differs", "attempt.finished", ("error",))]
 
 
+async def test_a_success_has_no_words_of_a_failure() -> None:
+    groups = await drained(SEEDS[0])
+    number, at, end = next(
+        (number, at, line)
+        for number, group in enumerate(groups)
+        for at, line in enumerate(group)
+        if isinstance(line.event, AttemptFinished) and line.event.ending == "succeeded"
+    )
+    told = Place(groups[: number + 1], at).one(lied(replace(end.event, error="It broke.")))
+    assert told == [(end.pos, "differs", "attempt.finished", ("error",))]
+
+
 async def test_a_diagnosis_of_an_end_that_there_is_nothing_to_say_of_is_unexpected(
     places: dict[str, Place],
 ) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from engine.drain.rerun import Rerun, recorded, rerun
 from engine.events import (
     AnyEvent,
+    AttemptDeferred,
     AttemptFinished,
     Ending,
     RunJudged,
@@ -22,9 +23,10 @@ from engine.events import (
     Told,
 )
 from engine.executors.port import Declared, Report
+from engine.executors.scripted import Rule
 from engine.store.blobs import MemoryBlobs
 from engine.triage.policy import POLICIES
-from tests.audit.whatif_drains import Drained, Run, drained, fails, succeeds, times_out
+from tests.audit.whatif_drains import Drained, Figures, Run, drained, fails, succeeds, times_out
 from tests.harness.backlogs import queued
 from tests.rules.standings import finished, limits
 
@@ -62,6 +64,37 @@ async def test_under_the_recorded_policy_it_comes_to_what_was_recorded() -> None
         sources={"its own outcome": len(ends)},
     )
     assert found.runs_deprioritized > 0
+
+
+async def test_a_reason_that_a_child_cleared_is_cleared_again_and_one_that_it_left_stays() -> None:
+    """The detectors of the original read a failure's reason from its phase, however old it is."""
+    policy = replace(
+        DEFAULT, detectors="classic-1", attempts_per_phase_max=3, fingerprint_repeats_max=2
+    )
+    clears = [
+        Rule(rc=1, reason=None, stderr="one thing"),
+        Rule(rc=1, reason=None, stderr="quite another"),
+    ]
+    leaves = [Rule(rc=1, stderr="one thing"), Rule(rc=1, stderr="quite another")]
+    for later, attempts in ((clears, 3), (leaves, 2)):
+        log = await drained([Run("r", "strict", [[fails("like no other"), *later]])], policy)
+        assert log.figures.attempts == attempts
+        found = recorded([line.event for line in log.lines], MemoryBlobs())
+        assert (await rerun(found, policy)).attempts == attempts
+
+
+@pytest.mark.parametrize("behind", ["", "a word too much\n" * 200])
+async def test_a_timeout_at_a_limit_is_put_off_as_it_was(behind: str) -> None:
+    """Whether the limit was its last word is read from where its evidence stands."""
+    waits = Rule(sleep=9_000.0, stderr="429 rate limit exceeded\n" + behind)
+    log = await drained(
+        [Run("r", "strict", [[waits, waits, succeeds(5)]])], DEFAULT, blobs=(kept := MemoryBlobs())
+    )
+    deferred = sum(isinstance(line.event, AttemptDeferred) for line in log.lines)
+    assert deferred == (0 if behind else 2)
+    found = await rerun(recorded([line.event for line in log.lines], kept), DEFAULT)
+    assert Figures(found.attempts, found.tokens, found.succeeded) == log.figures
+    assert found.timed_out == 2 - deferred
 
 
 async def test_what_another_policy_attempts_beyond_the_record_is_borrowed() -> None:

@@ -53,34 +53,44 @@ def looked(**change: Any) -> tuple[bool, bool]:
     return alike, notes == {GONE}
 
 
-@pytest.mark.parametrize(
-    ("change", "alike", "anew"),
-    [
-        ({}, True, False),
-        ({"detectors": "classic-1"}, True, True),
-        ({"timeout_fingerprints": "run"}, True, True),
-        ({"timeout_exit_codes": (143,)}, True, True),
-        ({"verdict_rule": "classic-1"}, True, False),
-        ({"provider_pause_ms": 1}, True, False),
-        ({"provider_pause_max_ms": 1}, True, False),
-        ({"deferrals_per_phase_max": 1}, True, False),
-        ({"name": "u"}, True, False),
-        ({"version": 8}, True, False),
-        ({"timeouts_per_run_max": 1}, True, False),
-        ({"fingerprint_repeats_max": 1}, True, False),
-        ({"consecutive_zero_yield_max": 1}, True, False),
-        ({"stops_spare_yield": True}, True, False),
-        ({"stop_outranks_verdict": True}, True, False),
-        ({"order_phases": False}, False, False),
-        ({"order_tiers": False}, False, False),
-        ({"once_per_session": True}, False, False),
-        ({"attempts_per_phase_max": 1}, False, False),
-        ({"samples_at_first": 1}, False, False),
-        ({"breaker_runs": 1}, False, False),
-        ({"cool_down_ms": 1}, False, False),
-        ({"drains": ("FAILED",)}, False, False),
-    ],
+CHANGES: tuple[tuple[dict[str, Any], bool, bool], ...] = (
+    ({}, True, False),
+    ({"detectors": "classic-1"}, True, True),
+    ({"timeout_fingerprints": "run"}, True, True),
+    ({"timeout_exit_codes": (143,)}, True, True),
+    ({"verdict_rule": "classic-1"}, True, False),
+    ({"provider_pause_ms": 1}, True, False),
+    ({"provider_pause_max_ms": 1}, True, False),
+    ({"deferrals_per_phase_max": 1}, True, False),
+    ({"name": "u"}, True, False),
+    ({"version": 8}, True, False),
+    ({"timeouts_per_run_max": 1}, True, False),
+    ({"fingerprint_repeats_max": 1}, True, False),
+    ({"consecutive_zero_yield_max": 1}, True, False),
+    ({"stops_spare_yield": True}, True, False),
+    ({"stop_outranks_verdict": True}, True, False),
+    ({"order_phases": False}, False, False),
+    ({"order_tiers": False}, False, False),
+    ({"once_per_session": True}, False, False),
+    ({"attempts_per_phase_max": 1}, False, False),
+    ({"samples_at_first": 1}, False, False),
+    ({"breaker_runs": 1}, False, False),
+    ({"cool_down_ms": 1}, False, False),
+    ({"drains": ("FAILED",)}, False, False),
+    ({"order_deliverables": False}, False, False),
+    ({"orphans_per_phase_max": 1}, False, False),
+    ({"breaker_probes_max": 1}, False, False),
+    ({"breaker_cool_down_ms": 1}, False, False),
+    ({"heed_incident_caps": True}, False, False),
 )
+"""A change of each field of a policy: whether picks are alike, and whether ends are read anew."""
+
+
+def test_of_every_field_it_is_said_what_a_change_of_it_means() -> None:
+    assert {name for change, _, _ in CHANGES for name in change} == {*Policy.__struct_fields__}
+
+
+@pytest.mark.parametrize(("change", "alike", "anew"), CHANGES)
 def test_a_policy_picks_alike_and_reads_alike_unless_it_differs_there(
     change: dict[str, Any], *, alike: bool, anew: bool
 ) -> None:

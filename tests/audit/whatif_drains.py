@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from engine.events import (
 )
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
-from engine.store.blobs import MemoryBlobs
+from engine.store.blobs import BlobStore, MemoryBlobs
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
@@ -110,10 +110,13 @@ async def drained(
     batch_sizes: Sequence[int] = (200,),
     workers: int = 1,
     between: Sequence[Operation] = (),
+    blobs: BlobStore | None = None,
+    bounds: Mapping[str, Any] | None = None,
 ) -> Drained:
     """Drain ``runs`` for real, a session for each of ``batch_sizes``.
 
-    ``between``: what a person asks for once the first session has ended.
+    ``between``: what a person asks for once the first session has ended.  ``bounds``: further
+    limits of every session.
     """
     store, clock = MemoryStore(), VirtualClock(START_US)
     ids = IdMaker(clock.now_us, lambda: 7)
@@ -129,6 +132,7 @@ async def drained(
                 per_run_max=2,
                 phase_timeout_ms=900_000,
                 grace_ms=100,
+                **(bounds or {}),
             )
             drain = Drain(
                 recorder=recorder,
@@ -136,7 +140,7 @@ async def drained(
                 scope=Scope(ids("ses"), policy, limits),
                 clock=clock,
                 ids=ids,
-                blobs=None,
+                blobs=blobs,
                 tell=lambda _records: None,
                 in_threads=False,
             )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from engine.calibration.calibrate import calibrate
 from engine.calibration.drift import Alarm, Drift
-from engine.calibration.estimator import estimate, shipped
+from engine.calibration.estimator import Coefficients, estimate, shipped
 from engine.calibration.pooling import Measured, Shrunk
 from engine.calibration.result import Settings
 from engine.calibration.samples import Group, GroupKey, Sample, classify, grouped, one_per_phase
@@ -20,6 +20,34 @@ from tests.calibration.conftest import sample
 
 KEY = GroupKey("docs", "low")
 STEADY = Drift("steady", 60, 0, 0.1, ())
+
+
+@pytest.mark.parametrize(
+    ("base", "multiplier", "reserve", "estimated", "budget"),
+    [
+        (4.0, 0.5, 3.0, 2, 6),
+        (5.0, 0.5, 3.0, 2, 6),  # a half goes to the even number, and the budget starts from there
+        (7.0, 0.5, 3.0, 4, 12),
+        (5.2, 0.5, 3.0, 3, 9),
+        (4.0, 0.5, 1.2, 2, 3),
+        (0.0, 0.5, 1.2, 1, 3),  # never less than one, nor than the least budget
+        (90.0, 0.5, 3.0, 45, 20),
+    ],
+)
+def test_an_estimate_is_a_whole_number_and_a_budget_is_made_of_that(
+    base: float, multiplier: float, reserve: float, estimated: int, budget: int
+) -> None:
+    own = Coefficients(
+        version="own",
+        base={"default": base},
+        per_deliverable={"default": 0.0},
+        reserve={"default": 9.0, "low": reserve},
+        budget_min=3,
+        budget_max=20,
+        multipliers={"docs/low": multiplier},
+    )
+    found = estimate(own, "docs", "low", 1)
+    assert (found.estimated_tokens, found.budget_tokens) == (estimated, budget)
 
 
 def test_samples_are_read_from_since_to_until_both_included() -> None:
@@ -59,6 +87,7 @@ def test_phases_of_one_name_in_two_runs_are_two_and_those_without_a_name_are_the
     alike = [sample(1, phase_id="p"), sample(2, phase_id="p", run_id="other")]
     assert len(one_per_phase(alike, [])) == 2
     assert len(one_per_phase([sample(1, phase_id=""), sample(2, phase_id="")], [])) == 2
+    assert len(one_per_phase([sample(n, phase_id="p", run_id="") for n in (1, 2)], [])) == 1
 
 
 def test_what_was_cut_off_and_failed_is_cut_off() -> None:

@@ -70,7 +70,7 @@ def test_a_log_that_holds_held_at_every_moment(drained: Path) -> None:
     for until in range(last[-1] + 1):
         whole = max((end for end in last if end <= until), default=0)
         with local_as_of(at(drained), until) as (place, end):
-            verified = verify(place)
+            verified = verify(place, is_copy=True)
             audited = audit(place, OF_THE_LOG) if until % 17 == 0 else None
         assert end == whole
         assert (verified.ok, verified.events, verified.anchored) == (True, whole, whole)

@@ -108,7 +108,7 @@ def test_identity_has_exactly_the_documented_keys(drained: Path) -> None:
 def test_why_names_the_rule_and_the_positions(drained: Path) -> None:
     found = shown(drained, "why", f"{RUN}-r2")
     assert found["judged"]["rule"]["rule"] == "verdict/three-way-1"
-    assert found["rule"]["policy"] == "default@1"
+    assert found["rule"]["policy"] == "default@2"
     assert found["facts"]
     assert all(fact["pos"] > 0 for fact in found["facts"])
 

@@ -42,7 +42,7 @@ def shown(folder: Path, *arguments: str) -> Any:
 def test_a_drain_goes_by_a_policy_of_ones_own_and_the_log_holds_all_of_it(drained: Path) -> None:
     adopted = runoff(drained, "log", "show", "--type", "session.policy_adopted")
     assert "policy careful@3" in adopted.stdout
-    assert "policy default@1" in adopted.stdout
+    assert "policy default@2" in adopted.stdout
     first, second = shown(drained, "list")[2], shown(drained, "list")[0]
     fields = {
         f["field"]: f["value"] for f in shown(drained, "show", first["sessions"][0])["fields"]
@@ -53,7 +53,7 @@ def test_a_drain_goes_by_a_policy_of_ones_own_and_the_log_holds_all_of_it(draine
     assert (second["name"], len(second["sessions"])) == ("default", 1)
     started = runoff(drained, "log", "show", "--type", "attempt.started", "--json").stdout
     cited = [json.loads(line)["data"]["reason"]["policy"] for line in started.splitlines()]
-    assert cited == ["careful@3", "default@1"]
+    assert cited == ["careful@3", "default@2"]
     assert runoff(drained, "verify").returncode == 0
 
 
@@ -87,7 +87,7 @@ def test_a_shown_policy_is_a_file_with_the_same_thresholds(tmp_path: Path, name:
     (tmp_path / "own.toml").write_text(text.stdout)
     assert shown(tmp_path, "diff", name, "own.toml")["differs"] == []
     checked = shown(tmp_path, "check", "own.toml")
-    assert (checked["name"], checked["version"]) == (f"my-{name}", 1)
+    assert (checked["name"], checked["version"]) == (f"my-{name}", POLICIES[name].version)
     assert (checked["warnings"] == []) is (name == "default")
 
 

@@ -70,7 +70,7 @@ def test_a_run_that_was_set_aside_says_why_by_which_rule_and_what_would_change_i
     assert found["judged"]["rule"] == {
         "rule": "verdict/three-way-1",
         "version": 1,
-        "policy": "default@1",
+        "policy": "default@2",
     }
     assert found["judged"]["sentence"].startswith("The run is deprioritized because")
     assert found["ran"]["sentence"].startswith("Its run is unsampled")

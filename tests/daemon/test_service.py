@@ -207,11 +207,11 @@ async def test_a_reload_is_recorded_and_governs_what_is_decided_from_then_on() -
         await service.reload()
         await anyio.sleep(1)
         assert service.status().open_attempts == 3
-        assert service.status().policy == "default@1"
+        assert service.status().policy == "default@2"
     configured = [e for e in await living.events("daemon.*") if isinstance(e, DaemonConfigured)]
     assert [event.because for event in configured] == ["started", "reloaded"]
     adopted = [e.policy for e in await living.events("session.*") if isinstance(e, PolicyAdopted)]
-    assert adopted == ["free@1", "default@1"]
+    assert adopted == ["free@1", "default@2"]
     assert len(set(await living.sessions_of_starts())) == 1
     await audited(living)
 

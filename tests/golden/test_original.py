@@ -17,6 +17,8 @@ from tests.golden.drains import LEGACY, drain, final_of, needs_golden, scenarios
 
 pytestmark = needs_golden
 
+OTHER_STATES = ("QUEUED", "EXECUTING", "GATE", "CI_RUNNING", "COMPLETE", "SKIPPED")
+
 Alter = Callable[[sqlite3.Connection, Random], None]
 
 REASONS = (
@@ -76,7 +78,7 @@ def with_reasons(connection: sqlite3.Connection, random: Random) -> None:
 def renumbered(connection: sqlite3.Connection, random: Random) -> None:
     with_reasons(connection, random)
     for (number,) in connection.execute("SELECT id FROM phases").fetchall():
-        state = random.choice(("FAILED", "FAILED", "QUEUED", "COMPLETE", "GATE", "SKIPPED"))
+        state = random.choice(("FAILED", "FAILED", "FAILED", *OTHER_STATES))
         values = (random.choice((0, 1, 2, 7)), state, number)
         connection.execute("UPDATE phases SET phase_index = ?, state = ? WHERE id = ?", values)
 

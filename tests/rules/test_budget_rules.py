@@ -97,6 +97,18 @@ def test_the_first_budget_that_is_used_up_ends_the_session() -> None:
     assert session_reached(whole, scope(), NOW_US) is None
 
 
+@pytest.mark.parametrize("where", ["session", "day"])
+def test_a_used_up_budget_ends_the_session_behind_any_number_of_others(where: BudgetScope) -> None:
+    loose = [budget(each, name, 99) for each in ("session", "day") for name in MEASURES]
+    used_up = budget(where, "tokens", 1)
+    for behind in range(len(loose) + 1):
+        of = scope(budgets=(*loose[:behind], used_up, *loose[behind:]))
+        assert session_reached(board(SESSION, TODAY), of, NOW_US) == (
+            used_up,
+            SPENT[where]["tokens"],
+        )
+
+
 def test_a_day_is_utc_and_one_that_nothing_happened_on_has_spent_nothing() -> None:
     of = scope(budgets=(budget("day", "attempts", 1),))
     midnight_us = TODAY.day * 86_400_000_000

@@ -397,6 +397,8 @@ def test_a_breaker_that_is_open_or_has_counted_the_run_does_not_open_again() -> 
         assert ("BreakerOpened" in told) == opens, known
     counted_already = a_board(cause("f", "r"))
     assert of(judged(counted_already, failed("f"), rules)) == ["RunJudged"]
+    sampled_again = a_board(cause("f", "q", "r"), run(open=1, generation=2))
+    assert of(judged(sampled_again, failed("f"), policy(breaker_runs=3))) == ["RunJudged"]
 
 
 def test_a_new_run_counts_beside_those_that_are_counted() -> None:

@@ -89,6 +89,18 @@ def test_what_waits_or_belongs_to_a_run_that_is_set_aside_is_left_all_the_same()
     assert work_left(board(*rows), scope()) == 3
 
 
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("ending", [None, *get_args(Ending)])
+def test_what_a_session_that_tries_once_has_tried_is_not_left(
+    ending: Ending | None, *, once: bool
+) -> None:
+    of = scope(policy(once_per_session=once))
+    tried = once and ending in ("succeeded", "failed", "timed_out", "broke")
+    for tried_in, left in (("s", not tried), ("another", True)):
+        standing = phase(state="FAILED", last_session=tried_in, last_ending=ending)
+        assert work_left(board(standing), of) == left
+
+
 def test_only_the_sessions_own_filter_counts() -> None:
     rows = board(
         *[

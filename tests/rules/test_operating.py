@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from engine.errors import UsageProblem
@@ -87,8 +89,8 @@ def test_what_is_asked_makes_its_event_with_who_asked_and_why() -> None:
 
 
 def test_a_run_has_a_verdict_to_set_aside_whatever_it_is() -> None:
-    for standing in ("promising", "inconclusive", "deprioritized"):
-        asked = operated(REINSTATE, board(run(standing=standing)), NOW_US)
+    for standing, flying in product(("promising", "inconclusive", "deprioritized"), (0, 2)):
+        asked = operated(REINSTATE, board(run(standing=standing, open=flying)), NOW_US)
         assert asked == RunReinstated(run_id="r", generation=2, by="ann", why="a new key")
     assert refused(REINSTATE, board(run(), phase())) == "the run r has no verdict to set aside."
 

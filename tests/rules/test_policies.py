@@ -50,6 +50,8 @@ BARE: dict[str, Any] = {
 DEFAULT = {
     **BARE,
     "name": "default",
+    "version": 2,
+    "drains": ("QUEUED", "FAILED", "EXECUTING"),
     "timeout_fingerprints": "run",
     "stops_spare_yield": True,
     "stop_outranks_verdict": True,
@@ -85,7 +87,7 @@ def test_a_built_in_policy_has_these_very_values(name: str, values: dict[str, An
     found = policy_named(name)
     assert asdict(found) == values
     assert POLICIES[name] is found
-    assert found.label == f"{name}@1"
+    assert found.label == f"{name}@{values['version']}"
     assert policy_from_json(found.json) == found
 
 

@@ -249,7 +249,8 @@ def test_warnings_name_what_is_switched_off() -> None:
     assert "orphans_per_phase_max is none (default: 5)" in of_classic
     assert "detectors is classic-1" in of_classic
     assert "drains leaves out QUEUED" in of_classic
-    endless = replace(DEFAULT, attempts_per_phase_max=None, drains=("QUEUED", "FAILED", "GATE"))
+    assert "drains leaves out EXECUTING" in of_classic
+    endless = replace(DEFAULT, attempts_per_phase_max=None, drains=(*DEFAULT.drains, "GATE"))
     assert [text.partition(":")[0] for text in warnings_of(endless)] == [
         "attempts_per_phase_max is none",
         "drains names GATE, where others than the drain go on.",
@@ -352,6 +353,7 @@ def test_warnings_are_whole_sentences_on_what_a_setting_does() -> None:
         f"detectors is classic-1 (default: standard-1); {OTHER_DETECTORS}",
         "drains names GATE, where others than the drain go on.",
         "drains leaves out QUEUED: such phases are not attempted.",
+        "drains leaves out EXECUTING: such phases are not attempted.",
     ]
 
 

@@ -16,6 +16,7 @@ from engine.events import (
     Disposition,
     Ending,
     Evidence,
+    PhaseState,
     Stream,
 )
 from engine.triage.policy import POLICIES
@@ -129,6 +130,12 @@ def test_a_phase_is_deferred_so_often_and_then_fails_like_any_other() -> None:
         expected = limit is None or before in range(limit)
         found = is_deferred(phase(deferrals=before), policy(deferrals_per_phase_max=limit))
         assert found == expected, (limit, before)
+
+
+@pytest.mark.parametrize("state", ["QUEUED", "FAILED", "EXECUTING", "GATE"])
+def test_a_deferral_goes_back_to_whatever_state_was_attempted(state: PhaseState) -> None:
+    standing = phase(state="EXECUTING", state_before=state)
+    assert deferral(finished(), boundary(), None, standing, ground(ON)).state == state
 
 
 @pytest.mark.parametrize(("usage", "no_yield"), [(0, True), (1, False), (2, False)])

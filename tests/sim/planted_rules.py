@@ -346,4 +346,25 @@ RULE_BUGS: tuple[Bug, ...] = (
         "False and",
         near=44,
     ),
+    # What waited at a provider's limit until its deadline came
+    bug(
+        "a timeout at a limit is never put off",
+        f"{PROVIDER}:limit_met",
+        'finished.ending not in ("failed", "timed_out")',
+        'finished.ending != "failed"',
+        near=80,
+    ),
+    bug(
+        "whatever went on behind a limit was waiting",
+        f"{PROVIDER}:_is_last_word",
+        "<= LAST_WORD_BYTES_MAX",
+        "<= 99_999",
+    ),
+    bug(
+        "a timeout that was put off counts for its run",
+        f"{RUNS}:_deferred",
+        "state.session_timeouts - event.timed_out",
+        "state.session_timeouts",
+        near=220,
+    ),
 )

@@ -77,12 +77,14 @@ class Process:
         if self.ended == "exited":
             return replace(self.report, duration_ms=duration_ms)
         reason = "its guardian died" if self.ended == "lost" else None
-        return Report(
+        told = Report(
             ended=self.ended,
             duration_ms=0 if reason else duration_ms,
             reason=reason,
             telemetry=self.report.telemetry,
         )
+        # What was printed until then stands in files, and is read like that of any other.
+        return replace(told, stdout=self.report.stdout, stderr=self.report.stderr)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from engine.audit.lines import UNSEEN, Line, commands
 from engine.audit.redecide import Redecision
 from engine.events import Record, Seen, decode_page, event_of
+from engine.store.blobs import BlobStore
 from engine.store.memory import MemoryStore
 from projections.board import FOLDS, Board
 from projections.fold import row_digest
@@ -67,10 +68,10 @@ class Rebuilt:
 
 
 class Redecided:
-    """Every decision taken again by the audit's code, from the stored log."""
+    """Every decision taken again by the audit's code, from the stored log and its output."""
 
-    def __init__(self, report: Callable[[str, int | None], None]) -> None:
-        self._redecision = Redecision(lambda _digest: None)
+    def __init__(self, report: Callable[[str, int | None], None], blobs: BlobStore) -> None:
+        self._redecision = Redecision(blobs.get)
         self._report = report
 
     def take(self, records: Sequence[Record]) -> None:
@@ -84,4 +85,7 @@ class Redecided:
             self._redecision.take(command)
         for difference in self._redecision.differences:
             self._report(f"S17: {difference.sentence}", difference.pos)
+        for each in self._redecision.unverifiable:
+            self._report(f"S17: {each.what} cannot be decided again: {each.why}", each.pos)
         self._redecision.differences.clear()
+        self._redecision.unverifiable.clear()

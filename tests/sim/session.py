@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
 import anyio
@@ -33,6 +34,7 @@ from engine.events import (
     RunReinstated,
 )
 from engine.ids import IdMaker
+from engine.store.blobs import Blobs
 from engine.store.command import Command, just
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder, Writer, recording
@@ -53,6 +55,9 @@ from tests.sim.retries import Retries
 START_US = 1_767_225_600_000_000
 WRITER = Writer("simulated", "boot", 1, "sim", "0")
 EVENTS_MAX = 100_000
+_FOLDER = TemporaryDirectory(prefix="runoff-sim-")
+OUTPUT = Blobs(Path(_FOLDER.name))
+"""Of all sessions, on the real disk: what detectors read of it must be there to be read again."""
 THOROUGH_EVERY = 8
 """Sessions: of these the chain is hashed again and every projection rebuilt."""
 WRITTEN_HERE = ("backlog.", "operator.")
@@ -125,11 +130,11 @@ class Session:
         self._acknowledged: list[Record] = []
         self._chain = Chain(self.report)
         self._origins, self._requests = Origins(self.report), Requests(self.report)
-        self._histories = Histories(self.report, Path("no-blobs"))
+        self._histories = Histories(self.report, Path(_FOLDER.name))
         self._is_thorough = seed % THOROUGH_EVERY == 0
         self._checker = Checker(self.report, self, closely=self._is_thorough)
         self._rebuilt = Rebuilt(self.report)
-        self._redecided = Redecided(self.report)
+        self._redecided = Redecided(self.report, OUTPUT)
         self._checked = 0
         self._backlog = self.plan.backlog()
         self._phases = [each for each in self._backlog if isinstance(each, PhaseRegistered)]
@@ -268,7 +273,7 @@ class Session:
             scope=scope,
             clock=self.clock,
             ids=self.ids,
-            blobs=None,
+            blobs=OUTPUT,
             tell=self._acknowledged.extend,
             in_threads=False,
             coefficients=shipped(),

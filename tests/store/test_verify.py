@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine.events import COLUMNS, chain_hash
+from tests.forgery import unguarded
 from tests.program import runoff
 
 OUTCOMES = [
@@ -44,10 +45,8 @@ def verified(folder: Path) -> tuple[int, dict[str, Any]]:
 
 def tamper(folder: Path, *sql: str) -> None:
     connection = sqlite3.connect(folder / "b.db")
-    triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type='trigger'").fetchall()
-    for (name,) in triggers:
-        connection.execute(f"DROP TRIGGER {name}")
-    for statement in sql:
+    triggers = unguarded(connection)
+    for statement in (*sql, *triggers):
         connection.execute(statement)
     connection.commit()
     connection.close()
@@ -180,11 +179,14 @@ def test_the_raw_log_shows_what_cannot_be_read(log: Path) -> None:
 def rechain(folder: Path) -> None:
     """Recompute every hash, as a forger with the source at hand would."""
     connection = sqlite3.connect(folder / "b.db")
+    triggers = unguarded(connection)
     sql = f"SELECT {', '.join(COLUMNS[:-1])} FROM events ORDER BY pos"
     previous = bytes(32)
     for row in connection.execute(sql).fetchall():
         previous = chain_hash(previous, row)
         connection.execute("UPDATE events SET hash=? WHERE pos=?", (previous, row[0]))
+    for trigger in triggers:
+        connection.execute(trigger)
     connection.commit()
     connection.close()
     (folder / "b.db-anchors").unlink()

@@ -44,6 +44,7 @@ from engine.store.database import open_reader, open_writer
 from engine.store.location import Location, locate
 from engine.store.recorder import Writer, recording
 from engine.triage.policy import Policy
+from tests.forgery import unguarded
 from tests.placed import Item, placed
 
 WRITER = Writer("host", "boot", 1, "test", "0")
@@ -371,11 +372,8 @@ async def test_output_that_is_missing_or_another_is_named(
 
 def tamper(location: Location, *statements: str) -> None:
     connection = sqlite3.connect(location.path)
-    for (name,) in connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type='trigger'"
-    ).fetchall():
-        connection.execute(f"DROP TRIGGER {name}")
-    for statement in statements:
+    triggers = unguarded(connection)
+    for statement in (*statements, *triggers):
         connection.execute(statement)
     connection.commit()
     connection.close()
