@@ -54,7 +54,11 @@ def crowded(path: Path) -> Generator[socket.socket]:
 
 def test_who_comes_to_a_crowded_door_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with crowded(tmp_path / "s") as listener:
-        monkeypatch.setattr("engine.daemon.client.sleep", lambda _: listener.accept()[0].close())
+
+        def one_is_let_in(_pause_s: float) -> None:
+            listener.accept()[0].close()
+
+        monkeypatch.setattr("engine.daemon.client.sleep", one_is_let_in)
         Client(tmp_path / "s", LIMIT_S).close()
 
 
@@ -73,12 +77,12 @@ def test_a_hundred_may_stand_at_the_door(tmp_path: Path) -> None:
 
 async def test_who_says_nothing_whole_makes_room_for_who_does(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    listener = unix_listener(path)
+    listener, crowd, answers = unix_listener(path), list[socket.socket | None](), list[Answer]()
     async with Living().life() as service, anyio.create_task_group() as tasks:
         tasks.start_soon(Control(service).serve, listener)
-        crowd = [comes(path, b'{"do":"sta') for _ in range(3 * CONNECTIONS_MAX)]
+        crowd += [comes(path, b'{"do":"sta') for _ in range(3 * CONNECTIONS_MAX)]
         with anyio.fail_after(LIMIT_S):
-            answers = [await _asked(path) for _ in range(2)]
+            answers += [await _asked(path) for _ in range(2)]
         tasks.cancel_scope.cancel()
     assert [answer.ok for answer in answers] == [True, True]
     for one in (listener, *crowd):

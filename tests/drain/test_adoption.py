@@ -232,6 +232,31 @@ async def test_a_guardian_proves_its_life_by_its_lock_whatever_its_pid_is_here(
     assert (await take_over(seen, attempt.attempt_id)).exit_code == 3
 
 
+async def test_who_waits_for_a_guardian_here_does_not_look_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = Started(tmp_path)
+    spawned = await engine_killed(attempt, "adopt", WORK)
+    looks: list[bool] = []
+
+    def looked(of: Spawned) -> bool:
+        looks.append(guardian_lives(of))
+        return looks[-1]
+
+    monkeypatch.setattr(adoption, "guardian_lives", looked)
+    assert not await await_guardian(spawned, 5 * adoption.POLL_S)
+    (attempt.workspace / "finish").touch()
+    assert await await_guardian(spawned, LIMIT_S)
+    assert len(looks) <= 4
+    assert not is_open(spawned.pid)
+
+
+def is_open(pid: int) -> bool:
+    """Whether this process has a handle of another."""
+    infos = [info.read_text() for info in Path("/proc/self/fdinfo").iterdir() if info.exists()]
+    return any(f"Pid:\t{pid}\n" in info for info in infos)
+
+
 async def test_a_guardian_out_of_reach_that_overstays_its_limits_is_not_called_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
