@@ -11,15 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from errno import ESRCH
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from engine.errors import looked
 from engine.executors.port import KILL_BUDGET_S
 
 ATTEMPT_MARKER = "RUNOFF_ATTEMPT_ID"
+_MARK = f"{ATTEMPT_MARKER}=".encode()
 PROC = Path("/proc")
 _PAUSE_S = 0.01
 LINUX = sys.platform == "linux"
@@ -99,10 +101,46 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+class Census:
+    """Which processes carry which mark, by a look that began after it was asked for.
+
+    Those who ask while another look is under way share the next one: after a crash hundreds ask
+    at once, each of whom would look at all processes of the machine.
+    """
+
+    def __init__(self, look: Callable[[], Mapping[bytes, list[int]]]) -> None:
+        self._look = look
+        self._turn = Lock()
+        self._began_ns = -1
+        self._found: Mapping[bytes, list[int]] = {}
+
+    def carriers(self, marker: bytes, asked_ns: int) -> list[int]:
+        """The pids of those that carried ``marker`` at a moment behind ``asked_ns``."""
+        with self._turn:
+            if self._began_ns <= asked_ns:
+                began_ns = time.monotonic_ns()
+                self._found = self._look()
+                self._began_ns = began_ns
+            return self._found.get(marker, [])
+
+
+def _marks() -> dict[bytes, list[int]]:
+    found: dict[bytes, list[int]] = {}
+    for pid in all_pids():
+        for variable in _environment(pid):
+            if variable.startswith(_MARK):
+                found.setdefault(variable, []).append(pid)
+    return found
+
+
+_census = Census(_marks)
+
+
 def marked_processes(attempt_id: str) -> list[int]:
     """The pids of living processes that carry the attempt's id in their environment."""
-    marker = f"{ATTEMPT_MARKER}={attempt_id}".encode()
-    carriers = _carriers_by_proc(marker) if LINUX else _carriers_by_ps(marker)
+    marker = _MARK + attempt_id.encode()
+    asked_ns = time.monotonic_ns()
+    carriers = _census.carriers(marker, asked_ns) if LINUX else _carriers_by_ps(marker)
     return [pid for pid in carriers if pid != os.getpid()]
 
 
@@ -115,16 +153,18 @@ def all_pids() -> list[int]:
         raise
 
 
-def _carriers_by_proc(marker: bytes) -> Iterator[int]:
-    return (pid for pid in all_pids() if _carries(pid, marker))
-
-
 def _carries(pid: int, marker: bytes) -> bool:
+    return marker in _environment(pid)
+
+
+def _environment(pid: int) -> list[bytes]:
+    """The variables of a process; none when it is gone, dead or another user's."""
     try:
-        return marker in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123  of every process there is
+            return file.read().split(b"\0")
     except OSError as error:
         looked(error)
-        return False
+        return []
 
 
 def _carriers_by_ps(marker: bytes) -> Iterator[int]:
@@ -141,7 +181,7 @@ def end_marked_processes(attempt_id: str, budget_s: float = KILL_BUDGET_S) -> in
     For attempts whose guardian is gone.  Repeats until nothing is found or ``budget_s`` is used
     up, because the doomed may be forking; blocks that long at most, so call it in a thread.
     """
-    marker = f"{ATTEMPT_MARKER}={attempt_id}".encode()
+    marker = _MARK + attempt_id.encode()
     killed: set[int] = set()
     until_s = time.monotonic() + budget_s
     while found := marked_processes(attempt_id):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -26,6 +27,7 @@ from engine.executors.adoption import (
 from engine.executors.command import attempt_directory, workspace_directory
 from engine.executors.port import Assignment, PhaseSheet, Spawned
 from engine.executors.processes import (
+    Census,
     boot_id,
     end_marked_processes,
     is_alive,
@@ -87,6 +89,7 @@ async def until_it_works(attempt: Started) -> None:
 
 ENGINE = """
 import sys
+import time
 from pathlib import Path
 import anyio, msgspec
 from engine.executors.command import CommandExecutor
@@ -325,6 +328,34 @@ def test_a_dead_process_is_not_alive_even_before_it_is_collected() -> None:
     assert not is_alive(process.pid, None)
     assert process.wait() == 0
     assert not is_alive(process.pid, None)
+
+
+def test_those_who_ask_before_a_look_share_it_and_nobody_is_told_of_an_earlier_one() -> None:
+    looks: list[int] = []
+
+    def look() -> dict[bytes, list[int]]:
+        looks.append(time.monotonic_ns())
+        return {b"a": [len(looks)]}
+
+    census = Census(look)
+    asked_ns = time.monotonic_ns()
+    assert [census.carriers(mark, asked_ns) for mark in (b"a", b"b", b"a")] == [[1], [], [1]]
+    assert census.carriers(b"a", looks[0]) == [2], "what began before it was asked proves nothing"
+    assert census.carriers(b"a", asked_ns) == [2]
+
+
+def test_a_look_that_failed_is_no_look() -> None:
+    def look() -> dict[bytes, list[int]]:
+        if not failed:
+            failed.append(True)
+            raise OSError("no look")
+        return {b"a": [7]}
+
+    failed: list[bool] = []
+    census, asked_ns = Census(look), time.monotonic_ns()
+    with pytest.raises(OSError, match="no look"):
+        census.carriers(b"a", asked_ns)
+    assert census.carriers(b"a", asked_ns) == [7]
 
 
 def test_only_the_very_mark_marks_a_process() -> None:
