@@ -25,7 +25,8 @@ from __future__ import annotations
 from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
 from typing import ClassVar, cast
 
-NOTHING_LEFT = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM})
+NO_FILES_LEFT = frozenset({EMFILE, ENFILE, ENOMEM})
+NOTHING_LEFT = NO_FILES_LEFT | {EAGAIN}
 """What an operating system says at a limit of the user or the machine."""
 
 
@@ -119,6 +120,8 @@ def not_written(what: str, error: OSError) -> StorageFailed:
     """``what`` could not be written, because of ``error``."""
     if error.errno in (ENOSPC, EDQUOT):
         return DiskFull.at(what)
+    if error.errno in NO_FILES_LEFT:
+        return nothing_left(error.strerror or str(error))
     return StorageFailed(
         f"cannot write {what}: {error.strerror}.",
         remedy="check permissions and the disk, then start again; what was acknowledged is safe.",
@@ -142,6 +145,12 @@ def nothing_left(what: str) -> StorageFailed:
         f"the limits of this user or machine are reached: {what}.",
         remedy="raise them (`ulimit -a`) or end other programs; what was acknowledged is safe.",
     )
+
+
+def looked(error: OSError) -> None:
+    """Raise StorageFailed unless we were able to look: at a limit an error says nothing else."""
+    if error.errno in NO_FILES_LEFT:
+        raise nothing_left(error.strerror or str(error)) from error
 
 
 class ServerLost(StorageFailed):

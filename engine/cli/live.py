@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from errno import ETIMEDOUT
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,7 +13,7 @@ import click
 
 from engine.amounts import counted, lasting
 from engine.cli.render import cells_of, clean, padded
-from engine.cli.streams import let_go_of_stdout, lines_lost
+from engine.cli.streams import let_go_of_stdout, lines_lost, takes_stdout
 from engine.drain.summary import Summary
 from engine.events import (
     AccountPaused,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 ERROR_CHARS = 120
+ACK_PATIENCE_S = 5.0
+"""How long the reader of ACK lines may read nothing at a full pipe, which the drain waits for."""
 _Decided = (
     RunStopped
     | RunCooledDown
@@ -124,6 +127,8 @@ class Live:
         if not self._ack_lines:
             return
         try:
+            if not takes_stdout(ACK_PATIENCE_S):
+                raise TimeoutError(ETIMEDOUT, "nobody reads them")
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
         except OSError as error:

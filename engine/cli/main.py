@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -77,6 +78,9 @@ class LazyTree(click.Group):
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
+        if cmd_name == "daemon":
+            # It may be told to read its settings again before it can hear that: let that wait.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         module, _, name = verb.place.partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command

@@ -12,17 +12,19 @@ import anyio
 
 @contextmanager
 def heeded(*numbers: signal.Signals) -> Generator[AsyncIterator[signal.Signals], None, None]:
-    """Receive ``numbers`` inside.
+    """Receive ``numbers`` inside, with those that were held back before.
 
     Behind the block the process is on its way out, and still has to close its log and to say what
-    was drained: the first signal that comes then asks for nothing more, another one ends it.
+    was drained: the first signal that comes then asks for nothing more, another one ends it.  A
+    hang-up never does.
     """
     try:
         with anyio.open_signal_receiver(*numbers) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
             yield signals
     finally:
         for number in numbers:
-            signal.signal(number, _is_going)
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else _is_going)
 
 
 def _is_going(number: int, _frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 STANDARD = (0, 1, 2)
+PATIENCE_S = 1.0
+"""How long a reader that has stopped reading is waited for, before lines are lost to it."""
 
 
 def prepare() -> None:
@@ -53,6 +56,7 @@ class Forgiving(io.FileIO):
         self._ends_line = True
         self._is_torn = False
         self._is_skipping = False
+        self._is_stuck = False
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write what can be; the size of ``data`` in any case."""
@@ -82,12 +86,28 @@ class Forgiving(io.FileIO):
         while data:
             taken = None
             with suppress(OSError):
-                taken = super().write(data)
+                if self._has_room():
+                    taken = super().write(data[: select.PIPE_BUF])  # so much fits in any room
             if not taken:  # None when somebody has made it non-blocking and it is full
                 break
             self._ends_line = data[taken - 1 : taken] == b"\n"
             data = data[taken:]
         return data
+
+    def _has_room(self) -> bool:
+        """Whether what comes now is taken without delay; a stuck reader is waited for once."""
+        self._is_stuck = not has_room(self.fileno(), 0 if self._is_stuck else PATIENCE_S)
+        return not self._is_stuck
+
+
+def has_room(descriptor: int, patience_s: float) -> bool:
+    """Whether ``select.PIPE_BUF`` bytes can be written without waiting, within ``patience_s``.
+
+    Also true for what fails at once.
+    """
+    look = select.poll()
+    look.register(descriptor, select.POLLOUT)
+    return bool(look.poll(patience_s * 1000))
 
 
 def forgiving(descriptor: int, *, encoding: str = "utf-8") -> io.TextIOWrapper:
@@ -132,6 +152,15 @@ def is_stdout_stuck() -> bool:
     """Whether what was printed found no room, or no reader; False when stdout is not ours."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, Noting) and raw.is_stuck
+
+
+def takes_stdout(patience_s: float) -> bool:
+    """Whether somebody takes what is printed within ``patience_s``, or has gone; True if not ours.
+
+    A reader that merely has stopped reading would make the next line wait as long as it likes.
+    """
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return not isinstance(raw, Noting) or has_room(raw.fileno(), patience_s)
 
 
 def let_go_of_stdout() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from time import monotonic, sleep
 
 from engine.daemon.messages import (
     LINE_BYTES_MAX,
@@ -17,6 +18,7 @@ from engine.daemon.sockets import with_address
 from engine.errors import LogHeld, RunoffError
 
 WAIT_S = 60.0
+_PAUSE_S = 0.02
 
 
 class NobodyListens(RunoffError):
@@ -30,7 +32,7 @@ class Client:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(wait_s)
         try:
-            with_address(path, self._socket.connect)
+            _connect(self._socket, path, wait_s)
         except OSError as error:
             self._socket.close()
             raise NobodyListens(
@@ -57,6 +59,23 @@ class Client:
         """Hang up."""
         self._file.close()
         self._socket.close()
+
+
+def _connect(ours: socket.socket, path: Path, wait_s: float) -> None:
+    """Connect; where nobody more can stand at the door, wait for room.
+
+    A socket with a time limit is told so at once, instead of being made to wait.
+    """
+    until_s = monotonic() + wait_s
+    while True:
+        try:
+            with_address(path, ours.connect)
+        except BlockingIOError:
+            if monotonic() >= until_s:
+                raise
+            sleep(_PAUSE_S)
+        else:
+            return
 
 
 def _gone() -> LogHeld:

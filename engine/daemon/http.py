@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
-from engine.daemon.wire import TooLong, Wire, serve
+from engine.daemon.wire import BACKLOG, TooLong, Wire, serve
 from engine.errors import StorageFailed, UsageProblem
 
 HEAD_BYTES_MAX = 8 * 1024
@@ -21,7 +21,6 @@ TEXT = "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 PATHS = ("/healthz", "/readyz", "/metrics")
 _PORT_MAX = 65_535
-_BACKLOG = 16
 
 
 class Page(NamedTuple):
@@ -68,7 +67,7 @@ def tcp_listener(address: Address) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError as error:
         listener.close()

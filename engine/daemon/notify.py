@@ -11,6 +11,9 @@ import time
 from collections.abc import Mapping
 
 _TEXT_MAX = 200
+_DIGITS_MAX = 20  # of a number of 64 bits, which this is
+_WATCHDOG_S_MIN = 0.02
+"""Whoever wants a life sign more often would have us do nothing else."""
 
 
 class Notifier:
@@ -64,13 +67,14 @@ class Notifier:
 
 def _address(path: str) -> str | bytes | None:
     if path.startswith("@"):
-        return b"\0" + path[1:].encode()
+        return b"\0" + os.fsencode(path[1:])
     return path if path.startswith("/") else None
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:
     """How often the manager wants a life sign at the latest, in seconds; None for never."""
     usec, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
-    if not usec.isascii() or not usec.isdigit() or int(usec) == 0:
+    if not usec.isascii() or not usec.isdigit() or len(usec) > _DIGITS_MAX or int(usec) == 0:
         return None
-    return None if pid and pid != str(os.getpid()) else int(usec) / 1e6
+    wanted_s = max(int(usec) / 1e6, _WATCHDOG_S_MIN)
+    return None if pid and pid != str(os.getpid()) else wanted_s

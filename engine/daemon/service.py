@@ -171,14 +171,17 @@ class Service:
 
     async def reload(self) -> None:
         """Read policy and settings again.  Raises UsageProblem and keeps the old if it cannot."""
-        self.notifier.reloading()
+        was_ready = self.is_ready
+        if was_ready:
+            self.notifier.reloading()
         try:
             self.plan = self.load()
             self._halted = False
             await self._configure("reloaded")
             await self._direct(self._rest())
         finally:
-            self.notifier.ready()
+            if was_ready and self.is_ready:
+                self.notifier.ready()
             self._stir()
 
     async def reload_or_complain(self) -> None:

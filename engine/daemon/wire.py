@@ -8,7 +8,7 @@ import stat
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -17,7 +17,9 @@ from engine.daemon.sockets import with_address
 from engine.errors import StorageFailed
 
 CONNECTIONS_MAX = 32
-_BACKLOG = 16
+BACKLOG = 1024
+"""So many may stand at a door and be let in later; the kernel may allow fewer."""
+
 _NO_FILES_PAUSE_S = 0.2
 _CHUNK_BYTES = 64 * 1024
 
@@ -26,12 +28,55 @@ class TooLong(Exception):
     """The other side sent more than it may before the end that was waited for."""
 
 
-class Wire:
-    """One connection."""
+class Places:
+    """Room for so many connections at once.
 
-    def __init__(self, connection: socket.socket) -> None:
+    When all places are taken and somebody comes, whoever has kept us waiting longest for a request
+    has to go: a crowd that says nothing keeps nobody out.
+    """
+
+    def __init__(self) -> None:
+        self._free = anyio.Semaphore(CONNECTIONS_MAX)
+        self._silent: dict[anyio.CancelScope, None] = {}
+        self._is_wanted = False
+
+    async def take(self) -> None:
+        """Wait for a place; for one caller at a time."""
+        self._is_wanted = True
+        self._make_room()
+        await self._free.acquire()
+        self._is_wanted = False
+
+    def give_back(self) -> None:
+        """One is free again."""
+        self._free.release()
+
+    @contextmanager
+    def awaiting(self, connection: anyio.CancelScope) -> Generator[None]:
+        """While the block runs, ``connection`` keeps us waiting; cancelled, it has to go."""
+        self._silent[connection] = None
+        self._make_room()
+        try:
+            yield
+        finally:
+            self._silent.pop(connection, None)
+
+    def _make_room(self) -> None:
+        if self._is_wanted and not self._free.value and self._silent:
+            self._is_wanted = False
+            longest = next(iter(self._silent))
+            longest.cancel()
+
+
+class Wire:
+    """One connection.  While it waits for the other side to say something, it is ``awaiting``."""
+
+    def __init__(
+        self, connection: socket.socket, awaiting: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         connection.setblocking(False)
         self._socket = connection
+        self._awaiting = awaiting
         self._data = bytearray()
 
     async def until(self, mark: bytes, bytes_max: int) -> bytes:
@@ -39,6 +84,12 @@ class Wire:
 
         Raises TooLong when ``bytes_max`` bytes hold no mark.
         """
+        if mark in self._data:
+            return await self._until(mark, bytes_max)
+        with self._awaiting():
+            return await self._until(mark, bytes_max)
+
+    async def _until(self, mark: bytes, bytes_max: int) -> bytes:
         searched = 0
         while (found := self._data.find(mark, max(0, searched - len(mark) + 1))) < 0:
             searched = len(self._data)
@@ -83,29 +134,26 @@ class Wire:
         credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         return int(struct.unpack("3i", credentials)[1])
 
-    def close(self) -> None:
-        """Let go."""
-        self._socket.close()
-
 
 async def serve(
     listener: socket.socket, attend: Callable[[Wire], Awaitable[None]], *, seconds_max: float
 ) -> None:
     """Attend to connections side by side, for ever; each is over after ``seconds_max``."""
-    places = anyio.Semaphore(CONNECTIONS_MAX)
+    places = Places()
 
-    async def one(wire: Wire) -> None:
+    async def one(connection: socket.socket) -> None:
         try:
-            with anyio.move_on_after(seconds_max), suppress(OSError):
-                await attend(wire)
+            with anyio.move_on_after(seconds_max) as limit, suppress(OSError):
+                await attend(Wire(connection, lambda: places.awaiting(limit)))
         finally:
-            wire.close()
-            places.release()
+            connection.close()
+            places.give_back()
 
     async with anyio.create_task_group() as group:
         while True:
-            await places.acquire()
-            group.start_soon(one, Wire(await _accepted(listener)))
+            await anyio.wait_readable(listener)
+            await places.take()
+            group.start_soon(one, await _accepted(listener))
 
 
 async def _accepted(listener: socket.socket) -> socket.socket:
@@ -156,7 +204,7 @@ def unix_listener(path: Path) -> socket.socket:
         os.fchmod(listener.fileno(), 0o600)  # on Linux the file is made with these
         with_address(path, listener.bind)
         path.chmod(0o600)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError as error:
         listener.close()

@@ -40,13 +40,21 @@ async def open_attempts(
     """Every open attempt of the log, or those ``among`` them, each with a way to its report.
 
     ``end``: living guardians are told to end theirs instead of being waited for.  ``tell`` is shown
-    what is recorded of it.  Raises LogHeld for an attempt that was started on another machine,
-    which cannot be proved dead from here.
+    what is recorded of it, for all of them in few commits.  Raises LogHeld for an attempt that was
+    started on another machine, which cannot be proved dead from here.
     """
     found = [each for each in _open_ids(recorder) if among is None or each in among]
-    return [
-        await _adoption(recorder, clock, attempt_id, end=end, tell=tell) for attempt_id in found
+    adoptions = [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in found]
+    waiting = [
+        recorder.enqueue(commands.adopted(adoption.started, recorder.epoch))
+        for adoption in adoptions
+        if adoption.lives
     ]
+    for pending in waiting:
+        receipt = await pending.answer()
+        if not receipt.repeated:
+            tell(receipt.records)
+    return adoptions
 
 
 async def swept(recorder: Recorder, files_root: Path) -> list[Leftover]:
@@ -65,9 +73,7 @@ def _open_ids(recorder: Recorder) -> list[str]:
     return [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
 
 
-async def _adoption(
-    recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool, tell: Tell
-) -> Adoption:
+async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool) -> Adoption:
     records = await recorder.store.records(
         Query(attempt=attempt_id, types=("attempt.started", "attempt.spawned"))
     )
@@ -83,12 +89,7 @@ async def _adoption(
     assignment = await assignment_for(recorder, started, scope, clock)
     if process is None:
         return Adoption(started, assignment, _never_spawned, lives=False)
-    adoption = _of_process(started, assignment, process, end=end)
-    if adoption.lives:
-        receipt = await recorder.submit(commands.adopted(started, recorder.epoch))
-        if not receipt.repeated:
-            tell(receipt.records)
-    return adoption
+    return _of_process(started, assignment, process, end=end)
 
 
 async def _never_spawned(_abandon: anyio.Event) -> Report:

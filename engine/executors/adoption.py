@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from socket import gethostname
@@ -17,6 +18,7 @@ from engine.executors.processes import (
     boot_id,
     end_marked_processes,
     end_process,
+    handle_of,
     is_alive,
     is_locked,
 )
@@ -60,9 +62,22 @@ def end_guardian(spawned: Spawned) -> bool:
 async def await_guardian(spawned: Spawned, limit_s: float = float("inf")) -> bool:
     """Wait until a guardian that is not our child has ended; false after ``limit_s``."""
     with anyio.move_on_after(limit_s):
-        while guardian_lives(spawned):  # noqa: ASYNC110  another's child tells us nothing
+        if spawned.boot_id == boot_id():
+            await _until_ended_here(spawned)
+        while guardian_lives(spawned):  # noqa: ASYNC110  of another container only a lock tells
             await anyio.sleep(POLL_S)
     return not guardian_lives(spawned)
+
+
+async def _until_ended_here(spawned: Spawned) -> None:
+    """Until the process of that pid and start has ended, if there is one."""
+    handle = handle_of(spawned.pid, spawned.start_ticks)
+    if handle is None:
+        return
+    try:
+        await anyio.wait_readable(handle)
+    finally:
+        os.close(handle)
 
 
 async def take_over(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import anyio
 
-from engine.errors import NOTHING_LEFT, RunoffError, nothing_left
+from engine.errors import NOTHING_LEFT, RunoffError, StorageFailed, nothing_left
 from engine.executors.processes import end_process
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
@@ -28,6 +28,7 @@ LOOK_S = 0.25
 GOING_S = 1.0
 DESCRIPTORS_MAX = 16_384
 _HEARD_BYTES_MAX = 1024
+_PAUSE_S = 0.005
 
 
 class NotStarted(Exception):
@@ -38,6 +39,14 @@ def _refused(error: OSError) -> RunoffError | NotStarted:
     """A limit of the machine is no fault of the phase, and the next one would meet it as well."""
     said = error.strerror or str(error)
     return nothing_left(said) if error.errno in NOTHING_LEFT else NotStarted(said)
+
+
+def _not_whole(why: str) -> StorageFailed:
+    """No attempt can be begun here, whichever phase it is of."""
+    return StorageFailed(
+        f"no guardian of an attempt can be started: {why}.",
+        remedy="check that Python and this program are installed as they were, then start again.",
+    )
 
 
 class GuardianProcess:
@@ -158,13 +167,23 @@ class _Server:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        except OSError:
+        except OSError as error:
             self.door.close()
-            raise
+            if error.errno in NOTHING_LEFT:
+                raise
+            raise _not_whole(f"{error.filename}: {error.strerror}") from error
         finally:
             theirs.close()
         self.door.setblocking(False)
+        self._process = process
         self.end = weakref.finalize(self, _ended, process, self.door)
+
+    async def ending(self) -> int | None:
+        """Its exit code, negative for a signal; None when it goes on."""
+        with anyio.move_on_after(LOOK_S):
+            while self._process.poll() is None:  # noqa: ASYNC110  what died closed its socket first
+                await anyio.sleep(_PAUSE_S)
+        return self._process.poll()
 
 
 def _ended(process: subprocess.Popen[bytes], door: socket.socket) -> None:
@@ -198,7 +217,8 @@ class Guardians:
         """A guardian for the attempt in ``directory``, ready to start the child.
 
         Raises NotStarted when none comes up within half a minute, when it says why it cannot, or
-        soon after ``abandon`` is set; StorageFailed at a limit of the user or the machine.
+        soon after ``abandon`` is set; StorageFailed at a limit of the user or the machine, and when
+        what they are forked from cannot run.
         """
         why = "it died at once, again and again"
         for patience_s in PATIENCES_S:
@@ -218,6 +238,8 @@ class Guardians:
             if patience.cancelled_caught:
                 self._end(*asked)
                 why = "no answer"
+            else:
+                await self._look_at(*asked)
         raise NotStarted(why)
 
     async def _comes_up(
@@ -238,11 +260,23 @@ class Guardians:
                 asked.append(server)
                 await guardian.asked_of(server.door, directory)
         except BrokenPipeError:
-            self._end(*asked)
             return False
         except OSError as error:
             raise _refused(error) from error
         return await guardian.greeted(abandon)
+
+    async def _look_at(self, *servers: _Server) -> None:
+        """After a failure be done with a server that has ended.
+
+        Raises StorageFailed when it did so by itself, as the next one would: one that is killed
+        can be replaced.
+        """
+        for server in servers:
+            code = await server.ending()
+            if code is not None:
+                self._end(server)
+            if code is not None and code > 0:
+                raise _not_whole("what they are forked from cannot run")
 
     def _end(self, *servers: _Server) -> None:
         for server in servers:

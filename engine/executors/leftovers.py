@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from engine.errors import looked
 from engine.executors.command import attempt_directory
 from engine.executors.port import KILL_BUDGET_S
-from engine.executors.processes import LINUX, PROC, strike
+from engine.executors.processes import LINUX, PROC, all_pids, strike
 
 _DIRECTORY_MARK = b"RUNOFF_PHASE_FILE="
 _GUARDIAN = b"/guardian.py"
@@ -42,7 +42,7 @@ def leftovers(files_root: Path, open_attempts: Iterable[str]) -> list[Leftover]:
     above = os.fsencode(attempt_directory(files_root, "").parent) + b"/"
     spared = {attempt_directory(files_root, attempt).name for attempt in open_attempts}
     spared_pids = {os.getpid(), os.getppid()}
-    found = (_of_process(pid, above) for pid in _pids() if pid not in spared_pids)
+    found = (_of_process(pid, above) for pid in all_pids() if pid not in spared_pids)
     return [one for one in found if one is not None and one.directory not in spared]
 
 
@@ -70,14 +70,10 @@ def _struck(one: Leftover, files_root: Path, number: signal.Signals) -> bool:
     return strike(one.pid, lambda pid: _of_process(pid, above) == one, number)
 
 
-def _pids() -> Iterator[int]:
-    return (int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit())
-
-
 def _of_process(pid: int, above: bytes) -> Leftover | None:
     """The process as a leftover, if it belongs to any attempt with its files below ``above``."""
     folder = PROC / str(pid)
-    with suppress(OSError):
+    try:
         words = (folder / "cmdline").read_bytes().split(b"\0")
         if any(word.endswith(_GUARDIAN) for word in words):
             place = (folder / "cwd").readlink()
@@ -87,6 +83,8 @@ def _of_process(pid: int, above: bytes) -> Leftover | None:
         for variable in (folder / "environ").read_bytes().split(b"\0"):
             if variable.startswith(start):
                 return Leftover(pid, _name(variable, start))
+    except OSError as error:
+        looked(error)
     return None
 
 

@@ -8,6 +8,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.errors import looked
+
 CHUNK_BYTES = 256 * 1024
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -21,13 +23,14 @@ def opened(path: Path) -> Generator[int]:
     """A descriptor of a regular file, never waiting and never following a last link.
 
     Raises FileNotFoundError when nothing is there, NotAFile for anything but a regular file, and
-    other OSErrors as they come.
+    other OSErrors as they come; StorageFailed where no further file may be opened.
     """
     try:
         descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
         raise
     except OSError as error:
+        looked(error)
         # A link gives ELOOP, a socket ENXIO: neither is a file that the child should have left.
         raise NotAFile(error.errno, f"it cannot be opened ({error.strerror})") from None
     try:

@@ -7,13 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 from hypothesis import given, strategies as st
 
-from engine.cli.streams import Forgiving, forgiving
+from engine.cli.streams import PATIENCE_S, Forgiving, forgiving, has_room
 from engine.losses import Losses
 from tests.program import runoff
 
@@ -77,6 +79,68 @@ def test_a_reader_that_goes_away_costs_no_work(backlog: Path, ack: str, reader: 
     assert "Exception ignored" not in drained.stderr
     assert ("ACK lines end here" in drained.stderr) == bool(ack)
     assert endings(backlog) == ["succeeded"] * 3
+
+
+@contextmanager
+def full_pipe() -> Generator[tuple[int, int]]:
+    """A pipe, its ends to read from and to write to, that is full."""
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(theirs, b"x" * 4096)
+    os.set_blocking(theirs, True)
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+def emptied(reader: int) -> None:
+    """Read what fills the pipe."""
+    os.set_blocking(reader, False)
+    with suppress(BlockingIOError):
+        while os.read(reader, 65_536):
+            pass
+    os.set_blocking(reader, True)
+
+
+@pytest.mark.parametrize("stream", ["stderr", "stdout"])
+def test_a_reader_that_stops_reading_holds_up_no_drain(backlog: Path, stream: str) -> None:
+    with full_pipe() as (_, full):
+        line = f"{RUNOFF} drain --ack-lines --batch-size 3 -- true"
+        drained = subprocess.run(
+            line.split(),
+            stdout=full if stream == "stdout" else subprocess.DEVNULL,
+            stderr=full if stream == "stderr" else subprocess.DEVNULL,
+            cwd=backlog,
+            env={**os.environ, "DATABASE_URL": f"sqlite:///{backlog}/b.db"},
+            timeout=60,
+            check=False,
+        )
+    assert drained.returncode == 4
+    assert endings(backlog) == ["succeeded"] * 3
+
+
+def test_lines_that_a_full_pipe_did_not_take_are_counted_and_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[float] = []
+
+    def looked(descriptor: int, patience_s: float) -> bool:
+        waited.append(patience_s)
+        return has_room(descriptor, 0)
+
+    monkeypatch.setattr("engine.cli.streams.has_room", looked)
+    with full_pipe() as (reader, full):
+        raw = Forgiving(full)
+        assert raw.write(b"one\ntwo\n") == 8
+        assert raw.write(b"three\n") == 6
+        emptied(reader)
+        assert raw.write(b"four\n") == 5
+        assert raw.write(b"five\n") == 5
+        assert os.read(reader, 100) == b"four\nfive\n"
+    assert raw.lost == 3
+    assert waited == [PATIENCE_S, 0, 0, PATIENCE_S]
 
 
 def test_a_summary_that_finds_no_room_is_told_by_the_exit_code(backlog: Path) -> None:

@@ -44,7 +44,7 @@ def test_each_state_is_one_datagram(tmp_path: Path, address: str) -> None:
 
 
 def test_a_manager_that_is_gone_or_never_was_is_no_trouble(tmp_path: Path) -> None:
-    for address in ("", "relative", f"{tmp_path}/gone"):
+    for address in ("", "relative", f"{tmp_path}/gone", "@\udcff", "/" + "x" * 200):
         notifier = Notifier({"NOTIFY_SOCKET": address})
         notifier.ready()
         notifier.close()
@@ -59,6 +59,8 @@ def test_a_manager_that_is_gone_or_never_was_is_no_trouble(tmp_path: Path) -> No
         ("0", "", None),
         ("", "", None),
         ("x", "", None),
+        ("9" * 5000, "", None),
+        ("1", "", 0.02),
     ],
 )
 def test_a_watchdog_is_ours_or_it_is_none(usec: str, pid: str, expected: float | None) -> None:

@@ -15,6 +15,7 @@ from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
 from engine.calibration.estimator import Coefficients, shipped
 from engine.daemon import service as service_module
+from engine.daemon.notify import Notifier
 from engine.daemon.settings import Settings, plan_of, settings_from
 from engine.drain.loop import Drain
 from engine.errors import CommandReused, LogHeld, UsageProblem
@@ -232,6 +233,32 @@ async def test_a_reload_of_nonsense_changes_nothing_and_is_said_once() -> None:
         await anyio.sleep(HOUR_S)
         assert len(await living.starts()) == 40
     assert len(await living.events("daemon.configured")) == 1
+
+
+class Manager(Notifier):
+    """Tells a list instead of a service manager."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.told: list[str] = []
+
+    def _send(self, state: str) -> None:
+        self.told.append(state.partition("\n")[0])
+
+
+async def test_a_reload_calls_nobody_ready_who_is_not_ready_yet_or_any_more() -> None:
+    living, manager = Living(policy=FREE), Manager()
+    async with living.life(group("a", 1)) as service:
+        service.notifier = manager
+        await service.reload()
+        await anyio.sleep(1)
+        await service.reload()
+        service.stop()
+        await service.reload()
+    states = [state for state in manager.told if not state.startswith("STATUS=")]
+    assert states[:3] == ["READY=1", "RELOADING=1", "READY=1"]
+    assert set(states[3:]) == {"STOPPING=1"}
+    assert len(await living.events("daemon.configured")) == 4
 
 
 async def test_coefficients_that_cannot_be_read_any_more_change_nothing_and_are_said() -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -26,6 +27,7 @@ from engine.executors.adoption import (
 from engine.executors.command import attempt_directory, workspace_directory
 from engine.executors.port import Assignment, PhaseSheet, Spawned
 from engine.executors.processes import (
+    Census,
     boot_id,
     end_marked_processes,
     is_alive,
@@ -87,6 +89,7 @@ async def until_it_works(attempt: Started) -> None:
 
 ENGINE = """
 import sys
+import time
 from pathlib import Path
 import anyio, msgspec
 from engine.executors.command import CommandExecutor
@@ -232,6 +235,31 @@ async def test_a_guardian_proves_its_life_by_its_lock_whatever_its_pid_is_here(
     assert (await take_over(seen, attempt.attempt_id)).exit_code == 3
 
 
+async def test_who_waits_for_a_guardian_here_does_not_look_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = Started(tmp_path)
+    spawned = await engine_killed(attempt, "adopt", WORK)
+    looks: list[bool] = []
+
+    def looked(of: Spawned) -> bool:
+        looks.append(guardian_lives(of))
+        return looks[-1]
+
+    monkeypatch.setattr(adoption, "guardian_lives", looked)
+    assert not await await_guardian(spawned, 5 * adoption.POLL_S)
+    (attempt.workspace / "finish").touch()
+    assert await await_guardian(spawned, LIMIT_S)
+    assert len(looks) <= 4
+    assert not is_open(spawned.pid)
+
+
+def is_open(pid: int) -> bool:
+    """Whether this process has a handle of another."""
+    infos = [info.read_text() for info in Path("/proc/self/fdinfo").iterdir() if info.exists()]
+    return any(f"Pid:\t{pid}\n" in info for info in infos)
+
+
 async def test_a_guardian_out_of_reach_that_overstays_its_limits_is_not_called_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +328,34 @@ def test_a_dead_process_is_not_alive_even_before_it_is_collected() -> None:
     assert not is_alive(process.pid, None)
     assert process.wait() == 0
     assert not is_alive(process.pid, None)
+
+
+def test_those_who_ask_before_a_look_share_it_and_nobody_is_told_of_an_earlier_one() -> None:
+    looks: list[int] = []
+
+    def look() -> dict[bytes, list[int]]:
+        looks.append(time.monotonic_ns())
+        return {b"a": [len(looks)]}
+
+    census = Census(look)
+    asked_ns = time.monotonic_ns()
+    assert [census.carriers(mark, asked_ns) for mark in (b"a", b"b", b"a")] == [[1], [], [1]]
+    assert census.carriers(b"a", looks[0]) == [2], "what began before it was asked proves nothing"
+    assert census.carriers(b"a", asked_ns) == [2]
+
+
+def test_a_look_that_failed_is_no_look() -> None:
+    def look() -> dict[bytes, list[int]]:
+        if not failed:
+            failed.append(True)
+            raise OSError("no look")
+        return {b"a": [7]}
+
+    failed: list[bool] = []
+    census, asked_ns = Census(look), time.monotonic_ns()
+    with pytest.raises(OSError, match="no look"):
+        census.carriers(b"a", asked_ns)
+    assert census.carriers(b"a", asked_ns) == [7]
 
 
 def test_only_the_very_mark_marks_a_process() -> None:

@@ -292,6 +292,19 @@ def test_what_a_child_puts_in_the_place_of_its_output_is_not_written_to(
     assert not there.is_file() or there.read_bytes() == b"", "the child's own, and left to it"
 
 
+@pytest.mark.parametrize("name", ["outcome.json", "outcome.json.part"])
+@pytest.mark.parametrize(
+    "make", ["mkfifo {}", "mkdir {0} && touch {0}/x", "ln -s /dev/full {}", "touch {}"]
+)
+def test_what_a_child_puts_in_the_place_of_its_outcome_keeps_no_outcome_out(
+    tmp_path: Path, make: str, name: str
+) -> None:
+    source = f"cd {tmp_path}/attempt; rm -f {name}; {make.format(name)}; exit 3"
+    outcome, guarded = run(tmp_path, shell(source), cwd="/")
+    assert (outcome["ended"], outcome["exit_code"]) == ("exited", 3)
+    assert not (guarded.directory / "outcome.json").is_symlink()
+
+
 def test_without_room_for_a_tail_only_the_head_is_kept(tmp_path: Path) -> None:
     outcome, guarded = run(tmp_path, shell("echo 0123456789"), head_max=4, tail_max=0)
     assert outcome["stdout"] == {"total": 11, "head": 4, "tail": 0}

@@ -241,6 +241,26 @@ async def test_a_server_that_cannot_fork_says_so_and_that_is_such_a_limit(
     guardian.leave()
 
 
+async def test_a_guardian_that_may_open_no_file_tells_of_that_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guardian_process, "more_descriptors", lambda: 5)
+    with pytest.raises(StorageFailed, match="reached: cannot prepare: Too many open files"):
+        await Guardians().start(laid_out(tmp_path, "one"), anyio.Event())
+
+
+@pytest.mark.parametrize("gone", ["python", "guardian.py"])
+async def test_a_program_that_is_gone_from_under_it_is_no_fault_of_the_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    if gone == "python":
+        monkeypatch.setattr(sys, "executable", str(tmp_path / gone))
+    else:
+        monkeypatch.setattr(guardian_process, "GUARDIAN", tmp_path / gone)
+    with pytest.raises(StorageFailed, match="no guardian of an attempt can be started"):
+        await Guardians().start(tmp_path, anyio.Event())
+
+
 async def test_why_a_guardian_could_not_start_is_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from engine.executors.port import Report, Spawned
 from engine.executors.processes import boot_id, process_start_ticks
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
-from engine.store.protocol import Query
+from engine.store.protocol import Query, Transaction
 from engine.store.recorder import Recorder, Writer, recording
 from engine.triage.policy import Policy
 from tests.harness.backlogs import queued
@@ -178,6 +178,20 @@ async def test_only_those_are_taken_over_that_were_asked_for(
         assert await adopted(recorder) == names
 
 
+async def test_many_that_live_are_adopted_in_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with left_open(a=HERE, b=HERE, c=HERE, d=DEAD) as recorder:
+        begin, begun = recorder.store.transaction, list[None]()
+
+        def counted() -> AbstractAsyncContextManager[Transaction]:
+            begun.append(None)
+            return begin()
+
+        monkeypatch.setattr(recorder.store, "transaction", counted)
+        assert len(await open_attempts(recorder, CLOCK, end=False)) == 4
+        assert sorted(await adopted(recorder)) == ["a", "b", "c"]
+        assert len(begun) == 1
+
+
 @pytest.mark.parametrize("end", [False, True])
 async def test_what_runs_on_another_machine_is_not_for_us_to_judge(
     end: bool,
@@ -189,7 +203,7 @@ async def test_what_runs_on_another_machine_is_not_for_us_to_judge(
         assert refused.value.problem == problem
         remedy = "run the drain on far-away, where it can be proved dead or taken over."
         assert refused.value.remedy == remedy
-        assert await adopted(recorder) == ["a"] * (not end)
+        assert await adopted(recorder) == []
         found = await open_attempts(recorder, CLOCK, end=end, among=frozenset({"a"}))
         assert [each.started.attempt_id for each in found] == ["a"]
 

@@ -16,12 +16,14 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.backlog.sample import write_sample
+from tests.harness.processes import wait_until
 from tests.program import runoff
 
 QUICK = (sys.executable, "-c", "print('done')")
@@ -231,6 +233,33 @@ def test_a_reload_reads_the_files_again(folder: Path, daemons: list[Daemon]) -> 
     assert because == ["started", "reloaded"]
     adopted = [event["policy"] for event in events(folder, "session.policy_adopted")]
     assert adopted[-1] == "classic@1"
+
+
+def holds_hangups(pid: int) -> bool:
+    """Whether a SIGHUP would wait now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    blocked = re.search(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE)
+    assert blocked is not None
+    return bool(int(blocked[1], 16) & 1 << signal.SIGHUP - 1)
+
+
+def test_a_hangup_while_it_starts_is_a_reload_and_not_its_end(
+    folder: Path, daemons: list[Daemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNOFF_LOCK_WAIT_SECONDS", str(WAIT_S))
+    with closing(sqlite3.connect(folder / "b.db", isolation_level=None)) as rival:
+        rival.execute("BEGIN IMMEDIATE")  # so it does not get far
+        daemon = Daemon(folder)
+        daemons.append(daemon)
+        pid = daemon.process.pid
+        assert wait_until(lambda: holds_hangups(pid), WAIT_S / 3, pid)
+        daemon.process.send_signal(signal.SIGHUP)
+        rival.execute("ROLLBACK")
+    daemon.told_of("READY=1")
+    assert daemon.line("daemon.configured")["text"].startswith("started")
+    assert daemon.line("daemon.configured")["text"].startswith("reloaded")
+    because = [event["because"] for event in events(folder, "daemon.configured")]
+    assert because == ["started", "reloaded"]
 
 
 def test_a_pause_is_recorded_and_outlives_a_kill(folder: Path, daemons: list[Daemon]) -> None:

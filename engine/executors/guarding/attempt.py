@@ -8,6 +8,7 @@ it.  Its last word, when all is written, is ``.``.  The end of the socket means 
 other is gone.
 """
 
+import errno
 import os
 import select
 import sys
@@ -42,6 +43,7 @@ LINUX = sys.platform == "linux"
 ORPHAN_GRACE_NS = 200_000_000
 KILL_PAUSE_MS = 10
 FREEZE_ROUNDS_MAX = 8
+NO_FILES_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -301,7 +303,9 @@ def main() -> None:
     try:
         guardian = prepared()
     except OSError as error:
-        quietly(os.write, 1, f"X cannot prepare: {error.strerror}: {error.filename}\n".encode())
+        word = "L" if error.errno in NO_FILES_LEFT else "X"
+        said = f"{word} cannot prepare: {error.strerror}: {error.filename}\n"
+        quietly(os.write, 1, said.encode())
         os._exit(1)
     if guardian.may_start():
         try:

@@ -75,8 +75,17 @@ def publish(name: str, text: str) -> None:
     """Write a file that is there whole or not at all.
 
     What stands under its temporary name is written over, so that a full disk cannot keep out what
-    room was made for.
+    room was made for.  What is no file there, or cannot be replaced, is a child's, and moved aside.
     """
+    try:
+        _publish(name, text)
+    except OSError:
+        for place in (name, name + ".part"):
+            quietly(os.rename, place, f"{place}.{os.getpid()}")
+        _publish(name, text)
+
+
+def _publish(name: str, text: str) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     descriptor = os.open(name + ".part", flags, 0o600)
     data = text.encode()
