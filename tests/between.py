@@ -1,4 +1,4 @@
-"""A way to a server that forgets its connections without a word, as a firewall's restart does."""
+"""A way to a server: one that forgets connections without a word, or ends at a certain one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from anyio.from_thread import start_blocking_portal
 class Between:
     """Stands between a client and the server, and can forget all connections that there are.
 
-    They stay open and carry nothing any more, as behind a firewall that was started again.
+    They stay open and carry nothing any more, as behind a firewall that was started again.  Or it
+    ends one over which a certain word goes, and lets nobody in until it is opened again.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._forgotten = 0
         self._silent = False
+        self._word: bytes | None = None
+        self._is_carried = False
+        self._open = anyio.Event()
+        self._open.set()
+        self._cut = anyio.Event()
         self._unheard = threading.Semaphore(0)
         self.port = 0
 
@@ -37,6 +43,19 @@ class Between:
         """Connections that are made from here on are carried again."""
         self._silent = False
 
+    async def cut_at(self, word: bytes, *, carried: bool) -> None:
+        """Cut the next connection over which ``word`` goes; once it is cut, nobody gets in.
+
+        ``carried``: the server hears the word, and whoever said it hears nothing more.
+        """
+        self._word, self._is_carried = word, carried
+        self._cut = anyio.Event()
+        await self._cut.wait()
+
+    def open(self) -> None:
+        """Let everybody in again."""
+        self._open.set()
+
     def gone_unheard(self, times: int) -> None:
         """Wait until so many connections were made that are not heard."""
         for _ in range(times):
@@ -45,6 +64,9 @@ class Between:
     async def serve(self, client: SocketStream) -> None:
         if self._silent:
             self._unheard.release()
+        if not self._open.is_set():
+            await client.aclose()
+            return
         async with (
             client,
             await anyio.connect_tcp("127.0.0.1", self._port) as server,
@@ -57,8 +79,13 @@ class Between:
         born = -1 if self._silent else self._forgotten
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for data in source:
-                if self._forgotten == born:
+                is_word = self._word is not None and self._word in data
+                if self._forgotten == born and (self._is_carried or not is_word):
                     await to.send(data)
+                if is_word:
+                    self._word, self._open = None, anyio.Event()
+                    self._cut.set()
+                    break
         both.cancel()
 
 

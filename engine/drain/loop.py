@@ -124,7 +124,7 @@ class Drain:
         )
         await self._submit(begun)
         self._queue = self._attendance.queue = Queue(self.recorder.board, self.scope)
-        with self.recorder.followed_by(self._follow):
+        with self.recorder.followed_by(self._follow, self._relearn):
             if hold is not None:
                 await self.hold(hold)
             because = await self._work(adopt, ready)
@@ -178,6 +178,12 @@ class Drain:
 
     def _follow(self, seen: Seen) -> None:
         self.heed(seen.event)
+
+    def _relearn(self) -> None:
+        """What was decided last never was recorded, and it will be decided anew."""
+        assert self._queue is not None
+        self._queue.renew(self.scope)
+        self._stir()
 
     async def _recover(self, group: TaskGroup, adopt: Sequence[Adoption]) -> None:
         for adoption in adopt:
