@@ -26,7 +26,7 @@ class Between:
         self._is_carried = False
         self._open = anyio.Event()
         self._open.set()
-        self._cut = anyio.Event()
+        self._cut, self._away = anyio.Event(), anyio.Event()
         self._unheard = threading.Semaphore(0)
         self.port = 0
 
@@ -52,6 +52,14 @@ class Between:
         self._cut = anyio.Event()
         await self._cut.wait()
 
+    def shut(self) -> None:
+        """Let nobody in until it is opened again."""
+        self._open, self._away = anyio.Event(), anyio.Event()
+
+    async def turned_away(self) -> None:
+        """Wait until somebody was not let in."""
+        await self._away.wait()
+
     def open(self) -> None:
         """Let everybody in again."""
         self._open.set()
@@ -66,6 +74,7 @@ class Between:
             self._unheard.release()
         if not self._open.is_set():
             await client.aclose()
+            self._away.set()
             return
         async with (
             client,

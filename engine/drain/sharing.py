@@ -138,14 +138,24 @@ class Share:
         Raises LogHeld when another engine is at the session.
         """
         await self._recorder.submit(self._leased())
-        await self.renew()
-        await self.notice()
+        await self._through(self.renew)
+        await self._through(self.notice)
+
+    async def look(self) -> None:
+        """Say of engines that are provably dead that they are, whatever began meanwhile."""
+        await self._through(self.follow)
+        await self._through(self.notice)
 
     async def keep(self) -> None:
         """Renew, notice and follow, for ever; raises Fenced when this engine has lapsed itself."""
         while True:
+            await self._through(self._beat)
+
+    async def _through(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do it, once more whenever the server was lost and is back."""
+        while True:
             try:
-                await self._beat()
+                return await step()
             except ServerLost:
                 if self._recorder.failed is not None:
                     raise
