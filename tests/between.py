@@ -27,7 +27,7 @@ class Between:
         self._open = anyio.Event()
         self._open.set()
         self._cut, self._away = anyio.Event(), anyio.Event()
-        self._unheard = threading.Semaphore(0)
+        self._unheard, self._cuts = threading.Semaphore(0), threading.Semaphore(0)
         self.port = 0
 
     def url(self, url: str) -> str:
@@ -48,9 +48,17 @@ class Between:
 
         ``carried``: the server hears the word, and whoever said it hears nothing more.
         """
-        self._word, self._is_carried = word, carried
+        self.cut_next(word, carried=carried)
         self._cut = anyio.Event()
         await self._cut.wait()
+
+    def cut_next(self, word: bytes, *, carried: bool) -> None:
+        """The same without waiting."""
+        self._is_carried, self._word = carried, word
+
+    def is_cut(self) -> None:
+        """Wait until it is, in another thread."""
+        assert self._cuts.acquire(timeout=60)
 
     def shut(self) -> None:
         """Let nobody in until it is opened again."""
@@ -94,6 +102,7 @@ class Between:
                 if is_word:
                     self._word, self._open = None, anyio.Event()
                     self._cut.set()
+                    self._cuts.release()
                     break
         both.cancel()
 

@@ -135,7 +135,6 @@ class Drain:
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
-            group.start_soon(self._leave)
             await self._recover(group, adopt)
             ready()
             self._group = group
@@ -331,8 +330,11 @@ class Drain:
         """Until no attempt is at work; what is left then is to say how they ended."""
         await self._attendance.until_quiet()
 
-    async def _leave(self) -> None:
-        """From there on a stop waits for no silent server: the next engine knows what is left."""
+    async def leave(self) -> None:
+        """From there on a stop waits for no silent server: the next engine knows what is left.
+
+        To be run beside ``run`` and all that comes behind it, for those who do nothing else.
+        """
         await self.stopping.asked.wait()
         await self.until_quiet()
         self.recorder.leaving.begin()
