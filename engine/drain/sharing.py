@@ -33,6 +33,7 @@ from engine.events import (
     SessionLeased,
     event_of,
 )
+from engine.executors.adoption import is_known_here
 from engine.executors.port import Report
 from engine.executors.processes import boot_id, is_alive, process_start_ticks
 from engine.ids import IdMaker
@@ -91,8 +92,8 @@ def opened(records: Sequence[Record], session: SessionStanding, living: set[int]
     claims, is_elsewhere = [session.heir, session.leased_by], False
     for event in map(event_of, records[1:]):
         if isinstance(event, AttemptSpawned):
-            # By its name alone, as another container of this machine has other process numbers.
-            is_elsewhere = event.host != socket.gethostname()
+            # Another container of this machine has other process numbers, and another name.
+            is_elsewhere = not is_known_here(event.host, event.boot_id, event.directory)
         elif isinstance(event, AttemptAdopted):
             claims.append(event.epoch)
     alive = [epoch for epoch in claims if epoch in living]
