@@ -229,14 +229,14 @@ class _Session:
         for left in await swept(recorder, place.beside("files")):
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
-        async with joined(place, drain, end=end, lease_s=lease_s) as among:
-            adopt = await open_attempts(recorder, clock, end=end, among=among, tell=tell)
-            async with _signals(drain, live):
+        async with _signals(drain, live):
+            async with joined(place, drain, end=end, lease_s=lease_s) as among:
+                adopt = await open_attempts(recorder, clock, end=end, among=among, tell=tell)
                 await _watched(
                     watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
                 )
-                summary = await summarise(recorder.store, recorder.board, scope)
-            recorder.leaving.begin()
+            summary = await summarise(recorder.store, recorder.board, scope)
+        recorder.leaving.begin()
         self.signal = drain.stopping.signal
         return summary
 

@@ -23,7 +23,7 @@ def place(postgres: Server, tmp_path: Path) -> Generator[Place, None, None]:
         yield place
 
 
-@pytest.mark.parametrize("word", [b"session.ended", b"session = $1"], ids=["end", "summary"])
+@pytest.mark.parametrize("word", [b"session.ended", b"AND session = $1"], ids=["end", "summary"])
 def test_one_signal_ends_a_drain_that_has_only_words_left(place: Place, word: bytes) -> None:
     """Its last word in the log, or its summary, waits for the server; it is told to end then."""
     with place.engine("drain") as process:
