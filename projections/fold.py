@@ -111,6 +111,12 @@ class Keyed(Generic[S]):
                 self._before[key] = state
             states[key] = apply(state, seen)
 
+    def become(self, other: Keyed[S]) -> None:
+        """Stand where ``other`` of the same fold stands, which is used no more."""
+        self._states.clear()
+        self._states.update(other._states)
+        self._before, self._digest = other._before, other._digest
+
     def take_changes(self) -> list[Change]:
         """The rows changed since the last call, encoded; the digest moves along with them."""
         changes: list[Change] = []

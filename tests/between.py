@@ -1,4 +1,4 @@
-"""A way to a server that forgets its connections without a word, as a firewall's restart does."""
+"""A way to a server: one that forgets connections without a word, or ends at a certain one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from anyio.from_thread import start_blocking_portal
 class Between:
     """Stands between a client and the server, and can forget all connections that there are.
 
-    They stay open and carry nothing any more, as behind a firewall that was started again.
+    They stay open and carry nothing any more, as behind a firewall that was started again.  Or it
+    ends one over which a certain word goes, and lets nobody in until it is opened again.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._forgotten = 0
         self._silent = False
-        self._unheard = threading.Semaphore(0)
+        self._word: bytes | None = None
+        self._is_carried = False
+        self._open = anyio.Event()
+        self._open.set()
+        self._cut, self._away = anyio.Event(), anyio.Event()
+        self._unheard, self._cuts = threading.Semaphore(0), threading.Semaphore(0)
         self.port = 0
 
     def url(self, url: str) -> str:
@@ -37,6 +43,35 @@ class Between:
         """Connections that are made from here on are carried again."""
         self._silent = False
 
+    async def cut_at(self, word: bytes, *, carried: bool) -> None:
+        """Cut the next connection over which ``word`` goes; once it is cut, nobody gets in.
+
+        ``carried``: the server hears the word, and whoever said it hears nothing more.
+        """
+        self.cut_next(word, carried=carried)
+        self._cut = anyio.Event()
+        await self._cut.wait()
+
+    def cut_next(self, word: bytes, *, carried: bool) -> None:
+        """The same without waiting."""
+        self._is_carried, self._word = carried, word
+
+    def is_cut(self) -> None:
+        """Wait until it is, in another thread."""
+        assert self._cuts.acquire(timeout=60)
+
+    def shut(self) -> None:
+        """Let nobody in until it is opened again."""
+        self._open, self._away = anyio.Event(), anyio.Event()
+
+    async def turned_away(self) -> None:
+        """Wait until somebody was not let in."""
+        await self._away.wait()
+
+    def open(self) -> None:
+        """Let everybody in again."""
+        self._open.set()
+
     def gone_unheard(self, times: int) -> None:
         """Wait until so many connections were made that are not heard."""
         for _ in range(times):
@@ -45,6 +80,10 @@ class Between:
     async def serve(self, client: SocketStream) -> None:
         if self._silent:
             self._unheard.release()
+        if not self._open.is_set():
+            await client.aclose()
+            self._away.set()
+            return
         async with (
             client,
             await anyio.connect_tcp("127.0.0.1", self._port) as server,
@@ -57,8 +96,14 @@ class Between:
         born = -1 if self._silent else self._forgotten
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for data in source:
-                if self._forgotten == born:
+                is_word = self._word is not None and self._word in data
+                if self._forgotten == born and (self._is_carried or not is_word):
                     await to.send(data)
+                if is_word:
+                    self._word, self._open = None, anyio.Event()
+                    self._cut.set()
+                    self._cuts.release()
+                    break
         both.cancel()
 
 

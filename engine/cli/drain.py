@@ -47,7 +47,6 @@ from engine.drain.joining import joined, notice_the_dead
 from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
-from engine.drain.stopping import Stopping
 from engine.drain.summary import Summary, summarise
 from engine.drain.virtual import VirtualClock
 from engine.errors import LimitReached, UsageProblem, not_written
@@ -230,14 +229,16 @@ class _Session:
         for left in await swept(recorder, place.beside("files")):
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
-        async with joined(place, drain, end=end, lease_s=lease_s) as among:
-            adopt = await open_attempts(recorder, clock, end=end, among=among, tell=tell)
-            async with _signals(drain.stopping, live):
+        async with _signals(drain, live):
+            async with joined(place, drain, end=end, lease_s=lease_s) as among:
+                adopt = await open_attempts(recorder, clock, end=end, among=among, tell=tell)
                 await _watched(
                     watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
                 )
+            summary = await summarise(recorder.store, recorder.board, scope)
+        recorder.leaving.begin()
         self.signal = drain.stopping.signal
-        return await summarise(recorder.store, recorder.board, scope)
+        return summary
 
 
 async def _watched(watch: DriftWatch | None, drained: Awaitable[SessionEnd]) -> None:
@@ -253,8 +254,9 @@ async def _watched(watch: DriftWatch | None, drained: Awaitable[SessionEnd]) -> 
 
 
 @asynccontextmanager
-async def _signals(stopping: Stopping, live: Live) -> AsyncGenerator[None, None]:
-    """SIGINT or SIGTERM once: finish what runs.  Twice: abandon it."""
+async def _signals(drain: Drain, live: Live) -> AsyncGenerator[None, None]:
+    """SIGINT or SIGTERM once: finish what runs, and then wait for no server.  Twice: abandon it."""
+    stopping = drain.stopping
 
     async def heed() -> None:
         with heeded(signal.SIGINT, signal.SIGTERM) as signals:
@@ -271,6 +273,7 @@ async def _signals(stopping: Stopping, live: Live) -> AsyncGenerator[None, None]
     opened = anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(heed)
+        group.start_soon(drain.leave)
         await opened.wait()
         try:
             yield

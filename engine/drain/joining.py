@@ -24,8 +24,7 @@ async def notice_the_dead(
         try:
             share = Share(recorder, leases, clock, ids, "")
             # One that has rested knows nothing of sessions that others have begun meanwhile.
-            await share.follow()
-            await share.notice()
+            await share.look()
         finally:
             await leases.close()
 

@@ -124,7 +124,7 @@ class Drain:
         )
         await self._submit(begun)
         self._queue = self._attendance.queue = Queue(self.recorder.board, self.scope)
-        with self.recorder.followed_by(self._follow):
+        with self.recorder.followed_by(self._follow, self._relearn):
             if hold is not None:
                 await self.hold(hold)
             because = await self._work(adopt, ready)
@@ -135,7 +135,6 @@ class Drain:
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
-            group.start_soon(self._leave)
             await self._recover(group, adopt)
             ready()
             self._group = group
@@ -178,6 +177,12 @@ class Drain:
 
     def _follow(self, seen: Seen) -> None:
         self.heed(seen.event)
+
+    def _relearn(self) -> None:
+        """What was decided last never was recorded, and it will be decided anew."""
+        assert self._queue is not None
+        self._queue.renew(self.scope)
+        self._stir()
 
     async def _recover(self, group: TaskGroup, adopt: Sequence[Adoption]) -> None:
         for adoption in adopt:
@@ -325,8 +330,11 @@ class Drain:
         """Until no attempt is at work; what is left then is to say how they ended."""
         await self._attendance.until_quiet()
 
-    async def _leave(self) -> None:
-        """From there on a stop waits for no silent server: the next engine knows what is left."""
+    async def leave(self) -> None:
+        """From there on a stop waits for no silent server: the next engine knows what is left.
+
+        To be run beside ``run`` and all that comes behind it, for those who do nothing else.
+        """
         await self.stopping.asked.wait()
         await self.until_quiet()
         self.recorder.leaving.begin()

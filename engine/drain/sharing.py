@@ -33,6 +33,7 @@ from engine.events import (
     SessionLeased,
     event_of,
 )
+from engine.executors.adoption import is_known_here
 from engine.executors.port import Report
 from engine.executors.processes import boot_id, is_alive, process_start_ticks
 from engine.ids import IdMaker
@@ -91,8 +92,8 @@ def opened(records: Sequence[Record], session: SessionStanding, living: set[int]
     claims, is_elsewhere = [session.heir, session.leased_by], False
     for event in map(event_of, records[1:]):
         if isinstance(event, AttemptSpawned):
-            # By its name alone, as another container of this machine has other process numbers.
-            is_elsewhere = event.host != socket.gethostname()
+            # Another container of this machine has other process numbers, and another name.
+            is_elsewhere = not is_known_here(event.host, event.boot_id, event.directory)
         elif isinstance(event, AttemptAdopted):
             claims.append(event.epoch)
     alive = [epoch for epoch in claims if epoch in living]
@@ -138,14 +139,24 @@ class Share:
         Raises LogHeld when another engine is at the session.
         """
         await self._recorder.submit(self._leased())
-        await self.renew()
-        await self.notice()
+        await self._through(self.renew)
+        await self._through(self.notice)
+
+    async def look(self) -> None:
+        """Say of engines that are provably dead that they are, whatever began meanwhile."""
+        await self._through(self.follow)
+        await self._through(self.notice)
 
     async def keep(self) -> None:
         """Renew, notice and follow, for ever; raises Fenced when this engine has lapsed itself."""
         while True:
+            await self._through(self._beat)
+
+    async def _through(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do it, once more whenever the server was lost and is back."""
+        while True:
             try:
-                await self._beat()
+                return await step()
             except ServerLost:
                 if self._recorder.failed is not None:
                     raise

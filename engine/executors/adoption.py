@@ -37,6 +37,17 @@ def is_of_here(spawned: Spawned) -> bool:
     return _lock_of(spawned).is_file()
 
 
+def is_known_here(host: str, boot: str, directory: str) -> bool:
+    """Whether life and death can be told from here where other machines start attempts, too.
+
+    Another machine may have this one's name; so it must be this boot of it, or one that left the
+    guardian's lock here.
+    """
+    if host != gethostname():
+        return False
+    return boot == boot_id() or (Path(directory) / GUARDIAN_LOCK).is_file()
+
+
 def guardian_lives(spawned: Spawned) -> bool:
     """Whether this very guardian still runs: by the lock that it holds, or by its process."""
     if is_locked(_lock_of(spawned)):

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol
 
 import anyio
 
+from engine.errors import ServerLost
 from engine.store.leaving import Leaving
-from engine.store.link import Link
+from engine.store.link import PAUSE_S, Link
 from engine.store.location import Location
 from engine.store.postgres import CHANNEL
 
@@ -153,8 +154,14 @@ class PostgresLeases:
 
     async def until_back(self) -> None:
         """Wait until the server can be reached again."""
-        await self._link.until_back()
-        await self.listen()
+        while True:
+            await self._link.until_back()
+            try:
+                await self.listen()
+            except ServerLost:  # once more
+                await anyio.sleep(PAUSE_S)
+            else:
+                return
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -164,12 +171,16 @@ class PostgresLeases:
 async def open_leases(location: Location, leaving: Leaving) -> Leases | None:
     """The leases of a log on a server; None for one in a file, which has a lock instead.
 
-    ``leaving``: of the process, as its store has it.
+    ``leaving``: of the process, as its store has it.  A server that was there for that, and is away
+    now, is waited for.
     """
     if location.address is None:
         return None
     from engine.store.postgres_connection import WRITER, linked  # noqa: PLC0415
 
-    leases = PostgresLeases(await linked(location, WRITER, leaving))
-    await leases.listen()
+    leases = PostgresLeases(await linked(location, WRITER, leaving, is_waited_for=True))
+    try:
+        await leases.listen()
+    except ServerLost:
+        await leases.until_back()
     return leases

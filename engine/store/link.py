@@ -60,17 +60,7 @@ class Link:
 
     async def _connect_again(self) -> None:
         await say_goodbye(self.driver)
-        pause_s = PAUSE_S
-        while True:
-            try:
-                self.driver = await self._connect()
-            except ServerLost:
-                if self.is_closing:
-                    raise
-                await anyio.sleep(pause_s)
-                pause_s = min(PAUSE_MAX_S, pause_s * 2)
-            else:
-                return
+        self.driver = await patiently(self._connect, lambda: self.is_closing)
 
     async def close(self) -> None:
         """Let go of the connection; whoever waits for another stops waiting."""
@@ -80,6 +70,21 @@ class Link:
                 await say_goodbye(self.driver)
         except TimeoutError:
             self.driver.terminate()
+
+
+async def patiently(
+    connect: Callable[[], Awaitable[Connection[Any]]], is_over: Callable[[], bool] = lambda: False
+) -> Connection[Any]:
+    """A connection, tried for until there is one; the last error once it ``is_over``."""
+    pause_s = PAUSE_S
+    while True:
+        try:
+            return await connect()
+        except ServerLost:
+            if is_over():
+                raise
+        await anyio.sleep(pause_s)
+        pause_s = min(PAUSE_MAX_S, pause_s * 2)
 
 
 async def say_goodbye(driver: Connection[Any]) -> None:

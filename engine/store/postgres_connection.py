@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from engine.errors import RunoffError, UsageProblem, WrongDatabase
 from engine.store.leaving import BACK_S, Leaving
-from engine.store.link import Link, say_goodbye
+from engine.store.link import Link, patiently, say_goodbye
 from engine.store.location import Address, Location
 from engine.store.postgres_errors import lost, translated
 
@@ -35,17 +35,41 @@ _ALIVE = {
     "tcp_user_timeout": "10000",
 }
 _CERTIFICATES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-WRITER = _ALIVE | {
+_OURS = _ALIVE | {
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+}
+"""What a database or a role may set for other programs, and a log cannot go by: who waits for the
+head must see what is committed meanwhile, and waits for as long as that takes."""
+WRITER = _OURS | {
     "synchronous_commit": "on",
     "idle_in_transaction_session_timeout": f"{STANDSTILL_S}s",
 }
-READER = _ALIVE | {"default_transaction_read_only": "on"}
+READER = _OURS | {
+    "default_transaction_read_only": "on",
+    "idle_in_transaction_session_timeout": "0",
+}
+_TIMEOUTS_SINCE = ("idle_session_timeout", "transaction_timeout")
+"""Those that not every version has, which would refuse them as the settings of a connection."""
+_BEGIN = "SELECT current_setting('server_encoding')" + "".join(
+    f", CASE WHEN current_setting('{name}', true) <> '' THEN set_config('{name}', '0', false) END"
+    for name in _TIMEOUTS_SINCE
+)
 
 
 async def linked(
-    location: Location, settings: dict[str, str], leaving: Leaving | None = None
+    location: Location,
+    settings: dict[str, str],
+    leaving: Leaving | None = None,
+    *,
+    is_waited_for: bool = False,
 ) -> Link:
-    """A connection to the server of ``location``, and the way to the next one."""
+    """A connection to the server of ``location``, and the way to the next one.
+
+    ``is_waited_for``: a server that is away just now is waited for until the process leaves.
+    """
     leaving = leaving or Leaving()
 
     async def connect() -> Connection[Any]:
@@ -53,7 +77,7 @@ async def linked(
 
     try:
         with leaving.bounded(BACK_S):
-            driver = await connect()
+            driver = await (patiently(connect) if is_waited_for else connect())
     except TimeoutError as error:
         raise lost(error) from error
     return Link(driver, connect, leaving)
@@ -84,7 +108,7 @@ async def connected(location: Location, settings: dict[str, str]) -> Connection[
                 remedy="check host, port, and the settings behind the ?.",
             ) from error
     with translated(connection):
-        encoding = await connection.fetchval("SHOW server_encoding")
+        encoding = await connection.fetchval(_BEGIN)
     if encoding != "UTF8":
         await say_goodbye(connection)
         raise WrongDatabase(

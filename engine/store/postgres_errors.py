@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 _OVERTAKEN, _REFUSED = "RO001", "RO002"
-_LOST = ("08", "57P", "25P03", "25P04")
-"""Connection failures, shutdowns, and the server's own end of a writer that stood still."""
+_LOST = ("08", "57", "25P03", "25P04", "53300")
+"""Connection failures, shutdowns, what an operator ended, the server's own end of a writer that
+stood still, and a server that has no connection left for now."""
 _NOT_LET_IN = ("28",)
 _UNSUITED_TEXT = ("22021", "22P05")
 SESSION_ATTRIBUTES = "any, primary, standby, read-write, read-only, prefer-standby"

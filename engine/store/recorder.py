@@ -18,18 +18,10 @@ import anyio
 import anyio.lowlevel
 
 from engine.clock import Clock
-from engine.errors import (
-    Fenced,
-    RunoffError,
-    ServerLost,
-    StorageFailed,
-)
+from engine.errors import RunoffError, ServerLost, StorageFailed
 from engine.events import (
     Head,
     Seen,
-    SessionLapsed,
-    event_of,
-    event_type,
 )
 from engine.store.anchoring import Anchoring
 from engine.store.anchors import Anchors
@@ -46,9 +38,6 @@ TURNS = 5
 """How often the loop goes round before a commit: an attempt that was just picked needs three or
 four rounds until it submits what comes next, and one costs less than a hundredth of a commit."""
 
-DOUBT_S = 2.0
-"""How long to look for a server that was lost in the middle of an append, before ending."""
-LAPSES_READ = 100
 PROJECTION_EVENTS = 256
 """Projections are written with the batch that brings this many events, and when the writer closes;
 a reader folds what is missing, which takes about a millisecond."""
@@ -83,6 +72,7 @@ class Recorder:
         self._anchoring = Anchoring(anchors, board.head) if anchors else None
         self._unkept = 0
         self._followers: list[Callable[[Seen], None]] = []
+        self._relearners: list[Callable[[], None]] = []
         self.leaving = store.leaving if isinstance(store, OnServer) else Leaving()
 
     @property
@@ -96,16 +86,21 @@ class Recorder:
         return self._decisions.epoch
 
     @contextmanager
-    def followed_by(self, follower: Callable[[Seen], None]) -> Generator[None]:
+    def followed_by(
+        self, follower: Callable[[Seen], None], relearn: Callable[[], None]
+    ) -> Generator[None]:
         """While the block runs, ``follower`` is called with each event of another writer.
 
-        The board holds it by then.
+        The board holds it by then.  ``relearn`` is called when the board was taken back to what the
+        log says, so that whatever was concluded from it has to be concluded anew.
         """
         self._followers.append(follower)
+        self._relearners.append(relearn)
         try:
             yield
         finally:
             self._followers.remove(follower)
+            self._relearners.remove(relearn)
 
     async def settled(self) -> None:
         """Wait until the board says what the log says, and nothing decided awaits its commit.
@@ -224,41 +219,59 @@ class Recorder:
                 if batch.records:
                     await transaction.append(batch.records, self._kept(batch))
         except ServerLost as error:
-            # Before anything was decided the board says what the log says: nothing is lost by
-            # waiting.  Behind that nobody knows whether it was committed; who starts again will.
-            is_back = await self._until_back(None if batch is None else DOUBT_S)
-            if batch is not None or not is_back:
-                self._fail(await self._told(error) if is_back else error, taken)
-                return
-            self._queue.extendleft(reversed(taken))
+            await self._go_on(error, batch, taken)
         except Exception as error:  # noqa: BLE001  whatever failed, callers must hear of it
             self._fail(error, taken)
         else:
             assert batch is not None
             await self._acknowledge(batch)
 
-    async def _until_back(self, limit_s: float | None) -> bool:
-        """Wait for the server, at most ``limit_s``, unless this writer is about to close."""
+    async def _go_on(self, error: RunoffError, batch: Batch | None, taken: list[Pending]) -> None:
+        """Once the server is back: answer what it has committed, decide anew what it has not."""
+        while await self._until_back():
+            try:
+                if batch is None or not batch.records:
+                    break  # the board says what the log says
+                if await self._is_committed(batch):
+                    await self._acknowledge(batch)
+                    return
+                await self._take_back(batch)
+                break
+            except ServerLost as again:
+                error = again
+            except Exception as other:  # noqa: BLE001  whatever failed, callers must hear of it
+                self._fail(other, taken)
+                return
+        else:
+            self._fail(error, taken)
+            return
+        self._queue.extendleft(reversed(taken))
+
+    async def _until_back(self) -> bool:
+        """Wait for the server, unless this writer is about to close or the process has to end."""
         if self._closing or not isinstance(self.store, OnServer):
             return False
-        with anyio.move_on_after(limit_s):
-            try:
-                await self.store.until_back()
-            except RunoffError:
-                return False
-            return True
-        return False
+        try:
+            await self.store.until_back()
+        except RunoffError:
+            return False
+        return True
 
-    async def _told(self, error: RunoffError) -> RunoffError:
-        """The reason to end that counts more than a lost connection: another has taken over."""
-        query = Query(types=(event_type(SessionLapsed),), newest_first=True)
-        for record in await self.store.records(query, limit=LAPSES_READ):
-            event = event_of(record)
-            try:
-                self._decisions.refuse_lapsed(event)
-            except Fenced as fenced:
-                return fenced
-        return error
+    async def _is_committed(self, batch: Batch) -> bool:
+        """Whether a batch whose connection was lost is in the log.
+
+        Who holds the head knows for certain: the lost transaction held it, so that it is over.
+        """
+        last = batch.records[-1]
+        async with self.store.transaction() as transaction:
+            await transaction.look([], [])
+            return await self.store.hash_at(last.pos) == last.hash
+
+    async def _take_back(self, batch: Batch) -> None:
+        """Have the board stand again where ``batch`` was decided, which never was recorded."""
+        self.board.become(await load_board(self.store, batch.records[0].pos - 1))
+        for relearn in self._relearners:
+            relearn()
 
     async def _begin(self, transaction: Transaction, taken: Sequence[Pending]) -> Batch:
         is_shared = self.store.is_shared

@@ -21,6 +21,7 @@ from engine.executors.adoption import (
     await_guardian,
     end_guardian,
     guardian_lives,
+    is_known_here,
     is_of_here,
     take_over,
 )
@@ -287,6 +288,19 @@ def test_life_and_death_on_another_machine_cannot_be_told_from_here(tmp_path: Pa
     (tmp_path / "guardian.lock").touch()
     assert is_of_here(of("another", "another"))
     assert not guardian_lives(of("another", "another"))
+
+
+def test_a_machine_is_not_known_by_its_name_alone_where_others_start_attempts(
+    tmp_path: Path,
+) -> None:
+    """Two machines of one name share a log; what runs on the other is not dead for being unseen."""
+    here, other, directory = socket.gethostname(), "boot of another", str(tmp_path)
+    assert is_known_here(here, boot_id(), directory)
+    assert not is_known_here(here, other, directory)
+    assert not is_known_here("another", boot_id(), directory)
+    (tmp_path / "guardian.lock").touch()  # the machine was started again since
+    assert is_known_here(here, other, directory)
+    assert not is_known_here("another", other, directory)
 
 
 async def test_an_attempt_of_before_the_machine_was_started_again_is_lost_with_it(

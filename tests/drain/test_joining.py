@@ -13,9 +13,10 @@ from engine.drain import joining, sharing
 from engine.drain.joining import joined, notice_the_dead
 from engine.drain.loop import Drain
 from engine.drain.sharing import LEASE_S, Left, Share
-from engine.errors import LogHeld, ServerLost
+from engine.errors import LogHeld, ServerLost, WrongDatabase
 from engine.events import SessionLapsed, SessionLeased
-from engine.store.leases import Holder, MemoryLeases
+from engine.store.command import Command, just
+from engine.store.leases import Holder, Lease, MemoryLeases
 from engine.store.leaving import Leaving
 from engine.store.location import Location
 from engine.store.recorder import Recorder
@@ -153,14 +154,14 @@ async def test_what_others_leave_is_handed_to_a_drain_that_is_under_way(
 async def test_the_table_is_closed_even_where_the_dead_cannot_be_noticed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def lost(_share: Share) -> None:
-        raise ServerLost("it is away.", remedy="wait.")
+    async def refused(_share: Share) -> None:
+        raise WrongDatabase("it lets nobody in.", remedy="ask why.")
 
     async with world.engine("s", "here") as (recorder, _):
         await notice_the_dead(SERVER, recorder, world.clock, world.ids)
         assert closed(world) == 1
-        monkeypatch.setattr(Share, "notice", lost)
-        with pytest.raises(ServerLost):
+        monkeypatch.setattr(Share, "notice", refused)
+        with pytest.raises(WrongDatabase):
             await notice_the_dead(SERVER, recorder, world.clock, world.ids)
     assert closed(world) == 2
 
@@ -176,3 +177,45 @@ async def test_who_notices_the_dead_holds_no_session_itself(world: World) -> Non
     assert isinstance(lapsed, SessionLapsed)
     assert (lapsed.session_id, lapsed.proved) == ("s", True)
     assert await world.leases.all() == []
+
+
+class LostOnce(MemoryLeases):
+    """Leases of a server that is lost at the first of some questions, and back at once."""
+
+    def __init__(self, world: World, *questions: str) -> None:
+        super().__init__(world.clock.monotonic_s)
+        self._questions = set(questions)
+
+    def _lose(self, question: str) -> None:
+        if question in self._questions:
+            self._questions.remove(question)
+            raise ServerLost("it is away.", remedy="wait.")
+
+    async def renew(self, holder: Holder, lease_s: float) -> None:
+        self._lose("renew")
+        await super().renew(holder, lease_s)
+
+    async def all(self) -> list[Lease]:
+        self._lose("all")
+        return await super().all()
+
+
+async def test_a_server_that_is_lost_while_an_engine_joins_is_waited_for(world: World) -> None:
+    world.leases = LostOnce(world, "renew", "all")
+    async with world.engine("s", "here") as (recorder, share):
+        await share.join()
+    assert [each.holder.epoch for each in await world.leases.all()] == [recorder.epoch]
+
+
+async def test_a_server_that_is_lost_while_the_dead_are_looked_for_is_waited_for(
+    world: World,
+) -> None:
+    async with world.engine("dead", "here") as (dead, _):
+        lease = SessionLeased(session_id="dead", epoch=1, host="host", lease_ms=15_000)
+        await dead.submit(Command("x", "x", b"", just(lease)))
+    world.leases = LostOnce(world, "all")
+    holder = Holder("dead", dead.epoch, "here boot", 2**22 + 7, 1)
+    await world.leases.renew(holder, LEASE_S)
+    async with world.engine("s", "here boot") as (_, share):
+        await share.look()
+    assert [type(each) for each in await world.said()] == [SessionLeased, SessionLapsed]

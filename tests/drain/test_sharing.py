@@ -28,7 +28,7 @@ from engine.events import (
     encode,
     event_type,
 )
-from engine.executors.processes import process_start_ticks
+from engine.executors.processes import boot_id, process_start_ticks
 from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.leases import Holder, MemoryLeases
@@ -259,8 +259,13 @@ def test_an_attempt_elsewhere_is_over_when_its_guardian_must_have_ended_it() -> 
 POLICY = Policy(name="t")
 
 
-def left_open(session_id: str, host: str) -> list[AnyEvent]:
-    """An attempt that a session started on a machine."""
+HERE, ELSEWHERE = (socket.gethostname(), boot_id()), ("far-away", "b")
+NAMESAKE = (socket.gethostname(), "b")
+
+
+def left_open(session_id: str, where: tuple[str, str]) -> list[AnyEvent]:
+    """An attempt that a session started on a machine, which has a name and a boot."""
+    host, boot = where
     tags = {"run_id": "r", "phase_id": "p"}
     return [
         RunRegistered(run_id="r", origin="test", state="NEW"),
@@ -273,7 +278,7 @@ def left_open(session_id: str, host: str) -> list[AnyEvent]:
         AttemptSpawned(
             **(TAGS | tags | {"session_id": session_id}),
             host=host,
-            boot_id="b",
+            boot_id=boot,
             pid=1,
             start_ticks=None,
             directory="/nowhere",
@@ -299,7 +304,7 @@ LASTS_S = 12 + sharing.OVERSTAY_S
 async def test_an_attempt_elsewhere_is_over_by_what_was_seen_of_it_and_not_by_clocks(
     world: World, ahead_s: float, watched_s: float, left: int
 ) -> None:
-    begun = left_open("t", "gone")
+    begun = left_open("t", ELSEWHERE)
     async with world.engine("first", "gone boot") as (recorder, _):
         await recorder.submit(Command("begun", "x", b"", just(*begun)))
     async with world.engine("s", "here boot") as (recorder, _):
@@ -311,21 +316,18 @@ async def test_an_attempt_elsewhere_is_over_by_what_was_seen_of_it_and_not_by_cl
         assert len((await share.left(frozenset())).over) == left
 
 
-HERE, ELSEWHERE = socket.gethostname(), "far-away"
-
-
 @pytest.mark.parametrize(
-    ("session_id", "host"),
-    [("t", HERE), ("s0", HERE), ("t", ELSEWHERE)],
-    ids=["left here", "of our own, begun just now", "left elsewhere"],
+    ("session_id", "where"),
+    [("t", HERE), ("s0", HERE), ("t", ELSEWHERE), ("t", NAMESAKE)],
+    ids=["left here", "of our own, begun just now", "left elsewhere", "left on one of this name"],
 )
 async def test_what_nobody_is_at_falls_to_the_oldest_engine_where_it_can_be_proved(
-    world: World, engines: Engines, session_id: str, host: str
+    world: World, engines: Engines, session_id: str, where: tuple[str, str]
 ) -> None:
-    inherited = {"a"} if host == HERE else set[str]()
+    inherited = {"a"} if where == HERE else set[str]()
     left = inherited if session_id == "t" else set[str]()
     (recorder, oldest), (_, younger) = await engines(2)
-    await recorder.submit(Command("begun", "x", b"", just(*left_open(session_id, host))))
+    await recorder.submit(Command("begun", "x", b"", just(*left_open(session_id, where))))
     for share in (oldest, younger):
         await share.follow()
     assert await oldest.inherited() == inherited
@@ -334,7 +336,7 @@ async def test_what_nobody_is_at_falls_to_the_oldest_engine_where_it_can_be_prov
     assert await younger.inherited() == set()
     world.clock.advance(LASTS_S)
     at_last = await oldest.left(frozenset())
-    assert [each.started.attempt_id for each in at_last.over] == ["a"] * (host == ELSEWHERE)
+    assert [each.started.attempt_id for each in at_last.over] == ["a"] * (where != HERE)
     assert [each.lives for each in at_last.over] == [False] * len(at_last.over)
     reports = [await each.report(anyio.Event()) for each in at_last.over]
     assert [each.ended for each in reports] == ["lost"] * len(reports)

@@ -254,9 +254,7 @@ async def test_a_port_that_is_none_is_a_mistake_in_the_url() -> None:
         await open_reader(locate("postgresql:///name?host=127.0.0.1&port=x"))
 
 
-@pytest.mark.parametrize(
-    "setting", ["statement_timeout=x", "client_encoding=banana", "options=-c%20foo"]
-)
+@pytest.mark.parametrize("setting", ["work_mem=x", "client_encoding=banana", "options=-c%20foo"])
 async def test_a_value_that_the_server_does_not_take_is_a_mistake_in_the_url(
     place: Location, setting: str
 ) -> None:

@@ -143,7 +143,7 @@ async def test_who_follows_hears_what_others_append_until_it_stops(
 ) -> None:
     heard: list[Seen] = []
     await writers[0].submit(registered("mine"))
-    with writers[0].followed_by(heard.append):
+    with writers[0].followed_by(heard.append, relearn=lambda: None):
         await writers[1].submit(registered("theirs"))
         await writers[0].submit(registered("mine too"))
     await writers[1].submit(registered("later"))

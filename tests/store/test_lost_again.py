@@ -1,0 +1,128 @@
+"""A server that is away in between, is lost again at once, or ends a question for an operator."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import anyio
+import asyncpg
+import pytest
+
+from engine.clock import HandSetClock
+from engine.errors import ServerLost
+from engine.store.leases import Holder, Leases, open_leases
+from engine.store.leaving import Leaving
+from engine.store.location import Location, locate
+from engine.store.opening import open_writer
+from engine.store.postgres_errors import translation
+from engine.store.recorder import Writer, recording
+from tests.between import Between, standing
+from tests.servers import Server
+from tests.store.test_sharing import registered
+
+LIMIT_S = 20.0
+HOLDER = Holder("s", 1, "host boot", 1, None)
+
+
+@pytest.fixture
+async def between(postgres: Server) -> AsyncGenerator[tuple[Between, Location], None]:
+    url = await postgres.fresh()
+    await (await open_writer(locate(url), create=True)).close()
+    async with standing(postgres.port) as way:
+        yield way, locate(way.url(url))
+
+
+async def test_leases_are_opened_once_the_server_is_back(
+    between: tuple[Between, Location],
+) -> None:
+    """A daemon begins a part of its session whenever it is time for one."""
+    way, place = between
+    way.shut()
+    found: list[Leases] = []
+
+    async def open_them() -> None:
+        leases = await open_leases(place, Leaving())
+        assert leases is not None
+        found.append(leases)
+
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(open_them)
+            await way.turned_away()
+            assert not found
+            way.open()
+    await found[0].renew(HOLDER, 15.0)
+    assert len(await found[0].all()) == 1
+    await found[0].close()
+
+
+async def test_who_leaves_does_not_wait_for_that(between: tuple[Between, Location]) -> None:
+    way, place = between
+    way.shut()
+    leaving = Leaving()
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+
+            async def leave() -> None:
+                await way.turned_away()
+                leaving.begin()
+
+            group.start_soon(leave)
+            with pytest.raises(ServerLost):
+                await open_leases(place, leaving)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_link_that_is_lost_while_hints_are_asked_for_is_made_anew(
+    between: tuple[Between, Location], times: int
+) -> None:
+    way, place = between
+    found: list[Leases | None] = []
+
+    async def cut() -> None:
+        for _ in range(times):
+            await way.cut_at(b"LISTEN", carried=False)
+            way.open()
+
+    async def open_them() -> None:
+        found.append(await open_leases(place, Leaving()))
+
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(cut)
+            group.start_soon(open_them)
+    (leases,) = found
+    assert leases is not None
+    await leases.renew(HOLDER, 15.0)
+    await leases.close()
+
+
+async def test_an_operator_who_ends_a_question_ends_no_writer(
+    postgres: Server, between: tuple[Between, Location]
+) -> None:
+    _, place = between
+    store = await open_writer(place, create=False)
+    rival = await open_writer(place, create=False)
+    operator = await postgres.connect(place.url.rpartition("/")[2])
+    writer = Writer("host", "boot", 1, "test", "0")
+    with anyio.fail_after(LIMIT_S):
+        async with recording(store, HandSetClock(), writer) as recorder:
+            async with rival.transaction() as transaction:
+                await transaction.look([], [])
+                pending = recorder.enqueue(registered("r"))
+                ended = 0
+                while not ended:
+                    ended = await operator.fetchval(
+                        "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity"
+                        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                    )
+            receipt = await pending.answer()
+    assert [record.run for record in receipt.records] == ["r"]
+    await operator.close()
+    for each in (store, rival):
+        await each.close()
+
+
+def test_a_server_without_a_free_connection_may_have_one_soon() -> None:
+    error = asyncpg.TooManyConnectionsError("sorry, too many clients already")
+    assert isinstance(translation(error), ServerLost)
