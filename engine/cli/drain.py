@@ -38,7 +38,7 @@ from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.cli.render import asked, table
-from engine.cli.stop_signals import heeded
+from engine.cli.stop_signals import have_end, heeded
 from engine.cli.streams import let_go_of_stdout
 from engine.clock import Clock, SystemClock
 from engine.drain.drift_watch import DriftWatch
@@ -71,6 +71,8 @@ ENDED_WITH_WORK: frozenset[SessionEnd] = frozenset(
         "day_budget",
     }
 )
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command(context_settings={"show_default": True})
@@ -229,12 +231,13 @@ class _Session:
         for left in await swept(recorder, place.beside("files")):
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
-        async with _signals(drain, live):
+        async with _signals(drain, live) as is_over:
             async with joined(place, drain, end=end, lease_s=lease_s) as among:
                 adopt = await open_attempts(recorder, clock, end=end, among=among, tell=tell)
                 await _watched(
                     watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
                 )
+            is_over()
             summary = await summarise(recorder.store, recorder.board, scope)
         recorder.leaving.begin()
         self.signal = drain.stopping.signal
@@ -254,15 +257,24 @@ async def _watched(watch: DriftWatch | None, drained: Awaitable[SessionEnd]) -> 
 
 
 @asynccontextmanager
-async def _signals(drain: Drain, live: Live) -> AsyncGenerator[None, None]:
-    """SIGINT or SIGTERM once: finish what runs, and then wait for no server.  Twice: abandon it."""
-    stopping = drain.stopping
+async def _signals(drain: Drain, live: Live) -> AsyncGenerator[Callable[[], None], None]:
+    """SIGINT or SIGTERM once: finish what runs, and then wait for no server.  Twice: abandon it.
+
+    What is given out is to be called when nothing runs any more: then the second one is the end.
+    """
+    stopping, over = drain.stopping, anyio.Event()
+
+    def is_over() -> None:
+        over.set()
+        have_end(*_STOPS)
 
     async def heed() -> None:
-        with heeded(signal.SIGINT, signal.SIGTERM) as signals:
+        with heeded(*_STOPS) as signals:
             opened.set()
             async for number in signals:
-                if stopping.asked.is_set():
+                if over.is_set():
+                    stopping.asked.set()
+                elif stopping.asked.is_set():
                     live.say("Abandoning running attempts.")
                     stopping.signal = number
                     stopping.abandon.set()
@@ -276,7 +288,7 @@ async def _signals(drain: Drain, live: Live) -> AsyncGenerator[None, None]:
         group.start_soon(drain.leave)
         await opened.wait()
         try:
-            yield
+            yield is_over
         finally:
             group.cancel_scope.cancel()
 

@@ -23,8 +23,16 @@ def heeded(*numbers: signal.Signals) -> Generator[AsyncIterator[signal.Signals],
             signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
             yield signals
     finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else _is_going)
+        have_end(*numbers)
+
+
+def have_end(*numbers: signal.Signals) -> None:
+    """From here on the second of ``numbers`` ends the process, whatever it does then.
+
+    While they are heeded, the first one is told of as before.
+    """
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else _is_going)
 
 
 def _is_going(number: int, _frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,13 @@ class Daemon:
         return self.process.wait(WAIT_S)
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, and no attempt either: guardians outlive whoever is killed."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.communicate(timeout=WAIT_S)
         self.process.kill()
-        self.process.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        self.process.communicate()
         self.manager.close()
 
 
