@@ -151,6 +151,8 @@ class Faults:
             again = place.start()
             self._expect(again, 74, says="the disk is full")
         (place.folder / "hog").unlink()
+        # Children that failed alike for want of room may have stopped their run for the session.
+        self._expect(place.start(), 0)
         self._cured(place)
 
     def _read_only(self, place: Place) -> None:
