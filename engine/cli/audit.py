@@ -16,7 +16,7 @@ from engine.cli.render import clean, print_json
 from engine.errors import AuditDifference, UsageProblem
 
 SHOWN_MAX = 200
-_OF_THE_LOG = tuple(level for level in LEVELS if level != "projections")
+_OF_THE_LOG: tuple[Level, ...] = ("structure", "chain", "decisions")
 
 
 @click.command()

@@ -118,11 +118,11 @@ async def test_what_is_decided_and_not_committed_is_waited_for(broken: bool) -> 
         await recorder.settled()  # nothing is under way
         pending = recorder.enqueue(registers("a"))
         await store.decided.wait()
-        ahead = recorder.head.pos
+        ahead, too_early = recorder.head.pos, list(seen)
         async with anyio.create_task_group() as group:
             group.start_soon(look, recorder)
             await anyio.wait_all_tasks_blocked()
-            too_early = list(seen)
+            too_early = list(seen)  # whatever came while the commit was held
             store.broken = broken
             store.let.set()
         assert (ahead, too_early) == (2, []), "the log may never come to say so"
