@@ -146,11 +146,15 @@ def held(
     floors: dict[str, float],
     *policies: Policy,
     endings: tuple[Fate, ...] = FATES,
+    examples: int = EXAMPLES,
 ) -> None:
-    """Try ``law``; each of its hits must come up in so many of an example on the average."""
+    """Try ``law``; each of its hits must come up in so many of an example on the average.
+
+    ``examples``: more where few worlds hold many of the hits.
+    """
     hits: Counter[str] = Counter()
 
-    @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     @given(st.integers(0, 2**32))
     def tried(seed: int) -> None:
         hits["worlds"] += 1
@@ -490,7 +494,7 @@ def test_a_session_keeps_to_its_workers_its_batch_and_one_sample_a_run() -> None
             assert starts <= scope.limits.batch_size
         assert all(run.open == 0 for run in drain.board.runs.values())
 
-    held(law, {"sampled": 2, "side by side": 0.04, "over": 0.1})
+    held(law, {"sampled": 2, "side by side": 0.04, "over": 0.1}, examples=200)
 
 
 def test_a_phase_is_attempted_no_more_often_than_its_policy_allows() -> None:
