@@ -147,7 +147,7 @@ def nothing_left(what: str) -> StorageFailed:
     )
 
 
-def looked(error: OSError) -> None:
+def raise_at_a_limit(error: OSError) -> None:
     """Raise StorageFailed unless we were able to look: at a limit an error says nothing else."""
     if error.errno in NO_FILES_LEFT:
         raise nothing_left(error.strerror or str(error)) from error

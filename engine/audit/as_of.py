@@ -17,21 +17,12 @@ from tempfile import TemporaryDirectory
 from engine.audit.anchored import Anchor, lines_of, said_by
 from engine.audit.chain import Row, chained
 from engine.audit.connection import reachable
-from engine.audit.local import local
-from engine.errors import LogUnreadable, StorageFailed, not_written
+from engine.audit.local import BY_ATTEMPT, ROWS_ALONE, local, not_copied
+from engine.errors import LogUnreadable, not_written
 from engine.store.location import Location
 
 _COLUMNS = ", ".join(Row._fields)
-_BEGINNING = (
-    f"CREATE TABLE main.events (pos INTEGER PRIMARY KEY, {', '.join(Row._fields[1:])})",
-    "CREATE TABLE main.projections (name, version, pos, hash, digest)",
-    "BEGIN",
-)
 _COPY = f"INSERT INTO main.events SELECT {_COLUMNS} FROM log.events WHERE pos <= ?"  # noqa: S608
-_END = (
-    "CREATE INDEX main.events_by_attempt ON events (attempt) WHERE attempt IS NOT NULL",
-    "COMMIT",
-)
 _COMMAND = "SELECT command_id FROM log.events WHERE pos = ?"
 _LAST_BEFORE = "SELECT max(pos) FROM log.events WHERE pos < ? AND command_id IS NOT ?"
 _FROM = f"SELECT {_COLUMNS} FROM log.events WHERE pos >= ? AND pos <= ? ORDER BY pos"  # noqa: S608
@@ -66,13 +57,13 @@ def _copied(place: Location, prefix: Location, until: int) -> int:
             file.execute("PRAGMA journal_mode = OFF")
             file.execute("PRAGMA synchronous = OFF")
             file.execute("ATTACH ? AS log", (reachable(place.path),))
-            for statement in _BEGINNING:
+            for statement in (*ROWS_ALONE, "BEGIN"):
                 file.execute(statement)
             end = _whole(file, until)
             file.execute(_COPY, (end,))
             if end:
                 _copy_anchors(file, place, prefix, end)
-            for statement in _END:
+            for statement in (BY_ATTEMPT, "COMMIT"):
                 file.execute(statement)
     except sqlite3.Error as error:
         raise _told(error, prefix.path) from error
@@ -84,10 +75,7 @@ def _copied(place: Location, prefix: Location, until: int) -> int:
 def _told(error: sqlite3.Error, path: Path) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0)
     if code in _UNWRITTEN or code & 0xFF in _UNWRITTEN:
-        return StorageFailed(
-            f"the copy {path} could not be written: {error}.",
-            remedy="make room in that folder, or name another one with TMPDIR.",
-        )
+        return not_copied(path, error)
     return LogUnreadable(
         f"the log cannot be read: {error}.", remedy="restore the database from a backup."
     )

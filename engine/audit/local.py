@@ -29,16 +29,18 @@ from engine.store.postgres_errors import translated
 _PAGE_ROWS = 2000
 _FIRST_POS = -(2**63)
 _PROJECTION = re.compile(r"projection_[a-z0-9_]+_v[0-9]+")
-_BEGINNING = (
+ROWS_ALONE = (
     f"CREATE TABLE events (pos INTEGER PRIMARY KEY, {', '.join(Row._fields[1:])})",
     "CREATE TABLE projections (name, version, pos, hash, digest)",
+)
+"""Tables for a copy of a log that is only audited: whatever stood in the log has room there."""
+BY_ATTEMPT = "CREATE INDEX events_by_attempt ON events (attempt) WHERE attempt IS NOT NULL"
+_BEGINNING = (
+    *ROWS_ALONE,
     "CREATE TABLE event_shapes (type, schema, first_pos)",
     "BEGIN",
 )
-_END = (
-    "CREATE INDEX events_by_attempt ON events (attempt) WHERE attempt IS NOT NULL",
-    "COMMIT",
-)
+_END = (BY_ATTEMPT, "COMMIT")
 
 
 @contextmanager
@@ -86,10 +88,15 @@ def _written(path: Path) -> Generator[None, None, None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageFailed(
-            f"the snapshot {path} could not be written: {error}.",
-            remedy="make room in that folder, or name another one with TMPDIR.",
-        ) from error
+        raise not_copied(path, error) from error
+
+
+def not_copied(path: Path, error: sqlite3.Error) -> StorageFailed:
+    """The copy of a log at ``path`` could not be written, because of ``error``."""
+    return StorageFailed(
+        f"the snapshot {path} could not be written: {error}.",
+        remedy="make room in that folder, or name another one with TMPDIR.",
+    )
 
 
 async def _copy(server: Any, file: sqlite3.Connection) -> None:

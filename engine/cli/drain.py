@@ -38,7 +38,7 @@ from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
 from engine.cli.render import asked, table
-from engine.cli.stop_signals import have_end, heeded
+from engine.cli.stop_signals import end_at_second, heeded
 from engine.cli.streams import let_go_of_stdout
 from engine.clock import Clock, SystemClock
 from engine.drain.drift_watch import DriftWatch
@@ -231,13 +231,13 @@ class _Session:
         for left in await swept(recorder, place.beside("files")):
             live.say(f"ended    process {left.pid}, left over from an attempt that is closed")
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
-        async with _signals(drain, live) as is_over:
+        async with _signals(drain, live) as say_ended:
             async with joined(place, drain, end=end, lease_s=lease_s) as among:
                 adopt = await open_attempts(recorder, clock, end=end, among=among, tell=tell)
                 await _watched(
                     watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
                 )
-            is_over()
+            say_ended()
             summary = await summarise(recorder.store, recorder.board, scope)
         recorder.leaving.begin()
         self.signal = drain.stopping.signal
@@ -264,9 +264,9 @@ async def _signals(drain: Drain, live: Live) -> AsyncGenerator[Callable[[], None
     """
     stopping, over = drain.stopping, anyio.Event()
 
-    def is_over() -> None:
+    def say_ended() -> None:
         over.set()
-        have_end(*_STOPS)
+        end_at_second(*_STOPS)
 
     async def heed() -> None:
         with heeded(*_STOPS) as signals:
@@ -288,7 +288,7 @@ async def _signals(drain: Drain, live: Live) -> AsyncGenerator[Callable[[], None
         group.start_soon(drain.leave)
         await opened.wait()
         try:
-            yield is_over
+            yield say_ended
         finally:
             group.cancel_scope.cancel()
 

@@ -23,10 +23,10 @@ def heeded(*numbers: signal.Signals) -> Generator[AsyncIterator[signal.Signals],
             signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
             yield signals
     finally:
-        have_end(*numbers)
+        end_at_second(*numbers)
 
 
-def have_end(*numbers: signal.Signals) -> None:
+def end_at_second(*numbers: signal.Signals) -> None:
     """From here on the second of ``numbers`` ends the process, whatever it does then.
 
     While they are heeded, the first one is told of as before.

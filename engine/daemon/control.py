@@ -79,9 +79,9 @@ class Control:
                 return Answer(ok=True, position=await service.reclassify(request.changes))
             case Operate():
                 event = await service.operate(request.operation)
-                await service.is_settled()
+                await service.settle()
                 return event_answer(event, service.recorder.head.pos)
-        await service.is_settled()
+        await service.settle()
         return Answer(ok=True, status=service.status())
 
 

@@ -25,7 +25,7 @@ def pages_of(service: Service) -> Pages:
         return Page(fit, f"{service.state}\n")
 
     async def metrics() -> Page:
-        if not await service.is_settled():
+        if not await service.settle():
             return Page(HTTPStatus.SERVICE_UNAVAILABLE, "a commit is under way for long\n")
         return Page(HTTPStatus.OK, exposition(service.recorder.board, engine_of(service)), METRICS)
 

@@ -121,7 +121,7 @@ class Service:
         """How it stands now."""
         return status_of(self.pulse(), self.plan, self.recorder.board, self._rest())
 
-    async def is_settled(self) -> bool:
+    async def settle(self) -> bool:
         """Wait a moment until what there is to show is in the log; whether it is."""
         try:
             with anyio.fail_after(SETTLE_S):

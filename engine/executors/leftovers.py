@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.errors import looked
+from engine.errors import raise_at_a_limit
 from engine.executors.command import attempt_directory
 from engine.executors.port import KILL_BUDGET_S
 from engine.executors.processes import LINUX, PROC, all_pids, strike
@@ -84,7 +84,7 @@ def _of_process(pid: int, above: bytes) -> Leftover | None:
             if variable.startswith(start):
                 return Leftover(pid, _name(variable, start))
     except OSError as error:
-        looked(error)
+        raise_at_a_limit(error)
     return None
 
 

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-from engine.errors import looked
+from engine.errors import raise_at_a_limit
 from engine.executors.port import KILL_BUDGET_S
 
 ATTEMPT_MARKER = "RUNOFF_ATTEMPT_ID"
@@ -42,7 +42,7 @@ def process_start_ticks(pid: int) -> int | None:
     try:
         fields = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError as error:
-        looked(error)
+        raise_at_a_limit(error)
         return None
     return None if fields[0] in "ZX" else int(fields[19])
 
@@ -73,7 +73,7 @@ def handle_of(pid: int, start_ticks: int | None) -> int | None:
     try:
         handle = os.pidfd_open(pid)
     except OSError as error:
-        looked(error)
+        raise_at_a_limit(error)
         return None
     if is_alive(pid, start_ticks):
         return handle
@@ -90,7 +90,7 @@ def is_locked(path: Path) -> bool:
         # A child may have put anything in its place, even a link to a file that we have locked.
         descriptor = os.open(path, _LOCK_FLAGS)
     except OSError as error:
-        looked(error)
+        raise_at_a_limit(error)
         return False
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,7 +149,7 @@ def all_pids() -> list[int]:
     try:
         return [int(name) for name in os.listdir(PROC) if name.isdigit()]  # noqa: PTH208  quicker
     except OSError as error:
-        looked(error)
+        raise_at_a_limit(error)
         raise
 
 
@@ -163,7 +163,7 @@ def _environment(pid: int) -> list[bytes]:
         with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123  of every process there is
             return file.read().split(b"\0")
     except OSError as error:
-        looked(error)
+        raise_at_a_limit(error)
         return []
 
 
@@ -205,7 +205,7 @@ def strike(pid: int, is_meant: Callable[[int], bool], number: signal.Signals) ->
     try:
         handle = os.pidfd_open(pid)
     except OSError as error:
-        looked(error)
+        raise_at_a_limit(error)
         # Where handles are forbidden, as in some containers, the pid has to do.
         is_gone = error.errno == ESRCH
         return not is_gone and is_meant(pid) and _sent(lambda: os.kill(pid, number))

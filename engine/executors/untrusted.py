@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.errors import looked
+from engine.errors import raise_at_a_limit
 
 CHUNK_BYTES = 256 * 1024
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -30,7 +30,7 @@ def opened(path: Path) -> Generator[int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        looked(error)
+        raise_at_a_limit(error)
         # A link gives ELOOP, a socket ENXIO: neither is a file that the child should have left.
         raise NotAFile(error.errno, f"it cannot be opened ({error.strerror})") from None
     try:

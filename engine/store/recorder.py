@@ -19,10 +19,7 @@ import anyio.lowlevel
 
 from engine.clock import Clock
 from engine.errors import RunoffError, ServerLost, StorageFailed
-from engine.events import (
-    Head,
-    Seen,
-)
+from engine.events import Head, Seen
 from engine.store.anchoring import Anchoring
 from engine.store.anchors import Anchors
 from engine.store.batch import Batch, Pending

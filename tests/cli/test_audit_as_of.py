@@ -227,6 +227,6 @@ def test_no_room_for_the_copy_is_no_broken_log(
         return connection
 
     monkeypatch.setattr(sqlite3, "connect", without_room)
-    full = pytest.raises(StorageFailed, match=r"the copy .* could not be written")
+    full = pytest.raises(StorageFailed, match=r"the snapshot .* could not be written")
     with full, local_as_of(at(drained), 60):
         pass
