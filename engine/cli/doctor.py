@@ -64,7 +64,10 @@ async def _of_log(location: Location) -> list[Check]:
     is_shared, held_by = location.address is not None, holder(location)
     found = [
         checks.writer(held_by, is_shared=is_shared),
-        checks.files(has_stale_socket=any(map(is_stale, control_paths(location)))),
+        checks.files(
+            has_stale_socket=any(map(is_stale, control_paths(location))),
+            names=probes.names_of(location.path),
+        ),
     ]
     try:
         store = await open_reader(location)

@@ -173,8 +173,15 @@ def processes(found: Sequence[Left], *, held: bool) -> Check:
     return Check(name=name, verdict="ok", found=f"{len(found)} of running attempts")
 
 
-def files(*, has_stale_socket: bool) -> Check:
-    """Whether a dead engine left a file behind that still looks alive."""
+def files(*, has_stale_socket: bool, names: int = 1) -> Check:
+    """Whether a dead engine left a file behind that still looks alive.
+
+    ``names``: how many the database file has.
+    """
+    if names > 1:
+        remedy = "remove the other names (`find -samefile`): each has a write-ahead log of its own."
+        found = f"the database has {names} names (hard links)"
+        return Check(name="files", verdict="fail", found=found, remedy=remedy)
     if not has_stale_socket:
         return Check(name="files", verdict="ok", found="nothing left by a dead engine")
     remedy = "nothing needs to be done: the next daemon replaces it."

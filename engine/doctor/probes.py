@@ -67,6 +67,14 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def names_of(file: Path) -> int:
+    """How many names a file has (hard links); 0 without one."""
+    try:
+        return file.stat().st_nlink
+    except OSError:
+        return 0
+
+
 def marked() -> Mapping[int, str]:
     """Processes that carry the mark of an attempt: pid to attempt id."""
     found: dict[int, str] = {}

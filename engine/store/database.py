@@ -131,25 +131,36 @@ async def open_writer(location: Location, *, create: bool) -> SqliteStore:
     fresh = create and _is_fresh(location.path)
     if not fresh:
         check_file(location)
-        if not location.path.stat().st_mode & 0o222 or not os.access(location.path, os.W_OK):
-            raise StorageFailed(
-                f"{location.path} is read-only.",
-                remedy="make it writable, or use commands that only read.",
-            )
+        _check_writable(location.path)
     uri = f"file:{quote(str(location.path))}?mode=rwc"
-    store = await _open(uri, _WRITER_PRAGMAS, SameFiles(location.path) if not fresh else None)
+    files = SameFiles(location.path, location.link) if not fresh else None
+    store = await _open(uri, _WRITER_PRAGMAS, files)
     try:
         if fresh:
             # Before WAL mode, so that the mark stands in the file itself from the first moment.
             await store.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         await store.execute("PRAGMA journal_mode = WAL")
         if fresh:
-            store.watch(SameFiles(location.path))
+            store.watch(SameFiles(location.path, location.link))
         await _migrate(store, uri)
     except BaseException:
         await store.close()
         raise
     return store
+
+
+def _check_writable(path: Path) -> None:
+    found = path.stat()
+    if not found.st_mode & 0o222 or not os.access(path, os.W_OK):
+        raise StorageFailed(
+            f"{path} is read-only.", remedy="make it writable, or use commands that only read."
+        )
+    if found.st_nlink > 1:
+        # SQLite names the write-ahead log and its locks after the file: each name has its own.
+        raise StorageFailed(
+            f"{path} has {found.st_nlink} names (hard links); writing by two of them ruins a log.",
+            remedy="remove the other names (`find -samefile`); `cp` or a backup makes a copy.",
+        )
 
 
 def is_missing(location: Location) -> bool:

@@ -58,12 +58,14 @@ class Location(NamedTuple):
     """A parsed database URL.  ``url`` is fit to be shown: its password is masked.
 
     ``path``: the database file, or for a server the name that files beside it begin with.
-    ``address``: the server's, None for a file.
+    ``address``: the server's, None for a file.  ``link``: the symbolic link that was named instead
+    of the file, None for none; whoever comes by it has to find the same lock and the same anchors.
     """
 
     url: str
     path: Path
     address: Address | None = None
+    link: Path | None = None
 
     @property
     def name(self) -> str:
@@ -114,9 +116,11 @@ def locate(url: str | None) -> Location:
             f"{masked(url)} is of the kind {scheme!r}; only sqlite and postgresql are supported.",
             remedy=_EXAMPLE,
         )
-    path = _path(rest.partition("?")[0], url)
+    named = _path(rest.partition("?")[0], url)
+    is_link = os.path.islink(named)  # noqa: PTH114  the method raises where none may be looked for
+    path = _absolute(Path(os.path.realpath(named))) if is_link else named
     # A file has no user, and may have : and @ in its name.
-    return Location(_shown(url), path)
+    return Location(_shown(url), path, link=named if path != named else None)
 
 
 def _path(rest: str, url: str) -> Path:

@@ -25,19 +25,23 @@ class _Seen(NamedTuple):
 
 
 class SameFiles:
-    """The database at ``path`` and its write-ahead log, as they were when they were opened."""
+    """The database at ``path`` and its write-ahead log, as they were when they were opened.
 
-    def __init__(self, path: Path) -> None:
+    ``link``: what leads to the database, and must go on to.
+    """
+
+    def __init__(self, path: Path, link: Path | None = None) -> None:
         self._wal = f"{path}-wal"
         self._has_shrunk = False
-        self._known = {name: _seen(name) for name in (str(path), self._wal)}
+        names = (str(path), self._wal) if link is None else (str(link), str(path), self._wal)
+        self._known = {name: _seen(name) for name in names}
 
     def check(self) -> None:
         """Raise StorageFailed when one of them is another file now, or gone, or was cut short.
 
         Call it before and after each commit: before, the sizes are those that the last one left;
         after, it is told whether a write-ahead log that had shrunk was begun anew.  Cheap enough
-        for that: two calls that ask for a name.
+        for that: two or three calls that ask for a name.
         """
         for name, known in self._known.items():
             now = _seen(name)

@@ -52,6 +52,7 @@ TABLE: list[tuple[Check, str]] = [
     (checks.processes([OPEN, STRAY], held=True), "fail"),
     (checks.files(has_stale_socket=False), "ok"),
     (checks.files(has_stale_socket=True), "warn"),
+    (checks.files(has_stale_socket=True, names=2), "fail"),
     (checks.unreadable("no.", "yes."), "fail"),
     (checks.log(3, 0), "ok"),
 ]

@@ -191,6 +191,22 @@ def test_a_second_writer_is_told_who_holds_the_log(folder: Path, daemons: list[D
     assert daemon.ask("status")["pid"] == daemon.process.pid
 
 
+def test_a_link_to_a_log_leads_to_its_daemon_and_to_its_lock(
+    folder: Path, daemons: list[Daemon]
+) -> None:
+    daemon = begun(daemons, folder)
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "link.db").symlink_to(folder / "b.db")
+    by_link = ("--database", f"sqlite:///{elsewhere}/link.db")
+    second = runoff(folder, "drain", *by_link, "--", *QUICK)
+    assert second.returncode == 75
+    assert f"runoff daemon, pid {daemon.process.pid}" in second.stderr
+    status = runoff(folder, "daemon", "status", "--json", *by_link)
+    assert json.loads(status.stdout)["pid"] == daemon.process.pid
+    assert [file.name for file in elsewhere.iterdir()] == ["link.db"]
+
+
 def test_one_signal_stops_within_the_bound(folder: Path, daemons: list[Daemon]) -> None:
     daemon = begun(daemons, folder, "--stop-seconds", "0.2", command=SLOW)
     daemon.line("attempt.started")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,30 @@ def test_a_path_may_hold_any_text(tmp_path: Path) -> None:
     assert (
         locate(f"sqlite:///{tmp_path}/a%3Fb%25 #\n\u00e4.db").path == tmp_path / "a?b% #\n\u00e4.db"
     )
+
+
+def test_a_log_that_is_named_by_a_link_is_the_one_that_the_link_leads_to(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (tmp_path / "first.db").symlink_to("second.db")
+    (tmp_path / "second.db").symlink_to(there / "b.db")
+    found = locate(f"sqlite:///{tmp_path}/first.db")
+    assert found.path == there / "b.db", "also where the file is still to be made"
+    assert found.link == tmp_path / "first.db"
+    assert found.url == f"sqlite:///{tmp_path}/first.db"
+    assert [found.beside(what).parent for what in ("lock", "anchors", "files")] == [there] * 3
+    assert locate(f"sqlite:///{there}/b.db").link is None
+
+
+def test_a_link_that_leads_to_itself_is_left_for_whoever_opens_it(tmp_path: Path) -> None:
+    (tmp_path / "a.db").symlink_to("a.db")
+    assert locate(f"sqlite:///{tmp_path}/a.db").path == tmp_path / "a.db"
+
+
+def test_a_link_to_a_path_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.db").symlink_to(os.fsdecode(b"caf\xe9.db"))
+    with pytest.raises(UsageProblem, match="is not UTF-8"):
+        locate(f"sqlite:///{tmp_path}/a.db")
 
 
 def test_nothing_is_found_from_a_folder_that_is_gone(

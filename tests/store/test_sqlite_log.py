@@ -234,6 +234,19 @@ async def test_a_read_only_file_can_be_read_but_not_written(log: Location) -> No
     await reader.close()
 
 
+async def test_a_file_with_two_names_can_be_read_but_not_written(log: Location) -> None:
+    other = log.path.with_name("other.db")
+    other.hardlink_to(log.path)
+    with pytest.raises(StorageFailed, match="has 2 names") as refused:
+        await open_writer(log, create=False)
+    assert refused.value.exit_code == 74
+    reader = await open_reader(log)
+    assert (await reader.head()).pos == 3
+    await reader.close()
+    other.unlink()
+    await (await open_writer(log, create=False)).close()
+
+
 async def test_a_damaged_log_is_one_error_and_no_traceback(log: Location) -> None:
     whole = log.path.read_bytes()
     log.path.write_bytes(whole[:100] + b"\xff" * (len(whole) - 100))

@@ -152,6 +152,35 @@ async def test_a_writer_whose_file_was_cut_short_acknowledges_nothing_more(
     await store.close()
 
 
+async def test_a_link_that_is_turned_to_another_log_is_noticed(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        await (await open_writer(locate(f"sqlite:///{tmp_path}/{name}.db"), create=True)).close()
+    link = tmp_path / "b.db"
+    link.symlink_to("new.db")
+    store = await open_writer(locate(f"sqlite:///{link}"), create=False)
+    async with recording(store, SystemClock(), WRITER) as recorder:
+        await register(recorder, "r")
+        link.unlink()
+        link.symlink_to("old.db")
+        with pytest.raises(StorageFailed, match=r"/b\.db was replaced"):
+            await register(recorder, "one more")
+    await store.close()
+
+
+@pytest.mark.parametrize("name", ["b.db", "link.db"])
+async def test_a_log_is_watched_from_its_first_moment_by_whatever_name(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "link.db").symlink_to("b.db")
+    store = await open_writer(locate(f"sqlite:///{tmp_path}/{name}"), create=True)
+    async with recording(store, SystemClock(), WRITER) as recorder:
+        await register(recorder, "r")
+        os.truncate(tmp_path / "b.db-wal", 0)
+        with pytest.raises(StorageFailed, match=r"b\.db-wal was cut short"):
+            await register(recorder, "one more")
+    await store.close()
+
+
 def test_a_write_ahead_log_that_its_writers_begin_anew_is_not_cut_short(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "b.db", isolation_level=None)) as log:
         for statement in (
