@@ -67,12 +67,13 @@ def check_file(location: Location) -> None:
 
     Raises WrongDatabase for a missing, foreign or empty file, LogUnreadable for a damaged header.
     """
-    path = location.path
+    path, shown = location.path, location.shown
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             raise WrongDatabase(
-                f"{path} is not a file.", remedy="check DATABASE_URL; it must name a database file."
+                f"{shown} is not a file.",
+                remedy="check DATABASE_URL; it must name a database file.",
             )
         for name in _BESIDE:
             beside = path.with_name(path.name + name)
@@ -85,26 +86,26 @@ def check_file(location: Location) -> None:
             header = file.read(_HEADER_BYTES)
     except FileNotFoundError:
         raise WrongDatabase(
-            f"there is no database at {path}.",
+            f"there is no database at {shown}.",
             remedy="check DATABASE_URL; `runoff seed` and `runoff import` start a new one there.",
         ) from None
     except OSError as error:
         raise WrongDatabase(
-            f"cannot read {path}: {error.strerror}.", remedy="check DATABASE_URL and permissions."
+            f"cannot read {shown}: {error.strerror}.", remedy="check DATABASE_URL and permissions."
         ) from error
-    _check_header(path, header)
+    _check_header(shown, header)
 
 
-def _check_header(path: Path, header: bytes) -> None:
+def _check_header(shown: str, header: bytes) -> None:
     if not header:
-        raise WrongDatabase(f"{path} is an empty file, not a Runoff log.", remedy="check the URL.")
+        raise WrongDatabase(f"{shown} is an empty file, not a Runoff log.", remedy="check the URL.")
     if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES:
         raise WrongDatabase(
-            f"{path} is not a SQLite database.", remedy="check DATABASE_URL; nothing was changed."
+            f"{shown} is not a SQLite database.", remedy="check DATABASE_URL; nothing was changed."
         )
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise WrongDatabase(
-            f"{path} is a SQLite database of another program, not a Runoff log.",
+            f"{shown} is a SQLite database of another program, not a Runoff log.",
             remedy="if it is an older backlog, `runoff import` takes it into a log of its own.",
         )
 
@@ -131,7 +132,7 @@ async def open_writer(location: Location, *, create: bool) -> SqliteStore:
     fresh = create and _is_fresh(location.path)
     if not fresh:
         check_file(location)
-        _check_writable(location.path)
+        _check_writable(location)
     uri = f"file:{quote(str(location.path))}?mode=rwc"
     files = SameFiles(location.path, location.link) if not fresh else None
     store = await _open(uri, _WRITER_PRAGMAS, files)
@@ -149,16 +150,18 @@ async def open_writer(location: Location, *, create: bool) -> SqliteStore:
     return store
 
 
-def _check_writable(path: Path) -> None:
-    found = path.stat()
-    if not found.st_mode & 0o222 or not os.access(path, os.W_OK):
+def _check_writable(location: Location) -> None:
+    found = location.path.stat()
+    if not found.st_mode & 0o222 or not os.access(location.path, os.W_OK):
         raise StorageFailed(
-            f"{path} is read-only.", remedy="make it writable, or use commands that only read."
+            f"{location.shown} is read-only.",
+            remedy="make it writable, or use commands that only read.",
         )
     if found.st_nlink > 1:
         # SQLite names the write-ahead log and its locks after the file: each name has its own.
         raise StorageFailed(
-            f"{path} has {found.st_nlink} names (hard links); writing by two of them ruins a log.",
+            f"{location.shown} has {found.st_nlink} names (hard links);"
+            " writing by two of them ruins a log.",
             remedy="remove the other names (`find -samefile`); `cp` or a backup makes a copy.",
         )
 

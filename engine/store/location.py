@@ -73,6 +73,11 @@ class Location(NamedTuple):
         return self.path.name
 
     @property
+    def shown(self) -> str:
+        """The file, for an error; as `ls` shows it where it was named by a link."""
+        return str(self.path) if self.link is None else f"{self.link} -> {self.path}"
+
+    @property
     def is_shared(self) -> bool:
         """Whether several engines may write it: it is a server's, or a copy of a server's log."""
         return not self.url.startswith("sqlite")

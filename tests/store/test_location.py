@@ -67,6 +67,7 @@ def test_a_log_that_is_named_by_a_link_is_the_one_that_the_link_leads_to(tmp_pat
     assert found.path == there / "b.db", "also where the file is still to be made"
     assert found.link == tmp_path / "first.db"
     assert found.url == f"sqlite:///{tmp_path}/first.db"
+    assert found.shown == f"{tmp_path}/first.db -> {there}/b.db"
     assert [found.beside(what).parent for what in ("lock", "anchors", "files")] == [there] * 3
     assert locate(f"sqlite:///{there}/b.db").link is None
 
