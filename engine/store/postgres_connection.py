@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from engine.errors import RunoffError, UsageProblem, WrongDatabase
+from engine.store import pooler
 from engine.store.leaving import BACK_S, Leaving
 from engine.store.link import Link, patiently, say_goodbye
 from engine.store.location import Address, Location
@@ -53,7 +54,10 @@ READER = _OURS | {
 }
 _TIMEOUTS_SINCE = ("idle_session_timeout", "transaction_timeout")
 """Those that not every version has, which would refuse them as the settings of a connection."""
-_BEGIN = "SELECT current_setting('server_encoding')" + "".join(
+_BEGIN = (
+    "SELECT current_setting('server_encoding') AS encoding, pg_backend_pid() AS pid,"
+    " current_setting('search_path') AS path"
+) + "".join(
     f", CASE WHEN current_setting('{name}', true) <> '' THEN set_config('{name}', '0', false) END"
     for name in _TIMEOUTS_SINCE
 )
@@ -86,16 +90,38 @@ async def linked(
 async def connected(location: Location, settings: dict[str, str]) -> Connection[Any]:
     """The driver's own connection to the server of ``location``, ready for the log's tables."""
     assert location.address is not None
-    asyncpg = _driver()
     _refuse_missing_certificates(location.address)
+    settings = {"search_path": SCHEMA} | settings
+    connection = await _reached(location.address, settings)
+    try:
+        with translated(connection):
+            await _begin(connection, location, settings)
+    except RunoffError:
+        await say_goodbye(connection)
+        raise
+    return connection
+
+
+async def _reached(address: Address, settings: dict[str, str]) -> Connection[Any]:
+    """A connection with ``settings``, or without them by way of a pooler that refuses them."""
+    asyncpg = _driver()
+
+    async def connect(wanted: dict[str, str]) -> Connection[Any]:
+        made: Connection[Any] = await asyncpg.connect(
+            address.reveal(),
+            timeout=CONNECT_S,
+            command_timeout=ANSWER_S,
+            server_settings={"application_name": "runoff"} | wanted,
+        )
+        return made
+
     with translated():
         try:
-            connection: Connection[Any] = await asyncpg.connect(
-                location.address.reveal(),
-                timeout=CONNECT_S,
-                command_timeout=ANSWER_S,
-                server_settings={"search_path": SCHEMA, "application_name": "runoff"} | settings,
-            )
+            return await connect(settings)
+        except asyncpg.ProtocolViolationError as error:
+            if pooler.refuses_settings(error):
+                return await connect({})
+            raise
         except asyncpg.UndefinedObjectError as error:
             raise _unknown_setting(str(error), settings) from error
         except (asyncpg.DataError, asyncpg.PostgresSyntaxError) as error:
@@ -107,15 +133,29 @@ async def connected(location: Location, settings: dict[str, str]) -> Connection[
                 "the driver for PostgreSQL does not understand DATABASE_URL.",
                 remedy="check host, port, and the settings behind the ?.",
             ) from error
-    with translated(connection):
-        encoding = await connection.fetchval(_BEGIN)
-    if encoding != "UTF8":
-        await say_goodbye(connection)
+
+
+async def _begin(connection: Connection[Any], location: Location, settings: dict[str, str]) -> None:
+    """Make a connection ready; raises WrongDatabase where no log can be kept by it."""
+    address = location.address
+    assert address is not None
+    asyncpg = _driver()
+    try:
+        found = await connection.fetchrow(_BEGIN)
+        assert found is not None, "a question without FROM has one row"
+        if pooler.is_between(connection, found["pid"]) or found["path"] != SCHEMA:
+            await pooler.settle(connection, settings, lambda: _reached(address, {}))
+    except asyncpg.UndefinedObjectError as error:
+        raise _unknown_setting(str(error), settings) from error
+    except asyncpg.PostgresError as error:
+        if pooler.mixes_sessions(error):
+            raise pooler.mixed() from error
+        raise
+    if found["encoding"] != "UTF8":
         raise WrongDatabase(
-            f"{location.url} holds texts in {encoding}; a log needs UTF8.",
+            f"{location.url} holds texts in {found['encoding']}; a log needs UTF8.",
             remedy="make a database with ENCODING 'UTF8' TEMPLATE template0.",
         )
-    return connection
 
 
 def _unknown_setting(text: str, ours: Iterable[str]) -> RunoffError:
