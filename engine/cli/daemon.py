@@ -156,6 +156,7 @@ class _Life:
             teller=teller,
             notifier=self._notifier,
             end_open=self._options["on_restart"] == "end",
+            gone=frozenset(self._options["presume_lost"]),
             place=place,
             coefficients=lambda: coefficients_for(file, recorder.store),
             heed=self._watch.heed if self._watch is not None else None,

@@ -233,7 +233,10 @@ class _Session:
         end, lease_s = self._options["on_restart"] == "end", self._options["lease_seconds"]
         async with _signals(drain, live) as say_ended:
             async with joined(place, drain, end=end, lease_s=lease_s) as among:
-                adopt = await open_attempts(recorder, clock, end=end, among=among, tell=tell)
+                gone = frozenset(self._options["presume_lost"])
+                adopt = await open_attempts(
+                    recorder, clock, end=end, among=among, gone=gone, tell=tell
+                )
                 await _watched(
                     watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
                 )

@@ -49,6 +49,12 @@ _OPTIONS = (
         help="Attempts of an engine that died.",
     ),
     click.option(
+        "--presume-lost",
+        metavar="HOST",
+        multiple=True,
+        help="Machines that are gone for good; repeatable. Their open attempts are closed as lost.",
+    ),
+    click.option(
         "--coefficients", metavar="FILE", help="What to estimate with. [adopted, or shipped]"
     ),
     click.option(

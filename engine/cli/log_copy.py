@@ -29,24 +29,28 @@ class _Copied(NamedTuple):
 @click.command("copy")
 @click.argument("source", metavar="FROM-URL")
 @click.argument("target", metavar="TO-URL")
-@click.option("--resume", is_flag=True, help="Go on with a copy that was cut short.")
+@click.option("--resume", is_flag=True, help="Go on with a copy that is a beginning of the log.")
+@click.option("--live", is_flag=True, help="A backup, beside whatever writes the log meanwhile.")
 @json_option
-def log_copy(source: str, target: str, *, resume: bool, as_json: bool) -> None:
+def log_copy(source: str, target: str, *, resume: bool, live: bool, as_json: bool) -> None:
     """Copy a log with its chain, and the output that was kept, into an empty database.
 
     Positions, epochs, hashes and bytes stay as they are; every row is checked on the way and read
     back. What was copied when it is cut short is a beginning of the log: --resume goes on. Stop
-    whatever writes the source first; a source in a file is held meanwhile.
+    whatever writes the source first; a source in a file is held meanwhile. With --live nothing has
+    to stop: what the log holds at the beginning is copied, and the next --live --resume adds what
+    has come since.
 
     \b
     Examples:
       runoff log copy sqlite:///backlog.db postgresql://runoff@db.example/backlog
       runoff log copy postgresql://runoff@db.example/backlog sqlite:///backlog.db
+      runoff log copy --live --resume sqlite:///backlog.db sqlite:////backup/backlog.db
     """  # noqa: D301
     old, new = locate(source), locate(target)
     if old.path == new.path:
         raise UsageProblem("both are the same database.", remedy="name another one to copy to.")
-    copied = run_async(lambda: _copied(old, new, resume=resume))
+    copied = run_async(lambda: _copied(old, new, resume=resume, live=live))
     if as_json:
         print_json(
             {
@@ -66,11 +70,15 @@ def log_copy(source: str, target: str, *, resume: bool, as_json: bool) -> None:
     click.echo(f"Next: runoff verify --database {new.url}")
 
 
-async def _copied(old: Location, new: Location, *, resume: bool) -> _Copied:
-    """Both held for as long as it takes; the anchor comes last, when all of it is there."""
+async def _copied(old: Location, new: Location, *, resume: bool, live: bool) -> _Copied:
+    """Both held for as long as it takes; the anchor comes last, when all of it is there.
+
+    ``live``: the source is not held.  A log only grows, so that whatever stands up to a position
+    is what stood there then.
+    """
     with ExitStack() as holding:
         async with AsyncExitStack() as opened:
-            if not await is_missing(old):
+            if not live and not await is_missing(old):
                 holding.enter_context(held(old, "runoff log copy"))
             reader = await open_reader(old)
             opened.push_async_callback(reader.close)

@@ -62,7 +62,8 @@ class Service:
     """Drains until it is told to stop.
 
     ``load`` reads policy and settings again and raises UsageProblem for what cannot be meant.
-    ``end_open``: attempts of a dead engine are ended instead of waited for.  ``place``: where the
+    ``end_open``: attempts of a dead engine are ended instead of waited for.  ``gone``: machines
+    that a person says are gone for good, with what ran there.  ``place``: where the
     log and the files of attempts are, None where nothing outlives an engine (simulations).
     ``coefficients`` reads what to estimate with for each part of a session.  ``heed``: is shown
     what is recorded, too.  ``in_threads``, ``blobs``: as in ``Drain``.
@@ -78,6 +79,7 @@ class Service:
     teller: Teller
     notifier: Notifier
     end_open: bool = False
+    gone: frozenset[str] = frozenset()
     in_threads: bool = True
     place: Location | None = None
     coefficients: Callable[[], Awaitable[Coefficients | None]] | None = None
@@ -257,7 +259,9 @@ class Service:
             for left in await swept(self.recorder, self.place.beside("files")):
                 text = f"Ended process {left.pid}, left over from an attempt that is closed."
                 self.teller.say("daemon.swept", text, pid=left.pid)
-        return await open_attempts(self.recorder, self.clock, end=self.end_open, tell=self._tell)
+        return await open_attempts(
+            self.recorder, self.clock, end=self.end_open, gone=self.gone, tell=self._tell
+        )
 
     async def _stretch(self, adopt: Sequence[Adoption], rest: Rest | None) -> None:
         """One part of a session: until it ends, or rests and nothing of it runs any more."""

@@ -8,6 +8,7 @@ guardian died without an outcome nothing may be left running, and it is lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -35,6 +36,7 @@ async def open_attempts(
     *,
     end: bool,
     among: frozenset[str] | None = None,
+    gone: frozenset[str] = frozenset(),
     tell: Tell = lambda _records: None,
 ) -> list[Adoption]:
     """Every open attempt of the log, or those ``among`` them, each with a way to its report.
@@ -44,7 +46,7 @@ async def open_attempts(
     started on another machine, which cannot be proved dead from here.
     """
     found = [each for each in _open_ids(recorder) if among is None or each in among]
-    adoptions = [await _adoption(recorder, clock, attempt_id, end=end) for attempt_id in found]
+    adoptions = [await _adoption(recorder, clock, each, end=end, gone=gone) for each in found]
     waiting = [
         recorder.enqueue(commands.adopted(adoption.started, recorder.epoch))
         for adoption in adoptions
@@ -73,7 +75,9 @@ def _open_ids(recorder: Recorder) -> list[str]:
     return [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
 
 
-async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool) -> Adoption:
+async def _adoption(
+    recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool, gone: frozenset[str]
+) -> Adoption:
     records = await recorder.store.records(
         Query(attempt=attempt_id, types=("attempt.started", "attempt.spawned"))
     )
@@ -89,7 +93,14 @@ async def _adoption(recorder: Recorder, clock: Clock, attempt_id: str, *, end: b
     assignment = await assignment_for(recorder, started, scope, clock)
     if process is None:
         return Adoption(started, assignment, _never_spawned, lives=False)
+    if process.host in gone and not is_of_here(spawned_in(process)):
+        return Adoption(started, assignment, partial(_presumed_lost, process.host), lives=False)
     return _of_process(started, assignment, process, end=end)
+
+
+async def _presumed_lost(host: str, _abandon: anyio.Event) -> Report:
+    reason = f"lost: a person said that its machine, {host}, is gone"
+    return Report(ended="lost", duration_ms=0, reason=reason)
 
 
 async def _never_spawned(_abandon: anyio.Event) -> Report:
@@ -97,20 +108,26 @@ async def _never_spawned(_abandon: anyio.Event) -> Report:
     return Report(ended="lost", duration_ms=0, reason=reason)
 
 
-def _of_process(
-    started: AttemptStarted, assignment: Assignment, event: AttemptSpawned, *, end: bool
-) -> Adoption:
-    process = Spawned(
+def spawned_in(event: AttemptSpawned) -> Spawned:
+    """The process that an event tells of."""
+    return Spawned(
         host=event.host,
         boot_id=event.boot_id,
         pid=event.pid,
         start_ticks=event.start_ticks,
         directory=event.directory,
     )
+
+
+def _of_process(
+    started: AttemptStarted, assignment: Assignment, event: AttemptSpawned, *, end: bool
+) -> Adoption:
+    process = spawned_in(event)
     if not is_of_here(process):
         raise LogHeld(
             f"the attempt {event.attempt_id} was started on {event.host} and is still open.",
-            remedy=f"run the drain on {event.host}, where it can be proved dead or taken over.",
+            remedy=f"run the drain on {event.host}, where it can be proved dead or taken over;"
+            f" if that machine is gone for good, --presume-lost {event.host} closes it.",
         )
     lives = guardian_lives(process) and not end
 

@@ -201,11 +201,35 @@ async def test_what_runs_on_another_machine_is_not_for_us_to_judge(
             await open_attempts(recorder, CLOCK, end=end)
         problem = "the attempt far was started on far-away and is still open."
         assert refused.value.problem == problem
-        remedy = "run the drain on far-away, where it can be proved dead or taken over."
-        assert refused.value.remedy == remedy
+        assert refused.value.remedy == (
+            "run the drain on far-away, where it can be proved dead or taken over;"
+            " if that machine is gone for good, --presume-lost far-away closes it."
+        )
         assert await adopted(recorder) == []
         found = await open_attempts(recorder, CLOCK, end=end, among=frozenset({"a"}))
         assert [each.started.attempt_id for each in found] == ["a"]
+
+
+async def test_a_person_may_say_that_a_machine_is_gone_for_good() -> None:
+    async with left_open(a=HERE, far=ELSEWHERE) as recorder:
+        with pytest.raises(LogHeld, match="far-away"):
+            await open_attempts(recorder, CLOCK, end=False, gone=frozenset({"far", HERE.host}))
+        found = await open_attempts(recorder, CLOCK, end=False, gone=frozenset({"far-away"}))
+        assert [(each.started.attempt_id, each.lives) for each in found] == [
+            ("a", True),
+            ("far", False),
+        ]
+        report = await found[1].report(anyio.Event())
+        assert await adopted(recorder) == ["a"]
+    why = "lost: a person said that its machine, far-away, is gone"
+    assert report == Report(ended="lost", duration_ms=0, reason=why)
+
+
+async def test_what_can_be_proved_here_is_not_presumed() -> None:
+    async with left_open(a=HERE, dead=DEAD) as recorder:
+        found = await open_attempts(recorder, CLOCK, end=False, gone=frozenset({HERE.host}))
+        assert [each.lives for each in found] == [True, False]
+        assert "a person said" not in ((await found[1].report(anyio.Event())).reason or "")
 
 
 @pytest.mark.parametrize("is_shared", [False, True])

@@ -207,6 +207,46 @@ def test_a_link_to_a_log_leads_to_its_daemon_and_to_its_lock(
     assert [file.name for file in elsewhere.iterdir()] == ["link.db"]
 
 
+FIRST_QUICK_THEN_SLOW = (
+    "case $RUNOFF_PHASE_ID in *-p1-*|*-p2-*) seq 1 900;; *) exec sleep 600;; esac"
+)
+
+
+def test_a_log_is_backed_up_beside_its_daemon_and_restored(
+    folder: Path, daemons: list[Daemon]
+) -> None:
+    log, backup = (f"sqlite:///{folder}/{name}.db" for name in ("b", "backup"))
+
+    def backed_up() -> dict[str, Any]:
+        done = runoff(folder, "log", "copy", "--live", "--resume", "--json", log, backup)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        for verb in ("verify", "audit"):
+            assert runoff(folder, verb, "--database", backup).returncode == 0
+        return found
+
+    daemon = begun(daemons, folder, command=("sh", "-c", FIRST_QUICK_THEN_SLOW))
+    daemon.line("attempt.finished")
+    before = backed_up()
+    assert runoff(folder, "log", "copy", "--resume", log, backup).returncode == 75
+    assert runoff(folder, "seed", "--run-id", "second").returncode == 0
+    now = backed_up()
+    assert now["events"] > before["events"] > 0
+    assert before["files"] + now["files"] > 0
+    assert len(events(folder, "attempt.started")) > len(events(folder, "attempt.finished"))
+
+    daemon.process.kill()
+    daemon.ended()
+    broken = folder / "broken"
+    broken.mkdir()
+    for name in ("b.db", "b.db-wal", "b.db-shm"):
+        (folder / name).rename(broken / name)
+    restored = runoff(folder, "log", "copy", backup, log)
+    assert restored.returncode == 0, restored.stderr
+    begun(daemons, folder, "--on-restart", "end").line("attempt.finished", run="second")
+    assert verified(folder)
+
+
 def test_one_signal_stops_within_the_bound(folder: Path, daemons: list[Daemon]) -> None:
     daemon = begun(daemons, folder, "--stop-seconds", "0.2", command=SLOW)
     daemon.line("attempt.started")
