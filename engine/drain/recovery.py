@@ -99,12 +99,14 @@ async def _adoption(
 
 
 async def _presumed_lost(host: str, _abandon: anyio.Event) -> Report:
-    reason = f"lost: a person said that its machine, {host}, is gone"
-    return Report(ended="lost", duration_ms=0, reason=reason)
+    return _lost(f"lost: a person said that its machine, {host}, is gone")
 
 
 async def _never_spawned(_abandon: anyio.Event) -> Report:
-    reason = "never_spawned: the engine died before the attempt had a process"
+    return _lost("never_spawned: the engine died before the attempt had a process")
+
+
+def _lost(reason: str) -> Report:
     return Report(ended="lost", duration_ms=0, reason=reason)
 
 
