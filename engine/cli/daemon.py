@@ -25,7 +25,7 @@ from engine.cli.context import (
 )
 from engine.cli.daemon_plan import loader, settings_options
 from engine.cli.drain_scope import Request
-from engine.cli.executing import executing_options, executor_of
+from engine.cli.executing import executing_options, executor_of, tidying_of
 from engine.cli.groups import DefaultGroup
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import words
@@ -159,6 +159,7 @@ class _Life:
             gone=frozenset(self._options["presume_lost"]),
             place=place,
             coefficients=lambda: coefficients_for(file, recorder.store),
+            tidying=tidying_of(recorder, place, self._options),
             heed=self._watch.heed if self._watch is not None else None,
         )
 

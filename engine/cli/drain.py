@@ -33,7 +33,7 @@ from engine.cli.drain_scope import (
     refuse_unknown,
     scope_of,
 )
-from engine.cli.executing import executing_options, executor_of
+from engine.cli.executing import executing_options, executor_of, tidying_of
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
@@ -48,6 +48,7 @@ from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
 from engine.drain.summary import Summary, summarise
+from engine.drain.tidying import Tidying
 from engine.drain.virtual import VirtualClock
 from engine.errors import LimitReached, UsageProblem, not_written
 from engine.events import Record, SessionEnd
@@ -237,8 +238,11 @@ class _Session:
                 adopt = await open_attempts(
                     recorder, clock, end=end, among=among, gone=gone, tell=tell
                 )
-                await _watched(
-                    watch, drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready)
+                tidying = None if virtual else tidying_of(recorder, place, self._options)
+                await _beside(
+                    watch,
+                    tidying,
+                    drain.run(resume=self._options["resume"], adopt=adopt, ready=live.ready),
                 )
             say_ended()
             summary = await summarise(recorder.store, recorder.board, scope)
@@ -247,15 +251,17 @@ class _Session:
         return summary
 
 
-async def _watched(watch: DriftWatch | None, drained: Awaitable[SessionEnd]) -> None:
-    """Drain, and watch for drift beside it."""
-    if watch is None:
-        await drained
-        return
+async def _beside(
+    watch: DriftWatch | None, tidying: Tidying | None, drained: Awaitable[SessionEnd]
+) -> None:
+    """Drain, and watch for drift and remove what is old beside it."""
     async with anyio.create_task_group() as group:
-        group.start_soon(watch.run)
+        for task in (watch, tidying):
+            if task is not None:
+                group.start_soon(task.run)
         await drained
-        await watch.look()
+        if watch is not None:
+            await watch.look()
         group.cancel_scope.cancel()
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from engine.cli.context import FiniteRange
 from engine.cli.drain_scope import Request
 from engine.cli.render import clean
 from engine.drain.drift_watch import LOOKS_EVERY
+from engine.drain.tidying import KEEP_HOURS, Tidying
 from engine.errors import UsageProblem
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Executor
 from engine.executors.scripted import ScriptedExecutor, load_script
 from engine.store.location import Location
+from engine.store.recorder import Recorder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,6 +56,13 @@ _OPTIONS = (
         metavar="HOST",
         multiple=True,
         help="Machines that are gone for good; repeatable. Their open attempts are closed as lost.",
+    ),
+    click.option(
+        "--keep-files-hours",
+        type=FiniteRange(0, 1_000_000),
+        default=KEEP_HOURS,
+        show_default=True,
+        help="How long the files of attempts that are over are kept.",
     ),
     click.option(
         "--coefficients", metavar="FILE", help="What to estimate with. [adopted, or shipped]"
@@ -94,6 +104,11 @@ def executor_of(request: Request) -> Callable[[Location], Executor]:
         on_engine_death=options["on_restart"],
         require_deliverables=options["require_deliverables"],
     )
+
+
+def tidying_of(recorder: Recorder, place: Location, options: Mapping[str, Any]) -> Tidying:
+    """What removes old files of the attempts of a log."""
+    return Tidying(recorder, place.beside("files"), options["keep_files_hours"] * 3600)
 
 
 def _refuse_no_folder(workspace: Path | None) -> None:

@@ -30,6 +30,7 @@ from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
 from engine.drain.stopping import Hold, Stopping
+from engine.drain.tidying import Tidying
 from engine.errors import LogHeld, RunoffError, UsageProblem
 from engine.events import (
     AnyEvent,
@@ -65,8 +66,9 @@ class Service:
     ``end_open``: attempts of a dead engine are ended instead of waited for.  ``gone``: machines
     that a person says are gone for good, with what ran there.  ``place``: where the
     log and the files of attempts are, None where nothing outlives an engine (simulations).
-    ``coefficients`` reads what to estimate with for each part of a session.  ``heed``: is shown
-    what is recorded, too.  ``in_threads``, ``blobs``: as in ``Drain``.
+    ``coefficients`` reads what to estimate with for each part of a session.  ``tidying``: removes
+    old files meanwhile.  ``heed``: is shown what is recorded, too.  ``in_threads``, ``blobs``: as
+    in ``Drain``.
     """
 
     recorder: Recorder
@@ -83,6 +85,7 @@ class Service:
     in_threads: bool = True
     place: Location | None = None
     coefficients: Callable[[], Awaitable[Coefficients | None]] | None = None
+    tidying: Tidying | None = None
     heed: Callable[[tuple[Record, ...]], None] | None = None
     stopping: Stopping = field(default_factory=Stopping)
 
@@ -110,6 +113,8 @@ class Service:
             group.start_soon(self._mind)
             group.start_soon(self._bound_the_stop)
             group.start_soon(self._leave)
+            if self.tidying is not None:
+                group.start_soon(self.tidying.run)
             if self.notifier.watchdog_s is not None:
                 group.start_soon(self._show_life, self.notifier.watchdog_s / 2)
             await self._go_on(adopt)

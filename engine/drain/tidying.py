@@ -1,0 +1,47 @@
+"""Tidying: a daemon runs for months, and each attempt has a directory with half a dozen files."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from engine.executors.old_files import names_of, remove, untouched_since
+from engine.store.recorder import Recorder
+
+EVERY_S = 3600.0
+KEEP_HOURS = 24.0
+AT_ONCE = 100
+"""So many are removed before the engine is asked whether it has to end."""
+
+
+@dataclass(frozen=True)
+class Tidying:
+    """Removes what attempts left that have been over for ``keep_s``, hour by hour."""
+
+    recorder: Recorder
+    files_root: Path
+    keep_s: float
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.once()
+            await anyio.sleep(EVERY_S)
+
+    async def once(self) -> None:
+        """Remove what may go now.
+
+        An attempt is open in the log before it has a directory, and a directory that is old enough
+        is older than whatever this engine has not read yet.
+        """
+        since_s = time.time() - self.keep_s
+        found = await to_thread.run_sync(untouched_since, self.files_root, since_s)
+        phases = self.recorder.board.backlog.values()
+        spared = names_of(phase.open_attempt for phase in phases if phase.open_attempt)
+        old = [name for name in found if name not in spared]
+        for first in range(0, len(old), AT_ONCE):
+            await to_thread.run_sync(remove, self.files_root, old[first : first + AT_ONCE])

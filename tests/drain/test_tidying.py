@@ -1,0 +1,111 @@
+"""Files of attempts that are over: kept for a while, then removed; those of open ones never are."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+
+from engine.drain import tidying
+from engine.drain.tidying import Tidying
+from engine.executors.command import attempt_directory
+from tests.drain.test_recovery import HERE, left_open
+from tests.program import runoff
+
+HOUR_S = 3600.0
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+def made(root: Path, attempt: str, hours_ago: float) -> Path:
+    directory = attempt_directory(root, attempt)
+    (directory / "made by the child").mkdir(parents=True)
+    (directory / "spec.json").write_text("{}")
+    at_s = time.time() - hours_ago * HOUR_S
+    os.utime(directory, (at_s, at_s))
+    return directory
+
+
+async def test_what_is_old_and_over_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    old, young = made(tmp_path, "old", 2.01), made(tmp_path, "young", 1.99)
+    still_open = made(tmp_path, "a", 100)
+    beside = still_open.with_name("notes.txt")
+    beside.write_text("somebody's")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = still_open.with_name("link")
+    link.symlink_to(elsewhere)
+    for each in (beside, elsewhere):
+        os.utime(each, (0, 0))
+    os.utime(link, (0, 0), follow_symlinks=False)
+    async with left_open(a=HERE) as recorder:
+        await Tidying(recorder, tmp_path, 2 * HOUR_S).once()
+    assert not old.exists()
+    for each in (young / "spec.json", still_open / "spec.json", beside, link, elsewhere):
+        assert each.exists()
+
+
+async def test_what_cannot_be_removed_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidying, "AT_ONCE", 2)
+    directories = [made(tmp_path, str(number), 5) for number in range(5)]
+    refused = directories[2].name
+    rmdir = os.rmdir
+
+    def not_this(path: str, **more: int) -> None:
+        if str(path).endswith(refused):
+            raise PermissionError(path)
+        rmdir(path, **more)
+
+    monkeypatch.setattr(os, "rmdir", not_this)
+    async with left_open() as recorder:
+        await Tidying(recorder, tmp_path, HOUR_S).once()
+    assert [each.exists() for each in directories] == [False, False, True, False, False]
+
+
+async def test_where_there_was_no_attempt_there_is_nothing_to_do(tmp_path: Path) -> None:
+    async with left_open() as recorder:
+        await Tidying(recorder, tmp_path / "files", 0).once()
+    assert not (tmp_path / "files").exists()
+
+
+async def test_it_is_done_again_every_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "EVERY_S", 0)
+    first = made(tmp_path, "first", 5)
+    async with left_open() as recorder, anyio.create_task_group() as group:
+        group.start_soon(Tidying(recorder, tmp_path, HOUR_S).run)
+        with anyio.fail_after(30):
+            for directory in (first, None):
+                second = directory or made(tmp_path, "second", 5)
+                while second.exists():
+                    await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+
+
+def test_a_drain_tidies_beside_its_work_and_keeps_a_day_unless_told_otherwise(
+    tmp_path: Path,
+) -> None:
+    runoff(tmp_path, "seed")
+    attempts = tmp_path / "b.db-files" / "attempts"
+
+    def drained(*options: str) -> int:
+        done = runoff(tmp_path, "drain", "--batch-size", "2", *options, "--", "true")
+        assert done.returncode in (0, 4), done.stderr
+        return len(list(attempts.iterdir()))
+
+    assert drained() == 2
+    assert drained() == 4
+    assert drained("--keep-files-hours", "0") == 2
+    assert runoff(tmp_path, "verify").returncode == 0
+    assert runoff(tmp_path, "audit").returncode == 0
+
+
+@pytest.mark.parametrize("hours", ["-1", "nan", "inf", "soon"])
+def test_what_is_no_time_to_keep_files_for_is_refused(tmp_path: Path, hours: str) -> None:
+    runoff(tmp_path, "seed")
+    assert runoff(tmp_path, "drain", "--keep-files-hours", hours, "--", "true").returncode == 2
