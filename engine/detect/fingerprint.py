@@ -60,7 +60,7 @@ def error_text(outcome: Outcome) -> str | None:
     if outcome.succeeded:
         return None
     if outcome.ended == "timed_out":
-        return "the attempt ran into its deadline"
+        return "timed out: the attempt ran into its deadline"
     told = outcome.reason or basis.of_output(outcome.stdout, outcome.stderr)
     return (told.strip() or _ending_in_words(outcome))[:ERROR_CHARS_MAX]
 

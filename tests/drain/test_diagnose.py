@@ -21,7 +21,8 @@ from engine.executors.port import (
     Usage,
 )
 from engine.store.blobs import Blobs
-from engine.triage.policy import Policy, policy_named
+from engine.triage.policy import POLICIES, Policy, policy_named
+from engine.triage.rules import REASON_CLASS_NAMES, reason_class
 
 SHEET = PhaseSheet(
     run_id="r", tier_id="T", phase_id="p", phase_index=0, name="", state="QUEUED", attempt=1
@@ -100,6 +101,12 @@ def test_the_original_took_exit_code_143_for_a_timeout() -> None:
 def test_what_the_original_took_for_success_is_no_timeout() -> None:
     report = Report(ended="exited", duration_ms=1, exit_code=143, final_state="COMPLETE")
     assert of(report, policy="classic").finished.ending == "succeeded"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_phase_that_ran_into_its_deadline_is_of_the_class_that_goes_last(policy: str) -> None:
+    error = of(Report(ended="timed_out", duration_ms=1), policy=policy).finished.error
+    assert REASON_CLASS_NAMES[reason_class(error)] == "timeout"
 
 
 def test_a_signal_is_a_negative_code_to_a_policy_that_knows_timeouts_by_code() -> None:

@@ -253,7 +253,7 @@ def test_a_success_has_no_fingerprint_and_no_error() -> None:
         ),
         (
             Outcome(ended="timed_out", succeeded=False, final_state="FAILED"),
-            "the attempt ran into its deadline",
+            "timed out: the attempt ran into its deadline",
         ),
         (
             Outcome(
