@@ -21,7 +21,12 @@ from engine.audit.lines import Line
 from engine.audit.outputs import ReadOutput
 from engine.audit.whatif_eyes import Eyes
 from engine.audit.whatif_found import Found
-from engine.audit.whatif_order import IDLE_US, SessionOrder, rests_on_order
+from engine.audit.whatif_order import (
+    IDLE_US,
+    SessionOrder,
+    is_over_runs,
+    rests_on_order,
+)
 from engine.audit.whatif_result import WhatIf, said
 from engine.errors import LogUnreadable
 from engine.events import (
@@ -31,9 +36,11 @@ from engine.events import (
     BoundaryDetected,
     BreakerReset,
     FailureFingerprinted,
+    PhaseRegistered,
     PhaseRequeued,
     PolicyAdopted,
     RunReinstated,
+    RunStopped,
     SessionDraining,
     SessionEnded,
     SessionResumed,
@@ -89,6 +96,7 @@ class Walk:
             SessionEnded: self._ended,
             RunReinstated: self._reinstated,
             BreakerReset: self._reset,
+            PhaseRegistered: self._registered,
             PhaseRequeued: self._requeued,
         }
 
@@ -101,7 +109,9 @@ class Walk:
         for number, line in enumerate(lines):
             kind = type(line.event)
             if kind is AttemptFinished:
-                self._finished(line, lines[number + 1 :])
+                rest = lines[number + 1 :]
+                self._finished(line, rest)
+                self._eyes.recorded(line.event, [each.event for each in rest])
                 return
             if kind in self._by_kind:
                 self._by_kind[kind](line)
@@ -263,9 +273,14 @@ class Walk:
         if breaker is not None and breaker.opened_pos is not None:
             self._feed(event, line)
 
+    def _registered(self, line: Line) -> None:
+        self._eyes.recorded(line.event)
+        self._feed(line.event, line)
+
     def _requeued(self, line: Line) -> None:
         event = line.event
         assert isinstance(event, PhaseRequeued)
+        self._eyes.recorded(event)
         if self._board.backlog.states[join(event.run_id, event.phase_id)].open_attempt is None:
             self._feed(event, line)
 
@@ -311,6 +326,21 @@ class Walk:
             self._found.renumbered(line.pos, started, made.number)
         self._feed(made, line)
 
+    def _rests(
+        self, order: SessionOrder, line: Line, run_id: str, decided: Sequence[AnyEvent]
+    ) -> None:
+        """Name what is unknown where a decision rests on what other runs did before it.
+
+        What was attempted of a run before it was stopped may have come too late in another order.
+        """
+        is_stopped = any(isinstance(event, RunStopped) for event in decided)
+        since = order.shifted.get(run_id, line.pos) if is_stopped else line.pos
+        self._found.horizon(run_id, since, "what came before had another order")
+        for other in order.shifted_since():
+            self._found.horizon(other, line.pos, "what came before had another order")
+        for ahead, pos in order.ahead.values() if is_over_runs(decided) else ():
+            self._found.horizon(ahead, pos, "another phase would have been attempted first")
+
     def _is_running(self, scope: Scope) -> bool:
         return self._board.sessions.states[scope.session_id].status == "running"
 
@@ -353,15 +383,20 @@ class Walk:
             order.hold(line.pos, line.recorded_us, None)
         if self._found.is_left_out(finished):
             return
-        recorded = [said(each.event) for each in rest if _is_decision(each.event)] if rest else []
+        demotes = self._eyes.stops_otherwise(finished.session_id)
+        decided_then = [each.event for each in rest if _is_decision(each.event)]
+        recorded = [said(event, tells_demotion=demotes) for event in decided_then]
         facts = self._eyes.facts(self._board, finished, [each.event for each in rest])
         decided = list(decisions(self._board, facts, self._ground(scope, line)))
-        instead = [said(event) for event in decided]
+        instead = [said(event, tells_demotion=demotes) for event in decided]
         if recorded != instead:
             self._found.differs(line.pos, finished, recorded, instead)
-        if order is not None and order.shifted and rests_on_order(facts, decided, scope):
-            for run_id in (finished.run_id, *order.shifted_since()):
-                self._found.horizon(run_id, line.pos, "what came before had another order")
+        if (
+            order is not None
+            and order.shifted
+            and rests_on_order(self._board, facts, decided, scope)
+        ):
+            self._rests(order, line, finished.run_id, decided)
         self._feed(facts.finished, line)
         if facts.fingerprinted is not None:
             self._feed(facts.fingerprinted, line)

@@ -9,15 +9,25 @@ from msgspec.structs import replace
 from engine.audit.outputs import Outputs, ReadOutput
 from engine.detect import DETECTORS
 from engine.detect.diagnosis import diagnosis_of
+from engine.detect.port import STORED_CHARS_MAX
 from engine.errors import LogUnreadable
-from engine.events import AnyEvent, AttemptFinished, PolicyAdopted
+from engine.events import (
+    AnyEvent,
+    AttemptDeferred,
+    AttemptFinished,
+    PhaseRegistered,
+    PhaseRequeued,
+    PolicyAdopted,
+)
 from engine.triage.decide import Facts, counted
 from engine.triage.policy import Policy, policy_from_json
 from projections.board import Board
+from projections.fold import join
 
 _READ_OF_ENDS = ("detectors", "timeout_fingerprints", "timeout_exit_codes")
 _READ_AT_ENDS_ONLY = {
-    *_READ_OF_ENDS,
+    "timeout_fingerprints",
+    "timeout_exit_codes",
     "name",
     "version",
     "verdict_rule",
@@ -30,6 +40,7 @@ _READ_AT_ENDS_ONLY = {
     "provider_pause_max_ms",
     "deferrals_per_phase_max",
 }
+# Detectors say what a phase failed by, and that is a part of its place among the others.
 _READ_BY_PICKS = tuple(f for f in Policy.__struct_fields__ if f not in _READ_AT_ENDS_ONLY)
 
 
@@ -40,6 +51,8 @@ class Eyes:
         self._policy = policy
         self._outputs = Outputs(read_output)
         self._same: dict[str, bool] = {}
+        self._had_failed: set[str] = set()
+        self._stops_alike: dict[str, bool] = {}
         self._notes = notes
 
     def adopted(self, event: PolicyAdopted) -> bool:
@@ -53,7 +66,35 @@ class Eyes:
             self._notes.add(f"the policy of {event.session_id} cannot be read here")
             return False
         self._same[event.session_id] = _alike(recorded, self._policy, _READ_OF_ENDS)
+        self._stops_alike[event.session_id] = _alike(
+            recorded, self._policy, ("stop_outranks_verdict",)
+        )
         return _alike(recorded, self._policy, _READ_BY_PICKS)
+
+    def stops_otherwise(self, session_id: str) -> bool:
+        """Whether stops have the last word under only one of the policies."""
+        return not self._stops_alike.get(session_id, True)
+
+    def recorded(self, event: AnyEvent, rest: Sequence[AnyEvent] = ()) -> None:
+        """Take notice of an event of the record, and of what stands behind it in its command.
+
+        Which phases had failed there tells a child that cleared the reason of its phase from one
+        that found none.
+        """
+        if isinstance(event, AttemptFinished):
+            unproved = event.ending in ("abandoned", "orphaned")
+            if not unproved and not any(isinstance(each, AttemptDeferred) for each in rest):
+                self._fail(event, reason=event.error)
+        elif isinstance(event, PhaseRegistered):
+            self._fail(event, reason=event.last_failure_reason)
+        elif isinstance(event, PhaseRequeued):
+            self._fail(event, reason=None)
+
+    def _fail(
+        self, event: AttemptFinished | PhaseRegistered | PhaseRequeued, *, reason: str | None
+    ) -> None:
+        change = self._had_failed.add if reason else self._had_failed.discard
+        change(join(event.run_id, event.phase_id))
 
     def facts(self, board: Board, finished: AttemptFinished, events: Sequence[AnyEvent]) -> Facts:
         """What is known of an end; ``events`` were recorded behind it, ``board`` stands before."""
@@ -61,7 +102,7 @@ class Eyes:
         if self._same.get(finished.session_id, False):
             facts = Facts.recorded(finished, events)
         else:
-            facts = self._seen_anew(finished, events)
+            facts = self._seen_anew(board, finished, events)
         if facts.fingerprinted is None:
             return facts
         return facts._replace(fingerprinted=counted(board, facts, facts.fingerprinted))
@@ -75,14 +116,28 @@ class Eyes:
         ending = "timed_out" if is_late else "failed"
         return finished if ending == finished.ending else replace(finished, ending=ending)
 
-    def _seen_anew(self, finished: AttemptFinished, events: Sequence[AnyEvent]) -> Facts:
+    def _seen_anew(
+        self, board: Board, finished: AttemptFinished, events: Sequence[AnyEvent]
+    ) -> Facts:
         streams = self._outputs.of(finished)
         if finished.told is None or streams is None:
             self._notes.add("some output is gone: there the recorded diagnosis was taken")
             return Facts.recorded(finished, events)
+        told = replace(finished.told, stored_reason=self._stored_reason(board, finished))
+        finished = replace(finished, told=told)
         detectors = DETECTORS[self._policy.detectors]
         found = diagnosis_of(finished, streams, detectors, self._policy.timeout_fingerprints)
+        finished = replace(finished, error=found.error)
         return Facts(finished, found.fingerprinted, found.boundaries, found.zero_yield)
+
+    def _stored_reason(self, board: Board, finished: AttemptFinished) -> str | None:
+        """The older reason that the child left as it was: what the other policy had made of it."""
+        key = join(finished.run_id, finished.phase_id)
+        assert finished.told is not None
+        if finished.told.stored_reason is None and key in self._had_failed:
+            return None
+        known = board.backlog.states[key].reason
+        return known[:STORED_CHARS_MAX] if known else None
 
 
 def _alike(one: Policy, other: Policy, names: Iterable[str]) -> bool:

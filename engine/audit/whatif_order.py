@@ -8,10 +8,14 @@ what was attempted in its place, or when a decision rests on what other runs did
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from engine.events import (
+    AccountPaused,
+    AccountRecovered,
     AnyEvent,
+    AttemptFinished,
     AttemptStarted,
     BreakerClosed,
     BreakerOpened,
@@ -29,7 +33,15 @@ from projections.run_triage import RunStanding
 IDLE_US = 1_000_000
 """An engine that leaves a worker idle for longer had nothing to start."""
 
-_OVER_RUNS = (FingerprintStopped, BreakerOpened, BreakerProbed, BreakerClosed, SessionDraining)
+_OVER_RUNS = (
+    FingerprintStopped,
+    BreakerOpened,
+    BreakerProbed,
+    BreakerClosed,
+    SessionDraining,
+    AccountPaused,
+    AccountRecovered,
+)
 
 
 class Ahead(NamedTuple):
@@ -106,11 +118,29 @@ class SessionOrder:
         self.ahead.pop(join(started.run_id, started.phase_id), None)
 
 
-def rests_on_order(facts: Facts, decided: list[AnyEvent], scope: Scope) -> bool:
-    """Whether what follows from an end depends on what other runs did before it."""
+def is_over_runs(decided: Iterable[AnyEvent]) -> bool:
+    """Whether something was decided at an end that another run's would have had, had it come."""
+    return any(isinstance(event, _OVER_RUNS) for event in decided)
+
+
+def rests_on_order(board: Board, facts: Facts, decided: list[AnyEvent], scope: Scope) -> bool:
+    """Whether what follows from an end depends on what other runs did before it.
+
+    ``board`` stands before the end.
+    """
     if scope.policy.consecutive_zero_yield_max:
         return True
     fingerprinted = facts.fingerprinted
     if fingerprinted is not None and fingerprinted.seen_before > 0:
         return True
-    return any(isinstance(event, _OVER_RUNS) for event in decided)
+    return is_over_runs(decided) or _may_relieve(board, facts.finished)
+
+
+def _may_relieve(board: Board, finished: AttemptFinished) -> bool:
+    """Whether an end does well that ends a row of pauses or closes a breaker, if it is there.
+
+    When those begin and end is up to other runs.
+    """
+    if finished.ending != "succeeded" and finished.yield_events == 0:
+        return False
+    return any(True for known in (board.breakers, board.accounts) for _ in known.values())

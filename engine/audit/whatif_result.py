@@ -16,6 +16,7 @@ from engine.events import (
     SessionDraining,
     event_type,
 )
+from engine.iso_time import iso
 
 
 class NotMade(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,19 +74,24 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def said(event: AnyEvent) -> str:
-    """A decision in short, without the numbers that depend on where it stands."""
+def said(event: AnyEvent, *, tells_demotion: bool = False) -> str:
+    """A decision in short, without the numbers that depend on where it stands.
+
+    ``tells_demotion``: whether to say that a stop had the last word over a verdict.  Between two
+    policies by which it always has, a stop is the same whatever the verdict was.
+    """
     match event:
         case RunJudged():
             return f"{event.run_id} is {event.verdict} ({event.because})"
         case RunStopped():
-            return f"{event.run_id} is stopped ({event.because})"
+            demoted = ", and no longer promising" if event.demoted and tells_demotion else ""
+            return f"{event.run_id} is stopped ({event.because}){demoted}"
         case SessionDraining():
             return f"the session stops ({event.because})"
         case BreakerProbed():
             return f"{event.fingerprint} was probed ({event.outcome})"
         case AccountPaused():
-            return f"{event.account} pauses ({event.kind})"
+            return f"{event.account} pauses until {iso(event.until_us)} ({event.kind})"
         case AttemptDeferred():
             return f"{event.attempt_id} does not count ({event.kind})"
         case BudgetReached():

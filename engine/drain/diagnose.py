@@ -14,7 +14,7 @@ import msgspec
 
 from engine.detect import Detectors
 from engine.detect.diagnosis import Diagnosis, Kept, Streams, clean, diagnosis_of
-from engine.detect.port import ERROR_CHARS_MAX
+from engine.detect.port import ERROR_CHARS_MAX, STORED_CHARS_MAX
 from engine.drain.covered import covered
 from engine.events import (
     TAGS,
@@ -34,7 +34,6 @@ from engine.triage.policy import Policy
 
 EXCERPT_BYTES = 500
 REASON_CHARS_MAX = 16_384
-STORED_CHARS_MAX = 1000
 
 
 class Diagnosed(NamedTuple):

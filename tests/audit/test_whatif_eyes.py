@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,9 +12,14 @@ from msgspec.structs import replace
 from engine.audit.whatif_eyes import Eyes
 from engine.audit.whatif_order import rests_on_order
 from engine.events import (
+    AccountPaused,
+    AccountRecovered,
     AnyEvent,
+    AttemptDeferred,
     AttemptFinished,
     BreakerOpened,
+    PhaseRegistered,
+    PhaseRequeued,
     PolicyAdopted,
     SessionDraining,
     Stream,
@@ -22,13 +28,19 @@ from engine.events import (
 from engine.store.blobs import MemoryBlobs
 from engine.triage.decide import Facts
 from engine.triage.policy import Policy
+from projections.accounts import AccountStanding
+from projections.breakers import BreakerStanding
+from tests.harness.backlogs import queued
 from tests.rules.standings import (
+    account,
     because,
     board,
     boundary,
+    breaker,
     count_of,
     fingerprinted,
     finished,
+    phase,
     policy,
     scope,
     silent,
@@ -49,13 +61,13 @@ def looked(**change: Any) -> tuple[bool, bool]:
     notes: set[str] = set()
     eyes = Eyes(policy(**change), MemoryBlobs().get, notes)
     alike = eyes.adopted(ADOPTED)
-    eyes.facts(board(), finished(), [])
+    eyes.facts(board(phase()), finished(), [])
     return alike, notes == {GONE}
 
 
 CHANGES: tuple[tuple[dict[str, Any], bool, bool], ...] = (
     ({}, True, False),
-    ({"detectors": "classic-1"}, True, True),
+    ({"detectors": "classic-1"}, False, True),
     ({"timeout_fingerprints": "run"}, True, True),
     ({"timeout_exit_codes": (143,)}, True, True),
     ({"verdict_rule": "classic-1"}, True, False),
@@ -107,11 +119,23 @@ def read(
     notes: set[str] = set()
     eyes = Eyes(other, MemoryBlobs().get, notes)
     eyes.adopted(adopted)
-    return eyes.facts(board(count_of("f", count=2)), end, recorded), notes
+    return eyes.facts(board(phase(), count_of("f", count=2)), end, recorded), notes
 
 
 BY_ITSELF, BY_OUR_TIMER = Told(ended="exited"), Told(ended="timed_out")
 COMPLETE = Told(ended="exited", state="COMPLETE")
+DEFERRED = AttemptDeferred(
+    session_id="s",
+    run_id="r",
+    phase_id="p",
+    attempt_id="a",
+    state="QUEUED",
+    kind="rate_limit",
+    fingerprint=None,
+    no_yield=True,
+    reason=because("r", ""),
+)
+REQUEUED = PhaseRequeued(run_id="r", phase_id="p", by="x", why="y")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +160,8 @@ def test_an_end_counts_as_a_timeout_where_the_drain_would_have_counted_it(
     """What a child says is complete has not timed out, whatever is missing of it."""
     end = finished(**recorded)
     facts, _ = read(policy(timeout_exit_codes=codes), end)
-    assert facts.finished == replace(end, ending=counts_as)
+    told = (facts.finished.ending, facts.finished.final_state, facts.finished.exit_code)
+    assert told == (counts_as, end.final_state, end.exit_code)
 
 
 LIMITED = Told(ended="exited", reason="429 rate limit exceeded")
@@ -150,6 +175,54 @@ def test_a_policy_with_other_detectors_reads_what_was_kept_with_them() -> None:
     assert found.fingerprinted.seen_before == 0, "by this name the failure is new"
     assert found.zero_yield is not None
     assert notes == set()
+
+
+def test_the_reason_that_a_phase_is_left_with_is_that_of_the_detectors() -> None:
+    end = finished(exit_code=1, told=BY_ITSELF, error="as it was recorded")
+    assert read(RECORDED, end)[0].finished.error == "as it was recorded"
+    anew, _ = read(policy(detectors="classic-1"), end)
+    assert anew.finished.error == "subprocess exit 1 (stderr: /logs/r__p.stderr.txt)"
+
+
+LEFT = replace(BY_ITSELF, stored_reason="as it was recorded")
+
+
+def had_failed(phase_id: str) -> PhaseRegistered:
+    """A phase that came with the reason of an older failure."""
+    return replace(queued("r", phase_id), last_failure_reason="a")
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "before", "error"),
+    [
+        ("made of it", LEFT, [], "made of it"),
+        ("m" * 1001, LEFT, [], "m" * 1000),
+        (None, LEFT, [], "subprocess exit 1 (stderr: /logs/r__p.stderr.txt)"),
+        ("made of it", LEFT, [(finished(error="a"), ())], "made of it"),
+        ("made of it", BY_ITSELF, [], "made of it"),
+        ("made of it", BY_ITSELF, [(finished(error="a"), ())], "subprocess exit 1"),
+        ("made of it", BY_ITSELF, [(had_failed("p"), ())], "subprocess"),
+        ("made of it", BY_ITSELF, [(had_failed("q"), ())], "made of it"),
+        ("made of it", BY_ITSELF, [(finished(error="a"), (DEFERRED,))], "made of it"),
+        ("made of it", BY_ITSELF, [(finished(error="a", ending="orphaned"), ())], "made of it"),
+        ("made of it", BY_ITSELF, [(finished(error="a"), ()), (REQUEUED, ())], "made of it"),
+        ("made of it", BY_ITSELF, [(finished(error="a"), ()), (finished(), ())], "made of it"),
+    ],
+)
+def test_an_older_reason_is_what_the_other_policy_had_made_of_that_failure(
+    known: str | None,
+    told: Told,
+    before: Sequence[tuple[AnyEvent, Sequence[AnyEvent]]],
+    error: str,
+) -> None:
+    """Unless the child cleared it, which shows where the record had one that the child lost."""
+    eyes = Eyes(policy(detectors="classic-1"), MemoryBlobs().get, set())
+    eyes.adopted(ADOPTED)
+    for event, rest in before:
+        eyes.recorded(event, rest)
+    found = eyes.facts(board(phase(reason=known)), finished(exit_code=1, told=told), [])
+    assert (found.finished.error or "").startswith(error)
+    assert len(found.finished.error or "") <= 1000
 
 
 def test_a_limit_is_read_anew_with_the_rest() -> None:
@@ -195,13 +268,19 @@ def test_a_policy_that_cannot_be_read_is_named_and_taken_for_another_one() -> No
     unknown = replace(ADOPTED, policy_json="{}")
     assert not eyes.adopted(unknown)
     assert notes == {"the policy of s cannot be read here"}
-    found = eyes.facts(board(), finished(exit_code=1, told=LIMITED), [])
+    found = eyes.facts(board(phase()), finished(exit_code=1, told=LIMITED), [])
     assert found.fingerprinted is not None, "its ends are read anew"
 
 
 WHY = because("r", "")
 OPENED = BreakerOpened(session_id="s", fingerprint="f", template="", runs=3, reason=WHY)
 DRAINING = SessionDraining(session_id="s", because="zero_yield_streak", reason=WHY)
+
+
+PAUSED = AccountPaused(
+    session_id="s", account="x", kind="quota", until_us=1, stated=False, consecutive=1, reason=WHY
+)
+RECOVERED = AccountRecovered(session_id="s", account="x", attempt_id="a", reason=WHY)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +291,8 @@ DRAINING = SessionDraining(session_id="s", because="zero_yield_streak", reason=W
         (1, [], {}, True),
         (None, [OPENED], {}, True),
         (None, [DRAINING], {}, True),
+        (None, [PAUSED], {}, True),
+        (None, [RECOVERED], {}, True),
         (None, [], {"consecutive_zero_yield_max": 9}, True),
     ],
 )
@@ -220,4 +301,24 @@ def test_what_was_seen_of_other_runs_rests_on_their_order(
 ) -> None:
     seen = None if seen_before is None else fingerprinted(seen_before=seen_before)
     facts = Facts(finished(), seen, (), None)
-    assert rests_on_order(facts, decided, scope(policy(**change))) is rests
+    assert rests_on_order(board(), facts, decided, scope(policy(**change))) is rests
+
+
+@pytest.mark.parametrize(
+    ("end", "known", "rests"),
+    [
+        ({"ending": "succeeded"}, None, False),
+        ({"ending": "succeeded"}, account(), True),
+        ({"ending": "succeeded"}, breaker(), True),
+        ({"yield_events": 1}, breaker(), True),
+        ({"yield_events": 1}, account(), True),
+        ({}, account(), False),
+        ({}, breaker(), False),
+    ],
+)
+def test_what_an_end_that_does_well_relieves_is_up_to_other_runs(
+    end: dict[str, Any], known: AccountStanding | BreakerStanding | None, *, rests: bool
+) -> None:
+    rows = board() if known is None else board(known)
+    facts = Facts(finished(**end), None, (), None)
+    assert rests_on_order(rows, facts, [], scope(policy())) is rests
