@@ -38,6 +38,9 @@ from projections.backlog import PhaseStanding
 FACTS_MAX = 20
 """So many of what happened, and so many of what was decided; the newest of each."""
 
+CUTS_MAX = 1000
+"""At so many slashes of a RUN/PHASE, the last ones, the one between the two is looked for."""
+
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """A decision: where it stands, about which attempt, its sentence and its rule."""
@@ -109,14 +112,30 @@ async def _found(
     as_of: tuple[int, int],
 ) -> tuple[CaseFile, str | None]:
     found = await case_file(reader, around, run_id, *as_of)
-    if found is None and phase_id is None and "/" in run_id:
-        run, _, phase = run_id.rpartition("/")
-        found, phase_id = await case_file(reader, around, run, *as_of), phase
-    if found is None:
+    if found is not None:
+        return found, phase_id
+    cut = None if phase_id is not None else await _cut(reader, around, run_id, as_of)
+    if cut is None:
         raise UsageProblem(
             f"there is no run {run_id[:80]!a}.", remedy="`runoff run list` names the runs."
         )
-    return found, phase_id
+    return cut
+
+
+async def _cut(
+    reader: LogReader, around: Around, what: str, as_of: tuple[int, int]
+) -> tuple[CaseFile, str] | None:
+    """RUN/PHASE, cut at the last slash that leaves a phase, or else a run; ids may hold slashes."""
+    first: tuple[CaseFile, str] | None = None
+    cuts = [at for at, character in enumerate(what) if character == "/"]
+    for at in reversed(cuts[-CUTS_MAX:]):
+        found, phase_id = await case_file(reader, around, what[:at], *as_of), what[at + 1 :]
+        if found is None:
+            continue
+        if any(phase.phase_id == phase_id for phase in found.case.phases):
+            return found, phase_id
+        first = first or (found, phase_id)
+    return first
 
 
 def _phase(case: Case, phase_id: str) -> PhaseStanding:
