@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from engine.audit.requests import WORKERS_MAX, Requests
+from engine.audit.requests import WORKERS_MAX, Requests, check_requests
+from engine.cli.drain import drain
 from engine.drain.drift_watch import alarm_command
 from engine.events import (
     AccountResumed,
@@ -27,6 +30,7 @@ from engine.events import (
     RunReinstated,
     SessionEnd,
     SessionEnded,
+    UsageRecorded,
     encode,
 )
 from engine.triage.operating import (
@@ -38,6 +42,8 @@ from engine.triage.operating import (
     ResetBreaker,
     ResumeAccount,
 )
+from tests.harness.backlogs import queued
+from tests.rules.standings import finished
 
 BY, WHY = "mé", 'a "quoted" \\ line\n with \x01, \x7f, \u2028 and 🙂'
 PROPOSED = CalibrationProposed(
@@ -167,6 +173,85 @@ def test_a_session_ends_for_any_of_the_reasons_there_are(because: SessionEnd) ->
     held = '{"type":"session.draining","because":"run_budgets"}'
     assert found("c", because.encode(), [end]) == found("c", because.encode(), [held, end]) == []
     assert found("c", b"moonlight", [end]) == [3]
+
+
+_USED = {"type": "usage.recorded", **OF, "source": "script"}
+USED = [msgspec.convert(_USED | {"line": line}, UsageRecorded) for line in (1, 2)]
+END = finished(attempt_id="a", run_id="r", phase_id="p", session_id="s")
+JUDGED = '{"type":"triage.run_judged"}'
+
+
+@pytest.mark.parametrize("used", [[], USED[:1], USED])
+def test_an_end_is_asked_for_with_the_usage_that_came_before_it(used: list[UsageRecorded]) -> None:
+    """What was decided from it was asked of nobody."""
+    asked = msgspec.json.encode([used, END])
+    said: list[AnyEvent | str] = [*used, END, JUDGED]
+    assert found("a.finished", asked, said) == []
+    assert found("a.ended", asked, said) == [2 + len(said)]
+    assert found("a.finished", msgspec.json.encode([USED[:1] * 3, END]), said) == [2 + len(said)]
+    assert found("a.finished", msgspec.json.encode([used, SPAWNED]), said) == [2 + len(said)]
+
+
+def test_a_registration_is_asked_for_line_by_line() -> None:
+    said = [queued("r", "p"), queued("r", "q")]
+    asked = "\n".join(map(encode, said)).encode()
+    assert found("reg_1", asked, said) == []
+    assert found("c", asked, said) == [4]
+    assert found("reg_1", asked, said[:1]) == [3]
+    assert found("reg_1", b"else", said) == [4]
+
+
+def test_an_engine_is_named_by_its_epoch() -> None:
+    began = '{"type":"engine.started","epoch":7}'
+    assert found("engine-7", began.encode(), [began]) == []
+    assert found("engine-8", began.encode(), [began]) == [3]
+    assert found("engine-7", b"else", [began]) == [3]
+    assert found("engine-7", b"else", ['{"type":"engine.started"}']) == [3], "it says no epoch"
+
+
+@pytest.mark.parametrize("kind", ["daemon.configured", "daemon.resumed", "triage.run_cooled_down"])
+def test_whatever_comes_from_outside_or_goes_before_a_start_was_asked_for(kind: str) -> None:
+    said = f'{{"type":"{kind}"}}'
+    asked = b"pick 1" if kind.startswith("triage") else said.encode()
+    assert found("c", asked, [said]) == []
+    assert found("c", b"else", [said]) == [3]
+
+
+def test_as_many_are_picked_at_once_as_a_drain_may_have_workers() -> None:
+    (workers,) = (each for each in drain.params if each.name == "workers")
+    assert getattr(workers.type, "max", None) == WORKERS_MAX
+
+
+@pytest.mark.parametrize("asked", [b"interrupted", b"pick 1"])
+def test_what_drains_was_told_why_or_wanted_to_pick(asked: bytes) -> None:
+    draining = '{"type":"session.draining","because":"interrupted"}'
+    assert found("c", asked, [draining]) == []
+    assert found("c", b"else", [draining]) == [3]
+
+
+STREAMS = (
+    *("run/r", "run/", "import/x", "operator/r", "operator/ré"),
+    *("calibration", "daemon", "engine", "reclassification"),
+)
+
+
+@pytest.mark.parametrize("stream", [*STREAMS, "drain/s", "daemons", "runs/r", "operators"])
+def test_all_that_comes_from_outside_is_judged_stream_by_stream(stream: str) -> None:
+    """Commands of two streams are no command of one; sessions are decided again elsewhere."""
+    told: list[tuple[str, int | None]] = []
+    columns = "pos, stream, version, type, attempt, data, command_id, request"
+    paused = encode(DaemonPaused(by=BY, why=WHY))
+    rows = [
+        (pos, stream, 9 - pos, "daemon.paused", None, paused, f"c{pos}", b"x") for pos in (1, 2)
+    ]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"CREATE TABLE events ({columns})")
+        places = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"INSERT INTO events VALUES ({places})", rows)
+        check_requests(connection, lambda what, pos: told.append((what, pos)))
+    what = "S37: what {} asked for is not what its daemon.paused says"
+    expected = [(what.format("c2"), 2), (what.format("c1"), 1)]  # by version, not by position
+    assert told == (expected if stream in STREAMS else [])
 
 
 def test_commands_are_told_apart_and_what_says_nothing_of_it_is_let_be() -> None:
