@@ -7,7 +7,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+
+import pytest
+
+from tests.harness.processes import wait_until
 
 CHILD = (
     "import os, time; time.sleep(0.4);"
@@ -105,6 +110,63 @@ def test_a_signal_behind_the_end_of_the_session_costs_no_summary(tmp_path: Path)
         )
         assert ended.returncode == code, ended.stderr
         assert (b"1 succeeded" in ended.stdout) == (times == "1")
+
+
+FAR_AWAY = """
+import engine.executors.command as command
+from engine.cli.main import main
+command.gethostname, command.boot_id = lambda: "far-away", lambda: "another boot"
+main()
+"""
+"""An engine as if on another machine."""
+END_WITH_IT = ("--on-restart", "end")
+
+
+@pytest.mark.parametrize("verb", ["drain", "daemon"])
+def test_a_log_whose_machine_is_gone_goes_on_once_a_person_says_so(
+    tmp_path: Path, verb: str
+) -> None:
+    assert start(tmp_path, "seed", output=tmp_path / "seed").wait(60) == 0
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            FAR_AWAY,
+            "drain",
+            "--ack-lines",
+            *END_WITH_IT,
+            "--",
+            "sleep",
+            "600",
+        ],
+        env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/b.db"},
+        stdout=subprocess.PIPE,
+    ) as engine:
+        assert engine.stdout is not None
+        assert any(b".spawned" in line for line in engine.stdout)
+        engine.kill()
+    (tmp_path / "b.db-files").rename(tmp_path / "on-the-other-machine")
+
+    refused = start(tmp_path, verb, "--", "true", output=tmp_path / "refused")
+    assert refused.wait(60) == 75
+    assert "--presume-lost far-away closes it" in (tmp_path / "err.txt").read_text()
+    output = tmp_path / "resumed"
+    resumed = start(tmp_path, verb, "--presume-lost", "far-away", "--", "true", output=output)
+    why = "lost: a person said that its machine, far-away, is gone"
+    assert wait_until(lambda: lost(tmp_path) == [why], limit_s=60)
+    resumed.terminate()
+    assert resumed.wait(60) in (0, 4)
+    assert verified(tmp_path), (tmp_path / "verified").read_text()
+
+
+def lost(folder: Path) -> list[str]:
+    """Why attempts were orphaned."""
+    with closing(sqlite3.connect(folder / "b.db")) as connection:
+        rows = connection.execute(
+            "SELECT json_extract(data, '$.error') FROM events WHERE type='attempt.finished'"
+            " AND json_extract(data, '$.ending') = 'orphaned'"
+        ).fetchall()
+    return [error for (error,) in rows]
 
 
 def test_two_signals_abandon_what_runs(tmp_path: Path) -> None:
