@@ -11,17 +11,27 @@ from anyio.abc import SocketAttribute, SocketStream
 from anyio.from_thread import start_blocking_portal
 
 
+class Carried:
+    """A connection: what was said over it, and whether it is forgotten."""
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.is_forgotten = False
+
+
 class Between:
     """Stands between a client and the server, and can forget all connections that there are.
 
-    They stay open and carry nothing any more, as behind a firewall that was started again.  Or it
-    ends one over which a certain word goes, and lets nobody in until it is opened again.
+    They stay open and carry nothing any more, as behind a firewall that was started again; or only
+    those over which a certain word has gone.  Or it ends one over which a certain word goes, and
+    lets nobody in until it is opened again.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._forgotten = 0
         self._silent = False
+        self._connections: list[Carried] = []
         self._word: bytes | None = None
         self._is_carried = False
         self._open = anyio.Event()
@@ -38,6 +48,13 @@ class Between:
         """Forget what there is; ``new_ones``: whoever connects from here on is not heard either."""
         self._forgotten += 1
         self._silent = new_ones
+
+    def forget_who_said(self, word: bytes) -> int:
+        """Forget the connections over which ``word`` has gone, and no other; how many."""
+        found = [each for each in self._connections if word in each.said]
+        for each in found:
+            each.is_forgotten = True
+        return len(found)
 
     def remember(self) -> None:
         """Connections that are made from here on are carried again."""
@@ -89,15 +106,24 @@ class Between:
             await anyio.connect_tcp("127.0.0.1", self._port) as server,
             anyio.create_task_group() as group,
         ):
-            group.start_soon(self._carry, client, server, group.cancel_scope)
-            group.start_soon(self._carry, server, client, group.cancel_scope)
+            self._connections.append(connection := Carried())
+            group.start_soon(self._carry, client, server, group.cancel_scope, connection)
+            group.start_soon(self._carry, server, client, group.cancel_scope, connection)
 
-    async def _carry(self, source: SocketStream, to: SocketStream, both: anyio.CancelScope) -> None:
+    async def _carry(
+        self,
+        source: SocketStream,
+        to: SocketStream,
+        both: anyio.CancelScope,
+        connection: Carried,
+    ) -> None:
         born = -1 if self._silent else self._forgotten
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for data in source:
+                connection.said += data
                 is_word = self._word is not None and self._word in data
-                if self._forgotten == born and (self._is_carried or not is_word):
+                is_known = self._forgotten == born and not connection.is_forgotten
+                if is_known and (self._is_carried or not is_word):
                     await to.send(data)
                 if is_word:
                     self._word, self._open = None, anyio.Event()

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from engine.clock import Clock
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
-from engine.drain.sharing import LEASE_S, Share, keeping
+from engine.drain.sharing import Share, keeping
 from engine.ids import IdMaker
-from engine.store.leases import open_leases
+from engine.store.leases import LEASE_S, open_leases
 from engine.store.location import Location
 from engine.store.recorder import Recorder
 
@@ -41,7 +41,7 @@ async def joined(
     Fenced out of the block when this one has lapsed.
     """
     leaving = drain.recorder.leaving
-    leases = None if location is None else await open_leases(location, leaving)
+    leases = None if location is None else await open_leases(location, leaving, lease_s)
     if leases is None:
         yield None
         return

@@ -1,6 +1,7 @@
 """An engine's part in a log that several share: its lease, and what it sees of the others.
 
-An engine takes a lease on its session by appending it, and renews it three times in its life.
+An engine takes a lease on its session by appending it, and renews it three times in its life,
+whatever else it waits for meanwhile: what it reads, what it appends, or whom it takes over.
 Whoever sees another's lease run out, or its process gone on the same machine, appends the lapse;
 from there on that engine's appends are refused, and what it was at may be taken over.
 
@@ -38,15 +39,13 @@ from engine.executors.port import Report
 from engine.executors.processes import boot_id, is_alive, process_start_ticks
 from engine.ids import IdMaker
 from engine.store.command import Command, Draft, Moment
-from engine.store.leases import Holder, Leases
+from engine.store.leases import BEATS_PER_LEASE, LEASE_S, Holder, Leases
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.scope import scope_of
 from projections.board import Board
 from projections.sessions import SessionStanding
 
-LEASE_S = 15.0
-BEATS_PER_LEASE = 3
 OVERSTAY_S = 60.0
 """What a guardian elsewhere is granted beyond deadline and grace, before it counts as ended."""
 CLOCKS_APART_US = 3_600_000_000
@@ -148,9 +147,15 @@ class Share:
         await self._through(self.notice)
 
     async def keep(self) -> None:
-        """Renew, notice and follow, for ever; raises Fenced when this engine has lapsed itself."""
+        """Follow and notice, for ever; raises Fenced when this engine has lapsed itself."""
         while True:
             await self._through(self._beat)
+
+    async def live(self) -> None:
+        """Renew the lease, for ever; that it has lapsed is not noticed here."""
+        while True:
+            await anyio.sleep(self._lease_s / BEATS_PER_LEASE)
+            await self._through(self.renew)
 
     async def _through(self, step: Callable[[], Awaitable[None]]) -> None:
         """Do it, once more whenever the server was lost and is back."""
@@ -165,12 +170,11 @@ class Share:
                 self._seen = {}
 
     async def _beat(self) -> None:
-        """Follow for a third of a lease, then renew and notice."""
+        """Follow for a third of a lease, then notice."""
         due_s = self._clock.monotonic_s() + self._lease_s / BEATS_PER_LEASE
         while (left_s := due_s - self._clock.monotonic_s()) > 0:
             await self._leases.until_hint(min(FOLLOW_S, left_s))
             await self.follow()
-        await self.renew()
         await self.notice()
         await self.look_after()
 
@@ -322,6 +326,7 @@ async def keeping(share: Share) -> AsyncGenerator[None, None]:
     """Renew the lease while the block runs; leave behind it."""
     try:
         async with anyio.create_task_group() as group:
+            group.start_soon(share.live)
             group.start_soon(share.keep)
             try:
                 yield

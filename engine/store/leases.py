@@ -6,7 +6,9 @@ only what is appended counts.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import anyio
 
@@ -16,6 +18,11 @@ from engine.store.link import PAUSE_S, Link
 from engine.store.location import Location
 from engine.store.postgres import CHANNEL
 
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+LEASE_S = 15.0
+BEATS_PER_LEASE = 3
 _RENEW = """
 INSERT INTO leases VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second', 1)
 ON CONFLICT (session) DO UPDATE
@@ -51,7 +58,7 @@ class Lease(NamedTuple):
 
 
 class Leases(Protocol):
-    """The table of leases, over a connection of its own that no append holds up."""
+    """The table of leases, over a connection of its own that no append or reading holds up."""
 
     async def renew(self, holder: Holder, lease_s: float) -> None:
         """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""
@@ -114,15 +121,27 @@ class MemoryLeases:
 
 
 class PostgresLeases:
-    """Leases in a server's table; made by ``open_leases``."""
+    """Leases in a server's table; made by ``open_leases``.
 
-    def __init__(self, link: Link) -> None:
+    ``answer_s``: how long an answer may take, before another connection is tried.
+    """
+
+    def __init__(self, link: Link, answer_s: float) -> None:
         self._link = link
+        self._answer_s = answer_s
+        self._turn = anyio.Lock()
         self._hint = anyio.Event()
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncGenerator[Connection[Any], None]:
+        """The connection to ask over, one question at a time."""
+        async with self._turn:
+            with self._link.asking() as driver, anyio.fail_after(self._answer_s):
+                yield driver
 
     async def listen(self) -> None:
         """Take the server's hints from here on."""
-        with self._link.asking() as driver:
+        async with self._asking() as driver:
             await driver.add_listener(CHANNEL, self._hinted)
 
     def _hinted(self, *_: object) -> None:
@@ -130,18 +149,18 @@ class PostgresLeases:
 
     async def renew(self, holder: Holder, lease_s: float) -> None:
         """Let it live for ``lease_s`` from now; a newer engine's lease is left alone."""
-        with self._link.asking() as driver:
+        async with self._asking() as driver:
             await driver.execute(_RENEW, *holder, lease_s)
 
     async def all(self) -> list[Lease]:
         """Every lease that has not been given back."""
-        with self._link.asking() as driver:
+        async with self._asking() as driver:
             rows = await driver.fetch(_ALL)
         return [Lease(Holder(*tuple(row)[:5]), row[5], row[6]) for row in rows]
 
     async def give_back(self, session_id: str, epoch: int) -> None:
         """Forget the lease of an engine."""
-        with self._link.asking() as driver:
+        async with self._asking() as driver:
             await driver.execute(
                 "DELETE FROM leases WHERE session = $1 AND epoch = $2", session_id, epoch
             )
@@ -153,9 +172,11 @@ class PostgresLeases:
         self._hint = anyio.Event()
 
     async def until_back(self) -> None:
-        """Wait until the server can be reached again."""
+        """Wait until the server can be reached again; at once where somebody else has waited."""
         while True:
-            await self._link.until_back()
+            async with self._turn:
+                if self._link.driver.is_closed():
+                    await self._link.until_back()
             try:
                 await self.listen()
             except ServerLost:  # once more
@@ -168,17 +189,20 @@ class PostgresLeases:
         await self._link.close()
 
 
-async def open_leases(location: Location, leaving: Leaving) -> Leases | None:
+async def open_leases(
+    location: Location, leaving: Leaving, lease_s: float = LEASE_S
+) -> Leases | None:
     """The leases of a log on a server; None for one in a file, which has a lock instead.
 
     ``leaving``: of the process, as its store has it.  A server that was there for that, and is away
-    now, is waited for.
+    now, is waited for.  ``lease_s``: what is renewed lives so long, and has to be in time for that.
     """
     if location.address is None:
         return None
-    from engine.store.postgres_connection import WRITER, linked  # noqa: PLC0415
+    from engine.store.postgres_connection import KEEPER, linked  # noqa: PLC0415
 
-    leases = PostgresLeases(await linked(location, WRITER, leaving, is_waited_for=True))
+    link = await linked(location, KEEPER, leaving, is_waited_for=True)
+    leases = PostgresLeases(link, lease_s / BEATS_PER_LEASE)
     try:
         await leases.listen()
     except ServerLost:

@@ -48,6 +48,8 @@ WRITER = _OURS | {
     "synchronous_commit": "on",
     "idle_in_transaction_session_timeout": f"{STANDSTILL_S}s",
 }
+KEEPER = WRITER | {"synchronous_commit": "off"}
+"""Leases need not outlive a server: their renewal waits for no disk, and for no other server."""
 READER = _OURS | {
     "default_transaction_read_only": "on",
     "idle_in_transaction_session_timeout": "0",

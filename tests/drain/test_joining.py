@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import pytest
 
 from engine.drain import joining, sharing
 from engine.drain.joining import joined, notice_the_dead
 from engine.drain.loop import Drain
-from engine.drain.sharing import LEASE_S, Left, Share
+from engine.drain.sharing import Left, Share, keeping
+from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import LogHeld, ServerLost, WrongDatabase
 from engine.events import SessionLapsed, SessionLeased
 from engine.store.command import Command, just
-from engine.store.leases import Holder, Lease, MemoryLeases
+from engine.store.leases import BEATS_PER_LEASE, LEASE_S, Holder, Lease, MemoryLeases
 from engine.store.leaving import Leaving
 from engine.store.location import Location
 from engine.store.recorder import Recorder
@@ -33,7 +35,10 @@ OPEN, OVER = "open here", "left over"
 class Table(MemoryLeases):
     """A table of leases that is closed once by whoever opened it."""
 
-    closed = 0
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        super().__init__(now_s)
+        self.closed = 0
+        self.lives_s: list[float] = []
 
     async def close(self) -> None:
         self.closed += 1
@@ -61,9 +66,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     made.leases = Table(made.clock.monotonic_s)
 
-    async def leases(location: Location | None, leaving: Leaving) -> MemoryLeases | None:
+    async def leases(
+        location: Location | None, leaving: Leaving, lease_s: float = LEASE_S
+    ) -> MemoryLeases | None:
         assert location is not None
         assert isinstance(leaving, Leaving)
+        cast("Table", made.leases).lives_s.append(lease_s)
         return made.leases if location is SERVER else None
 
     monkeypatch.setattr(joining, "open_leases", leases)
@@ -100,6 +108,7 @@ async def test_who_joins_holds_a_lease_on_the_session_and_closes_the_table(
             assert among == frozenset()
             (lease,) = await world.leases.all()
             assert (lease.holder.session_id, lease.left_s) == ("s", lease_s)
+        assert cast("Table", world.leases).lives_s == [lease_s]
         (said,) = await world.said()
         assert isinstance(said, SessionLeased)
         assert (said.session_id, said.lease_ms) == ("s", round(lease_s * 1000))
@@ -184,11 +193,11 @@ class LostOnce(MemoryLeases):
 
     def __init__(self, world: World, *questions: str) -> None:
         super().__init__(world.clock.monotonic_s)
-        self._questions = set(questions)
+        self.questions = set(questions)
 
     def _lose(self, question: str) -> None:
-        if question in self._questions:
-            self._questions.remove(question)
+        if question in self.questions:
+            self.questions.remove(question)
             raise ServerLost("it is away.", remedy="wait.")
 
     async def renew(self, holder: Holder, lease_s: float) -> None:
@@ -205,6 +214,18 @@ async def test_a_server_that_is_lost_while_an_engine_joins_is_waited_for(world: 
     async with world.engine("s", "here") as (recorder, share):
         await share.join()
     assert [each.holder.epoch for each in await world.leases.all()] == [recorder.epoch]
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})])
+async def test_a_server_that_is_lost_while_a_lease_is_renewed_is_waited_for(world: World) -> None:
+    world.leases = leases = LostOnce(world)
+    async with world.engine("s", "here") as (_, share):
+        await share.join()
+        leases.questions.add("renew")
+        with anyio.move_on_after(LEASE_S / BEATS_PER_LEASE + 1):
+            async with keeping(share):
+                await anyio.sleep_forever()
+    assert [each.renewals for each in await leases.all()] == [2]
 
 
 async def test_a_server_that_is_lost_while_the_dead_are_looked_for_is_waited_for(

@@ -13,6 +13,7 @@ import pytest
 
 from engine.drain import joining, sharing
 from engine.drain.sharing import Left, Share, keeping, opened
+from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import Fenced, LogHeld, ServerLost, StorageFailed
 from engine.events import (
     AnyEvent,
@@ -32,7 +33,6 @@ from engine.executors.processes import boot_id, process_start_ticks
 from engine.ids import IdMaker
 from engine.store.command import Command, just
 from engine.store.leases import Holder, MemoryLeases
-from engine.store.leaving import Leaving
 from engine.store.location import Location
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
@@ -148,7 +148,7 @@ async def test_a_process_that_is_gone_here_has_lapsed_at_once(
 async def test_one_that_has_rested_sees_the_dead_who_came_after(
     world: World, engines: Engines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def leases(_location: Location, _leaving: Leaving) -> MemoryLeases:
+    async def leases(*_: object) -> MemoryLeases:
         return world.leases
 
     monkeypatch.setattr(joining, "open_leases", leases)
@@ -415,9 +415,7 @@ async def test_what_an_engine_has_adopted_is_its_own(world: World, engines: Engi
     assert await younger.inherited() == {"a"}
 
 
-async def test_a_lease_is_renewed_three_times_in_its_life_and_others_followed_every_second(
-    world: World, engines: Engines
-) -> None:
+async def test_others_are_followed_every_second(world: World, engines: Engines) -> None:
     world.leases = leases = Beats(world, until_s=4.51)
     ((other, _),) = await engines(1)
     lags: list[int] = []
@@ -433,14 +431,29 @@ async def test_a_lease_is_renewed_three_times_in_its_life_and_others_followed_ev
         leases.meanwhile = meanwhile
         with pytest.raises(Enough):
             await share.keep()
-    me = Holder("mine", recorder.epoch, "here boot", os.getpid(), process_start_ticks(os.getpid()))
     assert leases.hints_s[:6] == [1, 0.5] * 3
-    assert leases.renewed[1:] == [(me, 4.5)] * 4
     assert max(lags[1:]) == 0, "what came before the last hint was followed"
     leased = (await world.said())[-1]
     assert leased == SessionLeased(
         session_id="mine", epoch=recorder.epoch, host=socket.gethostname(), lease_ms=4500
     )
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})])
+async def test_a_lease_is_renewed_three_times_in_its_life_while_the_engine_waits_for_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.leases = leases = Beats(world, until_s=99)
+    async with world.engine("mine", "here boot") as (recorder, _):
+        parts = (recorder, leases, world.clock, world.ids, "mine")
+        share = Share(*parts, lease_s=4.5, here="here boot")
+        await share.join()
+        monkeypatch.setattr(share, "follow", anyio.sleep_forever)
+        with anyio.move_on_after(4.51):
+            async with keeping(share):
+                await anyio.sleep_forever()
+    me = Holder("mine", recorder.epoch, "here boot", os.getpid(), process_start_ticks(os.getpid()))
+    assert leases.renewed == [(me, 4.5)] * (1 + 3)
 
 
 RUN = RunRegistered(run_id="r", origin="test", state="NEW")

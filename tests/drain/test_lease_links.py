@@ -1,0 +1,137 @@
+"""A lease lives as long as its engine does, whichever of its ways to the server is held up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+import pytest
+
+from engine.clock import SystemClock
+from engine.drain.sharing import Share, keeping
+from engine.events import RunRegistered
+from engine.ids import IdMaker
+from engine.store.command import Command, just
+from engine.store.leases import BEATS_PER_LEASE, Holder, Leases, open_leases
+from engine.store.leaving import Leaving
+from engine.store.location import Location, locate
+from engine.store.opening import open_writer
+from engine.store.protocol import EventStore, Query
+from engine.store.recorder import Recorder, Writer, recording
+from tests.between import Between, standing
+from tests.servers import Server
+
+LEASE_S = 1.5
+LIVES = 2
+LIMIT_S = 30.0
+READING, WRITING, LEASING = b"default_transaction_read_only\0on", b"advisory_xact_lock", b"LISTEN"
+"""What goes over one link of an engine, and over no other."""
+NUMBERS = iter(range(1, 1 << 30))
+
+
+@pytest.fixture
+async def between(postgres: Server) -> AsyncGenerator[tuple[Between, Location, Location], None]:
+    """A way to a log, the log by that way, and the log itself."""
+    url = await postgres.fresh()
+    async with standing(postgres.port) as way:
+        yield way, locate(way.url(url)), locate(url)
+
+
+@asynccontextmanager
+async def engine(place: Location, session_id: str) -> AsyncGenerator[tuple[Recorder, Share], None]:
+    """One that has joined, on a machine of its own, and keeps its lease."""
+    clock, ids = SystemClock(), IdMaker(SystemClock().now_us, lambda: next(NUMBERS))
+    async with AsyncExitStack() as stack:
+        store = await open_writer(place, create=True)
+        stack.push_async_callback(store.close)
+        writer = Writer(session_id, "boot", 1, "test", "0")
+        recorder = await stack.enter_async_context(recording(store, clock, writer))
+        leases = await open_leases(place, recorder.leaving, LEASE_S)
+        assert leases is not None
+        stack.push_async_callback(leases.close)
+        share = Share(
+            recorder, leases, clock, ids, session_id, lease_s=LEASE_S, here=f"{session_id} boot"
+        )
+        await share.join()
+        yield recorder, share
+
+
+async def lapses_until_renewed(leases: Leases, store: EventStore, session_id: str) -> list[str]:
+    """The sessions that lapse while that one's lease is renewed for some lives; one is enough."""
+    until: int | None = None
+    while True:
+        await leases.until_hint(0.05)
+        if lapsed := await store.records(Query(types=("session.lapsed",))):
+            return [str(each.session) for each in lapsed]
+        (lease,) = [each for each in await leases.all() if each.holder.session_id == session_id]
+        until = until or lease.renewals + LIVES * BEATS_PER_LEASE
+        if lease.renewals >= until:
+            return []
+
+
+@pytest.fixture
+async def seen(between: tuple[Between, Location, Location]) -> AsyncGenerator[Leases, None]:
+    """The table of leases, as nobody's way to it shows it."""
+    *_, directly = between
+    await (await open_writer(directly, create=True)).close()
+    leases = await open_leases(directly, Leaving())
+    assert leases is not None
+    yield leases
+    await leases.close()
+
+
+@pytest.mark.parametrize("word", [READING, WRITING, LEASING], ids=["reads", "writes", "renews"])
+async def test_an_engine_of_which_one_link_is_forgotten_lives_on(
+    between: tuple[Between, Location, Location], seen: Leases, word: bytes
+) -> None:
+    way, by_the_way, directly = between
+    run = RunRegistered(run_id="r", origin="test", state="NEW")
+    with anyio.fail_after(LIMIT_S):
+        async with (
+            engine(by_the_way, "half-forgotten") as (recorder, share),
+            engine(directly, "other") as (other, watching),
+            keeping(share),
+            keeping(watching),
+        ):
+            assert way.forget_who_said(word) == 1
+            await other.submit(Command("c", "runs", b"", just(run)))  # which it is to follow
+            recorder.enqueue(Command("d", "d", b"", just()))
+            assert await lapses_until_renewed(seen, other.store, "half-forgotten") == []
+            recorder.leaving.begin()
+
+
+@asynccontextmanager
+async def commits_held_up(postgres: Server) -> AsyncGenerator[None, None]:
+    """While the block runs, a commit waits for a server that does not come."""
+    operator, writer = await postgres.connect("postgres"), await postgres.connect("postgres")
+
+    async def commit() -> None:
+        while True:
+            await writer.execute("SELECT pg_logical_emit_message(true, 'a', 'b')")
+
+    async with anyio.create_task_group() as group:
+        await operator.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        try:
+            await operator.execute("SELECT pg_reload_conf()")
+            group.start_soon(commit)
+            while not await operator.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            ):
+                pass
+            yield
+        finally:
+            await operator.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await operator.execute("SELECT pg_reload_conf()")
+            group.cancel_scope.cancel()
+    await operator.close()
+    await writer.close()
+
+
+async def test_a_renewal_waits_for_no_disk_and_no_other_server(
+    postgres: Server, seen: Leases
+) -> None:
+    """While all appends are held up nobody can say what lapsed, and behind it nobody has."""
+    with anyio.fail_after(LIMIT_S):
+        async with commits_held_up(postgres):
+            await seen.renew(Holder("s", 1, "host boot", 1, None), LEASE_S)
