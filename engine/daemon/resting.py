@@ -76,19 +76,33 @@ def closes_us(plan: Plan, now_us: int) -> int | None:
 
 
 def session_to_go_on(
-    board: Board, plan: Plan, mine: frozenset[str] | None = None
+    board: Board, plan: Plan, mine: frozenset[str] | None = None, host: str = ""
 ) -> SessionStanding | None:
     """The session that a daemon goes on with: the newest of the log, if a daemon's and not over.
 
-    ``mine``: on a log that others write, too, only these, and what engines that died left behind.
+    ``mine``: on a log that others write, too, only these, and what engines that died left behind
+    for one on this ``host``.
     """
     newest: SessionStanding | None = None
     for session in board.sessions.values():
-        if mine is None or session.session_id in mine or session.status == "lost":
+        if mine is None or session.session_id in mine or _is_left(board, session, host):
             newest = session
     if newest is None or newest.limits is None or newest.because in ONCE_MORE:
         return None
     return newest if newest.limits.batch_size == plan.limits.batch_size else None
+
+
+def _is_left(board: Board, session: SessionStanding, host: str) -> bool:
+    """Whether a dead engine has left it, with all its room, or attempts that can be seen to here.
+
+    What is open elsewhere, or with an engine of this host that has noticed the death, takes the
+    session's room for as long as it lasts.
+    """
+    if session.status != "lost" or not session.open:
+        return session.status == "lost"
+    living = [each for each in board.sessions.values() if each.leased_by is not None]
+    heirs = [each.host for each in living if each.leased_by == session.heir]
+    return session.host == host and host not in heirs
 
 
 def scope_for(session: SessionStanding | None, plan: Plan, new_id: str) -> Scope:

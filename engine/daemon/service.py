@@ -7,6 +7,7 @@ wakes it.  What it waits for is always worked out anew, so nothing depends on wh
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -273,7 +274,7 @@ class Service:
         if self.place is not None:
             await notice_the_dead(self.place, self.recorder, self.clock, self.ids)
         mine = self._mine if self.recorder.store.is_shared else None
-        session = session_to_go_on(self.recorder.board, self.plan, mine)
+        session = session_to_go_on(self.recorder.board, self.plan, mine, socket.gethostname())
         try:
             await self._part(session, adopt, rest)
         except LogHeld:

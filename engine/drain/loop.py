@@ -29,7 +29,7 @@ from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
 from engine.store.command import Command
 from engine.store.recorder import Recorder
-from engine.triage.hosts import host_is_full
+from engine.triage.hosts import host_is_full, is_full
 from engine.triage.picking import active_ms
 from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue, paused_until_us
@@ -206,10 +206,11 @@ class Drain:
         session, total_ms = self._session(), self.scope.limits.total_ms_max
         assert self._queue is not None
         until_us = paused_until_us(board, self.scope, now_us)
-        # In a log of our own, what fills the host or probes a breaker is attended by us.
+        # In a log of our own, what fills session or host, or probes a breaker, is attended by us.
         is_shared = self.recorder.store.is_shared
         probed = is_shared and self._queue.awaits_a_probe(now_us)
-        if until_us is None and (probed or (is_shared and host_is_full(board, self.scope))):
+        no_room = is_full(session, self.scope) or host_is_full(board, self.scope)
+        if until_us is None and is_shared and (probed or no_room):
             until_us = now_us + round(LONGEST_WAIT_S * 1e6)
         if until_us is None or (not probed and self._queue.next_ready(now_us) is None):
             return None

@@ -19,6 +19,11 @@ def open_on(sessions: Iterable[SessionStanding], host: str) -> int:
     return sum(session.open for session in sessions if session.host == host)
 
 
+def is_full(session: SessionStanding, scope: Scope) -> bool:
+    """Whether as many of the session's attempts are open as it has workers, wherever they run."""
+    return session.open >= scope.limits.workers
+
+
 def host_is_full(board: Board, scope: Scope) -> bool:
     """Whether the session's host runs as many attempts as the session lets it."""
     most = scope.limits.host_workers

@@ -19,6 +19,7 @@ from engine.events import (
 )
 from engine.triage import budgets
 from engine.triage.cooling import cooled_down
+from engine.triage.hosts import is_full
 from engine.triage.reasons import Facts, Ground
 from engine.triage.rules import REASON_CLASS_NAMES
 from engine.triage.scope import Scope
@@ -47,11 +48,14 @@ class Picker(NamedTuple):
 def picks(picker: Picker, capacity: int) -> Iterator[AnyEvent]:
     """Up to ``capacity`` starts, with what goes before and after each.
 
+    Fewer where the session has attempts open that a dead engine left to others.
     Every event is folded into the board, and the queue told of it, before the next is asked for.
     """
     while capacity > 0:
         session = picker.board.sessions.states[picker.scope.session_id]
-        event = next_event(picker) if session.status == "running" else None
+        if session.status != "running" or is_full(session, picker.scope):
+            return
+        event = next_event(picker)
         if event is None:
             return
         yield event

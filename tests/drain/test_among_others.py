@@ -189,6 +189,15 @@ async def test_a_host_that_stays_full_does_not_outlast_the_time_of_the_session()
     assert world.now_s == pytest.approx(7, abs=0.01)
 
 
+async def test_what_a_dead_engine_left_open_elsewhere_takes_a_worker_till_its_end() -> None:
+    tags = {"session_id": "s", "run_id": "r0", "phase_id": "p", "attempt_id": "other"}
+    dead = [each for each in another("elsewhere") if not isinstance(each, SessionLeased)]
+    of_ours = [replace(each, session_id="s") for each in dead]
+    world = World(*work(3), *of_ours, started(**tags), workers=1)
+    assert await world.drain(finished(**tags, final_state="COMPLETE")) == "nothing_eligible"
+    assert await world.starts_s() == pytest.approx([0, 5, 15])
+
+
 async def test_what_is_due_before_the_patience_is_at_its_end_is_not_late() -> None:
     """The run ``r0`` may be sampled again while something is left to the other engine."""
     set_aside = judged(session_id="t", run_id="r0")

@@ -65,14 +65,23 @@ class Place:
         labels = [word for label in needs for word in ("--needs", label)]
         self.runoff("seed", "--plan", str(plan), "--repeat", str(phases), *labels)
 
+    @property
+    def agent(self) -> tuple[str, ...]:
+        """The program that executes a phase."""
+        return sys.executable, str(self.folder / "agent.py"), str(LAST_S)
+
     @contextmanager
-    def daemon(self, *options: str) -> Generator[subprocess.Popen[str], None, None]:
-        """A daemon that is ready when the block begins, and has ended well behind it."""
-        agent = (sys.executable, str(self.folder / "agent.py"), str(LAST_S))
+    def daemon(
+        self, *options: str, is_to_end: bool = True
+    ) -> Generator[subprocess.Popen[str], None, None]:
+        """A daemon that is ready when the block begins, and has ended well behind it.
+
+        ``is_to_end`` False: the block ends it by itself.
+        """
         always = ("--policy", "policy.toml", "--log-format", "json")
         command = self.argv("daemon", *always, *options)
         process = subprocess.Popen(
-            [*command, "--stop-seconds", "60", "--", *agent],
+            [*command, "--stop-seconds", "60", "--", *self.agent],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -83,18 +92,17 @@ class Place:
             assert process.stderr is not None
             assert any('"daemon.ready"' in line for line in process.stderr)
             yield process
-            process.terminate()
-            process.communicate(timeout=90)
-            assert process.returncode == 0
+            if is_to_end:
+                process.terminate()
+                process.communicate(timeout=90)
+                assert process.returncode == 0
         finally:
             process.kill()
             process.communicate()
 
-    def until(self, *, count: int) -> None:
-        """Follow the log until so many attempts have ended."""
-        follow = self.argv(
-            "log", "show", "--follow", "--after", "0", "--type", "attempt.finished", "--json"
-        )
+    def until(self, *, count: int, kind: str = "attempt.finished") -> None:
+        """Follow the log until so many events are in it, such as ends of attempts."""
+        follow = self.argv("log", "show", "--follow", "--after", "0", "--type", kind, "--json")
         with subprocess.Popen(
             follow,
             stdout=subprocess.PIPE,

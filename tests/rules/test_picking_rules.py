@@ -296,10 +296,16 @@ class Turn:
         return told
 
 
-def backlog(runs: int, of: Policy | None = None, **fields: object) -> tuple[Board, Scope]:
+ROOM: dict[str, object] = {"workers": 9}
+
+
+def backlog(
+    runs: int, of: Policy | None = None, *, left: int = 0, **fields: object
+) -> tuple[Board, Scope]:
     rows = [run(run_id=f"r{n}") for n in range(runs)]
     phases = [phase(run_id=f"r{n}", registered_pos=n + 1) for n in range(runs)]
-    return board(session(part_started_us=NOW_US), *rows, *phases), scope(of, **fields)
+    begun = session(part_started_us=NOW_US, open=left)
+    return board(begun, *rows, *phases), scope(of, **ROOM | fields)
 
 
 def kinds(events: list[AnyEvent]) -> list[str]:
@@ -317,6 +323,14 @@ def test_as_many_attempts_start_as_there_is_room_for_or_work(capacity: int) -> N
     # Each decision stands on the position before it.
     assert [event.reason.basis for event in found] == [BASIS + n for n in range(len(found))]
     assert all(event.executor == "x" for event in found)
+
+
+@pytest.mark.parametrize(("left", "starts"), [(0, 3), (1, 2), (2, 1), (3, 0), (4, 0)])
+def test_no_more_start_than_the_session_has_workers_for_beside_what_a_dead_engine_left(
+    left: int, starts: int
+) -> None:
+    turn = Turn(*backlog(4, left=left, workers=3))
+    assert kinds(turn.take(9)) == ["AttemptStarted"] * starts
 
 
 def test_a_limit_is_said_once_and_ends_the_picks() -> None:
