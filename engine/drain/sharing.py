@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -80,23 +80,29 @@ class Left(NamedTuple):
     over: list[Adoption]
 
 
-def opened(records: Sequence[Record], session: SessionStanding, living: set[int]) -> Opened:
+def opened(
+    records: Sequence[Record], session: SessionStanding, living: Mapping[int, str]
+) -> Opened:
     """What the start, spawn and adoptions of an attempt say of it, in the order of the log.
 
-    The newest living engine that claimed it has it; without one the oldest living engine, so that
-    it is always exactly one.
+    The newest living engine that adopted it has it, else the one at its session.  Behind a lapse
+    it is one on its host, where its outcome is, and one elsewhere only when nobody lives there:
+    who noticed the lapse, else the oldest.  So it is always exactly one.  ``living``: hosts by
+    epoch.
     """
     started = event_of(records[0])
     assert isinstance(started, AttemptStarted), "an open attempt has a start"
-    claims, is_elsewhere = [session.heir, session.leased_by], False
+    at_it = {epoch for epoch in living if epoch == session.leased_by}
+    able, is_elsewhere = at_it or set(living), False
     for event in map(event_of, records[1:]):
         if isinstance(event, AttemptSpawned):
             # Another container of this machine has other process numbers, and another name.
             is_elsewhere = not is_known_here(event.host, event.boot_id, event.directory)
-        elif isinstance(event, AttemptAdopted):
-            claims.append(event.epoch)
-    alive = [epoch for epoch in claims if epoch in living]
-    owner = alive[-1] if alive else min(living, default=None)
+            there = {epoch for epoch, host in living.items() if host == event.host}
+            able = at_it or there or able
+        elif isinstance(event, AttemptAdopted) and event.epoch in living:
+            able = {event.epoch}
+    owner = session.heir if session.heir in able else min(able, default=None)
     grace_ms = session.limits.grace_ms if session.limits else 0
     lasts_s = (started.timeout_ms + grace_ms) / 1000 + OVERSTAY_S
     return Opened(started, owner, is_elsewhere, records[0].recorded_us, lasts_s)
@@ -351,8 +357,8 @@ async def _out_of_reach(_abandon: anyio.Event) -> Report:
     return Report(ended="lost", duration_ms=0, reason=reason)
 
 
-def _living(board: Board) -> set[int]:
-    return {s.leased_by for s in board.sessions.values() if s.leased_by is not None}
+def _living(board: Board) -> dict[int, str]:
+    return {s.leased_by: s.host for s in board.sessions.values() if s.leased_by is not None}
 
 
 def _follow(_board: Board, _moment: Moment) -> Iterator[Draft]:

@@ -241,16 +241,44 @@ def test_an_open_attempt_is_always_one_engines(
 ) -> None:
     begun = row(started(), 1)  # type: ignore[arg-type]
     records = [begun, *map(adopted, adopters)]
-    found = opened(records, session(leased_by=leased_by, heir=heir), {1, 2, 3})
+    living = dict.fromkeys((1, 2, 3), "host")
+    found = opened(records, session(leased_by=leased_by, heir=heir), living)
     assert found.owner == owner
     assert not found.is_elsewhere
+
+
+@pytest.mark.parametrize(
+    ("leased_by", "heir", "adopters", "there", "owner"),
+    [
+        (None, 2, (), (), 2),  # nobody is there
+        (None, 2, (), (3, 4), 3),  # who noticed is elsewhere: the oldest engine there
+        (None, 4, (), (3, 4), 4),  # who noticed is there
+        (2, None, (), (3, 4), 2),  # who is at its session is at it, whatever hosts are called
+        (4, 3, (), (3, 4), 4),
+        (None, 9, (), (3, 4), 3),
+        (None, 3, (2,), (3, 4), 2),  # it was taken over, wherever that is
+    ],
+)
+def test_an_open_attempt_is_one_of_its_own_host_before_any_other(
+    leased_by: int | None,
+    heir: int | None,
+    adopters: tuple[int, ...],
+    there: tuple[int, ...],
+    owner: int,
+) -> None:
+    """Only there its end can be proved before its time is over, and its outcome be taken over."""
+    begun = row(started(), 1)  # type: ignore[arg-type]
+    records = [begun, spawned("far-away"), *map(adopted, adopters)]
+    living = {each: "far-away" if each in there else "here" for each in (1, 2, 3, 4)}
+    assert opened(records, session(leased_by=leased_by, heir=heir), living).owner == owner
 
 
 def test_an_attempt_elsewhere_is_over_when_its_guardian_must_have_ended_it() -> None:
     event = started(timeout_ms=10_000)
     begun = row(event, 1)  # type: ignore[arg-type]
-    found = opened([begun, spawned("far-away")], session(limits=limits(grace_ms=2000)), {1})
-    taken_over = opened([begun, spawned("far-away"), adopted(1)], session(), {1})
+    living = {1: "here"}
+    found = opened([begun, spawned("far-away")], session(limits=limits(grace_ms=2000)), living)
+    taken_over = opened([begun, spawned("far-away"), adopted(1)], session(), living)
     assert found.is_elsewhere
     assert taken_over.is_elsewhere
     assert (found.started_us, found.lasts_s) == (1, 12 + sharing.OVERSTAY_S)
