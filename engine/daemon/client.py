@@ -31,6 +31,7 @@ class Client:
     def __init__(self, path: Path, wait_s: float = WAIT_S) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(wait_s)
+        self._wait_s = wait_s
         try:
             _connect(self._socket, path, wait_s)
         except OSError as error:
@@ -42,10 +43,15 @@ class Client:
         self._file = self._socket.makefile("rb")
 
     def ask(self, request: Requested) -> Answer:
-        """What the daemon answers.  Raises what it refused with, or LogHeld when it went away."""
+        """What the daemon answers.
+
+        Raises what it refused with, or LogHeld when it went away or says nothing.
+        """
         try:
             self._socket.sendall(line_of(request))
             line = self._file.readline(LINE_BYTES_MAX)
+        except TimeoutError as error:
+            raise _silent(self._wait_s) from error
         except OSError as error:
             raise _gone() from error
         if not line.endswith(b"\n"):
@@ -76,6 +82,14 @@ def _connect(ours: socket.socket, path: Path, wait_s: float) -> None:
             sleep(_PAUSE_S)
         else:
             return
+
+
+def _silent(waited_s: float) -> LogHeld:
+    return LogHeld(
+        f"the daemon gave no answer within {waited_s:g} s; it may be stopped, or wait for its disk"
+        " or server.",
+        remedy="look at its process, then ask again.",
+    )
 
 
 def _gone() -> LogHeld:

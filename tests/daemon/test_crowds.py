@@ -15,6 +15,7 @@ from engine.daemon.control import Control
 from engine.daemon.http import Http, address_from, tcp_listener
 from engine.daemon.messages import Answer, AskStatus, answer_from, line_of
 from engine.daemon.wire import CONNECTIONS_MAX, unix_listener
+from engine.errors import LogHeld
 from tests.daemon.test_http import PAGES
 from tests.living import Living
 
@@ -65,6 +66,22 @@ def test_who_comes_to_a_crowded_door_waits(tmp_path: Path, monkeypatch: pytest.M
 def test_at_a_door_that_stays_crowded_nobody_waits_for_ever(tmp_path: Path) -> None:
     with crowded(tmp_path / "s"), pytest.raises(NobodyListens):
         Client(tmp_path / "s", 0.05)
+
+
+@pytest.mark.parametrize(
+    ("hangs_up", "problem"), [(False, "gave no answer within 0.05 s"), (True, "went away")]
+)
+def test_a_daemon_that_stands_still_is_not_said_to_be_gone(
+    tmp_path: Path, hangs_up: bool, problem: str
+) -> None:
+    listener = unix_listener(tmp_path / "s")
+    client = Client(tmp_path / "s", 0.05)
+    if hangs_up:
+        listener.accept()[0].close()
+    with pytest.raises(LogHeld, match=problem):
+        client.ask(AskStatus())
+    client.close()
+    listener.close()
 
 
 def test_a_hundred_may_stand_at_the_door(tmp_path: Path) -> None:

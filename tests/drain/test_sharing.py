@@ -241,7 +241,7 @@ def test_an_open_attempt_is_always_one_engines(
 ) -> None:
     begun = row(started(), 1)  # type: ignore[arg-type]
     records = [begun, *map(adopted, adopters)]
-    living = dict.fromkeys((1, 2, 3), "host")
+    living: dict[int, str] = dict.fromkeys((1, 2, 3), "host")
     found = opened(records, session(leased_by=leased_by, heir=heir), living)
     assert found.owner == owner
     assert not found.is_elsewhere
