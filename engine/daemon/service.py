@@ -30,6 +30,7 @@ from engine.drain.joining import joined, notice_the_dead
 from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
+from engine.drain.sharing import following
 from engine.drain.stopping import Hold, Stopping
 from engine.drain.tidying import Tidying
 from engine.errors import LogHeld, RunoffError, UsageProblem
@@ -132,6 +133,10 @@ class Service:
     async def settle(self) -> bool:
         """Wait a moment until what there is to show is in the log; whether it is."""
         try:
+            if self.recorder.store.is_shared and self._drain is None:
+                # Nobody follows the others between parts; a server that is away is shown as it was.
+                with anyio.move_on_after(SETTLE_S):
+                    await self.recorder.submit(following(self.ids("cmd")))
             with anyio.fail_after(SETTLE_S):
                 await self.recorder.settled()
         except (TimeoutError, RunoffError):

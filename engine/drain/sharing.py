@@ -279,7 +279,7 @@ class Share:
         """Have the writer fold what others have appended, if they have; Fenced if it lapsed."""
         head = await self._recorder.store.head()
         if head.pos > self._recorder.head.pos:
-            await self._recorder.submit(Command(self._ids("cmd"), "engine", b"follow", _follow))
+            await self._recorder.submit(following(self._ids("cmd")))
 
     async def notice(self) -> None:
         """Append which engines have lapsed: those seen standing still, and those gone from here."""
@@ -361,8 +361,13 @@ def _living(board: Board) -> dict[int, str]:
     return {s.leased_by: s.host for s in board.sessions.values() if s.leased_by is not None}
 
 
-def _follow(_board: Board, _moment: Moment) -> Iterator[Draft]:
-    """Nothing to say; the writer has followed the others by now."""
+def following(command_id: str) -> Command:
+    """Have the writer fold what others have appended, and say nothing."""
+    return Command(command_id, "engine", b"follow", _followed)
+
+
+def _followed(_board: Board, _moment: Moment) -> Iterator[Draft]:
+    """The writer has followed the others by now."""
     yield from ()
 
 
