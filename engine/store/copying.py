@@ -1,13 +1,14 @@
 """Move a log from one database to another, row by row, as it stands: bytes, hashes, positions.
 
 Nothing is decided, decoded or written anew.  Every row is checked against the chain before it is
-appended, and read back afterwards.  A page is one transaction, so a copy that was cut short has
-copied a beginning of the log, and can go on from there.
+appended, and read back afterwards.  A page is one transaction of whole commands, so a copy that was
+cut short has copied a beginning of the log, and can go on from there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from engine.errors import AppendRefused, LogUnreadable, StorageFailed
@@ -15,6 +16,9 @@ from engine.events import Head, Record, chain_hash
 from engine.store.blobs import Blobs
 from engine.store.boards import refuse_unreadable
 from engine.store.protocol import EventStore, LogReader, Query
+
+_REST_ROWS = 256
+"""So many rows are looked at behind a page for the rest of its last command."""
 
 
 async def copy_log(
@@ -31,7 +35,7 @@ async def copy_log(
     at = await target.head()
     await _refuse_other(source, at, resume=resume)
     while at.pos < end.pos:
-        page = await source.records(Query(until=end.pos), after=at.pos)
+        page = await _page(source, at.pos, end.pos)
         head = _checked(page, at)
         async with target.transaction() as transaction:
             await transaction.append(page)
@@ -43,6 +47,19 @@ async def copy_log(
         at = head
         tell(at.pos, end.pos)
     return at
+
+
+async def _page(source: LogReader, after: int, until: int) -> list[Record]:
+    """The next rows, whole commands: half of one is no beginning of a log that anybody wrote."""
+    page = await source.records(Query(until=until), after=after)
+    command_id = page[-1].command_id if page else ""
+    is_cut = bool(page)
+    while is_cut:
+        more = await source.records(Query(until=until), after=page[-1].pos, limit=_REST_ROWS)
+        rest = list(takewhile(lambda row: row.command_id == command_id, more))
+        page += rest
+        is_cut = len(rest) == _REST_ROWS
+    return page
 
 
 async def _refuse_other(source: LogReader, at: Head, *, resume: bool) -> None:

@@ -14,11 +14,12 @@ from engine.store.memory import MemoryStore
 from engine.store.protocol import PAGE_ROWS, EventStore, Query
 
 
-def rows(count: int, kind: str = "usage.imported") -> list[Record]:
+def rows(count: int, kind: str = "usage.imported", per_command: int = 1) -> list[Record]:
     found, previous = list[Record](), bytes(32)
     for pos in range(1, count + 1):
+        command_id, idx = f"c{(pos - 1) // per_command}", (pos - 1) % per_command
         columns = Record(
-            *(pos, "s", pos, f"c{pos}", 0, bytes(32), kind, 1, pos, pos, None, 1 + pos // 9),
+            *(pos, "s", pos, command_id, idx, bytes(32), kind, 1, pos, pos, None, 1 + pos // 9),
             *(None, "r\n½", "p", None, "test", "0", '{"text":"\\u0000 ½"}', b""),
         )
         previous = chain_hash(previous, tuple(columns)[:-1])
@@ -62,6 +63,17 @@ async def test_a_copy_that_was_cut_short_goes_on_only_when_asked(store: EventSto
     await copy_log(await filled(log), store, resume=True, tell=lambda _at, _end: None)
     assert await everything(store) == log
     await copy_log(await filled(log), store, resume=True, tell=lambda _at, _end: None)
+
+
+@pytest.mark.parametrize("per_command", [7, PAGE_ROWS + 7, 2 * PAGE_ROWS])
+async def test_wherever_a_copy_is_cut_short_it_ends_with_a_command(
+    store: EventStore, per_command: int
+) -> None:
+    log, told = rows(2 * PAGE_ROWS + 9, per_command=per_command), list[int]()
+    await copy_log(await filled(log), store, resume=False, tell=lambda at, _end: told.append(at))
+    assert [at % per_command for at in told[:-1]] == [0] * (len(told) - 1)
+    assert told[-1] == len(log)
+    assert await everything(store) == log
 
 
 async def test_a_target_that_holds_another_log_is_left_alone(store: EventStore) -> None:
