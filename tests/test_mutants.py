@@ -19,6 +19,7 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in TRIAGE),
     *(f"engine/triage/{name}.py" for name in ("picking", "decide", "beginning", "ending", "scope")),
     "engine/triage/hosts.py",
+    "engine/daemon/resting.py",
     "engine/triage/fair_share.py",
     *(f"engine/triage/{name}.py" for name in ("hindrances", "case", "used_up", "schedule")),
     *(f"engine/triage/{name}.py" for name in ("operating", "waking")),

@@ -12,6 +12,7 @@ from tests.sim.planting import Bug, Change, Misplanted, bug
 ELIGIBLE = "engine.triage.eligible"
 ORDERING = "engine.triage.ordering"
 SELECT = "engine.triage.select"
+HOSTS = "engine.triage.hosts"
 PICKING = "engine.triage.picking"
 COMMANDS = "engine.drain.commands"
 LOOP = "engine.drain.loop"
@@ -154,18 +155,29 @@ BUGS: tuple[Bug, ...] = (
         "elapsed_ms >= limits.total_ms_max",
         "False",
     ),
-    bug(
+    # Each of these two alone is held up by the rule, which counts what is open in the session.
+    Bug(
         "one worker too many",
-        f"{LOOP}:Drain._feed",
-        "self.scope.limits.workers - self._attendance.busy",
-        "self.scope.limits.workers + 1 - self._attendance.busy",
+        (
+            Change(
+                f"{LOOP}:Drain._feed",
+                "self.scope.limits.workers - self._attendance.busy",
+                "self.scope.limits.workers + 1 - self._attendance.busy",
+            ),
+            Change(f"{HOSTS}:is_full", "session.open >= scope.limits.workers", "False"),
+        ),
         near=14,
     ),
-    bug(
+    Bug(
         "adopted attempts take no worker",
-        f"{ATTENDANCE}:Attendance.attend",
-        "self._running.add(started.attempt_id)",
-        "self._running.add(started.attempt_id) if report is None else None",
+        (
+            Change(
+                f"{ATTENDANCE}:Attendance.attend",
+                "self._running.add(started.attempt_id)",
+                "self._running.add(started.attempt_id) if report is None else None",
+            ),
+            Change(f"{HOSTS}:is_full", "session.open >= scope.limits.workers", "False"),
+        ),
         near=193,
     ),
     bug(
