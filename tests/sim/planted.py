@@ -328,8 +328,8 @@ BUGS: tuple[Bug, ...] = (
     bug(
         "a dead engine's attempts stay open",
         f"{RECOVERY}:open_attempts",
-        "for attempt_id in found",
-        "for attempt_id in found[1:]",
+        "for each in found]",
+        "for each in found[1:]]",
     ),
     bug(
         "an adopted attempt is judged by the new session",
