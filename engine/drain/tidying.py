@@ -9,11 +9,15 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from engine.errors import RunoffError
 from engine.executors.old_files import names_of, remove, untouched_since
 from engine.store.recorder import Recorder
 
 EVERY_S = 3600.0
 KEEP_HOURS = 24.0
+SHARED_S_MIN = 3600.0
+"""In a shared log another engine may have begun what this one has not read yet."""
+
 AT_ONCE = 100
 """So many are removed before the engine is asked whether it has to end."""
 
@@ -35,11 +39,16 @@ class Tidying:
     async def once(self) -> None:
         """Remove what may go now.
 
-        An attempt is open in the log before it has a directory, and a directory that is old enough
-        is older than whatever this engine has not read yet.
+        An attempt is open in the log before it has a directory.  One that has ended keeps it until
+        that is committed: should it not be, the next engine looks there for the outcome.
         """
-        since_s = time.time() - self.keep_s
+        kept_s = max(self.keep_s, SHARED_S_MIN) if self.recorder.store.is_shared else self.keep_s
+        since_s = time.time() - kept_s
         found = await to_thread.run_sync(untouched_since, self.files_root, since_s)
+        try:
+            await self.recorder.settled()
+        except RunoffError:
+            return  # the engine is about to end
         phases = self.recorder.board.backlog.values()
         spared = names_of(phase.open_attempt for phase in phases if phase.open_attempt)
         old = [name for name in found if name not in spared]

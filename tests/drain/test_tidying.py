@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -12,9 +15,16 @@ import pytest
 
 from engine.drain import tidying
 from engine.drain.tidying import Tidying
+from engine.executors import old_files
 from engine.executors.command import attempt_directory
+from engine.executors.old_files import untouched_since
+from engine.store.command import Command, just
+from engine.store.protocol import Transaction
+from engine.store.recorder import Recorder
+from projections.fold import join
 from tests.drain.test_recovery import HERE, left_open
 from tests.program import runoff
+from tests.rules.standings import finished
 
 HOUR_S = 3600.0
 
@@ -47,6 +57,61 @@ async def test_what_is_old_and_over_is_removed_and_nothing_else(tmp_path: Path) 
     assert not old.exists()
     for each in (young / "spec.json", still_open / "spec.json", beside, link, elsewhere):
         assert each.exists()
+
+
+async def test_beside_other_engines_an_hour_is_kept_at_least(tmp_path: Path) -> None:
+    old, young = made(tmp_path, "old", 1.01), made(tmp_path, "young", 0.99)
+    async with left_open(is_shared=True) as recorder:
+        await Tidying(recorder, tmp_path, 0).once()
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+async def test_an_end_that_is_not_committed_yet_keeps_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, commits, scanned = made(tmp_path, "a", 5), anyio.Event(), threading.Event()
+    was_committed = list[bool]()
+    scan, remove = untouched_since, old_files.remove
+
+    def scanning(root: Path, since_s: float) -> list[str]:
+        found = scan(root, since_s)
+        scanned.set()
+        return found
+
+    def removing(root: Path, names: Iterable[str]) -> None:
+        was_committed.append(commits.is_set())
+        remove(root, names)
+
+    monkeypatch.setattr(tidying, "untouched_since", scanning)
+    monkeypatch.setattr(tidying, "remove", removing)
+    async with left_open(a=HERE) as recorder, anyio.create_task_group() as group:
+        hold_up(recorder, commits, monkeypatch)
+        end = just(finished(run_id="a", attempt_id="a"))
+        ended = recorder.enqueue(Command("end", "x", b"", end))
+        while recorder.board.backlog.states[join("a", "p")].open_attempt:
+            await anyio.lowlevel.checkpoint()
+        group.start_soon(Tidying(recorder, tmp_path, HOUR_S).once)
+        while not scanned.is_set():
+            await anyio.lowlevel.checkpoint()
+        for _ in range(100):  # as often as a removal would need to be begun
+            await anyio.lowlevel.checkpoint()
+        commits.set()
+        await ended.answer()
+    assert was_committed == [True]
+    assert not directory.exists()
+
+
+def hold_up(recorder: Recorder, commits: anyio.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction of the recorder ends before ``commits`` is set."""
+    transaction = recorder.store.transaction
+
+    @asynccontextmanager
+    async def held_up() -> AsyncGenerator[Transaction, None]:
+        async with transaction() as begun:
+            yield begun
+            await commits.wait()
+
+    monkeypatch.setattr(recorder.store, "transaction", held_up)
 
 
 async def test_what_cannot_be_removed_stops_nothing(
