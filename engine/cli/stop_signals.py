@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
@@ -33,6 +34,14 @@ def end_at_second(*numbers: signal.Signals) -> None:
     """
     for number in numbers:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else _is_going)
+    atexit.register(_go_quietly, numbers)
+
+
+def _go_quietly(numbers: tuple[signal.Signals, ...]) -> None:
+    """Python lets go of its handlers before it is down, and a first signal would end it then."""
+    for number in numbers:
+        if signal.getsignal(number) is _is_going:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _is_going(number: int, _frame: FrameType | None) -> None:

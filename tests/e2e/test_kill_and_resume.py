@@ -112,6 +112,30 @@ def test_a_signal_behind_the_end_of_the_session_costs_no_summary(tmp_path: Path)
         assert (b"1 succeeded" in ended.stdout) == (times == "1")
 
 
+AT_THE_LAST = """
+import os, signal, sys
+from engine.cli.main import main
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+sys.modules["last"] = Last()
+main()
+"""
+"""A drain that is told to stop while its interpreter is taken down."""
+
+
+def test_a_signal_while_the_interpreter_is_taken_down_changes_no_exit_code(tmp_path: Path) -> None:
+    assert start(tmp_path, "seed", output=tmp_path / "seed").wait(60) == 0
+    ended = subprocess.run(
+        [sys.executable, "-c", AT_THE_LAST, "drain", "--batch-size", "1", "--", "true"],
+        env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/b.db"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 4, ended.stderr
+
+
 FAR_AWAY = """
 import engine.executors.command as command
 from engine.cli.main import main
