@@ -50,7 +50,8 @@ class Tidying:
         except RunoffError:
             return  # the engine is about to end
         phases = self.recorder.board.backlog.values()
-        spared = names_of(phase.open_attempt for phase in phases if phase.open_attempt)
+        still_open = [phase.open_attempt for phase in phases if phase.open_attempt]
+        spared = names_of(self.files_root, still_open)
         old = [name for name in found if name not in spared]
         for first in range(0, len(old), AT_ONCE):
             await to_thread.run_sync(remove, self.files_root, old[first : first + AT_ONCE])

@@ -14,9 +14,9 @@ from pathlib import Path
 from engine.executors.command import attempt_directory
 
 
-def names_of(attempts: Iterable[str]) -> frozenset[str]:
+def names_of(files_root: Path, attempts: Iterable[str]) -> frozenset[str]:
     """What the directories of ``attempts`` are called."""
-    return frozenset(attempt_directory(Path(), attempt).name for attempt in attempts)
+    return frozenset(attempt_directory(files_root, attempt).name for attempt in attempts)
 
 
 def untouched_since(files_root: Path, since_s: float) -> list[str]:

@@ -133,6 +133,19 @@ async def test_what_cannot_be_removed_stops_nothing(
     assert [each.exists() for each in directories] == [False, False, True, False, False]
 
 
+async def test_the_folder_that_the_engine_was_started_in_may_be_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, still_open = made(tmp_path, "old", 5), made(tmp_path, "a", 5)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    async with left_open(a=HERE) as recorder:
+        await Tidying(recorder, tmp_path, HOUR_S).once()
+    assert (old.exists(), still_open.exists()) == (False, True)
+
+
 async def test_where_there_was_no_attempt_there_is_nothing_to_do(tmp_path: Path) -> None:
     async with left_open() as recorder:
         await Tidying(recorder, tmp_path / "files", 0).once()
