@@ -55,22 +55,21 @@ async def settle(
 
     Raises WrongDatabase when the session is not ours alone.
     """
-    for name, value in settings.items():
-        await connection.execute(f"SELECT set_config('{name}', '{value}', false)")
     mark = secrets.token_hex(8)
-    await _mark(connection, mark)
+    await _set(connection, {**settings, _MARK: mark})
     other = await another()
     try:
         for _ in range(ROUNDS):
-            await _mark(other, "another")
+            await _set(other, {_MARK: "another"})
             await _look(connection, mark)
     finally:
         other.terminate()
 
 
-async def _mark(connection: Connection[Any], mark: str) -> None:
+async def _set(connection: Connection[Any], values: Mapping[str, str]) -> None:
     # Without parameters, so that nothing is prepared: a pooler may not know whose that is.
-    await connection.execute(f"SELECT set_config('{_MARK}', '{mark}', false)")
+    said = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in values.items())
+    await connection.execute(f"SELECT {said}")
 
 
 async def _look(connection: Connection[Any], mark: str) -> None:
