@@ -23,10 +23,16 @@ class Notifier:
         self._address = _address(environment.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = _watchdog_s(environment) if self._address else None
         self._status = ""
+        self._unsent: list[str] = []
         self._socket: socket.socket | None = None
         if self._address is not None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.setblocking(False)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a service manager to tell."""
+        return self._address is not None
 
     def ready(self) -> None:
         """Attempts of dead engines are seen to; work may begin."""
@@ -56,13 +62,24 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
+    def catch_up(self) -> None:
+        """Say what the manager had no room for."""
+        while self._unsent and self._socket is not None and self._address is not None:
+            try:
+                self._socket.sendto(self._unsent[0].encode(), self._address)
+            except BlockingIOError:
+                return  # it is behind, and hears it later
+            except OSError:
+                self._unsent.clear()  # one that does not listen is no reason to stop draining
+                return
+            del self._unsent[0]
+
     def _send(self, state: str) -> None:
-        if self._socket is None or self._address is None:
-            return
-        try:
-            self._socket.sendto(state.encode(), self._address)
-        except OSError:
-            return  # a manager that does not listen is no reason to stop draining
+        """Say it behind what was not heard yet; of its kind only the newest counts."""
+        kind = state.partition("=")[0]
+        self._unsent = [each for each in self._unsent if each.partition("=")[0] != kind]
+        self._unsent.append(state)
+        self.catch_up()
 
 
 def _address(path: str) -> str | bytes | None:

@@ -57,6 +57,7 @@ from projections.sessions import SessionStanding
 STREAM = "daemon"
 SETTLE_S = 2.0
 """How long whoever asks waits for a commit; one that takes longer shall not hide the daemon."""
+CATCH_UP_S = 1.0
 HELD = ("paused", "window_closed", "day_budget")
 
 
@@ -117,6 +118,8 @@ class Service:
             group.start_soon(self._leave)
             if self.tidying is not None:
                 group.start_soon(self.tidying.run)
+            if self.notifier.is_heard:
+                group.start_soon(self._tell_the_rest)
             if self.notifier.watchdog_s is not None:
                 group.start_soon(self._show_life, self.notifier.watchdog_s / 2)
             await self._go_on(adopt)
@@ -373,6 +376,12 @@ class Service:
         while True:
             self.notifier.alive()
             await anyio.sleep(every_s)
+
+    async def _tell_the_rest(self) -> None:
+        """What the service manager had no room for; nothing says when it has."""
+        while True:
+            await anyio.sleep(CATCH_UP_S)
+            self.notifier.catch_up()
 
     def _rest(self) -> Rest | None:
         board, now_us = self.recorder.board, self.clock.now_us()

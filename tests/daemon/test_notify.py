@@ -43,6 +43,29 @@ def test_each_state_is_one_datagram(tmp_path: Path, address: str) -> None:
     assert notifier.watchdog_s == 5.0
 
 
+def test_a_manager_that_is_behind_hears_the_rest_later_and_of_a_status_the_newest(
+    tmp_path: Path,
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "9"})
+        for number in range(5000):  # more than any queue of datagrams holds
+            notifier.status(f"{number} running")
+        notifier.reloading()
+        notifier.ready()
+        notifier.alive()
+        notifier.alive()
+        first = heard(manager)
+        assert first[:2] == ["STATUS=0 running", "STATUS=1 running"]
+        assert len(first) < 5000
+        notifier.catch_up()
+        rest = [state.partition("\n")[0] for state in heard(manager)]
+        assert rest == ["STATUS=4999 running", "RELOADING=1", "READY=1", "WATCHDOG=1"]
+        notifier.catch_up()
+        assert heard(manager) == []
+        notifier.close()
+
+
 def test_a_manager_that_is_gone_or_never_was_is_no_trouble(tmp_path: Path) -> None:
     for address in ("", "relative", f"{tmp_path}/gone", "@\udcff", "/" + "x" * 200):
         notifier = Notifier({"NOTIFY_SOCKET": address})
