@@ -40,9 +40,13 @@ class Rest(NamedTuple):
 
 
 def rest_of(
-    plan: Plan, board: Board, pause: Pause | None, now_us: int, *, halted: bool
+    plan: Plan, board: Board, pause: Pause | None, now_us: int, log_us: int, *, halted: bool
 ) -> Rest | None:
-    """Why the daemon is to rest at ``now_us``: what a person said first; None when it is not."""
+    """Why the daemon is to rest at ``now_us``: what a person said first; None when it is not.
+
+    ``log_us``: the time by which attempts are picked.  Where the clock was set back it is ahead,
+    and a day that is used up by it shall not be tried again and again.
+    """
     if pause is not None:
         return Rest("paused", f"{pause.by} paused the daemon: {pause.why}")
     if halted:
@@ -53,7 +57,7 @@ def rest_of(
     window = opening(plan.windows, plan.zone, now_us)
     if not window.is_open:
         return Rest("window_closed", "No schedule window is open.", window.until_us)
-    return _day_budget(plan, board, now_us)
+    return _day_budget(plan, board, log_us)
 
 
 def _day_budget(plan: Plan, board: Board, now_us: int) -> Rest | None:

@@ -384,8 +384,9 @@ class Service:
             self.notifier.catch_up()
 
     def _rest(self) -> Rest | None:
-        board, now_us = self.recorder.board, self.clock.now_us()
-        return rest_of(self.plan, board, self._pause, now_us, halted=self._halted)
+        now_us, log_us = self.clock.now_us(), self.recorder.time_us
+        board, pause = self.recorder.board, self._pause
+        return rest_of(self.plan, board, pause, now_us, log_us, halted=self._halted)
 
     def _be_ready(self) -> None:
         if not self._ready:

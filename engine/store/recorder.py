@@ -82,6 +82,11 @@ class Recorder:
         """The epoch of this writer; one more than any before it."""
         return self._decisions.epoch
 
+    @property
+    def time_us(self) -> int:
+        """By which time is decided now: the clock's, or the log's own where that was set back."""
+        return max(self._clock.now_us(), self._decisions.recorded_us)
+
     @contextmanager
     def followed_by(
         self, follower: Callable[[Seen], None], relearn: Callable[[], None]
