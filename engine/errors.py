@@ -22,12 +22,17 @@ AppendRefused              exit 1    the log's own rules refused the append
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
 from typing import ClassVar, cast
 
 NO_FILES_LEFT = frozenset({EMFILE, ENFILE, ENOMEM})
 NOTHING_LEFT = NO_FILES_LEFT | {EAGAIN}
 """What an operating system says at a limit of the user or the machine."""
+
+NO_THREAD = "can't start new thread"
+"""What Python says of it, in an error that has no class of its own."""
 
 
 class RunoffError(Exception):
@@ -151,6 +156,31 @@ def raise_at_a_limit(error: OSError) -> None:
     """Raise StorageFailed unless we were able to look: at a limit an error says nothing else."""
     if error.errno in NO_FILES_LEFT:
         raise nothing_left(error.strerror or str(error)) from error
+
+
+def limit_met(error: BaseException) -> StorageFailed | None:
+    """What to say where the machine gave no more of something, however that was raised, or None."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return next(filter(None, map(limit_met, group.exceptions)), None)
+    if isinstance(error, MemoryError):
+        return nothing_left("out of memory")
+    if isinstance(error, RuntimeError) and str(error) == NO_THREAD:
+        return nothing_left(NO_THREAD)
+    if isinstance(error, OSError) and error.errno in NO_FILES_LEFT:
+        return nothing_left(error.strerror or str(error))
+    return None
+
+
+@contextmanager
+def limits_told() -> Generator[None, None, None]:
+    """A limit of the user or the machine as StorageFailed: it is no fault of the work at hand."""
+    try:
+        yield
+    except Exception as error:
+        if (limit := limit_met(error)) is None:
+            raise
+        raise limit from error
 
 
 class ServerLost(StorageFailed):

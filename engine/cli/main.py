@@ -13,10 +13,7 @@ import click
 from engine import __version__
 from engine.cli.render import clean_lines
 from engine.cli.streams import is_stdout_stuck, let_go_of_stdout, prepare
-from engine.errors import RunoffError, failed_below, not_written, nothing_left
-
-NO_THREAD = "can't start new thread"
-"""What Python says of it, in an error that has no class of its own."""
+from engine.errors import RunoffError, failed_below, limit_met, not_written
 
 
 class Verb(NamedTuple):
@@ -123,10 +120,11 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _told("runoff: interrupted.", 130)
-    except RuntimeError as error:  # behind Abort, which is one
-        if str(error) != NO_THREAD:
+    except (MemoryError, RuntimeError) as error:  # behind Abort, which is one of the latter
+        limit = limit_met(error)
+        if limit is None:
             raise
-        code = _failed(nothing_left(NO_THREAD))
+        code = _failed(limit)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -17,7 +17,7 @@ from engine.drain.adoptions import TakeOver
 from engine.drain.diagnose import EXCERPT_BYTES, Diagnosed, diagnose
 from engine.drain.last_words import Unrecorded
 from engine.drain.stopping import Stopping
-from engine.errors import DiskFull, Fenced, RunoffError
+from engine.errors import DiskFull, Fenced, RunoffError, limit_met, limits_told
 from engine.events import AttemptStarted, Record
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.store.blobs import BlobStore
@@ -106,9 +106,10 @@ class Attendance:
     ) -> None:
         """One attempt from its start to its last word in the log."""
         try:
-            outcome = await self._execute(started, assignment, report)
-            with anyio.CancelScope(shield=True):
-                await self._close(started, assignment, outcome, adopted=report is not None)
+            with limits_told():
+                outcome = await self._execute(started, assignment, report)
+                with anyio.CancelScope(shield=True):
+                    await self._close(started, assignment, outcome, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
             # Another task failed.  The executor has ended this attempt: say so while the log can
             # still be written.  The guardian of an adopted one goes on, and so it stays open, and
@@ -156,8 +157,10 @@ class Attendance:
             return await self.executor.run(assignment, watch)
         except RunoffError:
             raise
-        except Exception as bug:  # noqa: BLE001  an executor's bug costs one attempt, not the drain
-            return bug
+        except Exception as bug:
+            if limit_met(bug) is not None:
+                raise
+            return bug  # an executor's bug costs one attempt, not the drain
         finally:
             self._rest(started)
 

@@ -18,7 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from engine.clock import Clock
-from engine.errors import RunoffError, ServerLost, StorageFailed
+from engine.errors import RunoffError, ServerLost, StorageFailed, limit_met
 from engine.events import Head, Seen
 from engine.store.anchoring import Anchoring
 from engine.store.anchors import Anchors
@@ -339,7 +339,8 @@ class Recorder:
 
     def _fail(self, error: Exception, taken: Sequence[Pending]) -> None:
         """The board may be ahead of the log now, so nothing more can be decided here."""
-        self._failed = error if isinstance(error, RunoffError) else _unexpected(error)
+        told = error if isinstance(error, RunoffError) else limit_met(error)
+        self._failed = told or _unexpected(error)
         self._failed.__cause__ = None if error is self._failed else error
         for pending in [*taken, *self._queue]:
             pending.settle(self._failed)

@@ -15,14 +15,15 @@ from engine.errors import (
     LogUnreadable,
     RunoffError,
     StorageFailed,
+    limits_told,
 )
 
 
 @contextmanager
 def translated() -> Generator[None, None, None]:
-    """SQLite's errors as ours; the work is done in a thread, so it is real work."""
+    """SQLite's errors as ours, and want of memory; in a thread, so that it is real work."""
     try:
-        with REAL_WORK:
+        with REAL_WORK, limits_told():
             yield
     except sqlite3.Error as error:
         raise translation(error) from error

@@ -152,7 +152,8 @@ def test_a_summary_that_finds_no_room_is_told_by_the_exit_code(backlog: Path) ->
 def test_a_machine_that_starts_no_more_threads_is_told_of_in_one_line(backlog: Path) -> None:
     program = (
         "import threading\n"
-        "from engine.cli.main import NO_THREAD, main\n"
+        "from engine.cli.main import main\n"
+        "from engine.errors import NO_THREAD\n"
         "def refuse(*_, **__): raise RuntimeError(NO_THREAD)\n"
         "threading._start_new_thread = threading._start_joinable_thread = refuse\n"
         "main()"
@@ -160,6 +161,20 @@ def test_a_machine_that_starts_no_more_threads_is_told_of_in_one_line(backlog: P
     told = shell(backlog, f'{sys.executable} -c "{program}" run list')
     assert told.returncode == 74, told.stderr
     assert "limits of this user or machine are reached: can't start new thread" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_machine_that_gives_no_more_memory_is_told_of_in_one_line(backlog: Path) -> None:
+    program = (
+        "import engine.store.boards as boards\n"
+        "from engine.cli.main import main\n"
+        "def refuse(*_, **__): raise MemoryError\n"
+        "boards.Board = refuse\n"
+        "main()"
+    )
+    told = shell(backlog, f'{sys.executable} -c "{program}" run list')
+    assert told.returncode == 74, told.stderr
+    assert "limits of this user or machine are reached: out of memory" in told.stderr
     assert "Traceback" not in told.stderr
 
 

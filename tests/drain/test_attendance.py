@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -287,6 +288,47 @@ async def test_what_runs_is_left_by_a_failing_engine_and_ended_by_an_overtaken_o
             await on.play(a=runs, b=breaks, c=runs)
         assert left == [leaves, leaves]
         assert await on.endings() == ({} if leaves else {"a": "abandoned", "c": "abandoned"})
+
+
+LIMITS_MET = [
+    MemoryError(),
+    RuntimeError("can't start new thread"),
+    OSError(errno.EMFILE, "Too many open files"),
+    ExceptionGroup("of a task group", [ValueError(), MemoryError()]),
+]
+
+
+@pytest.mark.parametrize("error", LIMITS_MET)
+@pytest.mark.parametrize("where", ["executor", "diagnosis"])
+async def test_a_limit_of_the_machine_is_no_failure_of_the_attempt_that_meets_it(
+    where: str, error: Exception
+) -> None:
+    left: list[bool] = []
+
+    def meets_it() -> None:
+        raise error
+
+    async def runs(watch: Watch) -> Report:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.append(watch.leave())
+        raise AssertionError
+
+    async def ends(_watch: Watch) -> Report:
+        await anyio.sleep(1)
+        if where == "executor":
+            raise error
+        return FAILED
+
+    async with stage("a", "b", blobs=Blobs(meets_it)) as on:
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(StorageFailed, match="limits of this user or machine"),
+            flatten_subgroups=True,
+        ):
+            await on.play(a=runs, b=ends)
+        assert left == [True]
+        assert await on.endings() == {}
 
 
 @pytest.mark.parametrize(("error", "leaves"), [(DISK, True), (OVERTAKEN, False)])
