@@ -22,7 +22,7 @@ from engine.cli.groups import DefaultGroup
 from engine.cli.log import record_words
 from engine.cli.moment import at_option
 from engine.cli.operating import say, why_options
-from engine.cli.render import clean, fields, print_json, table
+from engine.cli.render import asked, clean, fields, print_json, table
 from engine.errors import UsageProblem
 from engine.store.location import Location
 from engine.store.protocol import LogReader, Query
@@ -167,6 +167,7 @@ async def _sentence(store: LogReader, pos: int | None) -> str | None:
 @_common
 def reinstate(run_id: str, why: str, by: str, **options: Any) -> None:
     """Set a run's verdict aside, so that it is sampled again."""
+    asked(run_id, "RUN")
     next_step = say(ReinstateRun(run_id=run_id, by=by, why=why), options)
     if not options["as_json"]:
         click.echo(f"Reinstated {clean(run_id)}. {next_step}")
@@ -210,6 +211,8 @@ def phase_show(run_id: str, phase_id: str, **options: Any) -> None:
 @_common
 def requeue(run_id: str, phase_id: str, why: str, by: str, **options: Any) -> None:
     """Put a phase back; its attempts count from one again."""
+    asked(run_id, "RUN")
+    asked(phase_id, "PHASE")
     next_step = say(RequeuePhase(run_id=run_id, phase_id=phase_id, by=by, why=why), options)
     if not options["as_json"]:
         click.echo(f"Requeued {clean(run_id)}/{clean(phase_id)}. {next_step}")

@@ -132,6 +132,23 @@ def test_an_unknown_id_is_refused_with_a_remedy(drained: Path, arguments: tuple[
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "reinstate", "\udcff"),
+        ("phase", "requeue", "\udcff", PHASE),
+        ("phase", "requeue", RUN, "\udcff"),
+        ("phase", "requeue", RUN, "x" * 20_000),
+    ],
+)
+def test_what_no_event_can_carry_is_refused_before_it_is_handed_to_anybody(
+    drained: Path, arguments: tuple[str, ...]
+) -> None:
+    refused = runoff(drained, *arguments, "--why", "x")
+    assert refused.returncode == 2
+    assert "of UTF-8" in refused.stderr
+
+
 async def test_an_empty_log_is_refused_unless_it_is_meant(tmp_path: Path) -> None:
     await (await open_writer(locate(f"sqlite:///{tmp_path}/b.db"), create=True)).close()
     for arguments in (("run", "list"), ("why", "x"), ("drain", "--", "true"), ("identity",)):
