@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,9 +20,17 @@ from engine.triage.used_up import used_up_run
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def your_name() -> str:
+    """What the system calls whoever runs this; a container may have no name for its user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def why_options(function: F, default: str | None = None) -> F:
     """``--why`` and ``--by``; without a ``default`` a reason must be given."""
-    by = click.option("--by", default=getpass.getuser, metavar="NAME", help="[default: you]")
+    by = click.option("--by", default=your_name, metavar="NAME", help="[default: you]")
     # For click a default of None is one, too, so that it would not miss the option.
     needed: dict[str, Any] = {"required": True} if default is None else {"default": default}
     why = click.option("--why", metavar="TEXT", help="Your reason, for the log.", **needed)

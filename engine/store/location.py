@@ -178,10 +178,22 @@ def _server(dsn: str) -> Location:
     name = unquote(parts.path[1:])
     if not name or "/" in name or not dsn.isprintable():
         raise UsageProblem(f"{masked(dsn)} names no database.", remedy=_EXAMPLE)
-    folder = os.environ.get(FILES_VARIABLE)
-    root = Path(folder) if folder else Path.home() / ".local" / "share" / "runoff"
     stem = _stem(host, str(port), name)
-    return Location(masked(dsn), root.absolute() / stem, Address(dsn))
+    return Location(masked(dsn), _files_root().absolute() / stem, Address(dsn))
+
+
+def _files_root() -> Path:
+    """The folder for files of logs on servers."""
+    folder = os.environ.get(FILES_VARIABLE)
+    if folder:
+        return Path(folder)
+    try:
+        return Path.home() / ".local" / "share" / "runoff"
+    except RuntimeError:
+        raise UsageProblem(
+            "this user has no home directory for the files of a log on a server.",
+            remedy=f"name a folder in {FILES_VARIABLE}, or set HOME.",
+        ) from None
 
 
 def _no_url(dsn: str) -> UsageProblem:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.cli.operating import your_name
 from engine.errors import UsageProblem
 from tests.program import runoff
 
@@ -80,6 +83,17 @@ def test_only_a_paused_account_can_be_resumed(tmp_path: Path) -> None:
     refused = runoff(tmp_path, *resume)
     assert refused.returncode == UsageProblem.exit_code
     assert "the account 'scripted' is not paused" in refused.stderr
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found"), OSError("no username set")])
+def test_a_user_whom_the_system_has_no_name_for_speaks_by_number(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def unknown() -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", unknown)
+    assert your_name() == f"uid {os.getuid()}"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,21 @@ def test_a_url_that_is_refused_shows_no_password(url: str) -> None:
     assert refused.value.__cause__ is None
 
 
+def test_a_user_without_a_home_is_told_how_to_name_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.delenv("RUNOFF_FILES", raising=False)
+    with pytest.raises(UsageProblem, match="no home directory") as refused:
+        locate("postgresql://u@db/a")
+    assert "RUNOFF_FILES" in refused.value.remedy
+    monkeypatch.setenv("RUNOFF_FILES", str(tmp_path))
+    assert locate("postgresql://u@db/a").path == tmp_path / "db-5432-a"
+
+
 def test_a_path_where_a_url_should_be_is_named() -> None:
     with pytest.raises(UsageProblem, match=r"'\./backlog\.db' is not a database URL"):
         locate("./backlog.db")
