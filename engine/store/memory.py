@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import anyio
 
-from engine.errors import AppendRefused, Fenced
+from engine.errors import AppendRefused, Fenced, LogUnreadable
 from engine.events import GENESIS, Head, Record
 from engine.store.protocol import (
     PAGE_ROWS,
@@ -99,7 +99,10 @@ class MemoryStore:
 
     async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
         """All rows of a stored projection, in key order."""
-        return sorted(self._projections[name, version][1].items())
+        stored = self._projections.get((name, version))
+        if stored is None:
+            raise LogUnreadable(f"there is no projection {name}.", remedy="build it again.")
+        return sorted(stored[1].items())
 
     async def projection_row(self, name: str, version: int, key: str) -> str | None:
         """One row of a stored projection, or None."""

@@ -302,3 +302,31 @@ async def test_stored_projections_equal_rebuilt_ones(store: EventStore, size: in
                 await one.done.wait()
     assert await differences(store) == []
     assert {p.checkpoint.pos for p in await store.projections()} == {13}
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+async def test_a_writer_at_work_is_no_difference(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch, dropped: bool
+) -> None:
+    from engine.audit.stored import differences  # noqa: PLC0415
+
+    lives = iter(range(5))
+    read = store.projection_rows
+
+    async def goes_on() -> None:
+        async with recording(store, HandSetClock(), WRITER) as recorder:
+            await recorder.submit(registers(f"r{recorder.head.pos}"))
+
+    async def read_late(name: str, version: int) -> list[tuple[str, str]]:
+        if next(lives, None) is not None:
+            monkeypatch.setattr(store, "projection_rows", read)
+            await goes_on()
+            if dropped:
+                await store.drop_projection(name, version)
+            monkeypatch.setattr(store, "projection_rows", read_late)
+        return await read(name, version)
+
+    await goes_on()
+    monkeypatch.setattr(store, "projection_rows", read_late)
+    assert await differences(store) == []
+    assert next(lives, None) is None
