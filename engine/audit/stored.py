@@ -61,7 +61,7 @@ async def _stored(reader: LogReader, name: str) -> tuple[Checkpoint, list[tuple[
         if point == before:
             if trouble is not None:
                 raise trouble
-            return point, rows
+            return before, rows
     return None
 
 

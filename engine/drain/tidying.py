@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
-from engine.errors import RunoffError
+from engine.errors import RunoffError, StorageFailed, limits_told
 from engine.executors.old_files import names_of, remove, untouched_since
 from engine.store.recorder import Recorder
 
@@ -31,9 +32,10 @@ class Tidying:
     keep_s: float
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; what a limit of the machine forbids is put off."""
         while True:
-            await self.once()
+            with suppress(StorageFailed), limits_told():
+                await self.once()
             await anyio.sleep(EVERY_S)
 
     async def once(self) -> None:

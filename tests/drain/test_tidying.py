@@ -15,6 +15,7 @@ import pytest
 
 from engine.drain import tidying
 from engine.drain.tidying import Tidying
+from engine.errors import NO_THREAD
 from engine.executors import old_files
 from engine.executors.command import attempt_directory
 from engine.executors.old_files import untouched_since
@@ -163,6 +164,29 @@ async def test_it_is_done_again_every_hour(tmp_path: Path, monkeypatch: pytest.M
                 while second.exists():
                     await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("error", [RuntimeError(NO_THREAD), MemoryError()])
+async def test_a_limit_of_the_machine_puts_it_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(tidying, "EVERY_S", 0)
+    old, met = made(tmp_path, "old", 5), list[Exception]()
+
+    def remove(files_root: Path, names: Iterable[str]) -> None:
+        if not met:
+            met.append(error)
+            raise error
+        old_files.remove(files_root, names)
+
+    monkeypatch.setattr(tidying, "remove", remove)
+    async with left_open() as recorder, anyio.create_task_group() as group:
+        group.start_soon(Tidying(recorder, tmp_path, HOUR_S).run)
+        with anyio.fail_after(30):
+            while old.exists():
+                await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert met == [error]
 
 
 def test_a_drain_tidies_beside_its_work_and_keeps_a_day_unless_told_otherwise(
