@@ -34,7 +34,8 @@ class HandSetClock:
     """A clock that moves only when told to."""
 
     def __init__(self, now_us: int = 1_767_225_600_000_000) -> None:
-        self._start_us = self._now_us = now_us
+        self._now_us = now_us
+        self._passed_s = 0.0
 
     def now_us(self) -> int:
         """What it was set to."""
@@ -42,11 +43,12 @@ class HandSetClock:
 
     def monotonic_s(self) -> float:
         """Seconds since it was made."""
-        return (self._now_us - self._start_us) / 1e6
+        return self._passed_s
 
     def advance(self, seconds: float) -> None:
-        """Move both clocks on."""
+        """Move both clocks on; less than nothing sets back the one on the wall."""
         self._now_us += round(seconds * 1e6)
+        self._passed_s += max(0.0, seconds)
 
 
 class RealWork:

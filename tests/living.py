@@ -83,6 +83,14 @@ def group(run_id: str, phases: int) -> Registration:
     return Registration(key=f"run/{run_id}", stream=f"run/{run_id}", events=tuple(events))
 
 
+class SettableClock(VirtualClock):
+    """One that somebody sets back; how long is waited for something does not change by that."""
+
+    def set_back(self, seconds: float) -> None:
+        """From now on it shows so much less."""
+        self._start_us -= round(seconds * 1e6)
+
+
 class Lines:
     """A logger that keeps what it is told."""
 

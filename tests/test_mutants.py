@@ -36,7 +36,7 @@ RULES = {
     *(f"engine/drain/{name}.py" for name in ("last_words", "joining")),
     *(f"engine/audit/{name}.py" for name in ("casefile", "reclassify", "requests")),
     *(f"engine/audit/{name}.py" for name in ("why", "why_attempt")),
-    *(f"engine/store/{name}.py" for name in ("same_files", "anchors")),
+    *(f"engine/store/{name}.py" for name in ("same_files", "anchors", "log_time")),
     "engine/audit/anchored.py",
     "engine/zones.py",
     *(f"engine/calibration/{name}.py" for name in ("samples", "verdict", "selection")),

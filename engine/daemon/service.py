@@ -153,7 +153,7 @@ class Service:
             pid=os.getpid(),
             version=__version__,
             started_us=self._started_us,
-            now_us=self.clock.now_us(),
+            now_us=self.recorder.time_us,
             epoch=self.recorder.epoch,
             session_id=drain.scope.session_id if drain else None,
             is_ready=self._ready,

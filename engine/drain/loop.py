@@ -198,11 +198,11 @@ class Drain:
 
     def _out_of_work(self) -> SessionEnd:
         assert self._queue is not None
-        return self._queue.out_of_work(self.clock.now_us())
+        return self._queue.out_of_work(self.recorder.time_us)
 
     def _held_left_s(self) -> float | None:
         """How long to wait for a paused account or for others, if nothing else holds us up."""
-        board, now_us = self.recorder.board, self.clock.now_us()
+        board, now_us = self.recorder.board, self.recorder.time_us
         session, total_ms = self._session(), self.scope.limits.total_ms_max
         assert self._queue is not None
         until_us = paused_until_us(board, self.scope, now_us)
@@ -227,7 +227,7 @@ class Drain:
     async def _feed(self, group: TaskGroup) -> SessionEnd:
         while True:
             self._changed = anyio.Event()
-            started, asked_us = 0, self.clock.now_us()
+            started, asked_us = 0, self.recorder.time_us
             room = self.scope.limits.workers - self._attendance.busy
             if room > 0 and self._session().status == "running":
                 started = await self._pick(group, room)
@@ -270,12 +270,12 @@ class Drain:
         due_us = wakes_us(self.recorder.board, self._queue, self.scope, asked_us)
         if due_us is None and not self.standing:
             return held_s
-        due_s = wait_s(due_us, self.clock.now_us())
+        due_s = wait_s(due_us, self.recorder.time_us)
         return due_s if held_s is None else min(held_s, due_s)
 
     def _pause_ended_since(self, asked_us: int) -> bool:
         """Whether a pause of the session's account was in force then, and is over now."""
-        board, now_us = self.recorder.board, self.clock.now_us()
+        board, now_us = self.recorder.board, self.recorder.time_us
         if paused_until_us(board, self.scope, now_us) is not None:
             return False
         return paused_until_us(board, self.scope, asked_us) is not None

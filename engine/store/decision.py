@@ -60,11 +60,6 @@ class Decisions:
         self._recorded_us = 0
         self._versions: dict[str, int] = {}
 
-    @property
-    def recorded_us(self) -> int:
-        """The time of the log: nothing is recorded any more as of before it."""
-        return self._recorded_us
-
     def begin(self, recorded_us: int) -> None:
         """What is decided from here on is recorded no earlier than ``recorded_us``."""
         self._recorded_us = max(self._recorded_us, recorded_us)

@@ -27,6 +27,7 @@ from engine.store.boards import followed, load_board
 from engine.store.command import Command, Receipt
 from engine.store.decision import BATCH_EVENTS_MAX, Decisions, Writer
 from engine.store.leaving import Leaving
+from engine.store.log_time import LogTime
 from engine.store.protocol import EventStore, Found, Kept, OnServer, Query, Transaction
 from projections.board import FOLDS, Board
 from projections.fold import Checkpoint
@@ -58,7 +59,7 @@ class Recorder:
     ) -> None:
         self.store = store
         self.board = board
-        self._clock = clock
+        self._time = LogTime(clock)
         self._decisions = Decisions(board, writer)
         self._queue: deque[Pending] = deque()
         self._wake = anyio.Event()
@@ -85,7 +86,7 @@ class Recorder:
     @property
     def time_us(self) -> int:
         """By which time is decided now: the clock's, or the log's own where that was set back."""
-        return max(self._clock.now_us(), self._decisions.recorded_us)
+        return self._time.now_us()
 
     @contextmanager
     def followed_by(
@@ -145,7 +146,7 @@ class Recorder:
         """Take the next epoch and make the stored projections current."""
         self._decisions.follow(await self.store.last_epoch())
         newest = await self.store.records(Query(newest_first=True), limit=1)
-        self._decisions.begin(newest[0].recorded_us if newest else 0)
+        self._time.reach(newest[0].recorded_us if newest else 0)
         await self._refresh_projections()
 
     async def _refresh_projections(self) -> None:
@@ -291,7 +292,7 @@ class Recorder:
         assert found.end is not None, "a shared log says where it ends"
         async for seen in followed(self.board, self.store, found.end.head):
             self._decisions.refuse_lapsed(seen.event)
-            self._decisions.begin(seen.recorded_us)
+            self._time.reach(seen.recorded_us)
             for follower in self._followers:
                 follower(seen)
         self._decisions.follow(found.end.epoch)
@@ -299,7 +300,7 @@ class Recorder:
     def _decide_all(self, batch: Batch, taken: list[Pending]) -> None:
         """Decide as many of ``taken`` as fit; the rest goes back to the front of the queue."""
         self._settled = anyio.Event()
-        self._decisions.begin(self._clock.now_us())
+        self._decisions.begin(self._time.now_us())
         done = self._decisions.decide_all(batch, taken)
         self._queue.extendleft(reversed(taken[done:]))
         del taken[done:]

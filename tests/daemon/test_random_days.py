@@ -24,7 +24,7 @@ from engine.events import event_of
 from engine.executors.scripted import Rule
 from engine.triage.operating import ReinstateRun, RequeuePhase
 from engine.triage.policy import POLICIES
-from tests.living import HOUR_S, MINUTE_S, Living, group
+from tests.living import HOUR_S, MINUTE_S, Living, SettableClock, group
 
 SEEDS = range(int(os.environ.get("RUNOFF_SIM_SEEDS", "24")))
 SAID: dict[str, Any] = {"by": "sim", "why": "try"}
@@ -55,6 +55,7 @@ class Days:
             for number, kind in enumerate(self.random.choices(KINDS, k=5))
         ]
         self.living = Living(rules=rules, **self.settings())
+        self.clock = self.living.clock = SettableClock(self.living.clock.now_us())
         self.runs = 0
 
     def settings(self) -> dict[str, Any]:
@@ -70,7 +71,9 @@ class Days:
 
     async def do(self, service: Service) -> None:
         """Something that somebody may do, sensible or not."""
-        match self.random.randint(0, 8):
+        match self.random.randint(0, 9):
+            case 9:
+                self.clock.set_back(self.random.choice([0.5, MINUTE_S, 5 * HOUR_S, -HOUR_S]))
             case 0:
                 await service.pause(**SAID)
             case 1 | 2:
