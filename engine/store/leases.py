@@ -23,16 +23,28 @@ if TYPE_CHECKING:
 
 LEASE_S = 15.0
 BEATS_PER_LEASE = 3
-_RENEW = """
-INSERT INTO leases VALUES ($1, $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second', 1)
+_ASIDE = "$1::text || ' beside'"
+"""Where a lease is renewed whose row a process of the server holds that was stopped or hangs in the
+middle of a renewal: nothing ends its transaction.  Names of sessions have no spaces."""
+_RENEW = f"""
+WITH free AS (SELECT FROM leases WHERE session = $1 FOR UPDATE SKIP LOCKED),
+    there AS (SELECT FROM leases WHERE session = $1)
+INSERT INTO leases
+SELECT CASE WHEN EXISTS (TABLE there) AND NOT EXISTS (TABLE free) THEN {_ASIDE} ELSE $1 END,
+       $2, $3, $4, $5, clock_timestamp() + $6 * interval '1 second', 1
 ON CONFLICT (session) DO UPDATE
    SET epoch = excluded.epoch, place = excluded.place, pid = excluded.pid,
        start_ticks = excluded.start_ticks, expires = excluded.expires,
        renewals = leases.renewals + 1
- WHERE leases.epoch <= excluded.epoch"""
+ WHERE leases.epoch <= excluded.epoch"""  # noqa: S608  fixed names
 _ALL = """
-SELECT session, epoch, place, pid, start_ticks,
-       extract(epoch FROM expires - clock_timestamp())::float8, renewals FROM leases"""
+SELECT DISTINCT ON (name) split_part(session, ' ', 1) AS name, epoch, place, pid, start_ticks,
+       extract(epoch FROM max(expires) - clock_timestamp())::float8, sum(renewals)::bigint
+  FROM leases GROUP BY name, epoch, place, pid, start_ticks ORDER BY name, epoch DESC"""
+_GIVE_BACK = f"""
+DELETE FROM leases WHERE session IN (
+    SELECT session FROM leases WHERE session IN ($1, {_ASIDE}) AND epoch = $2
+       FOR UPDATE SKIP LOCKED)"""  # noqa: S608  fixed names
 
 
 class Holder(NamedTuple):
@@ -159,11 +171,9 @@ class PostgresLeases:
         return [Lease(Holder(*tuple(row)[:5]), row[5], row[6]) for row in rows]
 
     async def give_back(self, session_id: str, epoch: int) -> None:
-        """Forget the lease of an engine."""
+        """Forget the lease of an engine; what a process that hangs holds of it stays."""
         async with self._asking() as driver:
-            await driver.execute(
-                "DELETE FROM leases WHERE session = $1 AND epoch = $2", session_id, epoch
-            )
+            await driver.execute(_GIVE_BACK, session_id, epoch)
 
     async def until_hint(self, limit_s: float) -> None:
         """Until the server hints at an append, or ``limit_s`` have passed."""

@@ -135,3 +135,62 @@ async def test_a_renewal_waits_for_no_disk_and_no_other_server(
     with anyio.fail_after(LIMIT_S):
         async with commits_held_up(postgres):
             await seen.renew(Holder("s", 1, "host boot", 1, None), LEASE_S)
+
+
+@asynccontextmanager
+async def row_held(server: Server, place: Location, session_id: str) -> AsyncGenerator[None, None]:
+    """While the block runs, that lease is in a transaction that stands still.
+
+    As of a process of the server that was stopped in the middle of a renewal.
+    """
+    holder = await server.connect(place.url.rpartition("/")[2])
+    held = holder.transaction()
+    await held.start()
+    assert await holder.fetch("SELECT FROM runoff.leases WHERE session = $1 FOR UPDATE", session_id)
+    try:
+        yield
+    finally:
+        await held.rollback()
+        await holder.close()
+
+
+async def test_an_engine_whose_lease_is_held_by_a_process_that_stands_still_lives_on(
+    postgres: Server, between: tuple[Between, Location, Location], seen: Leases
+) -> None:
+    *_, directly = between
+    with anyio.fail_after(LIMIT_S):
+        async with (
+            engine(directly, "held") as (_, share),
+            engine(directly, "other") as (other, watching),
+            row_held(postgres, directly, "held"),
+            keeping(share),
+            keeping(watching),
+        ):
+            assert await lapses_until_renewed(seen, other.store, "held") == []
+
+
+async def test_what_was_said_beside_a_lease_is_of_its_newest_engine_and_goes_with_it(
+    postgres: Server, between: tuple[Between, Location, Location], seen: Leases
+) -> None:
+    *_, directly = between
+    older, newer = Holder("s", 1, "a boot", 1, None), Holder("s", 2, "b boot", 2, 7)
+    with anyio.fail_after(LIMIT_S):
+        await seen.renew(older, LEASE_S)
+        async with row_held(postgres, directly, "s"):
+            await seen.renew(older, 2 * LEASE_S)
+            (lease,) = await seen.all()
+            assert (lease.holder, lease.renewals) == (older, 2)
+            assert lease.left_s > LEASE_S
+            await seen.renew(older, LEASE_S)
+            await seen.give_back("s", 1)  # as far as nobody holds it
+            (lease,) = await seen.all()
+            assert (lease.holder, lease.renewals) == (older, 1)
+            await seen.renew(older, LEASE_S)
+        await seen.renew(newer, LEASE_S)
+        (lease,) = await seen.all()
+        assert (lease.holder, lease.renewals) == (newer, 2)
+        await seen.renew(older, LEASE_S)  # which knows nothing of the newer one
+        assert [each.holder for each in await seen.all()] == [newer]
+        await seen.give_back("s", 1)
+        await seen.give_back("s", 2)
+        assert await seen.all() == []
