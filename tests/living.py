@@ -33,6 +33,7 @@ from engine.events import (
 from engine.executors.scripted import Rule, ScriptedExecutor
 from engine.ids import IdMaker
 from engine.store.blobs import MemoryBlobs
+from engine.store.location import Location
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
 from engine.store.recorder import Writer, recording
@@ -125,6 +126,7 @@ class Living:
         self.plan: Plan = plan_of(Settings(**settings), policy or POLICIES["default"])
         self.blobs = MemoryBlobs()
         self.coefficients: Callable[[], Awaitable[Coefficients | None]] | None = None
+        self.place: Location | None = None
         self.lines = Lines()
 
     def again(self, policy: Policy | None = None, **settings: Any) -> None:
@@ -147,6 +149,7 @@ class Living:
                 notifier=Notifier({}),
                 in_threads=False,
                 coefficients=self.coefficients,
+                place=self.place,
             )
             await service.open()
             for each in groups:

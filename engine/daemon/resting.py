@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from engine.daemon.settings import Plan
+from engine.drain.adoptions import Adoption
+from engine.drain.stopping import Hold
 from engine.triage.budgets import of_day, sentence_of
 from engine.triage.schedule import opening
 from engine.triage.scope import Scope
@@ -37,6 +40,16 @@ class Rest(NamedTuple):
     cause: RestCause
     sentence: str
     until_us: int | None = None
+
+
+class Sight(NamedTuple):
+    """What one that rests sees of dead engines: open attempts that it has to see to.
+
+    ``adopt``: those that are over by now, though nobody can prove it; the others it finds out.
+    """
+
+    adopt: Sequence[Adoption]
+    rest: Rest
 
 
 def rest_of(
@@ -112,3 +125,18 @@ def _is_left(board: Board, session: SessionStanding, host: str) -> bool:
 def scope_for(session: SessionStanding | None, plan: Plan, new_id: str) -> Scope:
     """The scope of the session to go on with, or of a new one."""
     return Scope(session.session_id if session else new_id, plan.policy, plan.limits)
+
+
+def hold_of(rest: Rest | None) -> Hold | None:
+    """What a session is told of a rest; a day's budget it finds out by itself."""
+    if rest is None:
+        return None
+    match rest.cause:
+        case "paused":
+            return Hold("paused", f"{rest.sentence}; running attempts may finish.")
+        case "window_closed":
+            return Hold("window_closed", f"{rest.sentence} Running attempts may finish.")
+        case "halted":
+            return Hold("paused", f"{rest.sentence} Running attempts may finish.")
+        case "day_budget":
+            return None

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import anyio
 
@@ -20,18 +21,27 @@ from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
 from engine.daemon.answers import Pulse, State, Status, state_of, status_of
 from engine.daemon.notify import Notifier
-from engine.daemon.resting import Pause, Rest, closes_us, rest_of, scope_for, session_to_go_on
+from engine.daemon.resting import (
+    Pause,
+    Rest,
+    Sight,
+    closes_us,
+    hold_of,
+    rest_of,
+    scope_for,
+    session_to_go_on,
+)
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
 from engine.detect.reclassification import Changed
 from engine.drain.adoptions import Adoption
 from engine.drain.intake import operating, reclassify, registering
-from engine.drain.joining import joined, notice_the_dead
+from engine.drain.joining import joined, notice_the_dead, watching
 from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts, swept
 from engine.drain.sharing import following
-from engine.drain.stopping import Hold, Stopping
+from engine.drain.stopping import Stopping
 from engine.drain.tidying import Tidying
 from engine.errors import LogHeld, RunoffError, UsageProblem
 from engine.events import (
@@ -47,6 +57,7 @@ from engine.executors.port import Executor
 from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
 from engine.store.command import Command, just
+from engine.store.leases import BEATS_PER_LEASE, LEASE_S
 from engine.store.location import Location
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
@@ -58,6 +69,7 @@ STREAM = "daemon"
 SETTLE_S = 2.0
 """How long whoever asks waits for a commit; one that takes longer shall not hide the daemon."""
 CATCH_UP_S = 1.0
+BEAT_S = LEASE_S / BEATS_PER_LEASE
 HELD = ("paused", "window_closed", "day_budget")
 
 
@@ -255,15 +267,28 @@ class Service:
             await self._stretch(adopt, rest)
             adopt = ()
         while not self.stopping.asked.is_set():
-            stirred = self._stirred
-            rest = self._rest()
-            if rest is None:
+            if self._rest() is None:
                 await self._stretch(adopt, None)
                 adopt = ()
-                continue
-            self._be_ready()
-            self.notifier.status(f"{rest.cause}: {rest.sentence}")
-            await self._wait(stirred, rest.until_us)
+            elif left := await self._rested():
+                await self._stretch(left.adopt, left.rest)
+
+    async def _rested(self) -> Sight | None:
+        """Rest until it is over, or dead engines have left something that nobody else sees to."""
+        async with watching(self.place, self.recorder, self.clock, self.ids) as share:
+            while not self.stopping.asked.is_set():
+                stirred, rest = self._stirred, self._rest()
+                if rest is None:
+                    break
+                if share is not None:
+                    await share.look()
+                    left = await share.left_alone()
+                    if left.here or left.over:
+                        return Sight(left.over, rest)
+                self._be_ready()
+                self.notifier.status(f"{rest.cause}: {rest.sentence}")
+                await self._wait(stirred, rest.until_us, BEAT_S if share else inf)
+        return None
 
     async def _left_behind(self) -> list[Adoption]:
         """What dead engines left; of a shared log that is only known once a session has joined."""
@@ -288,7 +313,9 @@ class Service:
         except LogHeld:
             if session is None:
                 raise
-            await self._part(None, adopt, rest)  # another engine went on with it before us
+            # Another engine went on with it before us; one that rests leaves all to that.
+            if rest is None:
+                await self._part(None, adopt, rest)
 
     async def _part(
         self, session: SessionStanding | None, adopt: Sequence[Adoption], rest: Rest | None
@@ -310,14 +337,15 @@ class Service:
         async with joined(self.place, drain, end=self.end_open) as among:
             self._mine |= {drain.scope.session_id}
             if among is not None:
-                adopt = await open_attempts(
+                here = await open_attempts(
                     self.recorder, self.clock, end=self.end_open, among=among, tell=self._tell
                 )
+                adopt = [*adopt, *here]
             because = await drain.run(
-                resume=session is not None, adopt=adopt, ready=self._begun, hold=_hold(rest)
+                resume=session is not None, adopt=adopt, ready=self._begun, hold=hold_of(rest)
             )
         self._drain = None
-        self._halted = because == "zero_yield_streak"
+        self._halted = self._halted or because == "zero_yield_streak"
 
     async def _to_estimate_with(self) -> Coefficients | None:
         """Read anew for each part; what cannot be meant changes nothing but is complained of."""
@@ -345,7 +373,7 @@ class Service:
         session = drain.standing_of_session if drain is not None else None
         if drain is None or session is None or self.stopping.asked.is_set():
             return
-        hold, planned = _hold(rest), scope_for(session, self.plan, "")
+        hold, planned = hold_of(rest), scope_for(session, self.plan, "")
         if session.status == "running":
             if hold is not None:
                 await drain.hold(hold)
@@ -354,9 +382,9 @@ class Service:
         elif rest is None and session.status == "draining" and session.because in HELD:
             await drain.go_on(planned)
 
-    async def _wait(self, stirred: anyio.Event, due_us: int | None) -> None:
+    async def _wait(self, stirred: anyio.Event, due_us: int | None, limit_s: float = inf) -> None:
         """Until something stirs or a moment is due; never long, for clocks may be set."""
-        with anyio.move_on_after(wait_s(due_us, self.clock.now_us())):
+        with anyio.move_on_after(min(limit_s, wait_s(due_us, self.clock.now_us()))):
             await stirred.wait()
 
     async def _bound_the_stop(self) -> None:
@@ -450,16 +478,3 @@ class Service:
             types = Query(types=("daemon.paused",), newest_first=True)
             event = event_of((await self.recorder.store.records(types, limit=1))[0])
         return Pause(event.by, event.why) if isinstance(event, DaemonPaused) else None
-
-
-def _hold(rest: Rest | None) -> Hold | None:
-    """What a session is told of a rest; a day's budget it finds out by itself."""
-    if rest is None:
-        return None
-    match rest.cause:
-        case "paused":
-            return Hold("paused", f"{rest.sentence}; running attempts may finish.")
-        case "window_closed":
-            return Hold("window_closed", f"{rest.sentence} Running attempts may finish.")
-        case "halted" | "day_budget":
-            return None

@@ -19,14 +19,25 @@ async def notice_the_dead(
     location: Location, recorder: Recorder, clock: Clock, ids: IdMaker
 ) -> None:
     """Append that engines of this machine are gone which are; their sessions can be resumed."""
-    leases = await open_leases(location, recorder.leaving)
-    if leases is not None:
-        try:
-            share = Share(recorder, leases, clock, ids, "")
+    async with watching(location, recorder, clock, ids) as share:
+        if share is not None:
             # One that has rested knows nothing of sessions that others have begun meanwhile.
             await share.look()
-        finally:
-            await leases.close()
+
+
+@asynccontextmanager
+async def watching(
+    location: Location | None, recorder: Recorder, clock: Clock, ids: IdMaker
+) -> AsyncGenerator[Share | None, None]:
+    """See who lives, at no session and without a lease; None where nobody else can be."""
+    leases = None if location is None else await open_leases(location, recorder.leaving)
+    if leases is None:
+        yield None
+        return
+    try:
+        yield Share(recorder, leases, clock, ids, "")
+    finally:
+        await leases.close()
 
 
 @asynccontextmanager

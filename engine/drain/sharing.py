@@ -136,6 +136,7 @@ class Share:
         self._looked_s = 0.0
         self._seen: dict[tuple[str, int, int], float] = {}
         self._open_since: dict[str, float] = {}
+        self._seen_alone: frozenset[str] | None = None
         self.look_after: Callable[[], Awaitable[None]] = _nothing
 
     async def join(self) -> None:
@@ -210,7 +211,31 @@ class Share:
 
     async def left(self, attended: frozenset[str]) -> Left:
         """What fell to this engine while its session is under way, but those ``attended``."""
-        fallen = await self._fallen(attended)
+        return await self._left(await self._fallen(attended))
+
+    async def left_alone(self) -> Left:
+        """What would fall to this engine, which is at no session; nothing that others see to.
+
+        An engine at work on this host sees to all that there is here.  Of those that are not, who
+        noticed the death goes first, and the others are in time at their next look.
+        """
+        board, host, me = self._recorder.board, socket.gethostname(), self._recorder.epoch
+        living = _living(board)
+        if host in living.values():
+            return Left(frozenset(), [])
+        fallen = await self._fallen(frozenset(), living | {me: host})
+        seen = self._seen_alone
+        self._seen_alone = frozenset(each.started.attempt_id for each in fallen)
+        due = [
+            each
+            for each in fallen
+            if seen is None
+            or each.started.attempt_id in seen
+            or board.sessions.states[each.started.session_id].heir == me
+        ]
+        return await self._left(due)
+
+    async def _left(self, fallen: Sequence[Opened]) -> Left:
         here = frozenset(
             each.started.attempt_id
             for each in fallen
@@ -230,9 +255,15 @@ class Share:
         assignment = await assignment_for(self._recorder, started, scope, self._clock)
         return Adoption(started, assignment, _out_of_reach, lives=False)
 
-    async def _fallen(self, attended: frozenset[str]) -> list[Opened]:
-        """Open attempts that are this engine's, but those ``attended``, which are not asked for."""
-        board, living = self._recorder.board, _living(self._recorder.board)
+    async def _fallen(
+        self, attended: frozenset[str], living: Mapping[int, str] | None = None
+    ) -> list[Opened]:
+        """Open attempts that are this engine's, but those ``attended``, which are not asked for.
+
+        ``living``: the hosts of those that they may fall to by epoch; all that live.
+        """
+        board = self._recorder.board
+        living = _living(board) if living is None else living
         open_ids = {p.open_attempt for p in board.backlog.values() if p.open_attempt}
         now_s, before = self._clock.monotonic_s(), self._open_since
         self._open_since = {each: before.get(each, now_s) for each in open_ids}

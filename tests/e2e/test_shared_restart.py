@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,9 @@ class Waiting(Place):
     @property
     def agent(self) -> tuple[str, ...]:
         return "sh", "-c", CHILD.format(up=self.up, go=self.go)
+
+    def state_of(self, daemon: subprocess.Popen[str]) -> str:
+        return str(self.told("daemon", "status", "--pid", str(daemon.pid))["state"])
 
     @contextmanager
     def children(self) -> Generator[IO[str], None, None]:
@@ -58,4 +63,32 @@ def test_one_that_is_started_again_beside_others_fills_its_workers_and_no_sessio
                 place.go.touch()
                 place.until(count=6)
             assert heir.poll() is None
+    assert place.is_sound()
+
+
+def test_one_that_is_paused_sees_to_what_its_neighbour_was_killed_at_and_starts_nothing(
+    place: Waiting,
+) -> None:
+    place.seed("kept", 1, "a-label-of-nobody")
+    with place.children() as up, place.daemon("--workers", "2") as resting:
+        place.runoff("daemon", "pause")
+        place.seed("r", 4)
+        with place.daemon("--workers", "2", is_to_end=False) as killed:
+            assert [up.readline() for _ in range(2)] == ["p\n"] * 2
+            lives, dies = place.log("attempt.spawned")
+            os.kill(dies["data"]["pid"], signal.SIGKILL)  # its guardian
+            killed.kill()
+            killed.wait()
+            place.until(count=1, kind="attempt.adopted")
+            place.until(count=1)
+            place.go.touch()
+            place.until(count=2)
+        endings = {
+            each["attempt"]: each["data"]["ending"] for each in place.log("attempt.finished")
+        }
+        assert endings == {lives["attempt"]: "succeeded", dies["attempt"]: "orphaned"}
+        assert place.state_of(resting) == "paused"
+        assert len(place.log("attempt.started")) == 2
+        place.runoff("daemon", "resume")
+        place.until(count=5)
     assert place.is_sound()
