@@ -35,6 +35,7 @@ _ALIVE = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
 }
+_READS = "default_transaction_read_only"
 _CERTIFICATES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _OURS = _ALIVE | {
     "default_transaction_isolation": "read committed",
@@ -51,18 +52,22 @@ WRITER = _OURS | {
 KEEPER = WRITER | {"synchronous_commit": "off"}
 """Leases need not outlive a server: their renewal waits for no disk, and for no other server."""
 READER = _OURS | {
-    "default_transaction_read_only": "on",
+    _READS: "on",
     "idle_in_transaction_session_timeout": "0",
 }
 _TIMEOUTS_SINCE = ("idle_session_timeout", "transaction_timeout")
 """Those that not every version has, which would refuse them as the settings of a connection."""
 _BEGIN = (
     "SELECT current_setting('server_encoding') AS encoding, pg_backend_pid() AS pid,"
-    " current_setting('search_path') AS path"
+    " current_setting('search_path') AS path, current_setting('transaction_read_only') AS read_only"
 ) + "".join(
     f", CASE WHEN current_setting('{name}', true) <> '' THEN set_config('{name}', '0', false) END"
     for name in _TIMEOUTS_SINCE
 )
+
+
+class _TakesNoWrites(WrongDatabase):
+    """A server that takes no writes, or none now."""
 
 
 async def linked(
@@ -79,11 +84,16 @@ async def linked(
     leaving = leaving or Leaving()
 
     async def connect() -> Connection[Any]:
-        return await connected(location, settings)
+        try:
+            return await connected(location, settings)
+        except _TakesNoWrites as error:
+            # It did before: behind a failover a replica may be there that is to be promoted yet.
+            raise lost(error) from error
 
     try:
         with leaving.bounded(BACK_S):
-            driver = await (patiently(connect) if is_waited_for else connect())
+            first = patiently(connect) if is_waited_for else connected(location, settings)
+            driver = await first
     except TimeoutError as error:
         raise lost(error) from error
     return Link(driver, connect, leaving)
@@ -153,6 +163,11 @@ async def _begin(connection: Connection[Any], location: Location, settings: dict
         if pooler.mixes_sessions(error):
             raise pooler.mixed() from error
         raise
+    if found["read_only"] == "on" and settings.get(_READS) != "on":
+        raise _TakesNoWrites(
+            f"{location.url} takes no writes: it is a replica, or read-only.",
+            remedy="name the server that takes them; commands that only read go on here.",
+        )
     if found["encoding"] != "UTF8":
         raise WrongDatabase(
             f"{location.url} holds texts in {found['encoding']}; a log needs UTF8.",

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 _OVERTAKEN, _REFUSED = "RO001", "RO002"
-_LOST = ("08", "57", "25P03", "25P04", "53300")
+_LOST = ("08", "57", "25P03", "25P04", "53300", "25006")
 """Connection failures, shutdowns, what an operator ended, the server's own end of a writer that
-stood still, and a server that has no connection left for now."""
+stood still, and a server that has no connection left for now, or takes no writes."""
 _NOT_LET_IN = ("28",)
 _UNSUITED_TEXT = ("22021", "22P05")
 SESSION_ATTRIBUTES = "any, primary, standby, read-write, read-only, prefer-standby"
@@ -70,7 +70,8 @@ def lost(error: BaseException) -> ServerLost:
     import asyncpg  # noqa: PLC0415
 
     silent = "it gave no answer in time" if isinstance(error, TimeoutError) else None
-    text = str(error) or silent or type(error).__name__
+    said = error.problem if isinstance(error, RunoffError) else str(error)
+    text = said.rstrip(".") or silent or type(error).__name__
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         text = "no server is what target_session_attrs asks for"
     remedy = "check that it runs and can be reached from here; what was acknowledged is safe."

@@ -7,10 +7,17 @@ from typing import NamedTuple
 import anyio
 import pytest
 
+from engine.clock import SystemClock
+from engine.errors import ServerLost, WrongDatabase
+from engine.events import RunRegistered
+from engine.store.command import Command, just
+from engine.store.leases import Holder, open_leases
+from engine.store.leaving import Leaving
 from engine.store.location import Location, locate
 from engine.store.opening import open_reader, open_writer
 from engine.store.postgres import PostgresReader
 from engine.store.protocol import EventStore
+from engine.store.recorder import Writer, recording
 from tests.servers import Server
 from tests.store.test_postgres_log import append, row
 
@@ -48,6 +55,15 @@ async def set_for(postgres: Server, *settings: Setting) -> Location:
     finally:
         await connection.close()
     return locate(url)
+
+
+async def alter(postgres: Server, place: Location, what: str) -> None:
+    name = place.url.rpartition("/")[2]
+    connection = await postgres.connect("postgres")
+    try:
+        await connection.execute(f"ALTER DATABASE {name} {what}")
+    finally:
+        await connection.close()
 
 
 async def shown(reader: PostgresReader, name: str) -> str:
@@ -96,3 +112,57 @@ async def test_writers_take_turns_however_transactions_begin_there(postgres: Ser
     assert (await first.head()).pos == 3
     for store in (first, second):
         await store.close()
+
+
+async def test_a_database_that_takes_no_writes_is_read_and_refused_to_writers(
+    postgres: Server,
+) -> None:
+    """As is a replica, where no transaction may write either."""
+    place = await set_for(postgres)
+    await (await open_writer(place, create=True)).close()
+    await alter(postgres, place, "SET default_transaction_read_only = on")
+    with pytest.raises(WrongDatabase) as refused:
+        await open_writer(place, create=False)
+    assert refused.value.problem == f"{place.url} takes no writes: it is a replica, or read-only."
+    reader = await open_reader(place)
+    assert (await reader.head()).pos == 0
+    await reader.close()
+
+
+async def test_a_writer_waits_while_its_server_takes_no_writes(postgres: Server) -> None:
+    """As behind a failover, until the replica that is there now has been promoted."""
+    place = await set_for(postgres)
+    store = await open_writer(place, create=True)
+    leases = await open_leases(place, Leaving())
+    assert leases is not None
+    holder = Holder("s", 1, "host boot", 1, None)
+    run = RunRegistered(run_id="r", origin="test", state="NEW")
+    async with recording(store, SystemClock(), Writer("host", "boot", 1, "test", "0")) as recorder:
+        await alter(postgres, place, "SET default_transaction_read_only = on")
+        await postgres.end_all_others(place.url.rpartition("/")[2])
+        with pytest.raises(ServerLost):
+            await leases.renew(holder, 15.0)
+        pending = recorder.enqueue(Command("c", "runs", b"", just(run)))
+        async with anyio.create_task_group() as group:
+            group.start_soon(leases.until_back)
+            with anyio.move_on_after(0.5) as waited:
+                await pending.answer()
+            assert waited.cancelled_caught
+            assert recorder.failed is None
+            await alter(postgres, place, "RESET default_transaction_read_only")
+            with anyio.fail_after(20):
+                await pending.answer()
+        await leases.renew(holder, 15.0)
+    await leases.close()
+    await store.close()
+
+
+async def test_a_server_that_takes_no_writes_from_now_on_is_waited_for(postgres: Server) -> None:
+    place = await set_for(postgres)
+    store = await open_writer(place, create=True)
+    async with store.transaction() as transaction:
+        driver = vars(transaction)["_link"].driver
+        await driver.execute("SET TRANSACTION READ ONLY")
+        with pytest.raises(ServerLost):
+            await transaction.look([], [])
+    await store.close()
