@@ -5,7 +5,8 @@ RunoffError                exit 1    what was asked could not be done
 ├── WrongDatabase          exit 3    not the database you meant
 ├── LimitReached           exit 4    stopped by a limit, work left
 ├── LogUnreadable          exit 5    the log is damaged, or newer than this program
-│   └── UnknownEvent       exit 5    one event is of a type or version this program lacks
+│   ├── UnknownEvent       exit 5    one event is of a type or version this program lacks
+│   └── LogWentBack        exit 5    the server lost what it had acknowledged
 ├── AuditDifference        exit 6    an audit found a difference
 ├── StorageFailed          exit 74   the disk or database refused a write or a read
 │   ├── DiskFull           exit 74   because there is no room
@@ -87,6 +88,20 @@ class LogUnreadable(RunoffError):
 
 class UnknownEvent(LogUnreadable):
     """One event is of a type or version this program does not know; it stops there."""
+
+
+class LogWentBack(LogUnreadable):
+    """The server does not hold what it had acknowledged: an older copy is in its place."""
+
+    @classmethod
+    def behind(cls, pos: int) -> LogWentBack:
+        """What stood at ``pos`` is not there, or something else is."""
+        return cls(
+            f"the log went back: the server does not hold what this engine has seen at position"
+            f" {pos}.",
+            remedy="put the newest copy back before any engine starts; see how to back up and"
+            " restore a log.",
+        )
 
 
 class AuditDifference(RunoffError):

@@ -17,7 +17,7 @@ from engine.drain.adoptions import TakeOver
 from engine.drain.diagnose import EXCERPT_BYTES, Diagnosed, diagnose
 from engine.drain.last_words import Unrecorded
 from engine.drain.stopping import Stopping
-from engine.errors import DiskFull, Fenced, RunoffError, limit_met, limits_told
+from engine.errors import DiskFull, Fenced, LogWentBack, RunoffError, limit_met, limits_told
 from engine.events import AttemptStarted, Record
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
 from engine.store.blobs import BlobStore
@@ -172,10 +172,11 @@ class Attendance:
     def _leave(self, started: AttemptStarted) -> bool:
         """Whether a failure below us is ending this engine as a kill would; then it stays open.
 
-        One that was overtaken must end what it runs: that is another's now.
+        One that was overtaken must end what it runs: that is another's now.  So must one whose log
+        went back: whoever goes on with that may know nothing of what runs here.
         """
         failed = self.recorder.failed or self._failed
-        if failed is None or isinstance(failed, Fenced):
+        if failed is None or isinstance(failed, Fenced | LogWentBack):
             return False
         self._left.add(started.attempt_id)
         return True

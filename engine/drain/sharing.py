@@ -307,9 +307,14 @@ class Share:
         return Command(self._ids("cmd"), stream_of(self._session_id), b"lease", decide)
 
     async def follow(self) -> None:
-        """Have the writer fold what others have appended, if they have; Fenced if it lapsed."""
+        """Have the writer fold what others have appended, if they have.
+
+        Raises Fenced if this engine has lapsed, LogWentBack if the log lacks what it has seen.
+        """
+        known = self._recorder.committed
         head = await self._recorder.store.head()
-        if head.pos > self._recorder.head.pos:
+        went_back = known is not None and head.pos <= known.pos and head != known
+        if went_back or head.pos > self._recorder.head.pos:
             await self._recorder.submit(following(self._ids("cmd")))
 
     async def notice(self) -> None:

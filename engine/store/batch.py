@@ -40,7 +40,7 @@ class Pending:
 
 @dataclass
 class Batch:
-    """One transaction in the making."""
+    """One transaction in the making; it was begun behind ``behind``."""
 
     head: Head
     versions: dict[str, int]
@@ -53,3 +53,6 @@ class Batch:
     settled: list[tuple[Pending, Receipt | BaseException]] = field(
         default_factory=list[tuple[Pending, Receipt | BaseException]]
     )
+
+    def __post_init__(self) -> None:
+        self.behind = self.head

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from engine.errors import LogUnreadable
+from engine.errors import LogUnreadable, LogWentBack
 from engine.events import GENESIS, Head, Seen, decode_page, event_type, refuse_unknown
 from engine.store.protocol import FoldRow, LogReader
 from projections.board import FOLDS, Board, StoredRows
@@ -113,17 +113,25 @@ async def catch_up(board: Board, reader: LogReader, end: int) -> None:
 async def followed(board: Board, reader: LogReader, head: Head) -> AsyncGenerator[Seen, None]:
     """Feed ``board`` every event up to ``head``, and hand each on.
 
-    Raises UnknownEvent at what this program does not know.
+    Raises UnknownEvent at what this program does not know, LogWentBack when the log does not hold
+    what the board was fed.
     """
+    await refuse_gone_back(board.head, reader, head)
     pos = board.head.pos
     while pos < head.pos and (rows := await reader.fold_rows(pos, head.pos)):
+        pos = rows[-1][0]
+        reached = head if pos == head.pos else Head(pos, await reader.hash_at(pos) or b"")
         for seen in seen_page(rows):
             feed(seen, board)
             yield seen
         # So that one who is cut short here goes on behind what was fed.
-        pos = rows[-1][0]
-        board.head = Head(pos, b"")
-    board.head = head
+        board.head = reached
+
+
+async def refuse_gone_back(seen: Head, reader: LogReader, end: Head) -> None:
+    """Raise LogWentBack unless the log, which ends at ``end``, holds what was ``seen`` of it."""
+    if seen.pos and seen != end and await reader.hash_at(seen.pos) != seen.hash:
+        raise LogWentBack.behind(seen.pos)
 
 
 async def _stored_board(reader: LogReader, end: int) -> Board:

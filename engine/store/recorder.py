@@ -23,7 +23,7 @@ from engine.events import Head, Seen
 from engine.store.anchoring import Anchoring
 from engine.store.anchors import Anchors
 from engine.store.batch import Batch, Pending
-from engine.store.boards import followed, load_board
+from engine.store.boards import followed, load_board, refuse_gone_back
 from engine.store.command import Command, Receipt
 from engine.store.decision import BATCH_EVENTS_MAX, Decisions, Writer
 from engine.store.leaving import Leaving
@@ -77,6 +77,11 @@ class Recorder:
     def head(self) -> Head:
         """The end of the log as far as it is committed and folded."""
         return self.board.head
+
+    @property
+    def committed(self) -> Head | None:
+        """The end of the log; None while something that was decided awaits its commit."""
+        return self.board.head if self._settled.is_set() else None
 
     @property
     def epoch(self) -> int:
@@ -271,8 +276,13 @@ class Recorder:
             return await self.store.hash_at(last.pos) == last.hash
 
     async def _take_back(self, batch: Batch) -> None:
-        """Have the board stand again where ``batch`` was decided, which never was recorded."""
-        self.board.become(await load_board(self.store, batch.records[0].pos - 1))
+        """Have the board stand again where ``batch`` was decided, which never was recorded.
+
+        Raises LogWentBack when what was recorded before is not there either.
+        """
+        board = await load_board(self.store, batch.behind.pos)
+        await refuse_gone_back(batch.behind, self.store, board.head)
+        self.board.become(board)
         for relearn in self._relearners:
             relearn()
 

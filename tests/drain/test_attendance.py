@@ -20,7 +20,7 @@ from engine.drain import commands
 from engine.drain.attendance import Attendance
 from engine.drain.stopping import Stopping
 from engine.drain.virtual import VirtualTimeLoop
-from engine.errors import DiskFull, Fenced, RunoffError, StorageFailed
+from engine.errors import DiskFull, Fenced, LogWentBack, RunoffError, StorageFailed
 from engine.events import AnyEvent, RunJudged, RunRegistered, event_of
 from engine.executors.port import Assignment, Output, PhaseSheet, Report, Spawned, Watch
 from engine.store.command import Command, just
@@ -263,9 +263,12 @@ async def test_who_abandons_a_session_abandons_what_it_runs_and_what_it_took_ove
 
 DISK = StorageFailed("the disk is broken.", remedy="see to it.")
 OVERTAKEN = Fenced("overtaken.", remedy="start again.")
+WENT_BACK = LogWentBack.behind(7)
 
 
-@pytest.mark.parametrize(("error", "leaves"), [(DISK, True), (OVERTAKEN, False)])
+@pytest.mark.parametrize(
+    ("error", "leaves"), [(DISK, True), (OVERTAKEN, False), (WENT_BACK, False)]
+)
 async def test_what_runs_is_left_by_a_failing_engine_and_ended_by_an_overtaken_one(
     error: RunoffError,
     leaves: bool,
@@ -331,7 +334,9 @@ async def test_a_limit_of_the_machine_is_no_failure_of_the_attempt_that_meets_it
         assert await on.endings() == {}
 
 
-@pytest.mark.parametrize(("error", "leaves"), [(DISK, True), (OVERTAKEN, False)])
+@pytest.mark.parametrize(
+    ("error", "leaves"), [(DISK, True), (OVERTAKEN, False), (WENT_BACK, False)]
+)
 async def test_a_log_that_takes_no_more_is_as_good_a_reason(
     error: RunoffError,
     leaves: bool,

@@ -14,7 +14,7 @@ import pytest
 from engine.drain import joining, sharing
 from engine.drain.sharing import Left, Share, keeping, opened
 from engine.drain.virtual import VirtualTimeLoop
-from engine.errors import Fenced, LogHeld, ServerLost, StorageFailed
+from engine.errors import Fenced, LogHeld, LogWentBack, ServerLost, StorageFailed
 from engine.events import (
     AnyEvent,
     AttemptAdopted,
@@ -130,6 +130,22 @@ async def test_one_that_was_overtaken_is_refused_and_hears_why(
         await recorder.submit(Command("late", "other", b"", just()))
     with pytest.raises(Fenced):
         await frozen.follow()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_one_that_appends_nothing_notices_a_log_that_went_back(
+    world: World, engines: Engines, others: int
+) -> None:
+    """Also when it has come as far again, with another history."""
+    ((recorder, idle),) = await engines(1)
+    await idle.follow()
+    rows = vars(world.store)["_log"]
+    last = rows.pop()
+    if others:
+        rows.append(last._replace(hash=bytes(32)))
+    with pytest.raises(LogWentBack):
+        await idle.follow()
+    assert isinstance(recorder.failed, LogWentBack)
 
 
 @pytest.mark.parametrize("here", ["host-0 boot", "host-0 another boot"])

@@ -116,8 +116,10 @@ async def test_what_is_decided_and_not_committed_is_waited_for(broken: bool) -> 
 
     async with recording(store, HandSetClock(), WRITER) as recorder:
         await recorder.settled()  # nothing is under way
+        assert recorder.committed == recorder.head
         pending = recorder.enqueue(registers("a"))
         await store.decided.wait()
+        assert recorder.committed is None
         ahead, too_early = recorder.head.pos, list(seen)
         async with anyio.create_task_group() as group:
             group.start_soon(look, recorder)
