@@ -33,7 +33,7 @@ async def copy_log(
     end = await source.head()
     await refuse_unreadable(source, end.pos)
     at = await target.head()
-    await _refuse_other(source, at, resume=resume)
+    await _refuse_other(source, end, target, at, resume=resume)
     while at.pos < end.pos:
         page = await _page(source, at.pos, end.pos)
         head = _checked(page, at)
@@ -62,7 +62,10 @@ async def _page(source: LogReader, after: int, until: int) -> list[Record]:
     return page
 
 
-async def _refuse_other(source: LogReader, at: Head, *, resume: bool) -> None:
+async def _refuse_other(
+    source: LogReader, end: Head, target: EventStore, at: Head, *, resume: bool
+) -> None:
+    """Raise AppendRefused unless what ``target`` holds up to ``at`` begins the source's log."""
     if at.pos == 0:
         return
     if not resume:
@@ -70,11 +73,18 @@ async def _refuse_other(source: LogReader, at: Head, *, resume: bool) -> None:
             f"the target holds {at.pos} events already.",
             remedy="name an empty database; --resume goes on with a copy that was cut short.",
         )
-    if await source.hash_at(at.pos) != at.hash:
+    if await source.hash_at(at.pos) == at.hash:
+        return
+    if end.pos < at.pos and (end.pos == 0 or await target.hash_at(end.pos) == end.hash):
         raise AppendRefused(
-            "the target holds another log, or has gone on by itself.",
-            remedy="name an empty database.",
+            f"the target goes on to position {at.pos}, the source ends at {end.pos}.",
+            remedy="keep the target, if the source is an older backup: it has what that lacks.",
         )
+    raise AppendRefused(
+        "the target holds another log, or one of both has gone on by itself.",
+        remedy="name an empty database; keep this one, if the source was restored from an older"
+        " backup: it may have what that lacks.",
+    )
 
 
 def _checked(page: Sequence[Record], at: Head) -> Head:

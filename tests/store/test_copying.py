@@ -86,6 +86,21 @@ async def test_a_target_that_holds_another_log_is_left_alone(store: EventStore) 
     assert await everything(store) == other
 
 
+@pytest.mark.parametrize("held", [0, 5])
+async def test_a_copy_that_has_more_than_its_source_is_said_to_be_worth_keeping(
+    store: EventStore, held: int
+) -> None:
+    """As of a log that was restored from an older backup than this one."""
+    log = rows(9)
+    async with store.transaction() as transaction:
+        await transaction.append(log)
+    with pytest.raises(AppendRefused) as refused:
+        await copy_log(await filled(log[:held]), store, resume=True, tell=lambda *_: None)
+    assert refused.value.problem == f"the target goes on to position 9, the source ends at {held}."
+    assert "keep the target" in refused.value.remedy
+    assert await everything(store) == log
+
+
 async def test_a_broken_chain_is_not_copied(store: EventStore) -> None:
     log = rows(5)
     log[2] = log[2]._replace(actor="forged")
