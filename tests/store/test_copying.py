@@ -95,7 +95,7 @@ async def test_a_copy_that_has_more_than_its_source_is_said_to_be_worth_keeping(
     async with store.transaction() as transaction:
         await transaction.append(log)
     with pytest.raises(AppendRefused) as refused:
-        await copy_log(await filled(log[:held]), store, resume=True, tell=lambda *_: None)
+        await copy_log(await filled(log[:held]), store, resume=True, tell=lambda _at, _end: None)
     assert refused.value.problem == f"the target goes on to position 9, the source ends at {held}."
     assert "keep the target" in refused.value.remedy
     assert await everything(store) == log
