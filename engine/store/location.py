@@ -162,11 +162,9 @@ def _absolute(path: Path) -> Path:
 def _server(dsn: str) -> Location:
     try:
         parts = urlsplit(dsn)
-        host, port = _host(parts), _POSTGRES_PORT if parts.port is None else parts.port
+        host, port = _where(parts)
     except ValueError:
         raise _no_url(dsn) from None
-    if port == 0:
-        raise _no_url(dsn)
     if "\0" in unquote(dsn):
         raise UsageProblem(f"{masked(dsn)} has a NUL in it.", remedy=_EXAMPLE)
     if parts.query and not all(map(_SETTING.fullmatch, parts.query.split("&"))):
@@ -178,7 +176,7 @@ def _server(dsn: str) -> Location:
     name = unquote(parts.path[1:])
     if not name or "/" in name or not dsn.isprintable():
         raise UsageProblem(f"{masked(dsn)} names no database.", remedy=_EXAMPLE)
-    stem = _stem(host, str(port), name)
+    stem = _stem(host, port, name)
     return Location(masked(dsn), _files_root().absolute() / stem, Address(dsn))
 
 
@@ -210,9 +208,16 @@ def _no_url(dsn: str) -> UsageProblem:
     )
 
 
-def _host(parts: SplitResult) -> str:
+def _where(parts: SplitResult) -> tuple[str, str]:
+    """Host and port, or several of them with commas; raises ValueError where one is none."""
+    each = [urlsplit(f"//{one}") for one in parts.netloc.rpartition("@")[2].split(",")]
+    ports = [_POSTGRES_PORT if one.port is None else one.port for one in each]
+    if 0 in ports or (len(each) > 1 and not all(one.hostname for one in each)):
+        raise ValueError
     asked = parse_qs(parts.query).get("host", [""])[0]
-    return parts.hostname or asked or "localhost"
+    hosts = ",".join(one.hostname or asked or "localhost" for one in each)
+    # Said once when they are alike.
+    return hosts, ",".join(map(str, ports if len(set(ports)) > 1 else ports[:1]))
 
 
 def _stem(*parts: str) -> str:

@@ -166,7 +166,7 @@ async def _begin(connection: Connection[Any], location: Location, settings: dict
     if found["read_only"] == "on" and settings.get(_READS) != "on":
         raise _TakesNoWrites(
             f"{location.url} takes no writes: it is a replica, or read-only.",
-            remedy="name the server that takes them; commands that only read go on here.",
+            remedy="name the server that takes them, or all with ?target_session_attrs=primary.",
         )
     if found["encoding"] != "UTF8":
         raise WrongDatabase(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -108,6 +109,37 @@ def test_nothing_is_found_from_a_folder_that_is_gone(
     with pytest.raises(UsageProblem, match="the current folder is gone"):
         locate("sqlite:///b.db")
     assert locate("sqlite:////data/b.db").path == Path("/data/b.db")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "stem"),
+    [
+        ("a,b", ("a,b", "5432")),
+        ("a:5432,b", ("a,b", "5432")),
+        ("u:s,e:c@A:1,b:2", ("a,b", "1,2")),
+        ("[::1]:7,b:7", ("::1,b", "7")),
+    ],
+)
+def test_a_log_whose_server_may_be_at_several_addresses_has_one_place(
+    hosts: str, stem: tuple[str, str]
+) -> None:
+    """As a primary and its replica have: whichever takes writes is the server."""
+    url = f"postgresql://{hosts}/name?target_session_attrs=primary"
+    found = locate(url)
+    assert "s,e:c" not in found.url
+    assert found.address is not None
+    assert found.address.reveal() == url
+    digest = hashlib.sha256(repr((*stem, "name")).encode()).hexdigest()[:12]
+    assert found.path.name.endswith(digest)
+
+
+@pytest.mark.parametrize(
+    "hosts", ["a:1,b:0", "a:x,b", "a:1,b:65536", "u:sec,secret@a:-1,b", "a,", ",b:1"]
+)
+def test_each_of_several_addresses_has_to_be_one(hosts: str) -> None:
+    with pytest.raises(UsageProblem, match=r"is not a database URL|which is none") as refused:
+        locate(f"postgresql://{hosts}/name")
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1"])
