@@ -16,10 +16,7 @@ from typing import Any
 import pytest
 
 from engine.audit.audit import audit
-from engine.audit.chain import Row
-from engine.audit.origins import DATED, ORIGINS, Origins, is_dated
 from engine.audit.verify import verify
-from engine.events.codec import SCHEMAS
 from engine.store.location import Location, locate
 from tests.forgery import Change, forge
 from tests.program import runoff
@@ -85,10 +82,6 @@ def audited(log: Location) -> set[tuple[str, int | None]]:
     return marks([(each.what, each.pos) for each in audit(log, ("structure",)).findings])
 
 
-def test_the_origins_of_all_types_are_known() -> None:
-    assert ORIGINS.keys() == SCHEMAS.keys()
-
-
 def test_what_was_written_by_the_program_comes_from_where_it_should(log: Location) -> None:
     assert (verified(log), audited(log)) == (set(), set())
 
@@ -141,119 +134,6 @@ def test_an_actor_writes_only_what_is_its_own(log: Location, by: str) -> None:
     forge(log.path, *((pos, to(actor=by)) for pos in places))
     expected = {("S36", pos) for pos, actor in places.items() if actor != by}
     assert {each for each in verified(log) if each[0] == "S36"} == expected
-
-
-def row(kind: str, **columns: Any) -> Row:
-    base = dict.fromkeys(Row._fields) | {"pos": 9, "type": kind, "command_id": "c", "code": "1"}
-    base |= {"stream": "drain/s", "session": "s", "recorded_us": 5, "occurred_us": 5, "idx": 0}
-    return Row._make((base | columns).values())
-
-
-def said(*rows: tuple[Row, dict[str, Any]]) -> list[int | None]:
-    """Where something is said of rows."""
-    found: list[int | None] = []
-    origins = Origins(lambda _what, pos: found.append(pos))
-    for each, event in rows:
-        origins.take(each, event)
-    return found
-
-
-@pytest.mark.parametrize(
-    ("kind", "because", "cause", "right"),
-    [
-        ("session.draining", "batch_size", None, "picker"),
-        ("session.draining", "total_time", None, "picker"),
-        ("session.draining", "session_budget", None, "picker"),
-        ("session.draining", "day_budget", None, "picker"),
-        ("session.draining", "zero_yield_streak", 8, "worker"),
-        ("session.draining", "interrupted", None, "cli"),
-        ("session.draining", "run_budgets", None, "cli"),
-        ("triage.budget_reached", None, None, "picker"),
-        ("triage.budget_reached", None, 8, "worker"),
-    ],
-)
-def test_who_says_it_shows_in_why_and_in_its_cause(
-    kind: str, because: str | None, cause: int | None, right: str
-) -> None:
-    for actor in ("picker", "worker", "cli", "me"):
-        found = said((row(kind, actor=actor, cause=cause), {"because": because}))
-        assert found == ([] if actor == right else [9])
-
-
-@pytest.mark.parametrize(
-    ("kind", "columns", "event", "is_right"),
-    [
-        ("session.part_lost", {"stream": "drain/other"}, {}, True),
-        ("session.part_lost", {"stream": "run/other"}, {}, False),
-        ("backlog.run_registered", {"stream": "import/x", "run": "r"}, {}, True),
-        ("backlog.run_registered", {"stream": "run/r", "run": "r"}, {}, True),
-        ("backlog.run_registered", {"stream": "run/r", "run": "q"}, {}, False),
-        ("backlog.run_registered", {"stream": "runs", "run": "r"}, {}, False),
-        ("operator.breaker_reset", {"stream": "operator/f"}, {"fingerprint": "f"}, True),
-        ("operator.breaker_reset", {"stream": "operator/s"}, {"fingerprint": "f"}, False),
-        ("operator.account_resumed", {"stream": "operator/a"}, {"account": "a"}, True),
-        ("operator.account_resumed", {"stream": "operator/b"}, {"account": "a"}, False),
-        ("backlog.phase_requeued", {"stream": "operator/r"}, {"run_id": "r"}, True),
-        ("backlog.phase_requeued", {"stream": "operator/p"}, {"run_id": "r"}, False),
-        ("calibration.proposed", {"stream": "operator/calibration"}, {}, True),
-        ("calibration.proposed", {"stream": "calibration"}, {}, False),
-        ("calibration.coefficients_adopted", {"stream": "operator/coefficients"}, {}, True),
-        ("calibration.coefficients_adopted", {"stream": "operator/calibration"}, {}, False),
-    ],
-)
-def test_a_stream_is_that_of_what_its_events_are_about(
-    kind: str, columns: dict[str, str], event: dict[str, Any], is_right: bool
-) -> None:
-    assert said((row(kind, actor="cli", **columns), event)) == ([] if is_right else [9])
-
-
-@pytest.mark.parametrize(
-    ("kind", "created", "occurred", "is_right"),
-    [
-        ("backlog.run_registered", None, 5, True),
-        ("backlog.run_registered", 3, 3, True),
-        ("backlog.run_registered", 3, 5, False),
-        ("backlog.phase_registered", 3, 4, False),
-        ("backlog.phase_registered", 0, 5, True),
-        ("usage.imported", 3, 3, True),
-        ("usage.estimate_imported", 3, 3, True),
-        ("backlog.tier_registered", 3, 3, False),
-    ],
-)
-def test_what_is_dated_occurred_then_and_all_else_when_it_was_recorded(
-    kind: str, created: int | None, occurred: int, is_right: bool
-) -> None:
-    one_row = row(kind, stream="import/x", actor="cli", occurred_us=occurred)
-    assert said((one_row, {"created_us": created})) == ([] if is_right else [9])
-    text = "" if created is None else f'"created_us":{created}'
-    for data in (f'{{"type":"x",{text}}}', f'{{{text},"failure_reason":"x"}}'):
-        plainly = is_dated(data.encode(), occurred, 5) if kind in DATED else occurred == 5
-        assert plainly == is_right or created == 0
-
-
-@pytest.mark.parametrize("told", [31, 36, 3])
-def test_a_date_is_its_whole_number(told: int) -> None:
-    assert not is_dated(b'{"created_us":%d}' % told, 3 if told != 3 else 31, 5)
-
-
-def test_a_program_that_began_may_have_written_what_comes_later() -> None:
-    began = {"program": "runoff", "package_version": "1"}
-    engine = row("engine.started", stream="engine", actor="runoff", command_id="e")
-    later = [row("session.ended", actor="cli", pos=10, code=code) for code in ("1", "2")]
-    assert said((engine, began), (later[0], {})) == []
-    assert said((engine, began), (later[1], {})) == [10]
-    newer = row("engine.started", stream="engine", actor="runoff", command_id="f", code="2")
-    both = (engine, began), (newer, began | {"package_version": "2"})
-    assert said(*both, (later[0], {})) == said(*both, (later[1], {})) == []
-
-
-def test_what_is_odd_is_no_measure_for_what_stands_beside_it() -> None:
-    first, second, third = (row("session.ended", actor=actor) for actor in ("me", "cli", "cli"))
-    assert said((first, {}), (second, {}), (third, {})) == [9]
-    other = third._replace(stream="drain/t", session="t", pos=11)
-    assert said((first, {}), (second, {}), (other, {})) == [9, 11]
-    assert said((second, {}), (first, {}), (other, {})) == [9, 11]
-    assert said((second, {}), (other._replace(command_id="d"), {})) == []
 
 
 def test_the_events_of_a_command_have_one_request(log: Location) -> None:

@@ -7,6 +7,7 @@ import tomllib
 import pytest
 from hypothesis import given, strategies as st
 
+from engine.calibration.attempts import estimated
 from engine.calibration.calibrate import calibrate
 from engine.calibration.estimator import (
     Coefficients,
@@ -19,6 +20,7 @@ from engine.calibration.estimator import (
 from engine.calibration.result import Settings
 from engine.errors import UsageProblem
 from tests.calibration.conftest import by_chance
+from tests.rules.standings import started
 
 WORDS = st.sampled_from([None, "docs", "TESTS", "strange", "Documentation"])
 
@@ -46,6 +48,23 @@ def test_an_estimate_is_base_plus_deliverables_times_the_group() -> None:
     assert (least.budget_tokens, most.budget_tokens) == (own.budget_min, own.budget_max)
     assert "the least that there is, instead of" in least.sentence
     assert "the most that there is, instead of" in most.sentence
+
+
+@given(WORDS, WORDS, st.integers(0, 90))
+def test_an_attempt_is_estimated_as_its_phase_is_and_names_itself(
+    category: str | None, complexity: str | None, deliverables: int
+) -> None:
+    begun = started(session_id="s", run_id="r", phase_id="p", attempt_id="a")
+    found = estimated(begun, category, complexity, deliverables, shipped())
+    made = estimate(shipped(), category, complexity, deliverables)
+    assert (found.session_id, found.run_id, found.phase_id, found.attempt_id) == (*"srpa",)
+    assert (found.category, found.complexity) == (made.category, made.complexity)
+    assert (found.deliverables, found.coefficient_version) == (made.deliverables, "1")
+    assert (found.estimated_tokens, found.budget_tokens) == (
+        made.estimated_tokens,
+        made.budget_tokens,
+    )
+    assert found.estimated_tokens != found.budget_tokens
 
 
 @given(WORDS, WORDS, st.integers(0, 10_000))

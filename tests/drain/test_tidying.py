@@ -154,16 +154,23 @@ async def test_where_there_was_no_attempt_there_is_nothing_to_do(tmp_path: Path)
 
 
 async def test_it_is_done_again_every_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tidying, "EVERY_S", 0)
-    first = made(tmp_path, "first", 5)
-    async with left_open() as recorder, anyio.create_task_group() as group:
-        group.start_soon(Tidying(recorder, tmp_path, HOUR_S).run)
-        with anyio.fail_after(30):
-            for directory in (first, None):
-                second = directory or made(tmp_path, "second", 5)
-                while second.exists():
-                    await anyio.lowlevel.checkpoint()
-        group.cancel_scope.cancel()
+    directories, waited_s = [made(tmp_path, "0", 5)], list[float]()
+
+    class Enough(Exception):
+        """It was seen often enough."""
+
+    async def hours_go_by(delay_s: float) -> None:
+        assert not directories[-1].exists()
+        waited_s.append(delay_s)
+        if len(waited_s) == 3:
+            raise Enough
+        directories.append(made(tmp_path, str(len(waited_s)), 5))
+
+    async with left_open() as recorder:
+        monkeypatch.setattr(anyio, "sleep", hours_go_by)
+        with pytest.raises(Enough):
+            await Tidying(recorder, tmp_path, HOUR_S).run()
+    assert waited_s == [HOUR_S] * 3
 
 
 @pytest.mark.parametrize("error", [RuntimeError(NO_THREAD), MemoryError()])
@@ -201,7 +208,9 @@ def test_a_drain_tidies_beside_its_work_and_keeps_a_day_unless_told_otherwise(
         return len(list(attempts.iterdir()))
 
     assert drained() == 2
-    assert drained() == 4
+    made(attempts.parent, "younger than a day", 23.9)
+    made(attempts.parent, "older than a day", 24.1)
+    assert drained() == 5
     assert drained("--keep-files-hours", "0") == 2
     assert runoff(tmp_path, "verify").returncode == 0
     assert runoff(tmp_path, "audit").returncode == 0
