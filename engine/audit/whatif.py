@@ -24,8 +24,10 @@ from engine.audit.whatif_found import Found
 from engine.audit.whatif_order import (
     IDLE_US,
     SessionOrder,
+    carriers,
     is_over_runs,
     rests_on_order,
+    stops_out_of_turn,
 )
 from engine.audit.whatif_result import WhatIf, said
 from engine.errors import LogUnreadable
@@ -48,7 +50,7 @@ from engine.events import (
     ZeroYieldExplained,
 )
 from engine.triage.cooling import cooled_down, is_cool
-from engine.triage.decide import decisions
+from engine.triage.decide import Facts, decisions
 from engine.triage.eligible import phase_hindrance, run_hindrance
 from engine.triage.ordering import RunOrder
 from engine.triage.picking import limit_reached
@@ -71,6 +73,7 @@ FROM_OUTSIDE = (
 )
 """Stops that come under any policy: a person, the disk or time said so."""
 
+ANOTHER_ORDER = "what came before had another order"
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 
 
@@ -327,17 +330,22 @@ class Walk:
         self._feed(made, line)
 
     def _rests(
-        self, order: SessionOrder, line: Line, run_id: str, decided: Sequence[AnyEvent]
+        self, order: SessionOrder, line: Line, facts: Facts, decided: Sequence[AnyEvent]
     ) -> None:
         """Name what is unknown where a decision rests on what other runs did before it.
 
-        What was attempted of a run before it was stopped may have come too late in another order.
+        What was attempted of a run before it was stopped may have come too late in another order,
+        and what failed alike before may have come behind.
         """
+        run_id = facts.finished.run_id
         is_stopped = any(isinstance(event, RunStopped) for event in decided)
         since = order.shifted.get(run_id, line.pos) if is_stopped else line.pos
-        self._found.horizon(run_id, since, "what came before had another order")
+        self._found.horizon(run_id, since, ANOTHER_ORDER)
+        for other in carriers(self._board, facts):
+            if other in order.shifted:
+                self._found.horizon(other, order.shifted[other], ANOTHER_ORDER)
         for other in order.shifted_since():
-            self._found.horizon(other, line.pos, "what came before had another order")
+            self._found.horizon(other, line.pos, ANOTHER_ORDER)
         for ahead, pos in order.ahead.values() if is_over_runs(decided) else ():
             self._found.horizon(ahead, pos, "another phase would have been attempted first")
 
@@ -391,12 +399,10 @@ class Walk:
         instead = [said(event, tells_demotion=demotes) for event in decided]
         if recorded != instead:
             self._found.differs(line.pos, finished, recorded, instead)
-        if (
-            order is not None
-            and order.shifted
-            and rests_on_order(self._board, facts, decided, scope)
-        ):
-            self._rests(order, line, finished.run_id, decided)
+        if order is not None and order.shifted:
+            rests = rests_on_order(self._board, facts, decided, scope)
+            if rests or stops_out_of_turn(order, decided):
+                self._rests(order, line, facts, decided)
         self._feed(facts.finished, line)
         if facts.fingerprinted is not None:
             self._feed(facts.fingerprinted, line)

@@ -21,12 +21,15 @@ from engine.events import (
     BreakerOpened,
     BreakerProbed,
     FingerprintStopped,
+    RunStopped,
     SessionDraining,
 )
-from engine.triage.decide import Facts
+from engine.triage.decide import Facts, seen_of
+from engine.triage.provider import limit_met
 from engine.triage.scope import Scope
 from engine.triage.select import Queue
 from projections.board import Board
+from projections.fingerprints import RUNS_MAX
 from projections.fold import join
 from projections.run_triage import RunStanding
 
@@ -118,6 +121,19 @@ class SessionOrder:
         self.ahead.pop(join(started.run_id, started.phase_id), None)
 
 
+def stops_out_of_turn(order: SessionOrder, decided: Iterable[AnyEvent]) -> bool:
+    """Whether a run is stopped of which something was attempted that should have come later."""
+    return any(isinstance(event, RunStopped) and event.run_id in order.shifted for event in decided)
+
+
+def carriers(board: Board, facts: Facts) -> Iterable[str]:
+    """The runs that have failed as an end did in its session, before it; all when they are many."""
+    seen = seen_of(board, facts)
+    if seen is None:
+        return ()
+    return seen.runs if len(seen.runs) < RUNS_MAX else [run.run_id for run in board.runs.values()]
+
+
 def is_over_runs(decided: Iterable[AnyEvent]) -> bool:
     """Whether something was decided at an end that another run's would have had, had it come."""
     return any(isinstance(event, _OVER_RUNS) for event in decided)
@@ -132,6 +148,9 @@ def rests_on_order(board: Board, facts: Facts, decided: list[AnyEvent], scope: S
         return True
     fingerprinted = facts.fingerprinted
     if fingerprinted is not None and fingerprinted.seen_before > 0:
+        return True
+    # A limit begins a pause, or falls into one that another end has begun.
+    if limit_met(facts.finished, facts.boundaries, scope.policy) is not None:
         return True
     return is_over_runs(decided) or _may_relieve(board, facts.finished)
 

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from engine.audit.whatif_order import Ahead, SessionOrder
-from engine.events import GENESIS, AttemptStarted, Head, RunJudged, Seen
+from engine.audit.whatif_order import (
+    Ahead,
+    SessionOrder,
+    carriers,
+    rests_on_order,
+    stops_out_of_turn,
+)
+from engine.events import GENESIS, AttemptStarted, Head, RunJudged, RunStopped, Seen
+from engine.triage.decide import Facts
 from projections.board import Board
+from projections.fingerprints import RUNS_MAX
 from tests.rules.standings import (
     NOW_US,
+    because,
     board,
+    boundary,
+    count_of,
+    fingerprinted,
+    finished,
     judged,
     phase,
     policy,
@@ -122,3 +135,33 @@ def test_a_session_that_goes_on_by_other_limits_is_held_against_those() -> None:
     order.renew(scope(skip_run_prefixes=("a",)))
     order.hold(7, NOW_US, start("a"))
     assert (order.ahead, order.shifted) == ({"b\np": Ahead("b", 7)}, {"a": 7})
+
+
+def test_only_a_run_that_was_moved_itself_is_stopped_out_of_turn() -> None:
+    order = SessionOrder(ready("a", "b"), scope())
+    order.hold(5, NOW_US, start("b"))
+    reason = because("stops", "")
+    for run_id, is_out_of_turn in (("a", False), ("b", True)):
+        stop = RunStopped(session_id="s", run_id=run_id, because="timeouts", reason=reason)
+        assert stops_out_of_turn(order, [stop]) is is_out_of_turn
+    assert not stops_out_of_turn(order, [judged(run_id="b")])
+
+
+def test_those_that_failed_alike_are_listed_and_may_be_all_where_the_list_is_full() -> None:
+    facts = Facts(finished(), fingerprinted(fingerprint="f"))
+    listed = tuple(f"r{number}" for number in range(RUNS_MAX))
+    few, full = (count_of("f", runs=runs) for runs in (listed[1:], listed))
+    others = [run(run_id="else"), session()]
+    assert list(carriers(board(few, *others), facts)) == list(listed[1:])
+    assert list(carriers(board(full, *others), facts)) == ["else"]
+    assert list(carriers(board(*others), facts)) == []
+    assert list(carriers(board(few, *others), Facts(finished()))) == []
+
+
+@pytest.mark.parametrize(("pause_ms", "rests"), [(60_000, True), (None, False)])
+def test_an_end_that_met_a_limit_rests_on_when_it_came(
+    pause_ms: int | None, *, rests: bool
+) -> None:
+    facts = Facts(finished(), None, (boundary(kind="rate_limit"),))
+    of = scope(policy(provider_pause_ms=pause_ms))
+    assert rests_on_order(board(), facts, [], of) is rests
