@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from fractions import Fraction
+from statistics import median
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from engine.calibration.documented import confidence, documented
 from engine.calibration.drift import Alarm, Drift, drift_of
 from engine.calibration.in_words import notes_of, sentence_of
 from engine.calibration.pooling import Measured, between_groups, shrunk
+from engine.calibration.report import verdict_rows
 from engine.calibration.result import GroupResult, Settings, Totals
-from engine.calibration.samples import CLASSES, Class, GroupKey, Ratio, grouped
+from engine.calibration.samples import CLASSES, Class, GroupKey, Ratio, fold_category, grouped
 from tests.calibration import reference
 from tests.calibration.conftest import calibrated, sample
 
@@ -259,3 +261,61 @@ def test_twenty_absurd_groups_are_enough() -> None:
 def test_it_is_told_that_not_every_group_is_shown(count: int, *, is_told: bool) -> None:
     said = f"Tables and pictures show the 300 groups with most tokens at stake of {count}"
     assert any(said in each for each in notes(*[NO] * count)) is is_told
+
+
+@pytest.mark.parametrize(
+    ("raw", "category"),
+    [
+        *((word, "docs") for word in ("documentation", "doc", "doc_write", "docs", " Docs ")),
+        *((word, "tests") for word in ("testing", "test", "tests", "TESTING")),
+        *((word, "implementation") for word in ("implement_feature", "implementation")),
+        *((word, "bugfix") for word in ("bug_fix", "bugfix", "Bug_Fix")),
+        *((word, "unknown") for word in (None, "", "  ", "unknown")),
+        *((word, word) for word in ("bug", "feature", "refactor", "bug-fix")),
+    ],
+)
+def test_a_category_means_the_group_of_its_word(raw: str | None, category: str) -> None:
+    assert fold_category(raw) == category
+
+
+@pytest.mark.parametrize(
+    ("z", "is_alarm"), [(2.999, False), (3.0, True), (3.1, True), (-3.0, True), (-2.999, False)]
+)
+def test_an_alarm_is_raised_from_three_on_either_way(
+    z: float, monkeypatch: pytest.MonkeyPatch, *, is_alarm: bool
+) -> None:
+    monkeypatch.setattr(drift_module.Watch, "_rank_test", lambda _watch: z)
+    found = drift_of(ratios([0.0] * 45))
+    assert found.alarms == ((Alarm(45, z),) if is_alarm else ())
+
+
+def test_the_effect_that_is_promised_is_that_of_what_is_proposed() -> None:
+    """Not that of the group's own median, which nobody would apply."""
+    rng = random.Random(3)
+    rows = [sample(pos, 2.0 * rng.lognormvariate(0, 0.5)) for pos in range(1, 9)]
+    result = calibrated(rows)
+    (group,) = result.groups
+    assert group.verdict == "recommended"
+    assert group.log_multiplier is not None
+    xs = [math.log((each.actual or 0) / (each.estimated or 1)) for each in rows]
+    assert group.km_log_median != pytest.approx(group.log_multiplier)
+    assert result.typical_error_before == pytest.approx(math.exp(median(map(abs, xs))))
+    applied = [abs(x - group.log_multiplier) for x in xs]
+    assert result.typical_error_after == pytest.approx(math.exp(median(applied)))
+
+
+def test_a_patch_counts_the_clean_samples_that_it_is_of() -> None:
+    rows = [sample(pos, 2.0) for pos in range(1, 10)]
+    rows += [sample(pos, 2.0, truncated=True) for pos in range(10, 13)]
+    rows += [sample(pos, 2.0, success=False) for pos in range(13, 15)]
+    metadata = calibrated(rows).patch.metadata
+    assert metadata.total_samples == 9
+    assert metadata.sample_counts["censored"] == 3
+
+
+def test_a_verdict_is_shown_with_its_clean_phases_of_all() -> None:
+    rows = [sample(pos, 2.0) for pos in range(1, 10)]
+    rows += [sample(pos, 2.0, truncated=True) for pos in range(10, 12)]
+    header, (row,) = verdict_rows(calibrated(rows))
+    shown = dict(zip(header, row, strict=True))
+    assert (shown["phases"], shown["truncated"]) == ("9 of 11", "18%")

@@ -22,7 +22,7 @@ from engine.events import (
 )
 from engine.events.triage import AttemptDeferred, Verdict
 from projections.backlog import BACKLOG, REASON_CHARS_MAX, UNFINISHED, PhaseStanding
-from projections.run_triage import RUN_TRIAGE, SESSIONS_KEPT, InSession, RunStanding
+from projections.run_triage import RUN_TRIAGE, SESSIONS_KEPT, InSession, RunStanding, Standing
 from tests.folds.rows import POS, US, after, changes, keys, taken
 from tests.rules.standings import because, finished, phase, run, started
 
@@ -92,6 +92,11 @@ def test_a_phase_is_touched_by_what_happens_to_it() -> None:
     for event in (REGISTERED, REQUEUED, started(), finished(), DEFERRED):
         assert keys(BACKLOG, event) == ("r\np",)
     assert {"QUEUED", "EXECUTING", "FAILED"} == UNFINISHED
+
+
+def test_a_deliverable_counts_as_often_as_it_is_named() -> None:
+    thrice = replace(REGISTERED, deliverables=(Deliverable(path="q"),) * 3, after=("q",))
+    assert after(BACKLOG, None, thrice).deliverables == 3
 
 
 def test_a_phase_is_registered_as_it_came() -> None:
@@ -364,6 +369,9 @@ def test_a_run_registered_again_keeps_what_it_did() -> None:
 
 def test_a_start_counts_for_the_run_its_generation_and_its_session() -> None:
     counted = {"open": 7, "attempts": 8, "spent_attempts": 15}
+    for standing in get_args(Standing):
+        told = changes(RUN_TRIAGE, replace(RUN, standing=standing), started())
+        assert told == {**counted, "session_attempts": 18}, "a sample is spent as well"
     assert changes(RUN_TRIAGE, RUN, started()) == {**counted, "session_attempts": 18}
     # In another session what belongs to a session starts anew.
     assert changes(RUN_TRIAGE, RUN, started(session_id="s9")) == {

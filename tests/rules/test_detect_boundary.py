@@ -186,6 +186,14 @@ def test_what_stopped_it_comes_before_what_it_survived() -> None:
     assert [hit.kind for hit in hits_in(survived, LIMIT)] == ["context_window", "max_output_tokens"]
 
 
+def test_of_the_same_words_in_both_streams_those_of_standard_error_count() -> None:
+    (hit,) = hits_in(LIMIT, LIMIT)
+    assert hit.stream == "stderr"
+    suspected = hits_in(SUSPECT, SUSPECT)
+    assert [hit.disposition for hit in suspected] == ["suspected"] * 2
+    assert [hit.stream for hit in suspected] == ["stderr", "stdout"]
+
+
 def test_what_the_child_declares_comes_first() -> None:
     outcome = Outcome(
         ended="exited",

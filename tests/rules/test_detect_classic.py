@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from engine.detect import Boundary, Fingerprint, Outcome, detectors
 from engine.detect.classic import normalise
 from engine.detect.port import WINDOW_CHARS_MAX
-from engine.events import Ended
+from engine.events import Ended, PhaseState
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "data" / "golden_decisions.json"
 SCENARIOS = (
@@ -211,6 +211,20 @@ def test_two_hundred_characters_of_a_text_are_its_template_and_its_ends_are_its_
         assert made == Fingerprint(
             fingerprint="FAILED|rc1|x", family="FAILED|rc1", template="x", exit_class="rc1"
         )
+
+
+def test_a_text_is_cut_once_it_is_masked() -> None:
+    made = classic.fingerprint(failed(exit_code=None, reason=f"/{'a' * 300} is gone"))
+    assert made is not None
+    assert made.template == "path is gone"
+
+
+@pytest.mark.parametrize("state", get_args(PhaseState))
+def test_a_family_begins_with_the_state_that_the_phase_was_left_in(state: PhaseState) -> None:
+    for ended in ("lost", "abandoned", "exited"):
+        made = classic.fingerprint(replace(failed(), ended=ended, final_state=state))
+        assert made is not None
+        assert made.family == f"{state}|rc1"
 
 
 LIMITS = (

@@ -307,6 +307,19 @@ def test_evidence_stands_in_its_stream_at_the_very_bytes(
     )
 
 
+def test_evidence_of_more_bytes_than_characters_is_as_long_as_its_bytes() -> None:
+    data = "è límite excedido ✓ then more".encode()
+    hit = limit(stream="stderr", start=2, end=19)
+    streams = Streams(stderr=Kept.of(data))
+    (found,) = of(
+        end(stderr=Stream(digest="d")), detectors(boundaries=(hit,)), streams=streams
+    ).boundaries
+    assert found.evidence is not None
+    assert found.evidence.excerpt == "límite excedido ✓"
+    told = data[found.evidence.byte_start : found.evidence.byte_end]
+    assert told.decode() == "límite excedido ✓"
+
+
 def test_evidence_in_a_window_stands_where_the_window_begins() -> None:
     data = b"z" * 10 + b"y" * (WINDOW_CHARS_MAX - 3) + b"429"
     at = WINDOW_CHARS_MAX - 3

@@ -90,11 +90,11 @@ def test_a_phase_is_used_up_at_its_bound_of_attempts_and_lost_at_its_bound_of_or
     for count in range(4):
         over = bound in range(1, count + 1)
         tried = scope(policy(attempts_per_phase_max=bound, orphans_per_phase_max=None))
-        assert phase_hindrance(phase(attempts=count, orphans=9), tried) == (
+        assert phase_hindrance(phase(attempts=count, deferrals=9, orphans=9), tried) == (
             "exhausted" if over else None
         )
         lost = scope(policy(attempts_per_phase_max=None, orphans_per_phase_max=bound))
-        assert phase_hindrance(phase(attempts=9, orphans=count), lost) == (
+        assert phase_hindrance(phase(attempts=9, deferrals=9, orphans=count), lost) == (
             "lost_too_often" if over else None
         )
 

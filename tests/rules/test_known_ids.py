@@ -27,3 +27,8 @@ def test_a_directory_goes_where_a_pattern_of_its_end_finds_it(text: str, known: 
     text = text.replace(" ", f"/{known}")
     expected = re.sub(rf"/{re.escape(known)}(?![\w-])", "/000000", text)
     assert without_known(text, (), f"/{known}/") == expected
+
+
+def test_of_two_ids_that_begin_alike_the_longer_one_is_looked_for_first() -> None:
+    for ids_of_ours in (("a1", "a1.b2"), ("a1.b2", "a1")):
+        assert without_known("a1.b2 of a1", ids_of_ours, None) == "000000 of 000000"
