@@ -69,6 +69,9 @@ STREAM = "daemon"
 SETTLE_S = 2.0
 """How long whoever asks waits for a commit; one that takes longer shall not hide the daemon."""
 CATCH_UP_S = 1.0
+BREATH_S = 1.0
+"""Between a part of a session that did nothing and the next: whatever rests on a mistake of ours or
+on odd settings shall not fill the log with sessions."""
 BEAT_S = LEASE_S / BEATS_PER_LEASE
 HELD = ("paused", "window_closed", "day_budget")
 
@@ -346,6 +349,9 @@ class Service:
             )
         self._drain = None
         self._halted = self._halted or because == "zero_yield_streak"
+        begun = self.recorder.board.sessions.states[drain.scope.session_id].attempts
+        if not adopt and begun == (session.attempts if session is not None else 0):
+            await self._wait(self._stirred, None, BREATH_S)
 
     async def _to_estimate_with(self) -> Coefficients | None:
         """Read anew for each part; what cannot be meant changes nothing but is complained of."""

@@ -210,6 +210,20 @@ async def test_a_days_budget_holds_by_the_logs_own_day_where_the_clock_was_set_b
     await audited(living)
 
 
+async def test_parts_of_sessions_that_do_nothing_come_a_second_apart_whatever_they_rest_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service_module, "rest_of", lambda *_, **__: None)
+    living = Living(policy=FREE, workers=1, budget=("day:attempts=1",))
+    async with living.life(group("a", 9)):
+        await anyio.sleep(2 * MINUTE_S)
+        for _ in range(2000):  # in which no time goes by
+            await anyio.lowlevel.checkpoint()
+        assert len(await ends(living)) == pytest.approx(MINUTE_S, abs=2)
+    assert set(await ends(living)) <= {"day_budget", "interrupted"}
+    assert len(await living.starts()) == 1
+
+
 async def test_a_session_lasts_a_day_of_the_daemons_time_and_a_restart_changes_nothing() -> None:
     living = Living(policy=FREE, workers=1, session_hours=2)
     for _ in range(3):
