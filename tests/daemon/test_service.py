@@ -213,7 +213,10 @@ async def test_a_days_budget_holds_by_the_logs_own_day_where_the_clock_was_set_b
 async def test_parts_of_sessions_that_do_nothing_come_a_second_apart_whatever_they_rest_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(service_module, "rest_of", lambda *_, **__: None)
+    def never(*_: object, **__: object) -> None:
+        """It does not see that the day is used up."""
+
+    monkeypatch.setattr(service_module, "rest_of", never)
     living = Living(policy=FREE, workers=1, budget=("day:attempts=1",))
     async with living.life(group("a", 9)):
         await anyio.sleep(2 * MINUTE_S)
