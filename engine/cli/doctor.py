@@ -13,7 +13,7 @@ from engine.doctor.checks import Check, Left
 from engine.errors import RunoffError
 from engine.store.boards import load_board
 from engine.store.location import Location, locate
-from engine.store.opening import holder, open_reader
+from engine.store.opening import forgetful_settings, holder, open_reader
 from engine.store.protocol import Query
 
 
@@ -74,6 +74,7 @@ async def _of_log(location: Location) -> list[Check]:
     except RunoffError as error:
         return [*found, checks.unreadable(error.problem, error.remedy)]
     try:
+        found.append(checks.server(await forgetful_settings(location, store)))
         board = await load_board(store)
         open_ids = {p.open_attempt for p in board.backlog.values() if p.open_attempt}
         newest = await store.records(Query(newest_first=True), limit=1)

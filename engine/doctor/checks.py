@@ -119,7 +119,8 @@ def clock(now_us: int, newest_us: int) -> Check:
         name="clock",
         verdict="warn",
         found=f"{behind_us / 1e6:.0f} s behind the newest event",
-        remedy="set it; until then the log's own time stands still, and pauses last longer.",
+        remedy="set it; until it has caught up, the log's own time goes half as fast, and pauses"
+        " last up to twice as long.",
     )
 
 
@@ -144,6 +145,23 @@ def writer(holder: str | None, *, is_shared: bool = False) -> Check:
         remedy = "look for a running drain or daemon by hand."
         return Check(name="writer", verdict="warn", found="cannot be told here", remedy=remedy)
     return Check(name="writer", verdict="ok", found=holder or "nobody")
+
+
+def server(off: Sequence[str] | None) -> Check:
+    """Whether a server keeps what it acknowledged.
+
+    ``off``: settings that it needs for that and has not; None when the log is in a file.
+    """
+    if off is None:
+        return Check(name="server", verdict="ok", found="none, the log is a file")
+    if not off:
+        return Check(name="server", verdict="ok", found="keeps what it acknowledges")
+    return Check(
+        name="server",
+        verdict="warn",
+        found=f"{' and '.join(off)} off: a crash of its machine may lose what was acknowledged",
+        remedy="set it to on in the server's postgresql.conf, and reload that.",
+    )
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):

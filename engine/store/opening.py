@@ -43,6 +43,21 @@ async def open_writer(location: Location, *, create: bool) -> EventStore:
     return await postgres_database.open_writer(location, create=create)
 
 
+async def forgetful_settings(location: Location, reader: LogReader) -> list[str] | None:
+    """Settings of a server that are off, so that it may lose what it acknowledged; None for a file.
+
+    A connection can change neither (PostgreSQL 15, "Write Ahead Log").
+    """
+    if location.address is None:
+        return None
+    from engine.store.postgres import PostgresReader  # noqa: PLC0415
+
+    assert isinstance(reader, PostgresReader)
+    settings = ["fsync", "full_page_writes"]
+    sql = "SELECT name FROM pg_settings WHERE name = ANY($1::text[]) AND setting = 'off'"
+    return sorted(row[0] for row in await reader.execute(sql, settings))
+
+
 def check(location: Location) -> None:
     """Refuse a file that is no log before anything opens it; a server answers for itself."""
     if location.address is None:
@@ -80,4 +95,13 @@ def holder(location: Location) -> str | None:
     return holder_of(location.beside("lock")) if location.address is None else None
 
 
-__all__ = ["check", "held", "holder", "is_missing", "open_quick", "open_reader", "open_writer"]
+__all__ = [
+    "check",
+    "forgetful_settings",
+    "held",
+    "holder",
+    "is_missing",
+    "open_quick",
+    "open_reader",
+    "open_writer",
+]

@@ -82,6 +82,30 @@ def test_what_is_read_is_what_was_written(drained: Place) -> None:
     drained.runoff("attempt", "show", attempt["attempt_id"])
 
 
+def test_the_doctor_warns_of_a_server_that_may_lose_what_it_acknowledged(
+    postgres: Server, drained: Place
+) -> None:
+    async def switch(value: str) -> None:
+        connection = await postgres.connect("postgres")
+        await connection.execute(f"ALTER SYSTEM SET full_page_writes = {value}")
+        await connection.execute("SELECT pg_reload_conf()")
+        while await connection.fetchval("SHOW full_page_writes") != value:  # noqa: ASYNC110  it reloads
+            await anyio.sleep(0.01)
+        await connection.close()
+
+    def server() -> dict[str, Any]:
+        found: list[dict[str, Any]] = drained.shown("doctor")
+        return next(check for check in found if check["name"] == "server")
+
+    anyio.run(switch, "off")
+    try:
+        told = server()
+    finally:
+        anyio.run(switch, "on")
+    assert (told["verdict"], "full_page_writes" in told["found"]) == ("warn", True)
+    assert "full_page_writes" not in server()["found"]
+
+
 def test_a_forged_row_is_found(postgres: Server, drained: Place) -> None:
     """A role that may alter tables can forge; the chain shows it."""
 

@@ -46,6 +46,9 @@ TABLE: list[tuple[Check, str]] = [
     (checks.writer("runoff daemon, pid 1"), "ok"),
     (checks.writer(None), "warn"),
     (checks.writer(None, is_shared=True), "ok"),
+    (checks.server(None), "ok"),
+    (checks.server([]), "ok"),
+    (checks.server(["fsync"]), "warn"),
     (checks.processes([], held=False), "ok"),
     (checks.processes([OPEN], held=True), "ok"),
     (checks.processes([OPEN], held=False), "warn"),
@@ -84,7 +87,7 @@ def test_a_healthy_log_passes_and_leaves_no_trace(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert list(found) == [
         "python", "sqlite", "distributions", "file_system", "fsync", "free_space", "writer",
-        "files", "clock", "processes", "log",
+        "files", "server", "clock", "processes", "log",
     ]  # fmt: skip
     assert found["writer"]["found"] == "nobody"
     left = {path.name for path in tmp_path.iterdir()} - {"b.db-shm", "b.db-wal"}  # SQLite's own
