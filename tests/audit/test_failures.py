@@ -11,8 +11,26 @@ from typing import Any
 
 import pytest
 
-from engine.audit.failures import ALIKE_AT, Failure, Failures, alike, alike_to, sample_text
-from engine.events import AnyEvent, BreakerOpened, FingerprintStopped, Reason, Seen, Stream, Told
+from engine.audit.failures import (
+    ALIKE_AT,
+    RUNS_MAX,
+    Failure,
+    Failures,
+    alike,
+    alike_to,
+    sample_text,
+)
+from engine.events import (
+    AnyEvent,
+    BreakerOpened,
+    Classified,
+    FingerprintStopped,
+    Reason,
+    Reclassified,
+    Seen,
+    Stream,
+    Told,
+)
 from tests.rules.standings import fingerprinted, finished
 
 TEXT = "error the file plan of run is not a number missing at <path> <*> in : ( ) key"
@@ -123,3 +141,70 @@ def test_stops_that_name_no_run_belong_to_the_run_whose_end_caused_them() -> Non
         stops = [each.stops for each in failures_of.all]
         expected = {"fingerprint": times, "unsampled runs (breaker)": times}
         assert stops == ([expected] if times else [])
+
+
+def carried(*events: tuple[int, AnyEvent]) -> list[Failure]:
+    """What a log of these comes to, each a microsecond behind its position."""
+    found = Failures()
+    for pos, event in events:
+        found.take(Seen(pos, pos + 1, event), None)
+    return found.all
+
+
+def test_a_failure_is_told_with_its_first_and_last_place_and_the_attempt_that_carried_it_last() -> (
+    None
+):
+    ends = [
+        (3, fingerprinted(fingerprint="f", attempt_id="a1", run_id="q", session_id="t")),
+        (5, fingerprinted(fingerprint="f", attempt_id="a2", run_id="p", session_id="s")),
+        (9, fingerprinted(fingerprint="f", attempt_id="a3", run_id="q", session_id="s")),
+    ]
+    (found,) = carried(*ends)
+    assert (found.first_pos, found.first_us, found.last_pos, found.last_us) == (3, 4, 9, 10)
+    assert (found.count, found.sample, found.sessions) == (3, "a3", ["t", "s"])
+    assert (found.runs, found.run_count) == (["p", "q"], 2)
+
+
+def test_runs_are_named_in_order_up_to_a_bound_and_counted_beyond() -> None:
+    names = [f"r{number:03}" for number in range(RUNS_MAX + 2)]
+    shuffled = random.Random(1).sample(names, len(names))
+    ends = [(n, fingerprinted(fingerprint="f", run_id=run)) for n, run in enumerate(shuffled, 1)]
+    (found,) = carried(*ends)
+    assert (found.runs, found.run_count) == (names[:RUNS_MAX], RUNS_MAX + 2)
+
+
+def test_the_most_frequent_goes_first_and_of_equals_the_one_that_was_seen_last() -> None:
+    order = "abcb"
+    ends = [(n, fingerprinted(fingerprint=name)) for n, name in enumerate(order, 1)]
+    assert [each.fingerprint for each in carried(*ends)] == ["b", "c", "a"]
+
+
+def test_an_attempt_is_counted_by_the_newest_word_on_it() -> None:
+    def called(before: str | None, after: str | None) -> Reclassified:
+        return Reclassified(
+            session_id="s",
+            run_id="r",
+            phase_id="p",
+            attempt_id="a",
+            what="fingerprint",
+            detector="d2",
+            timeouts="detected",
+            before=None if before is None else word(before),
+            after=None if after is None else word(after),
+            by="x",
+            why="y",
+        )
+
+    def counts(*events: AnyEvent) -> dict[str, tuple[int, int]]:
+        told = carried(*enumerate(events, 1))
+        return {each.fingerprint: (each.count, each.reclassified) for each in told}
+
+    first = fingerprinted(fingerprint="f")
+    assert counts(first, called("f", "g")) == {"f": (1, 0), "g": (0, 1)}
+    again = (first, called("f", "g"), called("g", "h"))
+    assert counts(*again) == {"f": (1, 0), "g": (0, 0), "h": (0, 1)}
+    assert counts(*again, called("h", None)) == {"f": (1, 0), "g": (0, 0), "h": (0, 0)}
+
+
+def word(name: str) -> Classified:
+    return Classified(name=name, detector="d2", detail="family", text="template")

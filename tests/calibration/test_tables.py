@@ -284,10 +284,10 @@ def test_a_category_means_the_group_of_its_word(raw: str | None, category: str) 
 def test_an_alarm_is_raised_from_three_on_either_way(
     z: float, monkeypatch: pytest.MonkeyPatch, *, is_alarm: bool
 ) -> None:
-    def rank_test(_watch: drift_module.Watch) -> float:
+    def tested(_watch: drift_module.Watch) -> float:
         return z
 
-    monkeypatch.setattr(drift_module.Watch, "_rank_test", rank_test)
+    monkeypatch.setattr(drift_module.Watch, "_rank_test", tested)
     found = drift_of(ratios([0.0] * 45))
     assert found.alarms == ((Alarm(45, z),) if is_alarm else ())
 
