@@ -25,9 +25,9 @@ from engine.audit.whatif_order import (
     IDLE_US,
     SessionOrder,
     carriers,
+    is_out_of_turn,
     is_over_runs,
     rests_on_order,
-    stops_out_of_turn,
 )
 from engine.audit.whatif_result import WhatIf, said
 from engine.errors import LogUnreadable
@@ -339,7 +339,8 @@ class Walk:
         """
         run_id = facts.finished.run_id
         is_stopped = any(isinstance(event, RunStopped) for event in decided)
-        since = order.shifted.get(run_id, line.pos) if is_stopped else line.pos
+        is_late = is_stopped or is_out_of_turn(order, decided)
+        since = order.shifted.get(run_id, line.pos) if is_late else line.pos
         self._found.horizon(run_id, since, ANOTHER_ORDER)
         for other in carriers(self._board, facts):
             if other in order.shifted:
@@ -401,7 +402,7 @@ class Walk:
             self._found.differs(line.pos, finished, recorded, instead)
         if order is not None and order.shifted:
             rests = rests_on_order(self._board, facts, decided, scope)
-            if rests or stops_out_of_turn(order, decided):
+            if rests or is_out_of_turn(order, decided):
                 self._rests(order, line, facts, decided)
         self._feed(facts.finished, line)
         if facts.fingerprinted is not None:

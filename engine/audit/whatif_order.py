@@ -21,6 +21,7 @@ from engine.events import (
     BreakerOpened,
     BreakerProbed,
     FingerprintStopped,
+    RunJudged,
     RunStopped,
     SessionDraining,
 )
@@ -59,7 +60,7 @@ class SessionOrder:
 
     ``ahead``: what should have come first and has not come yet, by phase.  ``shifted``: the
     runs that were attempted before it, or that a free worker would have taken up earlier, and
-    where first.
+    where first.  ``misplaced``: runs of which another phase would have been attempted first.
     """
 
     def __init__(self, board: Board, scope: Scope) -> None:
@@ -68,6 +69,7 @@ class SessionOrder:
         self._unheeded: list[AnyEvent] = []
         self.ahead: dict[str, Ahead] = {}
         self.shifted: dict[str, int] = {}
+        self.misplaced: set[str] = set()
         self._unnamed: list[str] = []
 
     def renew(self, scope: Scope) -> None:
@@ -105,6 +107,8 @@ class SessionOrder:
                 self._shift(choice.run.run_id, pos)
         if started is not None:
             self._shift(started.run_id, pos)
+            if self._queue.first_of(started.run_id) not in (None, started.phase_id):
+                self.misplaced.add(started.run_id)
 
     def _shift(self, run_id: str, pos: int) -> None:
         if run_id not in self.shifted:
@@ -121,9 +125,12 @@ class SessionOrder:
         self.ahead.pop(join(started.run_id, started.phase_id), None)
 
 
-def stops_out_of_turn(order: SessionOrder, decided: Iterable[AnyEvent]) -> bool:
-    """Whether a run is stopped of which something was attempted that should have come later."""
-    return any(isinstance(event, RunStopped) and event.run_id in order.shifted for event in decided)
+def is_out_of_turn(order: SessionOrder, decided: Iterable[AnyEvent]) -> bool:
+    """Whether a run is judged or stopped by what should have come behind another phase of it."""
+    return any(
+        isinstance(event, RunJudged | RunStopped) and event.run_id in order.misplaced
+        for event in decided
+    )
 
 
 def carriers(board: Board, facts: Facts) -> Iterable[str]:

@@ -212,6 +212,12 @@ class Queue:
                 return probe._replace(probe_of=gate.probe_of)
         return self._best(GROUPS if gate.hindrance is None else GROUPS[1:])
 
+    def first_of(self, run_id: str) -> str | None:
+        """The phase of a run that would go first, whatever keeps the run itself back."""
+        if run_id not in self._orders or self._first(run_id) is None:
+            return None
+        return self._phases[run_id][0][1]
+
     def ready_by_needs(self, now_us: int, most: int) -> Counter[tuple[str, ...]]:
         """How many phases may start now, by the labels that they need, were there room for all.
 

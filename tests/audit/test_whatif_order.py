@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from engine.audit.whatif_order import (
     Ahead,
     SessionOrder,
     carriers,
+    is_out_of_turn,
     rests_on_order,
-    stops_out_of_turn,
 )
 from engine.events import GENESIS, AttemptStarted, Head, RunJudged, RunStopped, Seen
 from engine.triage.decide import Facts
@@ -87,6 +88,7 @@ def test_a_start_where_nothing_would_have_been_picked_is_shifted() -> None:
     order.hold(5, NOW_US, start("b"))
     order.hold(6, NOW_US, None)
     assert (order.ahead, order.shifted) == ({}, {"b": 5})
+    assert order.misplaced == set(), "of a run of which nothing would go, nothing goes first"
 
 
 def test_every_run_that_is_shifted_is_told_once() -> None:
@@ -137,14 +139,18 @@ def test_a_session_that_goes_on_by_other_limits_is_held_against_those() -> None:
     assert (order.ahead, order.shifted) == ({"b\np": Ahead("b", 7)}, {"a": 7})
 
 
-def test_only_a_run_that_was_moved_itself_is_stopped_out_of_turn() -> None:
-    order = SessionOrder(ready("a", "b"), scope())
-    order.hold(5, NOW_US, start("b"))
+def test_only_a_run_of_which_another_phase_goes_first_is_judged_or_stopped_out_of_turn() -> None:
+    rows = ready("a", "b", "c")
+    order = SessionOrder(rows, scope())
+    for run_id, phase_id in (("b", "p"), ("c", "q")):
+        order.hold(5, NOW_US, replace(start(run_id), phase_id=phase_id))
+    assert (set(order.shifted), order.misplaced) == ({"b", "c"}, {"c"})
     reason = because("stops", "")
-    for run_id, is_out_of_turn in (("a", False), ("b", True)):
+    for run_id, is_so in (("a", False), ("b", False), ("c", True)):
         stop = RunStopped(session_id="s", run_id=run_id, because="timeouts", reason=reason)
-        assert stops_out_of_turn(order, [stop]) is is_out_of_turn
-    assert not stops_out_of_turn(order, [judged(run_id="b")])
+        assert is_out_of_turn(order, [stop]) is is_so
+        assert is_out_of_turn(order, [judged(run_id=run_id)]) is is_so
+    assert not is_out_of_turn(order, [])
 
 
 def test_those_that_failed_alike_are_listed_and_may_be_all_where_the_list_is_full() -> None:

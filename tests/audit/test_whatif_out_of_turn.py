@@ -57,6 +57,17 @@ async def test_what_failed_first_out_of_turn_may_have_failed_second() -> None:
     assert horizons(held_against(recorded, other)) == {"a": starts(recorded)[1], "b": ends[2]}
 
 
+async def test_a_run_that_another_phase_would_have_sampled_is_unknown() -> None:
+    """Out of order its second phase goes first, because the first one had timed out of old."""
+    came = {"p0": "timeout"}
+    runs = [Run("r", "strict", [[succeeds()], [fails("odd failure"), succeeds()]], came)]
+    other = replace(DEFAULT, order_phases=False)
+    recorded, really = await drained(runs, DEFAULT), await drained(runs, other)
+    assert [decisions(recorded, "r", phase) for phase in ("p0", "p1")] == [[1], [0, 0]]
+    assert [decisions(really, "r", phase) for phase in ("p0", "p1")] == [[0], [1, 0]]
+    assert horizons(held_against(recorded, other)) == {"r": starts(recorded)[0]}
+
+
 async def test_a_run_that_is_stopped_out_of_turn_is_unknown_whatever_it_was_stopped_by() -> None:
     """Its first timeout would have come behind its other phase, and that one behind another run."""
     runs = [

@@ -38,11 +38,15 @@ from tests.worlds import START_US, WRITER
 
 
 class Run(NamedTuple):
-    """A run of the backlog; ``phases``: for each the outcomes of its attempts, in order."""
+    """A run of the backlog; ``phases``: for each the outcomes of its attempts, in order.
+
+    ``failed``: by which reason phases had failed before they came.
+    """
 
     run_id: str
     order: Order
     phases: Sequence[Sequence[Rule]]
+    failed: Mapping[str, str] = {}
 
 
 class Figures(NamedTuple):
@@ -86,7 +90,12 @@ def backlog(runs: Sequence[Run]) -> list[AnyEvent]:
     for run in runs:
         events.append(RunRegistered(run_id=run.run_id, origin="test", state="NEW"))
         events += [
-            replace(queued(run.run_id, f"p{number}"), phase_index=number, order=run.order)
+            replace(
+                queued(run.run_id, f"p{number}"),
+                phase_index=number,
+                order=run.order,
+                last_failure_reason=run.failed.get(f"p{number}"),
+            )
             for number in range(len(run.phases))
         ]
     return events
