@@ -268,6 +268,7 @@ def test_a_policy_that_cannot_be_read_is_named_and_taken_for_another_one() -> No
     unknown = replace(ADOPTED, policy_json="{}")
     assert not eyes.adopted(unknown)
     assert notes == {"the policy of s cannot be read here"}
+    assert not eyes.stops_otherwise("s"), "nobody knows, so a stop is a stop"
     found = eyes.facts(board(phase()), finished(exit_code=1, told=LIMITED), [])
     assert found.fingerprinted is not None, "its ends are read anew"
 
