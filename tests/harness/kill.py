@@ -142,8 +142,9 @@ class Rounds:
         """Another engine is refused and harms nothing."""
         other = place.start()
         code = other.wait()
-        # The first may have drained the backlog in the meantime; then this one finds none.
-        if code != 75 and engine.is_running:
+        # The first may have drained the backlog in the meantime and be about to end, well and by
+        # itself; then this one finds none.  Of two at once the older one would be overtaken.
+        if code != 75 and engine.wait() != 0:
             self.tally.found("misbehaved", [f"second engine: {code} {other.complaint()}"], "second")
         engine.kill()
 
