@@ -12,6 +12,8 @@ from typing import Any
 
 import anyio
 
+from engine.audit.lines import Line, commands
+from engine.audit.redecide import Redecision
 from engine.backlog.batch import Registration
 from engine.calibration.estimator import Coefficients
 from engine.daemon.notify import Notifier
@@ -28,6 +30,7 @@ from engine.events import (
     Reclassified,
     Record,
     RunRegistered,
+    SessionEnded,
     event_of,
 )
 from engine.executors.scripted import Rule, ScriptedExecutor
@@ -180,3 +183,22 @@ class Living:
         """The session of each attempt, in order."""
         found = await self.events("attempt.started")
         return [event.session_id for event in found if isinstance(event, AttemptStarted)]
+
+
+async def audited(living: Living) -> None:
+    """Every decision of the log is taken again alike."""
+    again = Redecision(living.blobs.get)
+    lines = [
+        Line(r.pos, r.recorded_us, r.command_id, r.cause, r.data, event_of(r))
+        for r in await living.records()
+    ]
+    for each in commands(lines):
+        again.take(each)
+    assert [difference.sentence for difference in again.differences] == []
+    assert again.unverifiable == []
+
+
+async def ends(living: Living) -> list[str]:
+    """Why each session ended, in order."""
+    found = await living.events("session.ended")
+    return [event.because for event in found if isinstance(event, SessionEnded)]

@@ -8,11 +8,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from engine.executors.scripted import Rule
+from engine.drain.virtual import VirtualClock
+from engine.executors.scripted import Rule, ScriptedUsage
 from engine.triage.policy import Policy
-from tests.living import HOUR_S, MINUTE_S, Living, SettableClock, group
+from tests.living import DAY_S, HOUR_S, MINUTE_S, Living, SettableClock, audited, ends, group, us
 
 DOWN = Rule(state="FAILED", rc=1, reason="the database is down", sleep=1)
 LIMITED = Rule(
@@ -114,6 +116,28 @@ async def test_once_the_clock_has_caught_up_the_log_goes_by_it_again() -> None:
         await until_started(living, len(await living.starts()) + 1, HOUR_S)
         assert abs((await living.starts())[-1] - clock.now_us()) <= 1_000_000
     await starts_in_order(living)
+
+
+async def test_a_days_budget_holds_by_the_logs_own_day_where_the_clock_was_set_back() -> None:
+    usage = (ScriptedUsage(output_tokens=100),)
+    rules = [Rule(state="COMPLETE", rc=0, usage=usage, sleep=MINUTE_S)]
+    living = Living(
+        "2026-11-27T12:00:00+00:00", policy=CAREFUL, workers=1, rules=rules, max_day_tokens=1000
+    )
+    async with living.life(group("a", 100)):
+        await anyio.sleep(HOUR_S)
+    living.clock = VirtualClock(us("2026-11-26T12:00:00+00:00"))
+    async with living.life() as service:
+        for _ in range(1000):  # no time goes by for what never rests
+            await anyio.lowlevel.checkpoint()
+        status = service.status()
+        assert (status.state, status.until_us) == ("day_budget", us("2026-11-28T00:00:00+00:00"))
+        await anyio.sleep(2 * DAY_S)
+    starts = await living.starts()
+    assert len(starts) == 20
+    assert starts[10] == us("2026-11-28T00:00:00+00:00")
+    assert await ends(living) == ["day_budget"] * 2
+    await audited(living)
 
 
 async def starts_in_order(living: Living) -> None:

@@ -12,50 +12,27 @@ import anyio.lowlevel
 import pytest
 from msgspec.structs import replace
 
-from engine.audit.lines import Line, commands
-from engine.audit.redecide import Redecision
 from engine.calibration.estimator import Coefficients, shipped
 from engine.daemon import service as service_module
 from engine.daemon.notify import Notifier
 from engine.daemon.settings import Settings, plan_of, settings_from
 from engine.drain.loop import Drain
-from engine.drain.virtual import VirtualClock
 from engine.errors import CommandReused, LogHeld, UsageProblem
 from engine.events import (
     CalibrationProposed,
     DaemonConfigured,
     PolicyAdopted,
     SessionDraining,
-    SessionEnded,
     SessionResumed,
     SessionStarted,
-    event_of,
 )
 from engine.executors.scripted import Rule, ScriptedUsage
 from engine.triage.operating import ProposeCalibration, ReinstateRun, RequeuePhase
 from engine.triage.policy import POLICIES, Policy
-from tests.living import DAY_S, HOUR_S, MINUTE_S, Living, changed, group, us
+from tests.living import DAY_S, HOUR_S, MINUTE_S, Living, audited, changed, ends, group, us
 
 OK = Rule(state="COMPLETE", rc=0, events=1, sleep=MINUTE_S)
 FREE = Policy(name="free", order_phases=False)
-
-
-async def audited(living: Living) -> None:
-    """Every decision of the log is taken again alike."""
-    again = Redecision(living.blobs.get)
-    lines = [
-        Line(r.pos, r.recorded_us, r.command_id, r.cause, r.data, event_of(r))
-        for r in await living.records()
-    ]
-    for each in commands(lines):
-        again.take(each)
-    assert [difference.sentence for difference in again.differences] == []
-    assert again.unverifiable == []
-
-
-async def ends(living: Living) -> list[str]:
-    found = await living.events("session.ended")
-    return [event.because for event in found if isinstance(event, SessionEnded)]
 
 
 async def test_it_waits_for_work_and_takes_what_comes_without_a_restart() -> None:
@@ -185,28 +162,6 @@ async def test_a_days_budget_holds_until_midnight_and_not_longer() -> None:
     assert sum(start < midnight_us for start in starts) == 10
     assert starts[10] == midnight_us
     assert len(starts) == 30
-    await audited(living)
-
-
-async def test_a_days_budget_holds_by_the_logs_own_day_where_the_clock_was_set_back() -> None:
-    usage = (ScriptedUsage(output_tokens=100),)
-    rules = [Rule(state="COMPLETE", rc=0, usage=usage, sleep=MINUTE_S)]
-    living = Living(
-        "2026-11-27T12:00:00+00:00", policy=FREE, workers=1, rules=rules, max_day_tokens=1000
-    )
-    async with living.life(group("a", 100)):
-        await anyio.sleep(HOUR_S)
-    living.clock = VirtualClock(us("2026-11-26T12:00:00+00:00"))
-    async with living.life() as service:
-        for _ in range(1000):  # no time goes by for what never rests
-            await anyio.lowlevel.checkpoint()
-        status = service.status()
-        assert (status.state, status.until_us) == ("day_budget", us("2026-11-28T00:00:00+00:00"))
-        await anyio.sleep(2 * DAY_S)
-    starts = await living.starts()
-    assert len(starts) == 20
-    assert starts[10] == us("2026-11-28T00:00:00+00:00")
-    assert await ends(living) == ["day_budget"] * 2
     await audited(living)
 
 
