@@ -91,16 +91,24 @@ class UnknownEvent(LogUnreadable):
 
 
 class LogWentBack(LogUnreadable):
-    """The server does not hold what it had acknowledged: an older copy is in its place."""
+    """The log does not hold what was seen of it: an older copy, or another log, is in its place."""
 
     @classmethod
     def behind(cls, pos: int) -> LogWentBack:
         """What stood at ``pos`` is not there, or something else is."""
         return cls(
-            f"the log went back: the server does not hold what this engine has seen at position"
-            f" {pos}.",
+            f"the log went back: it does not hold any more what was seen of it at position {pos}.",
             remedy="put the newest copy back before any engine starts; see how to back up and"
             " restore a log.",
+        )
+
+    @classmethod
+    def replaced(cls, path: str) -> LogWentBack:
+        """Another file bears the name, or none; what is appended there is not seen here."""
+        return cls(
+            f"the log was replaced or removed: {path} is not the file any more that was opened.",
+            remedy="read it again under its name; `runoff verify` says whether what is there now"
+            " is whole.",
         )
 
 

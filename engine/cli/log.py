@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-import anyio
 import click
 import msgspec
 
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
 from engine.cli.log_copy import log_copy
+from engine.cli.log_follow import SameName, growth
 from engine.cli.moment import POS_MAX, moment, place_of
 from engine.cli.render import as_json as to_json, asked, clean
 from engine.cli.words import in_words
@@ -25,7 +25,6 @@ from engine.store.location import locate
 from engine.store.opening import open_reader
 from engine.store.protocol import PAGE_ROWS, LogReader, Query
 
-POLL_S = 0.2
 WORDS_CHARS = 160
 _Position = click.IntRange(0, POS_MAX)
 
@@ -67,11 +66,12 @@ def show(database: str | None, **options: Any) -> None:
         raise UsageProblem("--until ends a list.", remedy="leave out --follow and --at.")
 
     async def work() -> None:
+        name = SameName(locate(database))
         async with _opened(database, options) as store:
             if options["at"] is not None:
                 await _print_one(store, options)
             else:
-                await _print_many(store, query, options)
+                await _print_many(store, name, query, options)
 
     run_async(work)
 
@@ -124,7 +124,9 @@ async def _print_one(store: LogReader, options: dict[str, Any]) -> None:
     _print(records[0], options)
 
 
-async def _print_many(store: LogReader, query: Query, options: dict[str, Any]) -> None:
+async def _print_many(
+    store: LogReader, name: SameName, query: Query, options: dict[str, Any]
+) -> None:
     after, until, limit = options["after"], options["until"], options["limit"]
     end = (await store.head() if until is None else await place_of(store, until)).pos
     if after is None:
@@ -136,11 +138,10 @@ async def _print_many(store: LogReader, query: Query, options: dict[str, Any]) -
         bound = POS_MAX if options["follow"] else limit  # following leaves nothing out
         async for record in pages(store, query, after, end, bound):
             _print(record, options)
-    while options["follow"]:
-        await anyio.sleep(POLL_S)
-        start, end = end, max(end, (await store.head()).pos)
-        async for record in pages(store, query, start, end):
-            _print(record, options)
+    if options["follow"]:
+        async for start, reached in growth(store, name, end):
+            async for record in pages(store, query, start, reached):
+                _print(record, options)
 
 
 async def pages(

@@ -79,7 +79,7 @@ async def test_who_knows_more_than_the_log_holds_appends_nothing(log: Log, other
         await first.submit(registered("x"))
     assert refused.value.exit_code == 5
     assert refused.value.problem == (
-        "the log went back: the server does not hold what this engine has seen at position 4."
+        "the log went back: it does not hold any more what was seen of it at position 4."
     )
     assert first.failed is refused.value
     # One that has seen nothing of it goes on.
