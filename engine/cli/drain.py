@@ -236,7 +236,13 @@ class _Session:
             async with joined(place, drain, end=end, lease_s=lease_s) as among:
                 gone = frozenset(self._options["presume_lost"])
                 adopt = await open_attempts(
-                    recorder, clock, end=end, among=among, gone=gone, tell=tell
+                    recorder,
+                    clock,
+                    end=end,
+                    among=among,
+                    gone=gone,
+                    files_root=place.beside("files"),
+                    tell=tell,
                 )
                 tidying = None if virtual else tidying_of(recorder, place, self._options)
                 await _beside(

@@ -297,12 +297,18 @@ class Service:
         """What dead engines left; of a shared log that is only known once a session has joined."""
         if self.recorder.store.is_shared:
             return []
-        if self.place is not None:
-            for left in await swept(self.recorder, self.place.beside("files")):
+        files_root = self.place.beside("files") if self.place is not None else None
+        if files_root is not None:
+            for left in await swept(self.recorder, files_root):
                 text = f"Ended process {left.pid}, left over from an attempt that is closed."
                 self.teller.say("daemon.swept", text, pid=left.pid)
         return await open_attempts(
-            self.recorder, self.clock, end=self.end_open, gone=self.gone, tell=self._tell
+            self.recorder,
+            self.clock,
+            end=self.end_open,
+            gone=self.gone,
+            files_root=files_root,
+            tell=self._tell,
         )
 
     async def _stretch(self, adopt: Sequence[Adoption], rest: Rest | None) -> None:

@@ -20,6 +20,7 @@ from engine.drain.stopping import Stopping
 from engine.errors import DiskFull, Fenced, LogWentBack, RunoffError, limit_met, limits_told
 from engine.events import AttemptStarted, Record
 from engine.executors.port import Assignment, Executor, Report, Spawned, Watch
+from engine.store.batch import Pending
 from engine.store.blobs import BlobStore
 from engine.store.recorder import Recorder
 from engine.triage.scope import Scope
@@ -96,10 +97,11 @@ class Attendance:
         """
         self._running.add(started.attempt_id)
         self._attended.add(started.attempt_id)
-        group.start_soon(self._attend, started, assignment, report)
+        group.start_soon(self._attend, group, started, assignment, report)
 
     async def _attend(
         self,
+        group: TaskGroup,
         started: AttemptStarted,
         assignment: Assignment,
         report: TakeOver | None,
@@ -107,7 +109,7 @@ class Attendance:
         """One attempt from its start to its last word in the log."""
         try:
             with limits_told():
-                outcome = await self._execute(started, assignment, report)
+                outcome = await self._execute(group, started, assignment, report)
                 with anyio.CancelScope(shield=True):
                     await self._close(started, assignment, outcome, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
@@ -136,6 +138,7 @@ class Attendance:
 
     async def _execute(
         self,
+        group: TaskGroup,
         started: AttemptStarted,
         assignment: Assignment,
         report: TakeOver | None,
@@ -143,8 +146,12 @@ class Attendance:
         async def told(process: Spawned) -> None:
             assert started.attempt_id not in self._guarded, "an executor says once what it spawned"
             self._guarded.add(started.attempt_id)
+            recording = self.recorder.enqueue(commands.spawned(started, process))
+            if not self.recorder.store.is_shared:
+                group.start_soon(self._recorded, recording)
+                return
             self._rest(started)  # it waits for our word
-            receipt = await self.recorder.submit(commands.spawned(started, process))
+            receipt = await recording.answer()
             self._at_work.add(started.attempt_id)
             self.tell(receipt.records)
 
@@ -163,6 +170,15 @@ class Attendance:
             return bug  # an executor's bug costs one attempt, not the drain
         finally:
             self._rest(started)
+
+    async def _recorded(self, recording: Pending) -> None:
+        """Tell what is recorded of an attempt that goes on meanwhile.
+
+        So it may where nobody else can have taken it over: a log of its own is held by a lock of
+        the kernel's.  Of a shared one, an engine that was paused for longer than its lease learns
+        only from this commit that the attempt is another's.
+        """
+        self.tell((await recording.answer()).records)
 
     def _rest(self, started: AttemptStarted) -> None:
         """Nothing of the attempt is at work now."""

@@ -1,15 +1,18 @@
 """Recovery: what a dead engine left open is closed by proof, never by a timer.
 
-An attempt without a spawn record never began.  One whose guardian lives is adopted, or ended,
-as the operator wishes.  One whose guardian left an outcome is closed with it.  Of one whose
-guardian died without an outcome nothing may be left running, and it is lost.
+One whose guardian lives is adopted, or ended, as the operator wishes.  One whose guardian left an
+outcome is closed with it.  Of one whose guardian died without an outcome nothing may be left
+running, and it is lost.  Where the log says of no guardian, none had a child yet if the log is
+shared; else its directory tells.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from socket import gethostname
 
 import anyio
 from anyio import to_thread
@@ -19,15 +22,23 @@ from engine.drain import commands
 from engine.drain.adoptions import Adoption
 from engine.drain.sheets import assignment_for
 from engine.errors import LogHeld
-from engine.events import AttemptSpawned, AttemptStarted, Record, event_of
-from engine.executors.adoption import guardian_lives, is_of_here, take_over
+from engine.events import AttemptSpawned, AttemptStarted, EngineStarted, Record, event_of
+from engine.executors.adoption import DIED, RESTARTED, guardian_lives, is_of_here, take_over
+from engine.executors.command import attempt_directory
 from engine.executors.leftovers import Leftover, end_leftovers
 from engine.executors.port import Assignment, Report, Spawned
+from engine.executors.processes import boot_id
+from engine.executors.unrecorded import NEVER_SPAWNED, report_of, trace_of
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.scope import scope_of
 
 Tell = Callable[[tuple[Record, ...]], None]
+
+WITHOUT_PROCESSES = ("scripted",)
+"""Executors whose attempts live and die with their engine."""
+
+ENGINES_READ = 16
 
 
 async def open_attempts(
@@ -37,16 +48,21 @@ async def open_attempts(
     end: bool,
     among: frozenset[str] | None = None,
     gone: frozenset[str] = frozenset(),
+    files_root: Path | None = None,
     tell: Tell = lambda _records: None,
 ) -> list[Adoption]:
     """Every open attempt of the log, or those ``among`` them, each with a way to its report.
 
-    ``end``: living guardians are told to end theirs instead of being waited for.  ``tell`` is shown
+    ``end``: living guardians are told to end theirs instead of being waited for.  ``files_root``:
+    where the attempts of this log keep their files; None where they have none.  ``tell`` is shown
     what is recorded of it, for all of them in few commits.  Raises LogHeld for an attempt that was
     started on another machine, which cannot be proved dead from here.
     """
     found = [each for each in _open_ids(recorder) if among is None or each in among]
-    adoptions = [await _adoption(recorder, clock, each, end=end, gone=gone) for each in found]
+    look = _Look(
+        recorder=recorder, clock=clock, tell=tell, end=end, gone=gone, files_root=files_root
+    )
+    adoptions = [await look.at(each) for each in found]
     waiting = [
         recorder.enqueue(commands.adopted(adoption.started, recorder.epoch))
         for adoption in adoptions
@@ -75,27 +91,93 @@ def _open_ids(recorder: Recorder) -> list[str]:
     return [p.open_attempt for p in recorder.board.backlog.values() if p.open_attempt]
 
 
-async def _adoption(
-    recorder: Recorder, clock: Clock, attempt_id: str, *, end: bool, gone: frozenset[str]
-) -> Adoption:
-    records = await recorder.store.records(
-        Query(attempt=attempt_id, types=("attempt.started", "attempt.spawned"))
-    )
-    started: AttemptStarted | None = None
-    process: AttemptSpawned | None = None
-    for event in map(event_of, records):
-        if isinstance(event, AttemptStarted):
-            started = event
-        elif isinstance(event, AttemptSpawned):
-            process = event
-    assert started is not None, "an open attempt has a start"
-    scope = scope_of(recorder.board.sessions.states[started.session_id])
-    assignment = await assignment_for(recorder, started, scope, clock)
-    if process is None:
-        return Adoption(started, assignment, _never_spawned, lives=False)
-    if process.host in gone and not is_of_here(spawned_in(process)):
-        return Adoption(started, assignment, partial(_presumed_lost, process.host), lives=False)
-    return _of_process(started, assignment, process, end=end)
+@dataclass(kw_only=True)
+class _Look:
+    """A look at what is open, one attempt after the other."""
+
+    recorder: Recorder
+    clock: Clock
+    tell: Tell
+    end: bool
+    gone: frozenset[str]
+    files_root: Path | None
+
+    async def at(self, attempt_id: str) -> Adoption:
+        """How one goes on."""
+        types = ("attempt.started", "attempt.spawned")
+        records = await self.recorder.store.records(Query(attempt=attempt_id, types=types))
+        started, process, epoch = None, None, 0
+        for record in records:
+            event = event_of(record)
+            if isinstance(event, AttemptStarted):
+                started, epoch = event, record.epoch
+            elif isinstance(event, AttemptSpawned):
+                process = spawned_in(event)
+        assert started is not None, "an open attempt has a start"
+        scope = scope_of(self.recorder.board.sessions.states[started.session_id])
+        assignment = await assignment_for(self.recorder, started, scope, self.clock)
+        if process is None:
+            return await self._unrecorded(started, assignment, epoch)
+        if is_of_here(process):
+            return self._of_process(started, assignment, process)
+        return self._of_elsewhere(started, assignment, process.host)
+
+    def _of_process(
+        self, started: AttemptStarted, assignment: Assignment, process: Spawned
+    ) -> Adoption:
+        lives = guardian_lives(process) and not self.end
+
+        async def report(abandon: anyio.Event) -> Report:
+            told = abandon
+            if self.end:
+                told = anyio.Event()
+                told.set()
+            return await take_over(process, started.attempt_id, told)
+
+        return Adoption(started, assignment, report, lives=lives)
+
+    def _of_elsewhere(self, started: AttemptStarted, assignment: Assignment, host: str) -> Adoption:
+        if host in self.gone:
+            return Adoption(started, assignment, partial(_presumed_lost, host), lives=False)
+        raise LogHeld(
+            f"the attempt {started.attempt_id} was started on {host} and is still open.",
+            remedy=f"run the drain on {host}, where it can be proved dead or taken over;"
+            f" if that machine is gone for good, --presume-lost {host} closes it.",
+        )
+
+    async def _unrecorded(
+        self, started: AttemptStarted, assignment: Assignment, epoch: int
+    ) -> Adoption:
+        """One of which the log does not say who guards it."""
+        is_shared = self.recorder.store.is_shared
+        if is_shared or self.files_root is None or started.executor in WITHOUT_PROCESSES:
+            return Adoption(started, assignment, _never_spawned, lives=False)
+        directory = attempt_directory(self.files_root, started.attempt_id)
+        engine = await _engine_of(self.recorder, epoch)
+        is_restarted = engine.boot_id != boot_id()
+        if is_restarted and engine.host != gethostname() and not directory.is_dir():
+            return self._of_elsewhere(started, assignment, engine.host)
+        guardian, has_begun = trace_of(directory)
+        if guardian is not None:
+            said = commands.spawned(started, guardian)
+            self.tell((await self.recorder.submit(said)).records)
+            return self._of_process(started, assignment, guardian)
+        lost = (RESTARTED if is_restarted else DIED) if has_begun or is_restarted else None
+        report = partial(report_of, directory, started.attempt_id, lost)
+        return Adoption(started, assignment, report, lives=False)
+
+
+async def _engine_of(recorder: Recorder, epoch: int) -> EngineStarted:
+    """The engine of an epoch, mostly the last one or the one before."""
+    before = 0
+    query = Query(types=("engine.started",), newest_first=True)
+    while records := await recorder.store.records(query, after=before, limit=ENGINES_READ):
+        for record in records:
+            event = event_of(record)
+            if isinstance(event, EngineStarted) and event.epoch == epoch:
+                return event
+        before = records[-1].pos
+    raise AssertionError("every epoch begins with the start of its engine")
 
 
 async def _presumed_lost(host: str, _abandon: anyio.Event) -> Report:
@@ -103,7 +185,7 @@ async def _presumed_lost(host: str, _abandon: anyio.Event) -> Report:
 
 
 async def _never_spawned(_abandon: anyio.Event) -> Report:
-    return _lost("never_spawned: the engine died before the attempt had a process")
+    return _lost(NEVER_SPAWNED)
 
 
 def _lost(reason: str) -> Report:
@@ -119,25 +201,3 @@ def spawned_in(event: AttemptSpawned) -> Spawned:
         start_ticks=event.start_ticks,
         directory=event.directory,
     )
-
-
-def _of_process(
-    started: AttemptStarted, assignment: Assignment, event: AttemptSpawned, *, end: bool
-) -> Adoption:
-    process = spawned_in(event)
-    if not is_of_here(process):
-        raise LogHeld(
-            f"the attempt {event.attempt_id} was started on {event.host} and is still open.",
-            remedy=f"run the drain on {event.host}, where it can be proved dead or taken over;"
-            f" if that machine is gone for good, --presume-lost {event.host} closes it.",
-        )
-    lives = guardian_lives(process) and not end
-
-    async def report(abandon: anyio.Event) -> Report:
-        told = abandon
-        if end:
-            told = anyio.Event()
-            told.set()
-        return await take_over(process, event.attempt_id, told)
-
-    return Adoption(started, assignment, report, lives=lives)

@@ -25,6 +25,9 @@ from engine.executors.processes import (
 
 POLL_S = 0.05
 
+DIED = "its engine and its guardian died"
+RESTARTED = "the machine was started again before the attempt ended"
+
 
 def is_of_here(spawned: Spawned) -> bool:
     """Whether life and death of the guardian can be told from here.
@@ -123,9 +126,7 @@ async def take_over(
 
 
 def _why_lost(spawned: Spawned) -> str:
-    if spawned.boot_id != boot_id():
-        return "the machine was started again before the attempt ended"
-    return "its engine and its guardian died"
+    return DIED if spawned.boot_id == boot_id() else RESTARTED
 
 
 def _out_of_reach(spawned: Spawned, attempt_id: str) -> LogHeld:

@@ -113,6 +113,12 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     stderr: Kept = Kept()
 
 
+def read_outcome(directory: Path) -> Outcome:
+    """A guardian's last word.  Raises OSError without one, ValueError when it is garbage."""
+    raw = read_at_most(directory / OUTCOME_FILE, _OUTCOME_BYTES_MAX)
+    return msgspec.json.decode(raw, type=Outcome)
+
+
 def read_report(directory: Path) -> Report | None:
     """The report of an attempt whose guardian has finished; None when it left no outcome.
 
@@ -120,8 +126,7 @@ def read_report(directory: Path) -> Report | None:
     reason says so.  Reads files and may take a moment; call it in a thread.
     """
     try:
-        raw = read_at_most(directory / OUTCOME_FILE, _OUTCOME_BYTES_MAX)
-        outcome = msgspec.json.decode(raw, type=Outcome)
+        outcome = read_outcome(directory)
         spec = Spec.read(directory)
     except FileNotFoundError as error:
         if str(error.filename).endswith(OUTCOME_FILE):

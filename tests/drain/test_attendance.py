@@ -21,7 +21,7 @@ from engine.drain.attendance import Attendance
 from engine.drain.stopping import Stopping
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import DiskFull, Fenced, LogWentBack, RunoffError, StorageFailed
-from engine.events import AnyEvent, RunJudged, RunRegistered, event_of
+from engine.events import AnyEvent, Record, RunJudged, RunRegistered, event_of
 from engine.executors.port import Assignment, Output, PhaseSheet, Report, Spawned, Watch
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore, MemoryTransaction
@@ -49,10 +49,11 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 class Log(MemoryStore):
     """A log that notes which commands it was searched for, and that can break."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, is_shared: bool = False) -> None:
+        super().__init__(is_shared=is_shared)
         self.searched: list[str] = []
         self.broken: RunoffError | None = None
+        self.takes_s = 0.0
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[MemoryTransaction, None]:
@@ -67,6 +68,7 @@ class Log(MemoryStore):
 
             transaction.look = noted  # type: ignore[method-assign]
             yield transaction
+        await anyio.sleep(self.takes_s)
 
 
 class Blobs:
@@ -107,12 +109,13 @@ class Stage:
         self.scope = Scope("s", Policy(name="first"), limits())
         self.players, self.stopping = Players(), Stopping()
         self.freed = 0
+        self.told: list[Record] = []
         self.attendance = Attendance(
             recorder=recorder,
             executor=self.players,
             stopping=self.stopping,
             blobs=blobs,
-            tell=lambda _records: None,
+            tell=self.told.extend,
             scope_of=lambda _started: self.scope,
             free=self._free,
             in_threads=in_threads,
@@ -178,9 +181,12 @@ def assignment(name: str) -> Assignment:
 
 @asynccontextmanager
 async def stage(
-    *attempts: str, blobs: Blobs | None = None, in_threads: bool = False
+    *attempts: str,
+    blobs: Blobs | None = None,
+    in_threads: bool = False,
+    is_shared: bool = False,
 ) -> AsyncGenerator[Stage, None]:
-    log = Log()
+    log = Log(is_shared=is_shared)
     async with recording(log, HandSetClock(), WRITER) as recorder:
         found = Stage(recorder, log, blobs or Blobs(), in_threads=in_threads)
         await found.begin(*attempts)
@@ -477,3 +483,45 @@ async def test_where_a_clock_is_virtual_no_diagnosis_goes_to_a_thread(at_once: l
         await on.play(a=ends)
         assert await on.endings() == {"a": "failed"}
     assert at_once == []
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_only_beside_others_a_child_waits_until_its_guardian_is_recorded(
+    is_shared: bool,
+) -> None:
+    """A commit takes a minute; an engine that was paused is refused by it, and starts nothing."""
+    began_s: list[float] = []
+
+    async def runs(watch: Watch) -> Report:
+        await watch.spawned(SPAWNED)
+        began_s.append(anyio.current_time() - asked_s)
+        await anyio.sleep(5 * 60)
+        assert [record.type for record in on.told] == ["attempt.spawned"], "told at once"
+        return FAILED
+
+    async with stage("a", is_shared=is_shared) as on:
+        on.log.takes_s, asked_s = 60, anyio.current_time()
+        await on.play(a=runs)
+        assert began_s == [60 if is_shared else 0]
+        assert on.told[0].type == "attempt.spawned"
+        assert on.told[1].type == "attempt.finished"
+
+
+async def test_a_guardian_that_cannot_be_recorded_ends_the_engine_at_once_and_goes_on() -> None:
+    left: list[bool] = []
+
+    async def runs(watch: Watch) -> Report:
+        on.log.broken = DISK
+        await watch.spawned(SPAWNED)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.append(watch.leave())
+        raise AssertionError
+
+    async with stage("a") as on:
+        with pytest.RaisesGroup(StorageFailed, flatten_subgroups=True):
+            await on.play(a=runs)
+        assert left == [True]
+        on.log.broken = None
+        assert await on.endings() == {}

@@ -15,7 +15,7 @@ import pytest
 
 from engine.clock import HandSetClock
 from engine.drain import recovery
-from engine.drain.recovery import open_attempts, swept
+from engine.drain.recovery import ENGINES_READ, open_attempts, swept
 from engine.errors import LogHeld
 from engine.events import (
     AttemptAdopted,
@@ -26,9 +26,12 @@ from engine.events import (
     SessionStarted,
     event_of,
 )
+from engine.executors.command import attempt_directory
 from engine.executors.leftovers import Leftover
+from engine.executors.outcome import GUARDIAN_LOCK
 from engine.executors.port import Report, Spawned
 from engine.executors.processes import boot_id, process_start_ticks
+from engine.executors.unrecorded import NEVER_SPAWNED, Trace
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query, Transaction
@@ -59,13 +62,13 @@ ELSEWHERE = Spawned(
 
 @asynccontextmanager
 async def left_open(
-    *, is_shared: bool = False, **attempts: Spawned | None
+    *, is_shared: bool = False, writer: Writer = WRITER, **attempts: Spawned | None
 ) -> AsyncGenerator[Recorder, None]:
     """A log with attempts by the names of their runs, each with its guardian, if it had one.
 
     Another run waits there, of which nothing is open.
     """
-    async with recording(MemoryStore(is_shared=is_shared), CLOCK, WRITER) as recorder:
+    async with recording(MemoryStore(is_shared=is_shared), CLOCK, writer) as recorder:
         adopted = PolicyAdopted(
             session_id="s", policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
         )
@@ -158,6 +161,128 @@ async def test_an_attempt_without_a_process_never_began() -> None:
         assert await adopted(recorder) == []
     why = "never_spawned: the engine died before the attempt had a process"
     assert report == Report(ended="lost", duration_ms=0, reason=why)
+
+
+FROM_HERE = Writer(HERE.host, HERE.boot_id, 1, "test", "0")
+OF_ANOTHER_BOOT = Writer(HERE.host, "an earlier boot", 1, "test", "0")
+OF_ANOTHER_NAME = Writer("an-older-name", HERE.boot_id, 1, "test", "0")
+
+
+@pytest.fixture
+def look(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Which directories were looked at, of an attempt whose guardian is this process."""
+    looked: list[Path] = []
+
+    def trace_of(directory: Path) -> Trace:
+        looked.append(directory)
+        return Trace(HERE, has_begun=True)
+
+    monkeypatch.setattr(recovery, "trace_of", trace_of)
+    return looked
+
+
+async def spawned_events(recorder: Recorder) -> list[AttemptSpawned]:
+    records = await recorder.store.records(Query(types=("attempt.spawned",)))
+    return [event for event in map(event_of, records) if isinstance(event, AttemptSpawned)]
+
+
+@pytest.mark.parametrize("writer", [FROM_HERE, OF_ANOTHER_NAME], ids=["here", "renamed"])
+@pytest.mark.parametrize("end", [False, True])
+async def test_a_guardian_that_was_not_recorded_is_recorded_and_adopted(
+    writer: Writer, end: bool, look: list[Path], ended: list[bool], tmp_path: Path
+) -> None:
+    told: list[Record] = []
+    async with left_open(writer=writer, a=None) as recorder:
+        taken: dict[str, Any] = {"end": end, "files_root": tmp_path, "tell": told.extend}
+        (found,) = await open_attempts(recorder, CLOCK, **taken)
+        (again,) = await open_attempts(recorder, CLOCK, **taken)
+        assert found.lives == again.lives == (not end)
+        assert look == [attempt_directory(tmp_path, "a")], "from then on the log says it"
+        assert await spawned_events(recorder) == [of("a", HERE)]
+        kinds = ["attempt.spawned", "attempt.adopted"]
+        assert [record.type for record in told] == kinds[: 1 + (not end)]
+        await again.report(anyio.Event())
+    assert ended == [end]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("executor", ["command", "scripted"])
+@pytest.mark.parametrize("has_files", [False, True])
+async def test_nobody_looks_where_nothing_can_have_begun(
+    is_shared: bool, executor: str, has_files: bool, look: list[Path], tmp_path: Path
+) -> None:
+    """On a shared log a child waits until its guardian is recorded; a script has none."""
+    async with left_open(is_shared=is_shared, writer=FROM_HERE, idle2=HERE) as recorder:
+        run = RunRegistered(run_id="a", origin="test", state="NEW")
+        begun = started(run_id="a", attempt_id="a", executor=executor)
+        await recorder.submit(Command("a", "x", b"", just(run, queued("a", "p"), begun)))
+        root, only = tmp_path if has_files else None, frozenset({"a"})
+        (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=root, among=only)
+        is_looked_for = has_files and executor == "command" and not is_shared
+        assert look == [attempt_directory(tmp_path, "a")] * is_looked_for
+        if not is_looked_for:
+            report = await found.report(anyio.Event())
+            assert report == Report(ended="lost", duration_ms=0, reason=NEVER_SPAWNED)
+
+
+@pytest.mark.parametrize(
+    ("writer", "traces", "expected"),
+    [
+        (FROM_HERE, "none", NEVER_SPAWNED),
+        (FROM_HERE, "a directory", NEVER_SPAWNED),
+        (FROM_HERE, "a mark", "lost: its engine and its guardian died"),
+        (OF_ANOTHER_NAME, "none", NEVER_SPAWNED),
+        (OF_ANOTHER_NAME, "a mark", "lost: its engine and its guardian died"),
+        (OF_ANOTHER_BOOT, "none", "lost: the machine was started again before the attempt ended"),
+        (OF_ANOTHER_BOOT, "a mark", "lost: the machine was started again before the attempt ended"),
+        (WRITER, "a mark", "lost: the machine was started again before the attempt ended"),
+    ],
+)
+async def test_what_is_dead_without_an_outcome_is_told_apart_by_its_traces(
+    writer: Writer, traces: str, expected: str, tmp_path: Path
+) -> None:
+    directory = attempt_directory(tmp_path, "a")
+    if traces != "none":
+        directory.mkdir(parents=True)
+        (directory / GUARDIAN_LOCK).touch(0o700 if traces == "a mark" else 0o600)
+    async with left_open(writer=writer, a=None) as recorder:
+        (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path)
+        assert not found.lives
+        assert not await spawned_events(recorder)
+        assert not await adopted(recorder)
+        report = await found.report(anyio.Event())
+    assert (report.ended, report.reason) == ("lost", expected)
+
+
+async def test_the_engine_that_started_it_is_found_behind_many_others(tmp_path: Path) -> None:
+    """By the epoch of the start: those that came later may have run anywhere."""
+    store = MemoryStore()
+    async with recording(store, CLOCK, FROM_HERE) as recorder:
+        adopted_policy = PolicyAdopted(
+            session_id="s", policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
+        )
+        begun = SessionStarted(session_id="s", executor="x", limits=limits())
+        run = RunRegistered(run_id="a", origin="test", state="NEW")
+        work = (adopted_policy, begun, run, queued("a", "p"), started(run_id="a", attempt_id="a"))
+        await recorder.submit(Command("work", "x", b"", just(*work)))
+    for number in range(2 * ENGINES_READ + 1):
+        async with recording(store, CLOCK, WRITER) as recorder:
+            idle = RunRegistered(run_id=f"r{number}", origin="test", state="NEW")
+            await recorder.submit(Command(f"r{number}", "x", b"", just(idle)))
+    async with recording(store, CLOCK, WRITER) as recorder:
+        (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path)
+        assert (await found.report(anyio.Event())).reason == NEVER_SPAWNED
+
+
+async def test_what_another_machine_had_not_recorded_is_not_for_us_to_judge(tmp_path: Path) -> None:
+    async with left_open(a=None) as recorder:
+        with pytest.raises(LogHeld, match="the attempt a was started on host and is still open"):
+            await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path)
+        (found,) = await open_attempts(
+            recorder, CLOCK, end=False, files_root=tmp_path, gone=frozenset({"host"})
+        )
+        report = await found.report(anyio.Event())
+    assert report.reason == "lost: a person said that its machine, host, is gone"
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 from engine.drain import loop, recovery
 from engine.executors.port import Report, Spawned
+from engine.executors.unrecorded import Trace
 from engine.triage.scope import Scope
 from engine.triage.select import Choice, Queue, pick_by_scan
 from projections.board import Board
-from tests.sim.processes import Machine
+from tests.sim.processes import BOOT, Machine
 
 SCANNED_EVERY = 6
 """Picks of a queue; a scan takes ten times as long as the pick that it is compared with."""
@@ -57,11 +59,30 @@ async def _take_over(
     return await MACHINE.get().take_over(spawned, attempt_id, abandon)
 
 
+def _trace_of(directory: Path) -> Trace:
+    return MACHINE.get().trace_of(directory)
+
+
+async def _report_of(
+    _directory: Path, attempt_id: str, lost: str | None, _abandon: anyio.Event
+) -> Report:
+    return await MACHINE.get().report_of(attempt_id, lost)
+
+
 @contextmanager
 def installed() -> Generator[None]:
     """While it lasts, engines find simulated guardians, and their queues are watched."""
     places: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = (
-        (recovery.__dict__, {"guardian_lives": _guardian_lives, "take_over": _take_over}),
+        (
+            recovery.__dict__,
+            {
+                "guardian_lives": _guardian_lives,
+                "take_over": _take_over,
+                "trace_of": _trace_of,
+                "report_of": _report_of,
+                "boot_id": lambda: BOOT,
+            },
+        ),
         (loop.__dict__, {"Queue": WatchedQueue}),
     )
     before = [{name: names[name] for name in replaced} for names, replaced in places]

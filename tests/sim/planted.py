@@ -320,10 +320,16 @@ BUGS: tuple[Bug, ...] = (
     # Recovery
     bug(
         "living attempts of a dead engine are not waited for",
-        f"{RECOVERY}:_of_process",
-        "lives = guardian_lives(process) and not end",
-        "lives = guardian_lives(process) and not end\n"
+        f"{RECOVERY}:_Look._of_process",
+        "lives = guardian_lives(process) and not self.end",
+        "lives = guardian_lives(process) and not self.end\n"
         "    if lives: return Adoption(started, assignment, _never_spawned, lives=False)",
+    ),
+    bug(
+        "what began before it was recorded never began",
+        f"{RECOVERY}:_Look._unrecorded",
+        "if is_shared or self.files_root is None or",
+        "if True or",
     ),
     bug(
         "a dead engine's attempts stay open",

@@ -8,12 +8,15 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import anyio
 from msgspec.structs import replace
 
+from engine.executors.command import attempt_directory
 from engine.executors.port import Assignment, Report, Spawned, Watch
+from engine.executors.unrecorded import Trace
 from tests.sim.fates import FATES, TICKS_PER_S, Fate, Mood, telemetry, told
 
 BOOT = "simulated"
@@ -21,6 +24,7 @@ HOST = socket.gethostname()
 Outcome = Report | Exception
 
 RESOLUTION_S = 1e-6
+FILES = Path("/simulated")
 
 
 class Delivered(NamedTuple):
@@ -90,6 +94,10 @@ class Process:
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _guardian(attempt_id: str, pid: int) -> Spawned:
+    return Spawned(host=HOST, boot_id=BOOT, pid=pid, start_ticks=pid, directory=attempt_id)
 
 
 class Machine:
@@ -167,6 +175,24 @@ class Machine:
         process = self.processes.get(spawned.directory)
         return process is not None and process.lives()
 
+    def trace_of(self, directory: Path) -> Trace:
+        """In place of ``engine.executors.unrecorded.trace_of``."""
+        named = {attempt_directory(FILES, name): name for name in self.processes}
+        name = named.get(directory) if self.guarded else None
+        if name is None:
+            return Trace(None, has_begun=False)
+        self.reached["fault unrecorded"] += 1
+        guardian = _guardian(name, 1) if self.processes[name].lives() else None
+        return Trace(guardian, has_begun=True)
+
+    async def report_of(self, attempt_id: str, lost: str | None) -> Report:
+        """In place of ``engine.executors.unrecorded.report_of``."""
+        if lost is None:
+            return Report(ended="lost", duration_ms=0, reason="never_spawned: simulated")
+        outcome = await self.attend(self.processes[attempt_id], anyio.Event())
+        self.deliver(attempt_id, outcome, adopted=True)
+        return outcome
+
     async def take_over(
         self, spawned: Spawned, attempt_id: str, abandon: anyio.Event | None = None
     ) -> Report:
@@ -223,10 +249,7 @@ class SimulatedExecutor:
         if not fate.spawned:
             return self._at_once(assignment, fate)
         if machine.guarded:
-            pid = len(machine.processes) + 1
-            await watch.spawned(
-                Spawned(host=HOST, boot_id=BOOT, pid=pid, start_ticks=pid, directory=attempt_id)
-            )
+            await watch.spawned(_guardian(attempt_id, len(machine.processes) + 1))
         process = machine.begin(assignment, fate)
         try:
             report = await machine.attend(process, watch.abandon)

@@ -48,12 +48,12 @@ from tests.sim.coverage import note
 from tests.sim.edges import Violated
 from tests.sim.faults import Disk, Handle
 from tests.sim.plan import Plan
-from tests.sim.processes import Delivered, Machine, SimulatedExecutor
+from tests.sim.processes import BOOT, FILES, HOST, Delivered, Machine, SimulatedExecutor
 from tests.sim.rebuilt import Rebuilt, Redecided
 from tests.sim.retries import Retries
 
 START_US = 1_767_225_600_000_000
-WRITER = Writer("simulated", "boot", 1, "sim", "0")
+WRITER = Writer(HOST, BOOT, 1, "sim", "0")
 EVENTS_MAX = 100_000
 _FOLDER = TemporaryDirectory(prefix="runoff-sim-")
 OUTPUT = Blobs(Path(_FOLDER.name))
@@ -279,7 +279,7 @@ class Session:
             coefficients=shipped(),
         )
         end = self.plan.chance(0.2) or (session is None and not self.plan.everything)
-        adopt = await open_attempts(recorder, self.clock, end=end)
+        adopt = await open_attempts(recorder, self.clock, end=end, files_root=FILES)
         with self._person(drain):
             await drain.run(resume=session is not None, adopt=adopt)
         life.session, life.board = scope, board

@@ -42,6 +42,7 @@ else:
 LINUX = sys.platform == "linux"
 ORPHAN_GRACE_NS = 200_000_000
 KILL_PAUSE_MS = 10
+BEGUN_MODE = 0o700
 FREEZE_ROUNDS_MAX = 8
 NO_FILES_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -298,6 +299,17 @@ def prepared() -> "Guardian":
     return guardian
 
 
+def begun() -> bool:
+    """Mark the attempt as begun; false where another engine has closed it for good meanwhile.
+
+    The mark is a mode of the lock, since that finds room on a full disk, too.
+    """
+    if os.path.exists("outcome.json"):  # noqa: PTH110
+        return False
+    quietly(os.fchmod, 2, BEGUN_MODE)
+    return True
+
+
 def main() -> None:
     """Guard one attempt; ends the process when its outcome is written."""
     try:
@@ -307,7 +319,7 @@ def main() -> None:
         said = f"{word} cannot prepare: {error.strerror}: {error.filename}\n"
         quietly(os.write, 1, said.encode())
         os._exit(1)
-    if guardian.may_start():
+    if guardian.may_start() and begun():
         try:
             guardian.start()
             guardian.watch()
