@@ -297,17 +297,22 @@ class Service:
         """What dead engines left; of a shared log that is only known once a session has joined."""
         if self.recorder.store.is_shared:
             return []
-        files_root = self.place.beside("files") if self.place is not None else None
-        if files_root is not None:
-            for left in await swept(self.recorder, files_root):
+        if self.place is not None:
+            for left in await swept(self.recorder, self.place.beside("files")):
                 text = f"Ended process {left.pid}, left over from an attempt that is closed."
                 self.teller.say("daemon.swept", text, pid=left.pid)
+        return await self._open_attempts(gone=self.gone)
+
+    async def _open_attempts(
+        self, *, among: frozenset[str] | None = None, gone: frozenset[str] = frozenset()
+    ) -> list[Adoption]:
         return await open_attempts(
             self.recorder,
             self.clock,
             end=self.end_open,
-            gone=self.gone,
-            files_root=files_root,
+            among=among,
+            gone=gone,
+            files_root=None if self.place is None else self.place.beside("files"),
             tell=self._tell,
         )
 
@@ -346,10 +351,7 @@ class Service:
         async with joined(self.place, drain, end=self.end_open) as among:
             self._mine |= {drain.scope.session_id}
             if among is not None:
-                here = await open_attempts(
-                    self.recorder, self.clock, end=self.end_open, among=among, tell=self._tell
-                )
-                adopt = [*adopt, *here]
+                adopt = [*adopt, *await self._open_attempts(among=among)]
             because = await drain.run(
                 resume=session is not None, adopt=adopt, ready=self._begun, hold=hold_of(rest)
             )

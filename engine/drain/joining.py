@@ -53,9 +53,10 @@ async def joined(
     """
     leaving = drain.recorder.leaving
     leases = None if location is None else await open_leases(location, leaving, lease_s)
-    if leases is None:
+    if location is None or leases is None:
         yield None
         return
+    files_root = location.beside("files")
     try:
         share = Share(
             drain.recorder,
@@ -70,7 +71,12 @@ async def joined(
             if drain.is_under_way:
                 left = await share.left(drain.attended)
                 here = await open_attempts(
-                    drain.recorder, drain.clock, end=end, among=left.here, tell=drain.tell
+                    drain.recorder,
+                    drain.clock,
+                    end=end,
+                    among=left.here,
+                    files_root=files_root,
+                    tell=drain.tell,
                 )
                 drain.adopt([*here, *left.over])
 

@@ -149,10 +149,13 @@ class _Look:
         self, started: AttemptStarted, assignment: Assignment, epoch: int
     ) -> Adoption:
         """One of which the log does not say who guards it."""
-        is_shared = self.recorder.store.is_shared
-        if is_shared or self.files_root is None or started.executor in WITHOUT_PROCESSES:
+        if self.files_root is None or started.executor in WITHOUT_PROCESSES:
             return Adoption(started, assignment, _never_spawned, lives=False)
         directory = attempt_directory(self.files_root, started.attempt_id)
+        if self.recorder.store.is_shared:
+            # None had begun, unless it is the copy of a log that was an engine's own.
+            report = partial(report_of, directory, started.attempt_id, None)
+            return Adoption(started, assignment, report, lives=False)
         engine = await _engine_of(self.recorder, epoch)
         is_restarted = engine.boot_id != boot_id()
         if is_restarted and engine.host != gethostname() and not directory.is_dir():

@@ -155,7 +155,8 @@ async def test_what_others_leave_is_handed_to_a_drain_that_is_under_way(
             assert (asked, crew.adopted) == ([], [])
             crew.is_under_way = True
             await shares[0].look_after()
-    told = {"end": end, "among": frozenset({"a"}), "tell": crew.tell}
+    where = SERVER.beside("files")
+    told = {"end": end, "among": frozenset({"a"}), "files_root": where, "tell": crew.tell}
     assert asked == [crew.attended, (recorder, world.clock, told)]
     assert crew.adopted == [[OPEN, OVER]]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -272,6 +274,17 @@ async def test_the_engine_that_started_it_is_found_behind_many_others(tmp_path: 
     async with recording(store, CLOCK, WRITER) as recorder:
         (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path)
         assert (await found.report(anyio.Event())).reason == NEVER_SPAWNED
+
+
+async def test_what_began_on_a_log_of_its_own_is_ended_behind_its_copy_on_a_server(
+    tmp_path: Path,
+) -> None:
+    child = subprocess.Popen(["sleep", "60"], env={**os.environ, "RUNOFF_ATTEMPT_ID": "a"})  # noqa: ASYNC220
+    async with left_open(is_shared=True, a=None) as recorder:
+        (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path)
+        report = await found.report(anyio.Event())
+    assert child.wait() == -signal.SIGKILL
+    assert (report.ended, report.killed) == ("lost", 1)
 
 
 async def test_what_another_machine_had_not_recorded_is_not_for_us_to_judge(tmp_path: Path) -> None:

@@ -124,10 +124,12 @@ class Place:
         return [p.name for kind in ("overlaps", "twice") for p in (self.folder / kind).iterdir()]
 
     def unrecorded(self) -> set[str]:
-        """Attempts that executed and that the log does not know as started and spawned."""
-        sql = "SELECT attempt FROM events WHERE type = 'attempt.spawned'"
-        known = {str(attempt) for (attempt,) in self.rows(sql)}
-        return {path.name for path in (self.folder / "ran").iterdir()} - known
+        """Attempts that executed and of which the log knows no start, or says they never did."""
+        sql = "SELECT attempt FROM events WHERE type = 'attempt.started'"
+        started = {str(attempt) for (attempt,) in self.rows(sql)}
+        sql = "SELECT attempt, data FROM events WHERE type = 'attempt.finished'"
+        never = {str(a) for a, data in self.rows(sql) if '"error":"never_spawned' in data}
+        return {path.name for path in (self.folder / "ran").iterdir()} - (started - never)
 
     def left_behind(self) -> list[int]:
         """Processes of attempts that are closed, or that the log does not know, after a moment."""

@@ -328,7 +328,7 @@ BUGS: tuple[Bug, ...] = (
     bug(
         "what began before it was recorded never began",
         f"{RECOVERY}:_Look._unrecorded",
-        "if is_shared or self.files_root is None or",
+        "if self.files_root is None or",
         "if True or",
     ),
     bug(
