@@ -178,7 +178,7 @@ BUGS: tuple[Bug, ...] = (
             ),
             Change(f"{HOSTS}:is_full", "session.open >= scope.limits.workers", "False"),
         ),
-        near=193,
+        near=480,
     ),
     bug(
         "nobody picks when an attempt ends",
@@ -330,6 +330,7 @@ BUGS: tuple[Bug, ...] = (
         f"{RECOVERY}:_Look._unrecorded",
         "if self.files_root is None or",
         "if True or",
+        near=270,
     ),
     bug(
         "a dead engine's attempts stay open",
