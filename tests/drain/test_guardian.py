@@ -153,17 +153,23 @@ def test_a_child_that_heeds_the_polite_signal_may_say_its_last_words(tmp_path: P
 
 
 def test_the_polite_signal_comes_once(tmp_path: Path) -> None:
+    """The child goes on behind it, until it has heard all that comes and is let go."""
     source = """
 import os, signal, time
-signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"T"))
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"T"), open("heard", "w")))
 open("started", "w")
-while True:
-    time.sleep(60)
+while not os.path.exists("finish"):
+    time.sleep(0.01)
+for _ in range(20):
+    time.sleep(0.01)
 """
-    guarded = Guarded(tmp_path, python(source), grace_s=0.4)
+    guarded = Guarded(tmp_path, python(source), grace_s=LIMIT_S)
     guarded.process.go()
     until(tmp_path / "started")
     guarded.process.end()
+    until(tmp_path / "heard")
+    guarded.process.end()
+    (tmp_path / "finish").touch()
     assert guarded.finished()["ended"] == "abandoned"
     assert guarded.kept() == b"T"
 
