@@ -28,7 +28,7 @@ from engine.audit.diagnoses import CONTRADICTED, TakeAhead
 from engine.audit.lines import Line, commands, read_lines, said_of
 from engine.audit.local import local
 from engine.audit.redecide import Redecision, Unverifiable
-from engine.errors import LogUnreadable
+from engine.errors import LogUnreadable, StorageFailed, nothing_left
 from engine.events import AttemptFinished
 from engine.store.blobs import Blobs
 from engine.store.location import Location
@@ -128,6 +128,8 @@ def _beside(
     try:
         rows |= json.loads(text)
     except ValueError:
+        if process.returncode == StorageFailed.exit_code:
+            raise nothing_left("the rows could not be followed") from None
         raise LogUnreadable(
             f"the rows could not be followed (exit code {process.returncode}).",
             remedy="`runoff verify` reads them in this process and says more.",

@@ -7,6 +7,7 @@ them (``ahead``), one on a line, an empty line, and what the rows came to (``row
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from engine.audit.connection import connect
 from engine.audit.requests import check_requests
 from engine.audit.rows import follow
 from engine.audit.verify import KNOWN_SCHEMAS, VIOLATIONS_MAX
-from engine.errors import RunoffError
+from engine.errors import RunoffError, StorageFailed, limits_told
 from engine.store.location import Location
 
 
@@ -73,5 +74,18 @@ def _look_into(location: Location, report: Report) -> None:
         check_requests(connection, report)
 
 
+def run(*arguments: str) -> int:
+    """Do it, and say by an exit code how it ended where nobody reads anything else."""
+    try:
+        with limits_told():
+            main(*arguments)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return 1  # who asked is gone
+    except StorageFailed as limit:
+        return limit.exit_code
+    return 0
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    os._exit(run(*sys.argv[1:]))  # with no further try at what could not be written
