@@ -32,7 +32,9 @@ _EXAMPLE = (
 )
 _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg")
 _POSTGRES_PORT = 5432
-_PORT = re.compile(r"postgresql://(?:[^/?#]*@)?[^/?#@]*:([-+]?[0-9]+)(?:[/?#][^@]*)?")
+_PORT = re.compile(
+    r"postgresql://(?:[^/?#]*@)?(?:[^/?#@]*\])?[^/?#@\[\]]*:([-+]?[0-9]+)(?:[/?#][^@]*)?"
+)
 """No @ behind it, or it might be the beginning of a password with a /."""
 _SETTING = re.compile(r"[^=]+=.*", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,200}")

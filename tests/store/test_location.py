@@ -156,6 +156,12 @@ def test_what_may_be_a_part_of_a_password_is_named_as_no_port() -> None:
     assert "99999" not in str(refused.value)
 
 
+@pytest.mark.parametrize("host", ["[::1", "[", "[::1:5432", "u@[fe80::1"])
+def test_an_address_whose_bracket_is_left_open_names_no_port(host: str) -> None:
+    with pytest.raises(UsageProblem, match="is not a database URL"):
+        locate(f"postgresql://{host}/x")
+
+
 @pytest.mark.parametrize("settings", ["&&", "sslmode", "password=a&secret", "=x", "a=b&"])
 def test_a_setting_without_a_value_is_refused_and_not_shown(settings: str) -> None:
     with pytest.raises(UsageProblem, match="is not NAME=VALUE") as refused:
