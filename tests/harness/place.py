@@ -128,7 +128,7 @@ class Place:
         sql = "SELECT attempt FROM events WHERE type = 'attempt.started'"
         started = {str(attempt) for (attempt,) in self.rows(sql)}
         sql = "SELECT attempt, data FROM events WHERE type = 'attempt.finished'"
-        never = {str(a) for a, data in self.rows(sql) if '"error":"never_spawned' in data}
+        never = {str(a) for a, data in self.rows(sql) if '"error":"never_spawned' in str(data)}
         return {path.name for path in (self.folder / "ran").iterdir()} - (started - never)
 
     def left_behind(self) -> list[int]:
