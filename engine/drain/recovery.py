@@ -38,6 +38,7 @@ Tell = Callable[[tuple[Record, ...]], None]
 WITHOUT_PROCESSES = ("scripted",)
 """Executors whose attempts live and die with their engine."""
 
+WITHOUT_FILES = "its engine died, and no files of attempts are beside the log"
 ENGINES_READ = 16
 
 
@@ -160,12 +161,14 @@ class _Look:
         is_restarted = engine.boot_id != boot_id()
         if is_restarted and engine.host != gethostname() and not directory.is_dir():
             return self._of_elsewhere(started, assignment, engine.host)
+        are_files_here = directory.parent.is_dir()
         guardian, has_begun = trace_of(directory)
         if guardian is not None:
             said = commands.spawned(started, guardian)
             self.tell((await self.recorder.submit(said)).records)
             return self._of_process(started, assignment, guardian)
-        lost = (RESTARTED if is_restarted else DIED) if has_begun or is_restarted else None
+        why = RESTARTED if is_restarted else DIED if are_files_here else WITHOUT_FILES
+        lost = why if has_begun or is_restarted else None
         report = partial(report_of, directory, started.attempt_id, lost)
         return Adoption(started, assignment, report, lives=False)
 

@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from engine.errors import LogHeld
 from engine.executors.command import OUTER_MARGIN_S
+from engine.executors.holder import seen_from_here
 from engine.executors.outcome import GUARDIAN_LOCK, Spec, lost_report, read_report
 from engine.executors.port import Report, Spawned
 from engine.executors.processes import (
@@ -106,6 +107,7 @@ async def take_over(
 
     When cancelled, it lets the guardian go on, so that the next engine can take over.
     """
+    spawned = seen_from_here(spawned)
     directory = Path(spawned.directory)
     abandon = abandon or anyio.Event()
     await _until_ended(spawned, _limits_s(directory), abandon)

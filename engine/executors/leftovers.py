@@ -74,17 +74,36 @@ def _of_process(pid: int, above: bytes) -> Leftover | None:
     """The process as a leftover, if it belongs to any attempt with its files below ``above``."""
     folder = PROC / str(pid)
     try:
-        words = (folder / "cmdline").read_bytes().split(b"\0")
-        if any(word.endswith(_GUARDIAN) for word in words):
-            place = (folder / "cwd").readlink()
-            if os.fsencode(place).startswith(above):
-                return Leftover(pid, _name(os.fsencode(place), above))
+        place = _workplace(folder)
+        if place is not None and os.fsencode(place).startswith(above):
+            return Leftover(pid, _name(os.fsencode(place), above))
         start = _DIRECTORY_MARK + above
         for variable in (folder / "environ").read_bytes().split(b"\0"):
             if variable.startswith(start):
                 return Leftover(pid, _name(variable, start))
     except OSError as error:
         raise_at_a_limit(error)
+    return None
+
+
+def _workplace(process: Path) -> Path | None:
+    """Where it works, if it is a guardian."""
+    words = (process / "cmdline").read_bytes().split(b"\0")
+    if any(word.endswith(_GUARDIAN) for word in words):
+        return (process / "cwd").readlink()
+    return None
+
+
+def workplace_of(name: str) -> Path | None:
+    """The directory called ``name`` in which a guardian works, wherever it is now."""
+    for pid in all_pids() if LINUX else ():
+        try:
+            place = _workplace(PROC / str(pid))
+        except OSError as error:
+            raise_at_a_limit(error)
+            continue
+        if place is not None and place.name == name:
+            return place
     return None
 
 

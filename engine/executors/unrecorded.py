@@ -8,10 +8,11 @@ it: an engine that is not quite dead finds the directory taken, a guardian of it
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
-import struct
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from socket import gethostname
@@ -23,22 +24,22 @@ from anyio import to_thread
 
 from engine.errors import not_written, raise_at_a_limit
 from engine.executors.adoption import DIED
+from engine.executors.guarding.attempt import BEGUN_MODE
+from engine.executors.guarding.files import publish
+from engine.executors.holder import holder_of
+from engine.executors.leftovers import workplace_of
 from engine.executors.outcome import (
     GUARDIAN_LOCK,
     OUTCOME_FILE,
     Outcome,
     lost_report,
-    put,
     read_outcome,
     read_report,
 )
 from engine.executors.port import Report, Spawned
-from engine.executors.processes import LINUX, boot_id, end_marked_processes, process_start_ticks
+from engine.executors.processes import boot_id, end_marked_processes
 
 NEVER_SPAWNED = "never_spawned: the engine died before the attempt had a process"
-OUT_OF_SIGHT = 0
-"""In place of the pid of a guardian in a container of its own, whose lock alone can be seen."""
-
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DOOR = Outcome(
     ended="never_spawned",
@@ -49,8 +50,8 @@ _DOOR = Outcome(
     killed=0,
     survivors=0,
 )
-_LOCK_OF_LINUX, _LOCK_OF_BSD = "hhqqi4x", "qqihh"
-"""``struct flock``: type, whence, start, length, pid; and start, length, pid, type, whence."""
+_NO_CHILDS_DOING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
+_NEW_MODE = 0o600
 
 
 class Trace(NamedTuple):
@@ -66,19 +67,29 @@ def trace_of(directory: Path) -> Trace:
     Only for whoever holds the log, and where its files are.  Raises StorageFailed when it cannot
     be looked at, or be kept from beginning.
     """
+    are_files_here = directory.parent.is_dir()
     try:
         directory.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         pass
     except OSError as error:
         raise not_written(f"the directory of an attempt, {directory}", error) from error
-    else:
-        return Trace(None, has_begun=False)
+    if not os.path.lexists(directory / GUARDIAN_LOCK):
+        # The database was renamed or restored without its files, or they were moved.
+        directory = workplace_of(directory.name) or directory
+    # Without the files of any attempt nothing tells that this one never began.
+    return _inside(directory, _NEW_MODE if are_files_here else BEGUN_MODE)
+
+
+def _inside(directory: Path, mode: int) -> Trace:
+    """``mode``: of the lock if there is none."""
     try:
-        lock = os.open(directory / GUARDIAN_LOCK, _FLAGS, 0o600)
+        lock = os.open(directory / GUARDIAN_LOCK, _FLAGS, mode)
     except OSError as error:
         raise_at_a_limit(error)
-        return Trace(None, has_begun=True)  # only a child puts anything in its place
+        if not _is_a_childs_doing(error, directory):
+            raise not_written(f"the lock of an attempt in {directory}", error) from error
+        return Trace(None, has_begun=True)
     try:
         return _looked_at(lock, directory)
     except OSError as error:
@@ -87,11 +98,18 @@ def trace_of(directory: Path) -> Trace:
         os.close(lock)
 
 
+def _is_a_childs_doing(error: OSError, directory: Path) -> bool:
+    """Whether this keeps us from the lock since a child put something in its place."""
+    if isinstance(error, PermissionError):
+        return directory.lstat().st_uid == os.geteuid()
+    return error.errno not in _NO_CHILDS_DOING
+
+
 def _looked_at(lock: int, directory: Path) -> Trace:
     while not _taken(lock):
-        guardian = _holder(lock, directory)
-        if guardian is not None:
-            return Trace(guardian, has_begun=True)
+        holder = holder_of(lock, directory)
+        if holder is not None:
+            return Trace(_guardian(*holder, directory), has_begun=True)
     is_marked = bool(os.fstat(lock).st_mode & stat.S_IXUSR)
     return Trace(None, has_begun=is_marked or _has_ended(directory))
 
@@ -105,24 +123,11 @@ def _taken(lock: int) -> bool:
     return True
 
 
-def _holder(lock: int, directory: Path) -> Spawned | None:
-    """The guardian that holds the lock; None when it has just gone."""
-    layout = _LOCK_OF_LINUX if LINUX else _LOCK_OF_BSD
-    fields = (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0) if LINUX else (0, 0, 0, fcntl.F_WRLCK, 0)
-    asked = struct.pack(layout, *fields)
-    told = struct.unpack(layout, fcntl.fcntl(lock, fcntl.F_GETLK, asked))
-    kind, pid = (told[0], told[4]) if LINUX else (told[3], told[2])
-    if kind == fcntl.F_UNLCK:
-        return None
-    start_ticks: int | None = 0  # no process began then, so that nobody is taken for it
-    if pid > 0:
-        start_ticks = process_start_ticks(pid)
-        if LINUX and start_ticks is None:
-            return None
+def _guardian(pid: int, start_ticks: int | None, directory: Path) -> Spawned:
     return Spawned(
         host=gethostname(),
         boot_id=boot_id(),
-        pid=max(pid, OUT_OF_SIGHT),
+        pid=pid,
         start_ticks=start_ticks,
         directory=str(directory),
     )
@@ -133,7 +138,7 @@ def _has_ended(directory: Path) -> bool:
     try:
         outcome = read_outcome(directory)
     except FileNotFoundError:
-        put(directory, OUTCOME_FILE, msgspec.json.encode(_DOOR))
+        publish(str(directory / OUTCOME_FILE), msgspec.json.encode(_DOOR).decode())
         return False
     except (OSError, ValueError, RecursionError):
         return True
@@ -148,7 +153,7 @@ async def report_of(
     ``lost``: why it is that if it left no outcome; None for one that never began.
     """
     if lost is not None:
-        report = await to_thread.run_sync(read_report, directory)
+        report = await to_thread.run_sync(_left, directory)
         if report is not None and report.ended != "lost":
             return report
         lost = report.reason if report else lost
@@ -157,3 +162,14 @@ async def report_of(
         return Report(ended="lost", duration_ms=0, reason=NEVER_SPAWNED)
     reason = f"lost: {lost or DIED}"
     return await to_thread.run_sync(partial(lost_report, directory, reason=reason, killed=killed))
+
+
+def _left(directory: Path) -> Report | None:
+    """What an outcome tells; None without one, and for one that says that nothing had begun.
+
+    We may have put that there ourselves, and behind another boot it proves nothing.
+    """
+    with suppress(OSError, ValueError, RecursionError):
+        if read_outcome(directory).ended == "never_spawned":
+            return None
+    return read_report(directory)

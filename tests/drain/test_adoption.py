@@ -26,6 +26,8 @@ from engine.executors.adoption import (
     take_over,
 )
 from engine.executors.command import attempt_directory, workspace_directory
+from engine.executors.holder import seen_from_here
+from engine.executors.outcome import GUARDIAN_LOCK
 from engine.executors.port import Assignment, PhaseSheet, Spawned
 from engine.executors.processes import (
     Census,
@@ -236,6 +238,35 @@ async def test_a_guardian_proves_its_life_by_its_lock_whatever_its_pid_is_here(
     assert (await take_over(seen, attempt.attempt_id)).exit_code == 3
 
 
+async def test_a_guardian_is_ended_by_the_number_that_it_has_here_whatever_is_recorded(
+    tmp_path: Path,
+) -> None:
+    """Another container recorded it, from which it could not be seen."""
+    attempt = Started(tmp_path)
+    spawned = await engine_killed(attempt, "adopt", WORK)
+    recorded = msgspec.structs.replace(spawned, pid=0, start_ticks=0)
+    assert seen_from_here(recorded) == spawned
+    assert seen_from_here(spawned) is spawned
+    abandon = anyio.Event()
+    abandon.set()
+    with anyio.fail_after(LIMIT_S):
+        report = await take_over(recorded, attempt.attempt_id, abandon)
+    assert report.ended == "abandoned"
+    assert left(attempt) == []
+    assert seen_from_here(recorded) is recorded, "it is gone"
+
+
+@pytest.mark.parametrize("what", ["nothing", "link", "pipe"])
+def test_where_no_lock_is_nobody_is_seen(what: str, tmp_path: Path) -> None:
+    lock = tmp_path / GUARDIAN_LOCK
+    if what == "link":
+        lock.symlink_to(tmp_path / "elsewhere")
+    elif what == "pipe":
+        os.mkfifo(lock)
+    recorded = Spawned(host="h", boot_id=boot_id(), pid=0, start_ticks=0, directory=str(tmp_path))
+    assert seen_from_here(recorded) is recorded
+
+
 async def test_who_waits_for_a_guardian_here_does_not_look_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +296,7 @@ async def test_a_guardian_out_of_reach_that_overstays_its_limits_is_not_called_d
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adoption, "OUTER_MARGIN_S", 0.1)
+    monkeypatch.setattr(adoption, "seen_from_here", lambda of: of)
     attempt = Started(tmp_path)
     spawned = await engine_killed(attempt, "adopt", WORK)
     spec = json.loads((attempt.directory / "spec.json").read_text())

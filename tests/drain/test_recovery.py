@@ -30,7 +30,7 @@ from engine.events import (
 )
 from engine.executors.command import attempt_directory
 from engine.executors.leftovers import Leftover
-from engine.executors.outcome import GUARDIAN_LOCK
+from engine.executors.outcome import GUARDIAN_LOCK, Spec
 from engine.executors.port import Report, Spawned
 from engine.executors.processes import boot_id, process_start_ticks
 from engine.executors.unrecorded import NEVER_SPAWNED, Trace
@@ -230,12 +230,23 @@ async def test_nobody_looks_where_nothing_can_have_begun(
 @pytest.mark.parametrize(
     ("writer", "traces", "expected"),
     [
+        (
+            FROM_HERE,
+            "no files",
+            "lost: its engine died, and no files of attempts are beside the log",
+        ),
+        (
+            OF_ANOTHER_BOOT,
+            "no files",
+            "lost: the machine was started again before the attempt ended",
+        ),
         (FROM_HERE, "none", NEVER_SPAWNED),
         (FROM_HERE, "a directory", NEVER_SPAWNED),
         (FROM_HERE, "a mark", "lost: its engine and its guardian died"),
         (OF_ANOTHER_NAME, "none", NEVER_SPAWNED),
         (OF_ANOTHER_NAME, "a mark", "lost: its engine and its guardian died"),
         (OF_ANOTHER_BOOT, "none", "lost: the machine was started again before the attempt ended"),
+        (OF_ANOTHER_BOOT, "a spec", "lost: the machine was started again before the attempt ended"),
         (OF_ANOTHER_BOOT, "a mark", "lost: the machine was started again before the attempt ended"),
         (WRITER, "a mark", "lost: the machine was started again before the attempt ended"),
     ],
@@ -244,9 +255,13 @@ async def test_what_is_dead_without_an_outcome_is_told_apart_by_its_traces(
     writer: Writer, traces: str, expected: str, tmp_path: Path
 ) -> None:
     directory = attempt_directory(tmp_path, "a")
-    if traces != "none":
-        directory.mkdir(parents=True)
+    if traces != "no files":
+        directory.parent.mkdir()
+    if traces not in ("no files", "none"):
+        directory.mkdir()
         (directory / GUARDIAN_LOCK).touch(0o700 if traces == "a mark" else 0o600)
+        if traces == "a spec":
+            Spec(attempt_id="a", cwd="", timeout_s=1, grace_s=1, kill_budget_s=1).write(directory)
     async with left_open(writer=writer, a=None) as recorder:
         (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path)
         assert not found.lives
@@ -259,6 +274,7 @@ async def test_what_is_dead_without_an_outcome_is_told_apart_by_its_traces(
 async def test_the_engine_that_started_it_is_found_behind_many_others(tmp_path: Path) -> None:
     """By the epoch of the start: those that came later may have run anywhere."""
     store = MemoryStore()
+    attempt_directory(tmp_path, "a").parent.mkdir()
     async with recording(store, CLOCK, FROM_HERE) as recorder:
         adopted_policy = PolicyAdopted(
             session_id="s", policy=POLICY.label, policy_sha256="", policy_json=POLICY.json

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import anyio
 import pytest
 
 from engine.errors import DiskFull, StorageFailed
-from engine.executors import unrecorded
+from engine.executors import holder, unrecorded
 from engine.executors.outcome import GUARDIAN_LOCK, OUTCOME_FILE, read_outcome
 from engine.executors.processes import is_alive, process_start_ticks
 from engine.executors.unrecorded import NEVER_SPAWNED, Trace, report_of, trace_of
@@ -49,10 +53,11 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_without_a_directory_nothing_has_begun_and_nothing_can_any_more(tmp_path: Path) -> None:
-    directory = tmp_path / "files" / "attempts" / "a"
+    (tmp_path / "attempts").mkdir()
+    directory = tmp_path / "attempts" / "a"
     assert trace_of(directory) == NOTHING
     with pytest.raises(FileExistsError):
-        directory.mkdir(mode=0o700, parents=True)  # as an engine would that is not quite dead
+        directory.mkdir(mode=0o700)  # as an engine would that is not quite dead
     assert trace_of(directory) == NOTHING
 
 
@@ -157,32 +162,126 @@ def test_what_a_child_puts_in_the_place_of_the_lock_proves_that_it_began(
         assert trace_of(directory) == BEGUN
 
 
-def test_a_guardian_in_another_container_is_out_of_sight_and_lives(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its pid means nothing here, and must not be taken for a process of ours."""
+@contextmanager
+def held_from(place: Path, directory: Path) -> Generator[subprocess.Popen[bytes]]:
+    """A process that works in ``place`` holds the lock of ``directory``."""
     held = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(directory / GUARDIAN_LOCK)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        cwd=place,
     )
     with held:
         assert held.stdout is not None
         held.stdout.readline()
-        found = trace_of(directory)
-        assert found.guardian is not None
-        assert found.guardian.pid == held.pid
-        unpack = struct.unpack
+        try:
+            yield held
+        finally:
+            held.kill()
 
-        def unseen(layout: str, told: Any) -> Any:
-            return (*unpack(layout, told)[:4], 0)
 
-        monkeypatch.setattr(struct, "unpack", unseen)
+def unknown(_pid: int) -> None:
+    """When no process began."""
+
+
+@pytest.mark.parametrize("why", ["no number", "no such process", "another process"])
+def test_a_guardian_in_another_container_is_out_of_sight_and_lives(
+    why: str, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pid means nothing here, and must not be taken for a process of ours."""
+    with held_from(tmp_path if why == "another process" else directory, directory) as held:
+        if why == "no number":
+            unpack = struct.unpack
+
+            def unseen(layout: str, told: Any) -> Any:
+                return (*unpack(layout, told)[:4], 0)
+
+            monkeypatch.setattr(struct, "unpack", unseen)
+        elif why == "no such process":
+            monkeypatch.setattr(holder, "process_start_ticks", unknown)
         found = trace_of(directory)
-        held.kill()
+        assert held.poll() is None
     assert found.guardian is not None
     assert (found.guardian.pid, found.guardian.start_ticks) == (0, 0)
     assert not is_alive(found.guardian.pid, found.guardian.start_ticks)
+
+
+def test_a_guardian_in_sight_is_known_by_where_it_works(directory: Path) -> None:
+    with held_from(directory, directory) as held:
+        found = trace_of(directory)
+    assert found.guardian is not None
+    assert found.guardian.pid == held.pid
+
+
+@pytest.mark.parametrize(
+    "trouble", [errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE]
+)
+def test_a_lock_that_cannot_be_looked_at_proves_nothing(
+    directory: Path, trouble: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guardian may hold it, or an engine that was stopped may be about to start one."""
+
+    def fails(*_: object) -> int:
+        raise OSError(trouble, os.strerror(trouble))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", fails)
+        with pytest.raises(StorageFailed):
+            trace_of(directory)
+    assert trace_of(directory) == NOTHING
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_only_in_a_directory_of_ours_a_lock_that_is_denied_to_us_is_a_childs_doing(
+    directory: Path, is_ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    us = directory.stat().st_uid + (not is_ours)
+    monkeypatch.setattr(os, "geteuid", lambda: us)
+    monkeypatch.setattr(os, "open", denied)
+    if is_ours:
+        assert trace_of(directory) == BEGUN
+    else:
+        with pytest.raises(StorageFailed):
+            trace_of(directory)
+
+
+def test_a_door_that_could_not_be_closed_is_no_outcome(directory: Path) -> None:
+    """No file can be written, then they can again: what never began is not said to be lost."""
+    usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+    try:
+        with pytest.raises(StorageFailed):
+            trace_of(directory)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
+    assert trace_of(directory) == NOTHING
+    assert read_outcome(directory).ended == "never_spawned"
+
+
+def test_a_guardian_whose_files_were_moved_away_is_found_where_it_works(tmp_path: Path) -> None:
+    """The database has another name now, or its files have; it was stopped over the word."""
+    guarded = Guarded(tmp_path, SLEEPING)
+    guarded.send_signal(signal.SIGSTOP)
+    (tmp_path / "moved").mkdir()
+    moved = guarded.directory.rename(tmp_path / "moved" / "attempt")
+    (tmp_path / "files").mkdir()
+    found = trace_of(tmp_path / "files" / "attempt")
+    again = trace_of(tmp_path / "files" / "attempt")
+    guarded.process.end()
+    guarded.send_signal(signal.SIGCONT)
+    guarded.await_end()
+    assert found.guardian is not None
+    assert (found.guardian.pid, found.guardian.directory) == (guarded.process.pid, str(moved))
+    assert again == found, "the first engine that looked died over it"
+
+
+def test_where_all_files_are_gone_nothing_is_said_never_to_have_begun(tmp_path: Path) -> None:
+    directory = tmp_path / "files" / "attempts" / "a"
+    assert trace_of(directory) == BEGUN
+    assert trace_of(directory) == BEGUN, "as often as it is asked"
 
 
 def test_a_full_disk_that_keeps_the_door_open_is_told(
@@ -191,7 +290,7 @@ def test_a_full_disk_that_keeps_the_door_open_is_told(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unrecorded, "put", full)
+    monkeypatch.setattr(unrecorded, "publish", full)
     with pytest.raises(DiskFull):
         trace_of(directory)
 
