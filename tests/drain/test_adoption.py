@@ -292,11 +292,16 @@ def is_open(pid: int) -> bool:
     return any(f"Pid:\t{pid}\n" in info for info in infos)
 
 
+def out_of_sight(spawned: Spawned) -> Spawned:
+    """A guardian that has no number here."""
+    return spawned
+
+
 async def test_a_guardian_out_of_reach_that_overstays_its_limits_is_not_called_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adoption, "OUTER_MARGIN_S", 0.1)
-    monkeypatch.setattr(adoption, "seen_from_here", lambda of: of)
+    monkeypatch.setattr(adoption, "seen_from_here", out_of_sight)
     attempt = Started(tmp_path)
     spawned = await engine_killed(attempt, "adopt", WORK)
     spec = json.loads((attempt.directory / "spec.json").read_text())
