@@ -24,11 +24,11 @@ from engine.drain.sheets import assignment_for
 from engine.errors import LogHeld
 from engine.events import AttemptSpawned, AttemptStarted, EngineStarted, Record, event_of
 from engine.executors.adoption import DIED, RESTARTED, guardian_lives, is_of_here, take_over
+from engine.executors.begun import NEVER_SPAWNED, report_of, trace_of
 from engine.executors.command import attempt_directory
 from engine.executors.leftovers import Leftover, end_leftovers
 from engine.executors.port import Assignment, Report, Spawned
 from engine.executors.processes import boot_id
-from engine.executors.unrecorded import NEVER_SPAWNED, report_of, trace_of
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.scope import scope_of

@@ -9,8 +9,8 @@ import pytest
 
 from engine.drain import recovery
 from engine.drain.virtual import VirtualTimeLoop
+from engine.executors.begun import NEVER_SPAWNED
 from engine.executors.port import Report
-from engine.executors.unrecorded import NEVER_SPAWNED
 
 
 @pytest.fixture

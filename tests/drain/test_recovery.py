@@ -28,12 +28,12 @@ from engine.events import (
     SessionStarted,
     event_of,
 )
+from engine.executors.begun import NEVER_SPAWNED, Trace
 from engine.executors.command import attempt_directory
 from engine.executors.leftovers import Leftover
 from engine.executors.outcome import GUARDIAN_LOCK, Spec
 from engine.executors.port import Report, Spawned
 from engine.executors.processes import boot_id, process_start_ticks
-from engine.executors.unrecorded import NEVER_SPAWNED, Trace
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query, Transaction

@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 
 from engine.drain import loop, recovery
+from engine.executors.begun import Trace
 from engine.executors.port import Report, Spawned
-from engine.executors.unrecorded import Trace
 from engine.triage.scope import Scope
 from engine.triage.select import Choice, Queue, pick_by_scan
 from projections.board import Board

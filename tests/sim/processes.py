@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 import anyio
 from msgspec.structs import replace
 
+from engine.executors.begun import Trace
 from engine.executors.command import attempt_directory
 from engine.executors.port import Assignment, Report, Spawned, Watch
-from engine.executors.unrecorded import Trace
 from tests.sim.fates import FATES, TICKS_PER_S, Fate, Mood, telemetry, told
 
 BOOT = "simulated"
@@ -176,7 +176,7 @@ class Machine:
         return process is not None and process.lives()
 
     def trace_of(self, directory: Path) -> Trace:
-        """In place of ``engine.executors.unrecorded.trace_of``."""
+        """In place of ``engine.executors.begun.trace_of``."""
         named = {attempt_directory(FILES, name): name for name in self.processes}
         name = named.get(directory) if self.guarded else None
         if name is None:
@@ -186,7 +186,7 @@ class Machine:
         return Trace(guardian, has_begun=True)
 
     async def report_of(self, attempt_id: str, lost: str | None) -> Report:
-        """In place of ``engine.executors.unrecorded.report_of``."""
+        """In place of ``engine.executors.begun.report_of``."""
         if lost is None:
             return Report(ended="lost", duration_ms=0, reason="never_spawned: simulated")
         outcome = await self.attend(self.processes[attempt_id], anyio.Event())

@@ -43,6 +43,8 @@ LINUX = sys.platform == "linux"
 ORPHAN_GRACE_NS = 200_000_000
 KILL_PAUSE_MS = 10
 BEGUN_MODE = 0o700
+CLOSED = "another engine took it for one that never began, and closed it"
+"""In the outcome that keeps an attempt from beginning; an earlier guardian's of it does not."""
 FREEZE_ROUNDS_MAX = 8
 NO_FILES_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -304,7 +306,7 @@ def begun() -> bool:
 
     The mark is a mode of the lock, since that finds room on a full disk, too.
     """
-    if os.path.exists("outcome.json"):  # noqa: PTH110
+    if os.path.exists("outcome.json") and CLOSED in read("outcome.json"):  # noqa: PTH110
         return False
     quietly(os.fchmod, 2, BEGUN_MODE)
     return True

@@ -24,7 +24,7 @@ from anyio import to_thread
 
 from engine.errors import not_written, raise_at_a_limit
 from engine.executors.adoption import DIED
-from engine.executors.guarding.attempt import BEGUN_MODE
+from engine.executors.guarding.attempt import BEGUN_MODE, CLOSED
 from engine.executors.guarding.files import publish
 from engine.executors.holder import holder_of
 from engine.executors.leftovers import workplace_of
@@ -45,7 +45,7 @@ _DOOR = Outcome(
     ended="never_spawned",
     exit_code=None,
     signal=None,
-    spawn_error=None,
+    spawn_error=CLOSED,
     duration_ms=0,
     killed=0,
     survivors=0,

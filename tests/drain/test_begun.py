@@ -19,10 +19,11 @@ import anyio
 import pytest
 
 from engine.errors import DiskFull, StorageFailed
-from engine.executors import holder, unrecorded
+from engine.executors import begun, holder
+from engine.executors.begun import NEVER_SPAWNED, Trace, report_of, trace_of
+from engine.executors.guarding.attempt import CLOSED
 from engine.executors.outcome import GUARDIAN_LOCK, OUTCOME_FILE, read_outcome
 from engine.executors.processes import is_alive, process_start_ticks
-from engine.executors.unrecorded import NEVER_SPAWNED, Trace, report_of, trace_of
 from tests.drain.test_guardian import Guarded, shell, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and
 NOTHING = Trace(None, has_begun=False)
 BEGUN = Trace(None, has_begun=True)
 SLEEPING = shell("touch started; exec sleep 60")
-ENDED = {"exit_code": 0, "signal": None, "spawn_error": None}
+ENDED = {"exit_code": 0, "signal": None}
 HOLD = """import fcntl, sys
 file = open(sys.argv[1], "r+")
 fcntl.lockf(file, fcntl.LOCK_EX)
@@ -39,8 +40,8 @@ input()"""
 NUMBERS = {"duration_ms": 1, "killed": 0, "survivors": 0}
 
 
-def outcome(ended: str) -> str:
-    return json.dumps({"ended": ended, **ENDED, **NUMBERS})
+def outcome(ended: str, spawn_error: str | None = None) -> str:
+    return json.dumps({"ended": ended, **ENDED, "spawn_error": spawn_error, **NUMBERS})
 
 
 @pytest.fixture
@@ -63,7 +64,8 @@ def test_without_a_directory_nothing_has_begun_and_nothing_can_any_more(tmp_path
 
 def test_without_a_guardian_nothing_has_begun(directory: Path) -> None:
     assert trace_of(directory) == NOTHING
-    assert read_outcome(directory).ended == "never_spawned"
+    left = read_outcome(directory)
+    assert (left.ended, left.spawn_error) == ("never_spawned", CLOSED)
     assert trace_of(directory) == NOTHING, "as often as it is asked"
 
 
@@ -126,10 +128,20 @@ def test_a_guardian_that_was_killed_before_its_child_had_not(tmp_path: Path) -> 
 def test_behind_a_closed_door_nothing_begins_whatever_the_old_engine_says(tmp_path: Path) -> None:
     """It was stopped over the greeting of its guardian, and another has taken over its log."""
     guarded = Guarded(tmp_path, shell("touch started"))
-    (guarded.directory / OUTCOME_FILE).write_text(outcome("never_spawned"))
+    (guarded.directory / OUTCOME_FILE).write_text(outcome("never_spawned", CLOSED))
     guarded.process.go()
     assert guarded.finished()["exit_code"] == 0, "the outcome stays the one that was put there"
     assert not (tmp_path / "started").exists()
+
+
+def test_what_an_earlier_guardian_left_who_came_too_late_closes_no_door(tmp_path: Path) -> None:
+    """An engine gives up on a slow one, which then finds nobody, and has another forked."""
+    guarded = Guarded(tmp_path, shell("touch started; exit 3"))
+    (guarded.directory / OUTCOME_FILE).write_text(outcome("never_spawned"))
+    guarded.process.go()
+    found = guarded.finished()
+    assert (found["ended"], found["exit_code"]) == ("exited", 3)
+    assert (tmp_path / "started").exists()
 
 
 def test_a_guardian_that_comes_up_behind_a_closed_door_begins_nothing(tmp_path: Path) -> None:
@@ -290,7 +302,7 @@ def test_a_full_disk_that_keeps_the_door_open_is_told(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unrecorded, "publish", full)
+    monkeypatch.setattr(begun, "publish", full)
     with pytest.raises(DiskFull):
         trace_of(directory)
 
