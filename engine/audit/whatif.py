@@ -74,6 +74,7 @@ FROM_OUTSIDE = (
 """Stops that come under any policy: a person, the disk or time said so."""
 
 ANOTHER_ORDER = "what came before had another order"
+BEFORE_THE_STOP = "it may have come before the session stopped"
 _DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 
 
@@ -89,6 +90,8 @@ class Walk:
         self._picked_alike: set[str] = set()
         self._sessions: dict[str, SessionOrder] = {}
         self._scopes: dict[str, Scope] = {}
+        self._off_time: set[str] = set()
+        self._left_behind: dict[str, list[str]] = {}
         self._last_us = 0
         self._by_kind: dict[type[Any], Callable[[Line], None]] = {
             AttemptStarted: self._started,
@@ -176,10 +179,22 @@ class Walk:
             return
         scope = self._scopes[event.session_id]
         if event.because in FROM_OUTSIDE:
+            order = self._order_of(scope)
+            if order is not None and self._is_idle(scope, line):
+                order.hold(line.pos, line.recorded_us, None)
             self._feed(event, line)
+            if self._is_off_time(scope):
+                self._cut_off(scope, line)
         elif not self._has_reached_a_limit(scope, line) and event.because == "batch_size":
             room = counted(scope.limits.batch_size - session.attempts, "attempt")
             self._goes_on(scope, line, f"the session would have had {room} more")
+
+    def _cut_off(self, scope: Scope, line: Line) -> None:
+        """Keep in mind what more the session may have come to before it was stopped."""
+        ready = self._ready_runs(scope, line)
+        busy = [run_id for run_id in ready if self._board.runs.states[run_id].open]
+        self._found.horizons(dict.fromkeys(busy, line.pos), BEFORE_THE_STOP)
+        self._left_behind[scope.session_id] = ready
 
     def _has_reached_a_limit(self, scope: Scope, line: Line) -> bool:
         """Whether the session has stopped by a limit of its own, which is then on the board."""
@@ -189,6 +204,8 @@ class Walk:
         reached = limit_reached(self._board, self._ground(scope, line))
         if reached is not None:
             self._feed(reached, line)
+            if reached.because == "total_time" and self._is_off_time(scope):
+                self._cut_off(scope, line)
         return reached is not None
 
     def _ended(self, line: Line) -> None:
@@ -196,11 +213,17 @@ class Walk:
         assert isinstance(event, SessionEnded)
         scope = self._scopes[event.session_id]
         order = self._order_of(scope)
+        if self._is_off_time(scope):
+            self._off_time.add(scope.session_id)
         if order is not None:
             self._settle(order, scope, line, is_bounded=self._may_be_cut_short(scope))
+        left_behind = self._left_behind.pop(event.session_id, [])
+        self._found.horizons(dict.fromkeys(left_behind, line.pos), BEFORE_THE_STOP)
         if self._is_running(scope):
             self._cool_down(scope, line)
             self._goes_on(scope, line, "its next phase would have been attempted")
+        if order is not None and order.goes_side_by_side and self._found.has_horizons:
+            self._found.horizons(order.failed, ANOTHER_ORDER)
         self._feed(event, line)
         self._sessions.pop(event.session_id, None)
 
@@ -218,6 +241,16 @@ class Walk:
         )
         return self._board.sessions.states[scope.session_id].attempts + left > limits.batch_size
 
+    def _is_off_time(self, scope: Scope) -> bool:
+        """Whether the other policy's session would have come further, or less far, by now."""
+        order = self._order_of(scope)
+        return scope.session_id in self._off_time or (order is not None and order.has_moved)
+
+    def _is_timed(self, scope: Scope) -> bool:
+        """Whether it is up to time what a session still comes to."""
+        session = self._board.sessions.states[scope.session_id]
+        return scope.limits.total_ms_max is not None or session.because in FROM_OUTSIDE
+
     def _settle(self, order: SessionOrder, scope: Scope, line: Line, *, is_bounded: bool) -> None:
         """Name what another order leaves unknown at the end of its session.
 
@@ -225,12 +258,14 @@ class Walk:
         """
         for run_id, pos in order.ahead.values():
             self._found.horizon(run_id, pos, "another phase would have been attempted first")
-        if order.shifted and is_bounded and (order.ahead or self._ready_runs(scope, line)):
-            for run_id, pos in order.shifted.items():
-                self._found.horizon(run_id, pos, "another one would have come in its place")
-            self._goes_on(scope, line, "it may have come before the session stopped")
+        is_open_ended = order.ahead or self._ready_runs(scope, line) or self._is_timed(scope)
+        if order.shifted and is_bounded and is_open_ended:
+            self._found.horizons(order.shifted, "another one would have come in its place")
+            self._goes_on(scope, line, BEFORE_THE_STOP)
         elif order.ahead and is_bounded:
-            self._goes_on(scope, line, "it may have come before the session stopped")
+            self._goes_on(scope, line, BEFORE_THE_STOP)
+        if order.shifted and is_bounded and self._is_timed(scope):
+            self._found.horizons(order.touched, "it may have come too late")
 
     def _cool_down(self, scope: Scope, line: Line) -> None:
         """Begin new generations of the runs that the other policy would sample again by now."""
@@ -240,8 +275,11 @@ class Walk:
 
     def _goes_on(self, scope: Scope, line: Line, why: str) -> None:
         """Name the runs that the other policy would have gone on with here."""
+        order = self._order_of(scope)
         for run_id in self._ready_runs(scope, line):
-            self._found.horizon(run_id, line.pos, why)
+            is_misplaced = order is not None and run_id in order.misplaced
+            since = order.shifted[run_id] if order is not None and is_misplaced else line.pos
+            self._found.horizon(run_id, since, why)
 
     def _ready_runs(self, scope: Scope, line: Line) -> list[str]:
         """The runs of which the other policy would attempt a phase, were the session to go on."""
@@ -293,6 +331,7 @@ class Walk:
         self._found.attempts += 1
         scope = self._scopes[started.session_id]
         session, order = self._board.sessions.states[started.session_id], self._order_of(scope)
+        self._hasten(order, started, line)
         # No limit stood in the way of a recorded start, and the other policy spends no more.
         if session.status == "running":
             self._cool_down(scope, line)
@@ -304,12 +343,18 @@ class Walk:
             order.hold(line.pos, line.recorded_us, None if because is not None else started)
         if because is not None:
             self._found.leave_out(line.pos, started, because)
+            self._off_time.add(started.session_id)
             if because == "breaker_open":
                 unknown = "when its sample would have been made"
                 self._found.horizon(started.run_id, line.pos, unknown)
             return
         if order is not None:
             order.made(started)
+            order.touch(started.run_id, line.pos)
+        self._made(started, scope, line)
+
+    def _made(self, started: AttemptStarted, scope: Scope, line: Line) -> None:
+        """Start what the other policy starts too, as it would."""
         run = self._board.runs.states[started.run_id]
         phase = self._board.backlog.states[join(started.run_id, started.phase_id)]
         group = started.group if scope.is_named_phase else group_of(run.standing)
@@ -340,11 +385,14 @@ class Walk:
         run_id = facts.finished.run_id
         is_stopped = any(isinstance(event, RunStopped) for event in decided)
         is_late = is_stopped or is_out_of_turn(order, decided)
-        since = order.shifted.get(run_id, line.pos) if is_late else line.pos
-        self._found.horizon(run_id, since, ANOTHER_ORDER)
+        beside = order.beside
+        moved_pos = order.shifted.get(run_id, beside.get(run_id, line.pos))
+        self._found.horizon(run_id, moved_pos if is_late else line.pos, ANOTHER_ORDER)
         for other in carriers(self._board, facts):
-            if other in order.shifted:
-                self._found.horizon(other, order.shifted[other], ANOTHER_ORDER)
+            for moved in (order.shifted, beside):
+                if other in moved:
+                    self._found.horizon(other, moved[other], ANOTHER_ORDER)
+        self._found.horizons(beside if is_over_runs(decided) else {}, ANOTHER_ORDER)
         for other in order.shifted_since():
             self._found.horizon(other, line.pos, ANOTHER_ORDER)
         for ahead, pos in order.ahead.values() if is_over_runs(decided) else ():
@@ -359,6 +407,16 @@ class Walk:
         waited_us = line.recorded_us - self._last_us
         is_free = session.open < scope.limits.workers
         return is_free and session.status == "running" and waited_us >= IDLE_US
+
+    def _hasten(self, order: SessionOrder | None, started: AttemptStarted, line: Line) -> None:
+        """Take notice of a start that waited for time alone, and would not have for so long."""
+        waited_us = line.recorded_us - self._last_us
+        is_running = self._board.sessions.states[started.session_id].status == "running"
+        if order is None or waited_us < IDLE_US or not is_running:
+            return
+        if order.was_due(line.recorded_us):
+            order.hasten(started.run_id, line.pos)
+            self._off_time.add(started.session_id)
 
     def _hindrance(self, started: AttemptStarted, scope: Scope, line: Line) -> str | None:
         """What would have kept the other policy from this attempt, None for nothing."""
@@ -389,6 +447,7 @@ class Walk:
         scope = self._scopes[finished.session_id]
         order = self._order_of(scope)
         if order is not None and self._is_idle(scope, line):
+            self._cool_down(scope, line)
             order.hold(line.pos, line.recorded_us, None)
         if self._found.is_left_out(finished):
             return
@@ -401,9 +460,12 @@ class Walk:
         if recorded != instead:
             self._found.differs(line.pos, finished, recorded, instead)
         if order is not None and order.shifted:
+            order.touch(finished.run_id, line.pos)
             rests = rests_on_order(self._board, facts, decided, scope)
             if rests or is_out_of_turn(order, decided):
                 self._rests(order, line, facts, decided)
+            elif facts.fingerprinted is not None:
+                order.failed.setdefault(finished.run_id, line.pos)
         self._feed(facts.finished, line)
         if facts.fingerprinted is not None:
             self._feed(facts.fingerprinted, line)

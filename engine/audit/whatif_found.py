@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -31,6 +31,11 @@ class Found:
     def has_diverged(self) -> bool:
         """Whether anything would have gone otherwise so far."""
         return bool(self._differing or self._not_made or self._open or self._horizons)
+
+    @property
+    def has_horizons(self) -> bool:
+        """Whether the record cannot tell of a run from somewhere on."""
+        return bool(self._horizons)
 
     def leave_out(self, pos: int, started: AttemptStarted, because: str) -> None:
         """An attempt that the other policy would not have made there."""
@@ -80,6 +85,11 @@ class Found:
         known = self._horizons.get(run_id)
         if known is None or pos < known.pos:
             self._horizons[run_id] = Horizon(run_id=run_id, pos=pos, unknown=unknown)
+
+    def horizons(self, from_where: Mapping[str, int], unknown: str) -> None:
+        """The same of several runs at once, each from its own position on."""
+        for run_id, pos in from_where.items():
+            self.horizon(run_id, pos, unknown)
 
     def renumbered(self, pos: int, started: AttemptStarted, number: int) -> None:
         """An attempt made as ``number``: how that one ends the record has told of another one."""

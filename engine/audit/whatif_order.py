@@ -20,6 +20,7 @@ from engine.events import (
     BreakerClosed,
     BreakerOpened,
     BreakerProbed,
+    BudgetReached,
     FingerprintStopped,
     RunJudged,
     RunStopped,
@@ -61,16 +62,31 @@ class SessionOrder:
     ``ahead``: what should have come first and has not come yet, by phase.  ``shifted``: the
     runs that were attempted before it, or that a free worker would have taken up earlier, and
     where first.  ``misplaced``: runs of which another phase would have been attempted first.
+    ``touched``: where an attempt of each run first began or ended once one was shifted: when it
+    would have is then unknown, and where several workers go side by side, before which others, too.
+    ``failed``: where one of each run first failed since then, in a way not seen before.
     """
 
     def __init__(self, board: Board, scope: Scope) -> None:
         self._queue = Queue(board, scope)
-        self._goes_side_by_side = scope.limits.workers > 1
+        self.goes_side_by_side = scope.limits.workers > 1
         self._unheeded: list[AnyEvent] = []
         self.ahead: dict[str, Ahead] = {}
         self.shifted: dict[str, int] = {}
         self.misplaced: set[str] = set()
+        self.touched: dict[str, int] = {}
+        self.failed: dict[str, int] = {}
         self._unnamed: list[str] = []
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether anything would have come at another time."""
+        return bool(self.shifted or self.ahead)
+
+    @property
+    def beside(self) -> dict[str, int]:
+        """What several workers touched side by side: which of it comes before which is unknown."""
+        return self.touched if self.goes_side_by_side else {}
 
     def renew(self, scope: Scope) -> None:
         """The session goes on after an interruption."""
@@ -91,6 +107,22 @@ class SessionOrder:
         self._heed()
         return self._queue.cool(now_us)
 
+    def was_due(self, now_us: int) -> bool:
+        """Whether a worker would have had something to start already a while ago."""
+        self._heed()
+        then_us = now_us - IDLE_US
+        return self._queue.cool(then_us) is not None or self._queue.pick(then_us) is not None
+
+    def hasten(self, run_id: str, pos: int) -> None:
+        """What was started at ``pos`` would have been started earlier."""
+        if self.goes_side_by_side:
+            self._shift(run_id, pos)
+
+    def touch(self, run_id: str, pos: int) -> None:
+        """An attempt of a run began or ended."""
+        if self.shifted:
+            self.touched.setdefault(run_id, pos)
+
     def hold(self, pos: int, now_us: int, started: AttemptStarted | None) -> None:
         """Hold its pick against what was started at ``pos``; None when nothing was.
 
@@ -103,7 +135,7 @@ class SessionOrder:
             if started is not None and key == join(started.run_id, started.phase_id):
                 return
             self.ahead.setdefault(key, Ahead(choice.run.run_id, pos))
-            if started is None and self._goes_side_by_side:
+            if started is None and self.goes_side_by_side:
                 self._shift(choice.run.run_id, pos)
         if started is not None:
             self._shift(started.run_id, pos)
@@ -126,9 +158,13 @@ class SessionOrder:
 
 
 def is_out_of_turn(order: SessionOrder, decided: Iterable[AnyEvent]) -> bool:
-    """Whether a run is judged or stopped by what should have come behind another phase of it."""
+    """Whether a run is judged or stopped by what should have come behind another phase of it.
+
+    Several workers may have had another of its phases under way by then, or no more.
+    """
     return any(
-        isinstance(event, RunJudged | RunStopped) and event.run_id in order.misplaced
+        (isinstance(event, RunJudged | RunStopped) and event.run_id in order.misplaced)
+        or (isinstance(event, RunStopped | BudgetReached) and event.run_id in order.beside)
         for event in decided
     )
 

@@ -79,3 +79,20 @@ async def test_a_run_that_is_stopped_out_of_turn_is_unknown_whatever_it_was_stop
     recorded, really = await drained(runs, one), await drained(runs, other)
     assert decisions(really, "r", "p1") == [0]
     assert horizons(held_against(recorded, other)) == {"r": starts(recorded)[2]}
+
+
+async def test_behind_a_shorter_pause_what_ends_beside_another_attempt_may_end_before_it() -> None:
+    """The pause of a ends while b is under way: by the other policy soon enough to fail first."""
+    late, later = (replace(fails("alike"), sleep=sleep_s) for sleep_s in (400.0, 800.0))
+    runs = [Run("a", "free", [[LIMITED, late, succeeds()]]), Run("b", "free", [[later]])]
+    one = replace(DEFAULT, provider_pause_ms=600_000, attempts_per_phase_max=1)
+    other = replace(one, provider_pause_ms=5000)
+    recorded, really = await drained(runs, one, workers=2), await drained(runs, other, workers=2)
+    assert [run_of(log)[-1] for log in (recorded, really)] == ["a", "b"]
+    ends = [line.pos for line in recorded.lines if isinstance(line.event, AttemptFinished)]
+    assert horizons(held_against(recorded, other)) == {"b": ends[1], "a": ends[2]}
+
+
+def run_of(log: Drained) -> list[str]:
+    """Whose attempts ended, in that order."""
+    return [line.event.run_id for line in log.lines if isinstance(line.event, AttemptFinished)]

@@ -178,6 +178,30 @@ def test_what_would_have_come_in_the_place_of_what_is_left_out_leaves_the_rest_u
     assert horizons(found) == [("b", at, FIRST), ("c", ended, MAYBE_BEFORE if is_bounded else NEXT)]
 
 
+def test_where_time_bounds_a_session_what_comes_behind_another_may_not_have_come() -> None:
+    log = History(policy(), *runs("a", "b", "c"), workers=1, total_ms_max=10**9)
+    log.start("a1", "a")
+    log.end("a1", "a", yield_events=1)
+    at = log.start("a2", "a", number=2, initial_state="FAILED")
+    log.end("a2", "a", yield_events=1)
+    ended = log.close("nothing_eligible")
+    found = log.under(policy(attempts_per_phase_max=1))
+    assert horizons(found) == [("b", at, FIRST), ("c", ended, MAYBE_BEFORE)]
+
+
+def test_a_session_that_left_an_attempt_out_comes_further_before_it_is_stopped() -> None:
+    log = History(policy(), *runs("a", "b", "c"), workers=1)
+    for number, initial_state in ((1, "QUEUED"), (2, "FAILED")):
+        log.start(f"a{number}", "a", number=number, initial_state=initial_state)
+        log.end(f"a{number}", "a", yield_events=1)
+    log.start("b1", "b")
+    log.end("b1", "b", **WELL)
+    log.drain("interrupted")
+    ended = log.close("interrupted")
+    found = log.under(policy(attempts_per_phase_max=1))
+    assert horizons(found) == [("c", ended, MAYBE_BEFORE)]
+
+
 def test_where_nothing_bounds_a_session_what_came_instead_would_have_come_too() -> None:
     log = History(OTHERWISE, *runs("a", "b"), workers=1)
     at = log.start("b1", "b")
