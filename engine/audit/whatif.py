@@ -388,11 +388,10 @@ class Walk:
         beside = order.beside
         moved_pos = order.shifted.get(run_id, beside.get(run_id, line.pos))
         self._found.horizon(run_id, moved_pos if is_late else line.pos, ANOTHER_ORDER)
-        for other in carriers(self._board, facts):
-            for moved in (order.shifted, beside):
-                if other in moved:
-                    self._found.horizon(other, moved[other], ANOTHER_ORDER)
-        self._found.horizons(beside if is_over_runs(decided) else {}, ANOTHER_ORDER)
+        moved = order.untold_of(lambda: carriers(self._board, facts))
+        self._found.horizons(moved, ANOTHER_ORDER)
+        if is_over_runs(decided):
+            self._found.horizons(order.untold_beside(), ANOTHER_ORDER)
         for other in order.shifted_since():
             self._found.horizon(other, line.pos, ANOTHER_ORDER)
         for ahead, pos in order.ahead.values() if is_over_runs(decided) else ():

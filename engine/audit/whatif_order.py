@@ -8,7 +8,7 @@ what was attempted in its place, or when a decision rests on what other runs did
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from engine.events import (
@@ -77,6 +77,8 @@ class SessionOrder:
         self.touched: dict[str, int] = {}
         self.failed: dict[str, int] = {}
         self._unnamed: list[str] = []
+        self._untold: dict[str, int] = {}
+        self._untold_beside: dict[str, int] = {}
 
     @property
     def has_moved(self) -> bool:
@@ -87,6 +89,21 @@ class SessionOrder:
     def beside(self) -> dict[str, int]:
         """What several workers touched side by side: which of it comes before which is unknown."""
         return self.touched if self.goes_side_by_side else {}
+
+    def untold_beside(self) -> dict[str, int]:
+        """Those of ``beside`` that this has not been asked about yet."""
+        found, self._untold_beside = self._untold_beside, {}
+        return found
+
+    def untold_of(self, runs: Callable[[], Iterable[str]]) -> dict[str, int]:
+        """Those of ``runs`` that were shifted, or are beside, since when first, each told once."""
+        untold = self._untold
+        if not untold:
+            return {}  # mostly; and there may be many runs
+        found = {run_id: untold[run_id] for run_id in runs() if run_id in untold}
+        for run_id in found:
+            del untold[run_id]
+        return found
 
     def renew(self, scope: Scope) -> None:
         """The session goes on after an interruption."""
@@ -120,8 +137,11 @@ class SessionOrder:
 
     def touch(self, run_id: str, pos: int) -> None:
         """An attempt of a run began or ended."""
-        if self.shifted:
-            self.touched.setdefault(run_id, pos)
+        if self.shifted and run_id not in self.touched:
+            self.touched[run_id] = pos
+            if self.goes_side_by_side:
+                self._untold_beside[run_id] = pos
+                self._untold.setdefault(run_id, pos)
 
     def hold(self, pos: int, now_us: int, started: AttemptStarted | None) -> None:
         """Hold its pick against what was started at ``pos``; None when nothing was.
@@ -146,6 +166,7 @@ class SessionOrder:
         if run_id not in self.shifted:
             self.shifted[run_id] = pos
             self._unnamed.append(run_id)
+            self._untold.setdefault(run_id, pos)
 
     def shifted_since(self) -> list[str]:
         """Those that were shifted since this was last asked for."""

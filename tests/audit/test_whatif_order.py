@@ -153,6 +153,34 @@ def test_only_a_run_of_which_another_phase_goes_first_is_judged_or_stopped_out_o
     assert not is_out_of_turn(order, [])
 
 
+def asked_of(order: SessionOrder, *run_ids: str) -> dict[str, int]:
+    return order.untold_of(lambda: run_ids)
+
+
+def test_who_was_shifted_is_told_once_and_only_to_whom_it_concerns() -> None:
+    order = SessionOrder(ready("a", "b", "c"), scope(workers=1))
+    assert asked_of(order, "b") == {}
+    order.hold(5, NOW_US, start("b"))
+    order.touch("b", 6)
+    order.touch("c", 7)
+    assert asked_of(order, "a", "c") == {}, "one worker does one thing after the other"
+    assert asked_of(order, "c", "b") == {"b": 5}
+    assert asked_of(order, "c", "b") == {}
+    assert order.untold_beside() == {}
+
+
+def test_what_several_workers_touched_since_then_is_told_once_too() -> None:
+    order = SessionOrder(ready("a", "b", "c"), scope(workers=2))
+    order.touch("c", 4)
+    order.hold(5, NOW_US, start("b"))
+    for run_id, pos in (("b", 6), ("c", 7), ("c", 8)):
+        order.touch(run_id, pos)
+    assert asked_of(order, "c") == {"c": 7}
+    assert asked_of(order, "a", "b", "c") == {"b": 5}, "since it was shifted"
+    assert order.untold_beside() == {"b": 6, "c": 7}
+    assert order.untold_beside() == {}
+
+
 def test_those_that_failed_alike_are_listed_and_may_be_all_where_the_list_is_full() -> None:
     facts = Facts(finished(), fingerprinted(fingerprint="f"))
     listed = tuple(f"r{number}" for number in range(RUNS_MAX))
