@@ -21,7 +21,7 @@ from engine.clock import Clock
 from engine.drain import commands
 from engine.drain.adoptions import Adoption
 from engine.drain.sheets import assignment_for
-from engine.errors import LogHeld
+from engine.errors import LogHeld, not_written
 from engine.events import AttemptSpawned, AttemptStarted, EngineStarted, Record, event_of
 from engine.executors.adoption import DIED, RESTARTED, guardian_lives, is_of_here, take_over
 from engine.executors.begun import NEVER_SPAWNED, report_of, trace_of
@@ -64,6 +64,8 @@ async def open_attempts(
         recorder=recorder, clock=clock, tell=tell, end=end, gone=gone, files_root=files_root
     )
     adoptions = [await look.at(each) for each in found]
+    if files_root is not None and not recorder.store.is_shared:
+        _make_room(files_root)
     waiting = [
         recorder.enqueue(commands.adopted(adoption.started, recorder.epoch))
         for adoption in adoptions
@@ -74,6 +76,19 @@ async def open_attempts(
         if not receipt.repeated:
             tell(receipt.records)
     return adoptions
+
+
+def _make_room(files_root: Path) -> None:
+    """Make the folder of attempts before the first: where it is missing then, it was left behind.
+
+    Else the first attempt of all, whose engine died before it could lay it out, would be taken for
+    one whose files were moved.
+    """
+    folder = attempt_directory(files_root, "").parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_written(f"the folder of attempts, {folder}", error) from error
 
 
 async def swept(recorder: Recorder, files_root: Path) -> list[Leftover]:

@@ -18,7 +18,7 @@ import pytest
 from engine.clock import HandSetClock
 from engine.drain import recovery
 from engine.drain.recovery import ENGINES_READ, open_attempts, swept
-from engine.errors import LogHeld
+from engine.errors import LogHeld, StorageFailed
 from engine.events import (
     AttemptAdopted,
     AttemptSpawned,
@@ -269,6 +269,29 @@ async def test_what_is_dead_without_an_outcome_is_told_apart_by_its_traces(
         assert not await adopted(recorder)
         report = await found.report(anyio.Event())
     assert (report.ended, report.reason) == ("lost", expected)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_the_folder_of_attempts_is_there_before_the_first_of_them(
+    is_shared: bool, tmp_path: Path
+) -> None:
+    """So that the first one of a log, which died at once, is not taken for one that was moved."""
+    root = tmp_path / "b.db-files"
+    async with left_open(is_shared=is_shared, writer=FROM_HERE) as recorder:
+        assert await open_attempts(recorder, CLOCK, end=False, files_root=root) == []
+        assert await open_attempts(recorder, CLOCK, end=False) == []
+    assert attempt_directory(root, "a").parent.is_dir() is not is_shared
+    if not is_shared:
+        async with left_open(writer=FROM_HERE, a=None) as recorder:
+            (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=root)
+            assert (await found.report(anyio.Event())).reason == NEVER_SPAWNED
+
+
+async def test_a_folder_of_attempts_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "files").touch()
+    async with left_open() as recorder:
+        with pytest.raises(StorageFailed, match="the folder of attempts"):
+            await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path / "files")
 
 
 async def test_the_engine_that_started_it_is_found_behind_many_others(tmp_path: Path) -> None:
