@@ -337,7 +337,7 @@ def test_an_outcome_that_cannot_be_understood_says_so(directory: Path) -> None:
 @pytest.mark.parametrize("lost", [None, "the machine was started again"])
 def test_of_one_that_is_lost_nothing_is_left_running(directory: Path, lost: str | None) -> None:
     """Even where nothing tells that it began: its mark does."""
-    attempt_id = f"att_{directory.parent.name}"
+    attempt_id = f"att_{directory.parent.name}_{os.getpid()}"
     child = subprocess.Popen(["sleep", "60"], env={**os.environ, "RUNOFF_ATTEMPT_ID": attempt_id})
     report = anyio.run(report_of, directory, attempt_id, lost)
     assert child.wait(20) == -signal.SIGKILL

@@ -318,8 +318,11 @@ async def test_the_engine_that_started_it_is_found_behind_many_others(tmp_path: 
 async def test_what_began_on_a_log_of_its_own_is_ended_behind_its_copy_on_a_server(
     tmp_path: Path,
 ) -> None:
-    child = subprocess.Popen(["sleep", "60"], env={**os.environ, "RUNOFF_ATTEMPT_ID": "a"})  # noqa: ASYNC220
-    async with left_open(is_shared=True, a=None) as recorder:
+    attempt = f"copied-by-{os.getpid()}"  # whoever looks for another's attempt must not find it
+    attempts: dict[str, Any] = {attempt: None}
+    mark = {**os.environ, "RUNOFF_ATTEMPT_ID": attempt}
+    child = subprocess.Popen(["sleep", "60"], env=mark)  # noqa: ASYNC220
+    async with left_open(is_shared=True, **attempts) as recorder:
         (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path)
         report = await found.report(anyio.Event())
     assert child.wait() == -signal.SIGKILL
