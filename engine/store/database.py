@@ -62,6 +62,17 @@ Anchors are not: what stands in their place is for ``verify`` to find, and for w
 """
 
 
+def _is_something_else(path: Path) -> bool:
+    """Whether something bears the name that is no file, by one look: it may go at any moment.
+
+    Whoever closes the log last removes what stands beside it.
+    """
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def check_file(location: Location) -> None:
     """Refuse what is no Runoff log before anything opens it.
 
@@ -77,7 +88,7 @@ def check_file(location: Location) -> None:
             )
         for name in _BESIDE:
             beside = path.with_name(path.name + name)
-            if beside.exists() and not beside.is_file():
+            if _is_something_else(beside):
                 raise WrongDatabase(
                     f"{beside} belongs to the log, and is not a file.",
                     remedy="move it away, and put back what stood there.",

@@ -439,3 +439,24 @@ def test_a_url_becomes_a_path(url: str, path: str) -> None:
     location = locate(url)
     assert location.path == Path(path)
     assert location.beside("lock") == Path(f"{path}-lock")
+
+
+@pytest.mark.parametrize("name", ["-wal", "-shm", "-journal"])
+def test_what_is_removed_while_it_is_looked_at_is_not_in_the_way(
+    log: Location, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever closes a log last removes its files; one that looks just then starts all the same."""
+    beside = log.path.with_name(log.path.name + name)
+    beside.touch()
+    stat, looks = Path.stat, list[Path]()
+
+    def look(path: Path, *, follow_symlinks: bool = True) -> object:
+        if path == beside:
+            looks.append(path)
+            if len(looks) > 1:
+                beside.unlink(missing_ok=True)
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", look)
+    database.check_file(log)
+    assert looks
