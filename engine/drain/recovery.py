@@ -118,6 +118,11 @@ class _Look:
     gone: frozenset[str]
     files_root: Path | None
 
+    def __post_init__(self) -> None:
+        # Before the first look, which makes the folder.
+        root = self.files_root
+        self._are_files_here = root is not None and attempt_directory(root, "").parent.is_dir()
+
     async def at(self, attempt_id: str) -> Adoption:
         """How one goes on."""
         types = ("attempt.started", "attempt.spawned")
@@ -133,7 +138,7 @@ class _Look:
         scope = scope_of(self.recorder.board.sessions.states[started.session_id])
         assignment = await assignment_for(self.recorder, started, scope, self.clock)
         if process is None:
-            return await self._unrecorded(started, assignment, epoch)
+            return await self._by_its_directory(started, assignment, epoch)
         if is_of_here(process):
             return self._of_process(started, assignment, process)
         return self._of_elsewhere(started, assignment, process.host)
@@ -161,7 +166,7 @@ class _Look:
             f" if that machine is gone for good, --presume-lost {host} closes it.",
         )
 
-    async def _unrecorded(
+    async def _by_its_directory(
         self, started: AttemptStarted, assignment: Assignment, epoch: int
     ) -> Adoption:
         """One of which the log does not say who guards it."""
@@ -176,13 +181,12 @@ class _Look:
         is_restarted = engine.boot_id != boot_id()
         if is_restarted and engine.host != gethostname() and not directory.is_dir():
             return self._of_elsewhere(started, assignment, engine.host)
-        are_files_here = directory.parent.is_dir()
-        guardian, has_begun = trace_of(directory)
+        guardian, has_begun = trace_of(directory, are_files_here=self._are_files_here)
         if guardian is not None:
             said = commands.spawned(started, guardian)
             self.tell((await self.recorder.submit(said)).records)
             return self._of_process(started, assignment, guardian)
-        why = RESTARTED if is_restarted else DIED if are_files_here else WITHOUT_FILES
+        why = RESTARTED if is_restarted else DIED if self._are_files_here else WITHOUT_FILES
         lost = why if has_begun or is_restarted else None
         report = partial(report_of, directory, started.attempt_id, lost)
         return Adoption(started, assignment, report, lives=False)

@@ -37,10 +37,9 @@ from engine.executors.outcome import (
     read_report,
 )
 from engine.executors.port import Report, Spawned
-from engine.executors.processes import boot_id, end_marked_processes
+from engine.executors.processes import LOCK_FLAGS, boot_id, end_marked_processes
 
 NEVER_SPAWNED = "never_spawned: the engine died before the attempt had a process"
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DOOR = Outcome(
     ended="never_spawned",
     exit_code=None,
@@ -61,13 +60,13 @@ class Trace(NamedTuple):
     has_begun: bool
 
 
-def trace_of(directory: Path) -> Trace:
+def trace_of(directory: Path, *, are_files_here: bool) -> Trace:
     """What became of the attempt of ``directory``; one that has not begun never will.
 
-    Only for whoever holds the log, and where its files are.  Raises StorageFailed when it cannot
-    be looked at, or be kept from beginning.
+    ``are_files_here``: whether the log's attempts had a folder at all before anybody looked.  Only
+    for whoever holds the log, and where its files are.  Raises StorageFailed when it cannot be
+    looked at, or be kept from beginning.
     """
-    are_files_here = directory.parent.is_dir()
     try:
         directory.mkdir(mode=0o700, parents=True)
     except FileExistsError:
@@ -84,7 +83,7 @@ def trace_of(directory: Path) -> Trace:
 def _inside(directory: Path, mode: int) -> Trace:
     """``mode``: of the lock if there is none."""
     try:
-        lock = os.open(directory / GUARDIAN_LOCK, _FLAGS, mode)
+        lock = os.open(directory / GUARDIAN_LOCK, LOCK_FLAGS | os.O_CREAT, mode)
     except OSError as error:
         raise_at_a_limit(error)
         if not _is_a_childs_doing(error, directory):

@@ -12,12 +12,11 @@ import msgspec
 from engine.errors import raise_at_a_limit
 from engine.executors.outcome import GUARDIAN_LOCK
 from engine.executors.port import Spawned
-from engine.executors.processes import LINUX, PROC, is_alive, process_start_ticks
+from engine.executors.processes import LINUX, LOCK_FLAGS, PROC, is_alive, process_start_ticks
 
 OUT_OF_SIGHT = 0
 """In place of the pid of a guardian in a container of its own, whose lock alone can be seen."""
 
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _LOCK_OF_LINUX, _LOCK_OF_BSD = "hhqqi4x", "qqihh"
 """``struct flock``: type, whence, start, length, pid; and start, length, pid, type, whence."""
 
@@ -62,7 +61,7 @@ def seen_from_here(spawned: Spawned) -> Spawned:
         return spawned
     directory = Path(spawned.directory)
     try:
-        lock = os.open(directory / GUARDIAN_LOCK, _FLAGS)
+        lock = os.open(directory / GUARDIAN_LOCK, LOCK_FLAGS)
     except OSError as error:
         raise_at_a_limit(error)
         return spawned

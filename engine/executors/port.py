@@ -164,8 +164,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
     """How engine and executor talk while an attempt runs.
 
-    The executor awaits ``spawned`` once its guardian exists, before the child starts to work; the
-    engine sets ``abandon`` when the attempt must end now (the report then says so).
+    The executor awaits ``spawned`` once its guardian exists; then the child may begin.  The engine
+    sets ``abandon`` when the attempt must end now (the report then says so).
     ``leave``: asked by an executor that is cancelled; true when the engine is dying as if it had
     been killed, so that what outlives a dead engine shall be left alone.
     """

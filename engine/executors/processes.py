@@ -25,7 +25,7 @@ _MARK = f"{ATTEMPT_MARKER}=".encode()
 PROC = Path("/proc")
 _PAUSE_S = 0.01
 LINUX = sys.platform == "linux"
-_LOCK_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+LOCK_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 @cache
@@ -88,7 +88,7 @@ def is_locked(path: Path) -> bool:
     """
     try:
         # A child may have put anything in its place, even a link to a file that we have locked.
-        descriptor = os.open(path, _LOCK_FLAGS)
+        descriptor = os.open(path, LOCK_FLAGS)
     except OSError as error:
         raise_at_a_limit(error)
         return False

@@ -20,7 +20,7 @@ import pytest
 
 from engine.errors import DiskFull, StorageFailed
 from engine.executors import begun, holder
-from engine.executors.begun import NEVER_SPAWNED, Trace, report_of, trace_of
+from engine.executors.begun import NEVER_SPAWNED, Trace, report_of
 from engine.executors.guarding.attempt import CLOSED
 from engine.executors.outcome import GUARDIAN_LOCK, OUTCOME_FILE, read_outcome
 from engine.executors.processes import is_alive, process_start_ticks
@@ -42,6 +42,11 @@ NUMBERS = {"duration_ms": 1, "killed": 0, "survivors": 0}
 
 def outcome(ended: str, spawn_error: str | None = None) -> str:
     return json.dumps({"ended": ended, **ENDED, "spawn_error": spawn_error, **NUMBERS})
+
+
+def trace_of(directory: Path) -> Trace:
+    """As for the first attempt that is looked at."""
+    return begun.trace_of(directory, are_files_here=directory.parent.is_dir())
 
 
 @pytest.fixture

@@ -175,7 +175,8 @@ def look(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Which directories were looked at, of an attempt whose guardian is this process."""
     looked: list[Path] = []
 
-    def trace_of(directory: Path) -> Trace:
+    def trace_of(directory: Path, *, are_files_here: bool) -> Trace:
+        assert not are_files_here
         looked.append(directory)
         return Trace(HERE, has_begun=True)
 
@@ -269,6 +270,16 @@ async def test_what_is_dead_without_an_outcome_is_told_apart_by_its_traces(
         assert not await adopted(recorder)
         report = await found.report(anyio.Event())
     assert (report.ended, report.reason) == ("lost", expected)
+
+
+async def test_of_several_attempts_whose_files_were_left_behind_none_is_said_never_to_have_begun(
+    tmp_path: Path,
+) -> None:
+    """The look at the first of them makes the folder that the others were missing, too."""
+    why = "lost: its engine died, and no files of attempts are beside the log"
+    async with left_open(writer=FROM_HERE, a=None, b=None, c=None) as recorder:
+        found = await open_attempts(recorder, CLOCK, end=False, files_root=tmp_path / "files")
+        assert [(await each.report(anyio.Event())).reason for each in found] == [why] * 3
 
 
 @pytest.mark.parametrize("is_shared", [False, True])

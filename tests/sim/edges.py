@@ -59,7 +59,7 @@ async def _take_over(
     return await MACHINE.get().take_over(spawned, attempt_id, abandon)
 
 
-def _trace_of(directory: Path) -> Trace:
+def _trace_of(directory: Path, *, are_files_here: bool) -> Trace:
     return MACHINE.get().trace_of(directory)
 
 

@@ -327,7 +327,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     bug(
         "what began before it was recorded never began",
-        f"{RECOVERY}:_Look._unrecorded",
+        f"{RECOVERY}:_Look._by_its_directory",
         "if self.files_root is None or",
         "if True or",
         near=270,
