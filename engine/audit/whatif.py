@@ -409,9 +409,7 @@ class Walk:
 
     def _hasten(self, order: SessionOrder | None, started: AttemptStarted, line: Line) -> None:
         """Take notice of a start that waited for time alone, and would not have for so long."""
-        waited_us = line.recorded_us - self._last_us
-        is_running = self._board.sessions.states[started.session_id].status == "running"
-        if order is None or waited_us < IDLE_US or not is_running:
+        if order is None or not self._is_idle(self._scopes[started.session_id], line):
             return
         if order.was_due(line.recorded_us):
             order.hasten(started.run_id, line.pos)
