@@ -56,6 +56,7 @@ RULES = {
         f"engine/detect/{name}.py"
         for name in ("known", "seen", "words", "basis", "records", "contract", "zero_yield")
     ),
+    "engine/detect/known_limits.py",
     *(f"engine/detect/{name}.py" for name in ("reclassification", "tongues", "traces", "folded")),
     *(f"engine/detect/{name}.py" for name in ("catalogue", "versions", "released", "examine")),
     *(f"engine/detect/{name}.py" for name in ("classic", "rules")),

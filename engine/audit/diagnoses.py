@@ -10,8 +10,9 @@ from collections.abc import Callable
 import msgspec
 
 from engine.audit.outputs import REMEMBERED_MAX, Outputs, ReadOutput
-from engine.detect import DETECTORS, Boundary, Detectors, Outcome
-from engine.detect.diagnosis import Diagnosis, Streams, diagnosis_of, outcome_of
+from engine.detect import DETECTORS
+from engine.detect.diagnosis import Diagnosis, diagnosis_of
+from engine.detect.known_limits import KnownLimits
 from engine.events import AttemptFinished
 from engine.triage.policy import Policy
 
@@ -45,7 +46,7 @@ class Diagnoses:
         self.remembered = False
         self._ahead = ahead
         self._uneventful: set[tuple[object, ...]] = set()
-        self._seen_limits: dict[tuple[str, Outcome], tuple[Boundary, ...]] = {}
+        self._limits = KnownLimits()
 
     def of(self, pos: int, finished: AttemptFinished, policy: Policy) -> Diagnosis | str:
         """What the detectors say today, or why they cannot be asked."""
@@ -73,23 +74,8 @@ class Diagnoses:
         if streams is None:
             return "the output that the detectors read is gone"
         detectors = DETECTORS[policy.detectors]
-        known = self._limits(finished, streams, detectors)
+        known = self._limits.of(finished, streams, detectors)
         return diagnosis_of(finished, streams, detectors, policy.timeout_fingerprints, known)
-
-    def _limits(
-        self, finished: AttemptFinished, streams: Streams, detectors: Detectors
-    ) -> tuple[Boundary, ...]:
-        """The limits in an outcome; children that said the very same are looked at once."""
-        said = msgspec.structs.replace(
-            finished, session_id="", run_id="", phase_id="", attempt_id=""
-        )
-        outcome = outcome_of(said, streams)
-        key = (detectors.name, outcome)
-        if key not in self._seen_limits:
-            if len(self._seen_limits) >= REMEMBERED_MAX:
-                self._seen_limits.clear()
-            self._seen_limits[key] = detectors.boundary(outcome)
-        return self._seen_limits[key]
 
 
 def _said(finished: AttemptFinished, policy: Policy) -> tuple[object, ...]:

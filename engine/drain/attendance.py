@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
@@ -12,6 +12,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from engine.detect import detectors
+from engine.detect.known_limits import KnownLimits
 from engine.drain import commands
 from engine.drain.adoptions import TakeOver
 from engine.drain.diagnose import EXCERPT_BYTES, Diagnosed, diagnose
@@ -43,7 +44,7 @@ class Attendance:
     """The attempts that a drain stays with.
 
     ``tell`` as in ``Drain``; ``scope_of`` says by which scope an attempt is judged; ``free`` is
-    called when a worker is free.  ``blobs``, ``in_threads`` as in ``Drain``.
+    called when a worker is free.  ``blobs``, ``in_threads``, ``limits`` as in ``Drain``.
     """
 
     recorder: Recorder
@@ -54,6 +55,7 @@ class Attendance:
     scope_of: Callable[[AttemptStarted], Scope]
     free: Callable[[], None]
     in_threads: bool = True
+    limits: KnownLimits = field(default_factory=KnownLimits)
 
     def __post_init__(self) -> None:
         self.queue: Queue | None = None
@@ -221,7 +223,7 @@ class Attendance:
         except DiskFull:
             if diagnosed is None and started.attempt_id not in self._guarded:
                 # No guardian keeps its outcome: better without its output.
-                diagnosed = _diagnosis(assignment, outcome, scope, adopted=adopted)(None)
+                diagnosed = self._diagnosis(assignment, outcome, scope, adopted=adopted)(None)
             if diagnosed is not None:
                 self.unrecorded.append(Unrecorded(diagnosed, scope))
             raise
@@ -234,25 +236,29 @@ class Attendance:
         *,
         adopted: bool,
     ) -> Diagnosed:
-        work = partial(_diagnosis(assignment, outcome, scope, adopted=adopted), self.blobs)
+        work = partial(self._diagnosis(assignment, outcome, scope, adopted=adopted), self.blobs)
         size_bytes = _kept_bytes(outcome)
         if size_bytes <= SHORT_BYTES or not self.in_threads:
             return work()
         limiter = self._small if size_bytes <= SMALL_BYTES else self._limiter
         return await to_thread.run_sync(work, limiter=limiter)
 
+    def _diagnosis(
+        self, assignment: Assignment, outcome: Report | Exception, scope: Scope, *, adopted: bool
+    ) -> Callable[[BlobStore | None], Diagnosed]:
+        """What is made of an outcome, once it is known where its output is kept."""
+        return partial(
+            diagnose,
+            outcome,
+            assignment,
+            scope.policy,
+            detectors(scope.policy.detectors),
+            adopted=adopted,
+            limits=self.limits,
+        )
+
 
 def _kept_bytes(outcome: Report | Exception) -> int:
     if isinstance(outcome, Exception):
         return 0
     return sum(o.head_bytes + o.tail_bytes for o in (outcome.stdout, outcome.stderr))
-
-
-def _diagnosis(
-    assignment: Assignment, outcome: Report | Exception, scope: Scope, *, adopted: bool
-) -> Callable[[BlobStore | None], Diagnosed]:
-    """What is made of an outcome, once it is known where its output is kept."""
-    policy = scope.policy
-    return partial(
-        diagnose, outcome, assignment, policy, detectors(policy.detectors), adopted=adopted
-    )

@@ -14,6 +14,7 @@ import msgspec
 
 from engine.detect import Detectors
 from engine.detect.diagnosis import Diagnosis, Kept, Streams, clean, diagnosis_of
+from engine.detect.known_limits import KnownLimits
 from engine.detect.port import ERROR_CHARS_MAX, STORED_CHARS_MAX
 from engine.drain.covered import covered
 from engine.events import (
@@ -58,12 +59,13 @@ def diagnose(
     blobs: BlobStore | None,
     *,
     adopted: bool,
+    limits: KnownLimits,
 ) -> Diagnosed:
     """What ``report`` means; an exception instead of one is an executor's bug (``broke``).
 
     A guardian that vanished under a living engine was killed by its child or a person: that is a
     failure of the attempt (``broke``).  Only of an ``adopted`` attempt, whose engine had died, it
-    proves nothing (``orphaned``).
+    proves nothing (``orphaned``).  ``limits``: those of what children said before.
     """
     broke = isinstance(report, Exception) or (report.ended == "lost" and not adopted)
     facts = _of_bug(report) if isinstance(report, Exception) else report
@@ -77,7 +79,8 @@ def diagnose(
     finished = _finished(said.report, assignment, ending, streams)
     finished = msgspec.structs.replace(finished, redacted=said.redacted)
     kept = Streams(Kept.of(said.stdout), Kept.of(said.stderr))
-    found = diagnosis_of(finished, kept, detectors, policy.timeout_fingerprints)
+    known = limits.of(finished, kept, detectors)
+    found = diagnosis_of(finished, kept, detectors, policy.timeout_fingerprints, known)
     return Diagnosed(
         usage=_usage_events(finished, said.report),
         finished=msgspec.structs.replace(finished, error=found.error),

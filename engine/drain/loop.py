@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
+from engine.detect.known_limits import KnownLimits
 from engine.drain import commands
 from engine.drain.adoptions import Adoption
 from engine.drain.attendance import Attendance
@@ -46,7 +47,8 @@ class Drain:
     ``tell`` is called with the records of every committed command, in log order per command.
     ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
     which a virtual clock needs.  ``coefficients`` None estimates nothing.  ``standing``: wait for
-    work instead of ending without.
+    work instead of ending without.  ``limits``: those found in what children said, for who runs
+    one session after the other.
     """
 
     recorder: Recorder
@@ -60,6 +62,7 @@ class Drain:
     in_threads: bool = True
     coefficients: Coefficients | None = None
     standing: bool = False
+    limits: KnownLimits = field(default_factory=KnownLimits)
 
     def __post_init__(self) -> None:
         self._changed = anyio.Event()
@@ -72,6 +75,7 @@ class Drain:
             scope_of=self._scope_of,
             free=self._stir,
             in_threads=self.in_threads,
+            limits=self.limits,
         )
         self._queue: Queue | None = None
         self._ahead = ReadAhead(self.recorder.store)

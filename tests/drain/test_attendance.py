@@ -16,12 +16,14 @@ from anyio import to_thread
 from msgspec.structs import replace
 
 from engine.clock import HandSetClock
+from engine.detect import Boundary
+from engine.detect.known_limits import KnownLimits
 from engine.drain import commands
 from engine.drain.attendance import Attendance
 from engine.drain.stopping import Stopping
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import DiskFull, Fenced, LogWentBack, RunoffError, StorageFailed
-from engine.events import AnyEvent, Record, RunJudged, RunRegistered, event_of
+from engine.events import AnyEvent, AttemptFinished, Record, RunJudged, RunRegistered, event_of
 from engine.executors.port import Assignment, Output, PhaseSheet, Report, Spawned, Watch
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore, MemoryTransaction
@@ -483,6 +485,24 @@ async def test_where_a_clock_is_virtual_no_diagnosis_goes_to_a_thread(at_once: l
         await on.play(a=ends)
         assert await on.endings() == {"a": "failed"}
     assert at_once == []
+
+
+async def test_what_children_said_is_looked_at_once_if_they_said_the_very_same() -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Heard(KnownLimits):
+        def of(self, finished: AttemptFinished, *said: Any) -> tuple[Boundary, ...]:
+            found = super().of(finished, *said)
+            asked.append((finished.attempt_id, len(found)))
+            return found
+
+    async def ends(_watch: Watch) -> Report:
+        return replace(FAILED, stderr=Output.of(b"Error: prompt is too long: 9 > 8 tokens"))
+
+    async with stage("a", "b") as on:
+        on.attendance.limits = Heard()
+        await on.play(a=ends, b=ends)
+        assert asked == [("a", 1), ("b", 1)]
 
 
 @pytest.mark.parametrize("is_shared", [False, True])

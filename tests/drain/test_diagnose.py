@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.detect import detectors
+from engine.detect.known_limits import KnownLimits
 from engine.drain.diagnose import Diagnosed, diagnose
 from engine.events import PhaseState
 from engine.executors.port import (
@@ -42,7 +43,8 @@ def of(
 ) -> Diagnosed:
     chosen = policy_named(policy) if isinstance(policy, str) else policy
     found = detectors(chosen.detectors)
-    return diagnose(report, replace(ASSIGNMENT, sheet=sheet), chosen, found, blobs, adopted=adopted)
+    assignment, limits = replace(ASSIGNMENT, sheet=sheet), KnownLimits()
+    return diagnose(report, assignment, chosen, found, blobs, adopted=adopted, limits=limits)
 
 
 @pytest.mark.parametrize(

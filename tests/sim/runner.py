@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from engine.detect.known_limits import KnownLimits
 from tests.sim import planted
 from tests.sim.edges import MACHINE, installed
 from tests.sim.loop import SimulationLoop, Stuck
@@ -57,18 +58,19 @@ class Tally:
 
 def simulate(seeds: Iterable[int], *, everything: bool = False) -> Iterator[Outcome]:
     """Each seed's session in turn."""
-    loop = SimulationLoop()
+    loop, limits = SimulationLoop(), KnownLimits()
     try:
         with installed(), _collected_by_hand():
             for number, seed in enumerate(seeds, start=1):
                 loop.begin()
-                session = Session(seed, everything=everything)
+                session = Session(seed, everything=everything, limits=limits)
                 try:
                     outcome = loop.run_until_complete(_run(session))
                 except Stuck as stuck:
                     outcome = session.stuck(str(stuck))
                     _abandon(loop)
                     loop = SimulationLoop()
+                session.let_go()
                 yield outcome
                 if number % COLLECTED_EVERY == 0:
                     gc.collect()

@@ -20,6 +20,7 @@ from engine.audit.histories import Histories
 from engine.audit.origins import Origins
 from engine.audit.requests import Requests
 from engine.calibration.estimator import shipped
+from engine.detect.known_limits import KnownLimits
 from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
 from engine.drain.virtual import VirtualClock
@@ -117,8 +118,11 @@ class _Life:
 class Session:
     """Everything that one seed makes."""
 
-    def __init__(self, seed: int, *, everything: bool = False) -> None:
+    def __init__(
+        self, seed: int, *, everything: bool = False, limits: KnownLimits | None = None
+    ) -> None:
         self.seed = seed
+        self.limits = limits or KnownLimits()
         self.random = random.Random(seed)
         self.plan = Plan(self.random, everything=everything)
         self.disk = Disk()
@@ -161,6 +165,10 @@ class Session:
         else:
             await self._last()
         return self._outcome()
+
+    def let_go(self) -> None:
+        """Forget all: who knows it is known by it, which the garbage collector would see to."""
+        vars(self).clear()
 
     def stuck(self, why: str) -> Outcome:
         """What it came to when it could not end."""
@@ -277,6 +285,7 @@ class Session:
             tell=self._acknowledged.extend,
             in_threads=False,
             coefficients=shipped(),
+            limits=self.limits,
         )
         end = self.plan.chance(0.2) or (session is None and not self.plan.everything)
         adopt = await open_attempts(recorder, self.clock, end=end, files_root=FILES)
