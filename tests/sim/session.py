@@ -289,10 +289,14 @@ class Session:
         )
         end = self.plan.chance(0.2) or (session is None and not self.plan.everything)
         adopt = await open_attempts(recorder, self.clock, end=end, files_root=FILES)
-        with self._person(drain):
-            await drain.run(resume=session is not None, adopt=adopt)
+        stopping = drain.stopping
+        try:
+            with self._person(drain):
+                await drain.run(resume=session is not None, adopt=adopt)
+        finally:
+            vars(drain).clear()  # who attends it knows it: see ``let_go``
         life.session, life.board = scope, board
-        if drain.stopping.abandon.is_set() and self.machine.living():
+        if stopping.abandon.is_set() and self.machine.living():
             self.report("L5: the session was abandoned, and its attempts go on", None)
 
     @contextmanager
