@@ -14,9 +14,9 @@ from typing import IO
 
 import msgspec
 
-from engine.audit.collector import without_collector
 from engine.audit.connection import connect
 from engine.audit.diagnoses import CONTRADICTED, Ahead, Diagnoses
+from engine.collector import without_collector
 from engine.detect import DETECTORS
 from engine.errors import LogUnreadable, RunoffError
 from engine.events import AttemptFinished, PolicyAdopted, decode_page

@@ -21,13 +21,13 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from engine.audit.ahead import Handed
-from engine.audit.collector import without_collector
 from engine.audit.compared import Difference
 from engine.audit.connection import connect
 from engine.audit.diagnoses import CONTRADICTED, TakeAhead
 from engine.audit.lines import Line, commands, read_lines, said_of
 from engine.audit.local import local
 from engine.audit.redecide import Redecision, Unverifiable
+from engine.collector import without_collector
 from engine.errors import LogUnreadable, StorageFailed, nothing_left
 from engine.events import AttemptFinished
 from engine.store.blobs import Blobs

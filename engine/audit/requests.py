@@ -14,8 +14,8 @@ from hashlib import sha256
 from typing import Any
 
 from engine.audit.chain import Report
-from engine.audit.collector import without_collector
 from engine.audit.origins import BACKLOG_TYPES
+from engine.collector import without_collector
 
 WORKERS_MAX = 1024
 ENDS = (

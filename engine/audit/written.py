@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from engine.audit.chain import Report
-from engine.audit.collector import without_collector
+from engine.collector import without_collector
 from engine.errors import LogUnreadable, UnknownEvent
 from engine.events import (
     AnyEvent,

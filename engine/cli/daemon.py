@@ -35,6 +35,7 @@ from engine.cli.render import clean, print_json
 from engine.cli.stop_signals import heeded
 from engine.cli.streams import lines_lost
 from engine.clock import SystemClock
+from engine.collector import collecting_rarely
 from engine.daemon.answers import Status
 from engine.daemon.client import Client, NobodyListens
 from engine.daemon.control import Control
@@ -134,7 +135,7 @@ class _Life:
             refuse_empty(identity, allow_empty=self._options["allow_empty_db"])
             try:
                 service = self._service_run = self._service(place, recorder, teller)
-                with reserved(place):
+                with collecting_rarely(), reserved(place):
                     await self._serve(service, place, teller)
                 teller.say("daemon.stopped", "Stopped.")
             finally:

@@ -41,6 +41,7 @@ from engine.cli.render import asked, table
 from engine.cli.stop_signals import end_at_second, heeded
 from engine.cli.streams import let_go_of_stdout
 from engine.clock import Clock, SystemClock
+from engine.collector import collecting_rarely
 from engine.drain.drift_watch import DriftWatch
 from engine.drain.dry import planned
 from engine.drain.joining import joined, notice_the_dead
@@ -197,7 +198,7 @@ class _Session:
             options = self._options
             as_json = options["log_format"] == "json"
             live = Live(recorder, scope, ack_lines=options["ack_lines"], as_json=as_json)
-            with reserved(place), live:
+            with collecting_rarely(), reserved(place), live:
                 return await self._drained(place, recorder, scope, clock, live, virtual=virtual)
 
     async def _drained(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.amounts import counted, lasting
-from engine.audit.collector import without_collector
 from engine.audit.connection import connect
 from engine.audit.lines import Line, commands, read_lines
 from engine.audit.local import local
@@ -22,6 +21,7 @@ from engine.cli.moment import at_option
 from engine.cli.peeking import announced_at
 from engine.cli.policies import policy_of, with_settings
 from engine.cli.render import aligned, clean, print_json
+from engine.collector import without_collector
 from engine.errors import UsageProblem
 from engine.events import PolicyAdopted
 from engine.store.blobs import Blobs

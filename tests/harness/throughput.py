@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from engine.clock import SystemClock
+from engine.collector import collecting_rarely
 from engine.executors.command import CommandExecutor
 from engine.executors.port import Assignment, Output, Report, Spawned, Telemetry, Usage, Watch
 from engine.store.blobs import Blobs
@@ -69,7 +70,8 @@ async def _drain(folder: Path, attempts: int, children: bool) -> dict[str, Any]:
         blobs = Blobs(folder / "blobs")
         drain = drain_by(executor, recorder, blobs, attempts=attempts, workers=WORKERS)
         began_s, began_cpu_s = monotonic(), process_time()
-        await drain.run(resume=False)
+        with collecting_rarely():
+            await drain.run(resume=False)
         took_s, took_cpu_s = monotonic() - began_s, process_time() - began_cpu_s
         events, session = recorder.head.pos, recorder.board.sessions.states["ses"]
     await store.close()
