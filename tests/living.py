@@ -156,7 +156,7 @@ class Living:
             )
             await service.open()
             for each in groups:
-                await service.register(each)
+                await service.intake.register(each)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(service.run)
                 yield service

@@ -74,11 +74,11 @@ class Control:
             case Reload():
                 await service.reload()
             case Register():
-                return Answer(ok=True, position=await service.register(request.group))
+                return Answer(ok=True, position=await service.intake.register(request.group))
             case Reclassify():
-                return Answer(ok=True, position=await service.reclassify(request.changes))
+                return Answer(ok=True, position=await service.intake.reclassify(request.changes))
             case Operate():
-                event = await service.operate(request.operation)
+                event = await service.intake.operate(request.operation)
                 await service.settle()
                 return event_answer(event, service.recorder.head.pos)
         await service.settle()

@@ -10,6 +10,9 @@ import socket
 import time
 from collections.abc import Mapping
 
+import anyio
+
+CATCH_UP_S = 1.0
 _TEXT_MAX = 200
 _DIGITS_MAX = 20  # of a number of 64 bits, which this is
 _WATCHDOG_S_MIN = 0.02
@@ -61,6 +64,25 @@ class Notifier:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    async def keep_up(self) -> None:
+        """Show life as often as the manager wants, and say what it had no room for, for ever."""
+        async with anyio.create_task_group() as group:
+            if self.is_heard:
+                group.start_soon(self._tell_the_rest)
+            if self.watchdog_s is not None:
+                group.start_soon(self._show_life, self.watchdog_s / 2)
+
+    async def _show_life(self, every_s: float) -> None:
+        while True:
+            self.alive()
+            await anyio.sleep(every_s)
+
+    async def _tell_the_rest(self) -> None:
+        """Nothing says when the manager has room again."""
+        while True:
+            await anyio.sleep(CATCH_UP_S)
+            self.catch_up()
 
     def catch_up(self) -> None:
         """Say what the manager had no room for."""

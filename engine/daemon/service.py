@@ -15,14 +15,13 @@ from math import inf
 import anyio
 
 from engine import __version__
-from engine.amounts import counted
-from engine.backlog.batch import Registration
 from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
 from engine.daemon.answers import Pulse, State, Status, state_of, status_of
+from engine.daemon.intake import Intake
 from engine.daemon.notify import Notifier
+from engine.daemon.orders import Orders
 from engine.daemon.resting import (
-    Pause,
     Rest,
     Sight,
     closes_us,
@@ -33,9 +32,7 @@ from engine.daemon.resting import (
 )
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
-from engine.detect.reclassification import Changed
 from engine.drain.adoptions import Adoption
-from engine.drain.intake import operating, reclassify, registering
 from engine.drain.joining import joined, notice_the_dead, watching
 from engine.drain.last_words import Unrecorded
 from engine.drain.loop import Drain
@@ -44,31 +41,18 @@ from engine.drain.sharing import following
 from engine.drain.stopping import Stopping
 from engine.drain.tidying import Tidying
 from engine.errors import LogHeld, RunoffError, UsageProblem
-from engine.events import (
-    AnyEvent,
-    DaemonConfigured,
-    DaemonPaused,
-    DaemonResumed,
-    Record,
-    encode,
-    event_of,
-)
+from engine.events import AnyEvent, Record
 from engine.executors.port import Executor
 from engine.ids import IdMaker
 from engine.store.blobs import BlobStore
-from engine.store.command import Command, just
 from engine.store.leases import BEATS_PER_LEASE, LEASE_S
 from engine.store.location import Location
-from engine.store.protocol import Query
 from engine.store.recorder import Recorder
-from engine.triage.operating import Operation, words_of
 from engine.triage.waking import wait_s
 from projections.sessions import SessionStanding
 
-STREAM = "daemon"
 SETTLE_S = 2.0
 """How long whoever asks waits for a commit; one that takes longer shall not hide the daemon."""
-CATCH_UP_S = 1.0
 BREATH_S = 1.0
 """Between a part of a session that did nothing and the next: whatever rests on a mistake of ours or
 on odd settings shall not fill the log with sessions."""
@@ -109,7 +93,9 @@ class Service:
 
     def __post_init__(self) -> None:
         self._drain: Drain | None = None
-        self._pause: Pause | None = None
+        self._orders = Orders(self.recorder, self.ids, self.teller)
+        self.intake = Intake(self.recorder, self.ids, self.teller, self._heed, self._stir)
+        """Takes in what is handed to it for the log."""
         self._halted = False
         self._ready = False
         self._over = anyio.Event()
@@ -121,8 +107,8 @@ class Service:
 
     async def open(self) -> None:
         """Take up what a person said last, and record by what it goes; before anybody may ask."""
-        self._pause = await self._last_pause()
-        await self._configure("started")
+        await self._orders.recall()
+        await self._orders.configured(self.plan, anew=False)
 
     async def run(self) -> None:
         """Recover, then drain and rest by turns, until told to stop; all attempts are closed."""
@@ -133,10 +119,7 @@ class Service:
             group.start_soon(self._leave)
             if self.tidying is not None:
                 group.start_soon(self.tidying.run)
-            if self.notifier.is_heard:
-                group.start_soon(self._tell_the_rest)
-            if self.notifier.watchdog_s is not None:
-                group.start_soon(self._show_life, self.notifier.watchdog_s / 2)
+            group.start_soon(self.notifier.keep_up)
             await self._go_on(adopt)
             self.recorder.leaving.begin()
             self._over.set()
@@ -187,17 +170,16 @@ class Service:
 
     async def pause(self, by: str, why: str) -> None:
         """Start nothing more until resumed, over restarts, too; nothing happens if it rests so."""
-        if self._pause is None:
-            self._pause = Pause(by, why)
-            await self._record(DaemonPaused(by=by, why=why), f"Paused by {by}: {why}")
+        if self._orders.pause is None:
+            await self._orders.to_pause(by, why)
             await self._direct(self._rest())
         self._stir()
 
     async def resume(self, by: str, why: str) -> None:
         """Go on after a pause or a halt; nothing happens if there is none."""
-        if self._pause is not None or self._halted:
-            self._pause, self._halted = None, False
-            await self._record(DaemonResumed(by=by, why=why), f"Resumed by {by}: {why}")
+        if self._orders.pause is not None or self._halted:
+            self._halted = False
+            await self._orders.to_resume(by, why)
         self._stir()
 
     async def reload(self) -> None:
@@ -208,7 +190,7 @@ class Service:
         try:
             self.plan = self.load()
             self._halted = False
-            await self._configure("reloaded")
+            await self._orders.configured(self.plan, anew=True)
             await self._direct(self._rest())
         finally:
             if was_ready and self.is_ready:
@@ -238,29 +220,6 @@ class Service:
         self.stopping.asked.set()
         self.notifier.stopping()
         self._stir()
-
-    async def register(self, group: Registration) -> int:
-        """Take in a group of the backlog; the position of its last event."""
-        receipt = await self.recorder.submit(registering(group, self._heed))
-        self._stir()
-        if not receipt.repeated:
-            self.teller.noted(receipt.records[-1], f"Took in {len(group.events)} of {group.key}.")
-        return receipt.records[-1].pos
-
-    async def operate(self, operation: Operation) -> AnyEvent:
-        """Record what is asked for; the event.  Raises UsageProblem where it is senseless."""
-        command = operating(self.ids("cmd"), operation, self._heed)
-        (record,) = (await self.recorder.submit(command)).records
-        self._stir()
-        self.teller.noted(record, words_of(operation))
-        return event_of(record)
-
-    async def reclassify(self, changes: Sequence[Changed]) -> int:
-        """Take in what a rule set says of attempts; a position at or behind its last event."""
-        await reclassify(self.recorder, changes)
-        text = f"Took in what a rule set says of {counted(len(changes), 'attempt')}."
-        self.teller.say("daemon.reclassified", text)
-        return self.recorder.head.pos
 
     # Its life
 
@@ -414,20 +373,9 @@ class Service:
             await self._drain.until_quiet()
         self.recorder.leaving.begin()
 
-    async def _show_life(self, every_s: float) -> None:
-        while True:
-            self.notifier.alive()
-            await anyio.sleep(every_s)
-
-    async def _tell_the_rest(self) -> None:
-        """What the service manager had no room for; nothing says when it has."""
-        while True:
-            await anyio.sleep(CATCH_UP_S)
-            self.notifier.catch_up()
-
     def _rest(self) -> Rest | None:
         now_us, log_us = self.clock.now_us(), self.recorder.time_us
-        board, pause = self.recorder.board, self._pause
+        board, pause = self.recorder.board, self._orders.pause
         return rest_of(self.plan, board, pause, now_us, log_us, halted=self._halted)
 
     def _be_ready(self) -> None:
@@ -458,37 +406,3 @@ class Service:
             self._stir()
         if session is not None:
             self.notifier.status(f"{session.open} running, {session.attempts} attempts")
-
-    async def _record(self, event: AnyEvent, text: str) -> None:
-        command = Command(self.ids("cmd"), STREAM, encode(event).encode(), just(event), STREAM)
-        (record,) = (await self.recorder.submit(command)).records
-        self.teller.noted(record, text)
-
-    async def _configure(self, because: str) -> None:
-        settings, policy = self.plan.settings, self.plan.policy
-        await self._record(
-            DaemonConfigured(
-                because="reloaded" if because == "reloaded" else "started",
-                settings_sha256=settings.sha256,
-                settings_json=settings.json,
-                policy=policy.label,
-                policy_sha256=policy.sha256,
-                paused=self._pause is not None,
-            ),
-            f"{because} under {policy.label} {policy.sha256[:12]}: {settings.json}",
-        )
-
-    async def _last_pause(self) -> Pause | None:
-        """What a person said last, to whichever life of the daemon: a pause outlives it.
-
-        In a shared log there may be many, and a pause is of one process.
-        """
-        if self.recorder.store.is_shared:
-            return None
-        newest = Query(types=("daemon.*",), newest_first=True)
-        records = await self.recorder.store.records(newest, limit=1)
-        event = event_of(records[0]) if records else None
-        if isinstance(event, DaemonConfigured) and event.paused:
-            types = Query(types=("daemon.paused",), newest_first=True)
-            event = event_of((await self.recorder.store.records(types, limit=1))[0])
-        return Pause(event.by, event.why) if isinstance(event, DaemonPaused) else None

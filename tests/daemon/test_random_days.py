@@ -80,7 +80,7 @@ class Days:
                 await service.resume(**SAID)
             case 3 | 7 | 8:
                 self.runs += 1
-                await service.register(group(f"r{self.runs}", self.random.randint(1, 5)))
+                await service.intake.register(group(f"r{self.runs}", self.random.randint(1, 5)))
             case 4:
                 policy = self.random.choice([*POLICIES.values(), service.plan.policy])
                 samples = self.random.choice([None, 1, 3])
@@ -89,10 +89,10 @@ class Days:
                 await service.reload()
             case 5:
                 run_id = f"r{self.random.randint(1, max(1, self.runs))}"
-                await service.operate(RequeuePhase(run_id=run_id, phase_id="p0", **SAID))
+                await service.intake.operate(RequeuePhase(run_id=run_id, phase_id="p0", **SAID))
             case _:
                 run_id = f"r{self.random.randint(1, max(1, self.runs))}"
-                await service.operate(ReinstateRun(run_id=run_id, **SAID))
+                await service.intake.operate(ReinstateRun(run_id=run_id, **SAID))
 
     async def life(self) -> None:
         """Hours of a daemon with whoever comes by, two of them at once now and then."""

@@ -10,16 +10,14 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec.structs import replace
 
 from engine.calibration.estimator import Coefficients, shipped
 from engine.daemon import service as service_module
 from engine.daemon.notify import Notifier
 from engine.daemon.settings import Settings, plan_of, settings_from
 from engine.drain.loop import Drain
-from engine.errors import CommandReused, LogHeld, UsageProblem
+from engine.errors import LogHeld, UsageProblem
 from engine.events import (
-    CalibrationProposed,
     DaemonConfigured,
     PolicyAdopted,
     SessionDraining,
@@ -27,9 +25,8 @@ from engine.events import (
     SessionStarted,
 )
 from engine.executors.scripted import Rule, ScriptedUsage
-from engine.triage.operating import ProposeCalibration, ReinstateRun, RequeuePhase
 from engine.triage.policy import POLICIES, Policy
-from tests.living import DAY_S, HOUR_S, MINUTE_S, Living, audited, changed, ends, group, us
+from tests.living import DAY_S, HOUR_S, MINUTE_S, Living, audited, ends, group, us
 
 OK = Rule(state="COMPLETE", rc=0, events=1, sleep=MINUTE_S)
 FREE = Policy(name="free", order_phases=False)
@@ -43,24 +40,10 @@ async def test_it_waits_for_work_and_takes_what_comes_without_a_restart() -> Non
         head = service.recorder.head.pos
         await anyio.sleep(DAY_S / 4)
         assert service.recorder.head.pos == head, "waiting records nothing"
-        await service.register(group("b", 1))
+        await service.intake.register(group("b", 1))
         await anyio.sleep(1)
         assert len(await living.starts()) == 3
     assert await ends(living) == ["interrupted"]
-    await audited(living)
-
-
-async def test_an_operators_word_is_work_at_once() -> None:
-    living = Living(rules=[Rule(state="FAILED", rc=1, sleep=1)])
-    async with living.life(group("a", 1)) as service:
-        await anyio.sleep(HOUR_S)
-        before = len(await living.starts())
-        requeue = RequeuePhase(run_id="a", phase_id="p0", by="ann", why="fixed")
-        await service.operate(requeue)
-        with pytest.raises(UsageProblem):
-            await service.operate(ReinstateRun(run_id="nope", by="ann", why="x"))
-        await anyio.sleep(HOUR_S)
-        assert len(await living.starts()) > before
     await audited(living)
 
 
@@ -88,7 +71,7 @@ async def test_a_short_pause_does_not_wait_for_what_runs() -> None:
         await anyio.sleep(1)
         await service.pause("ann", "a moment")
         await service.resume("ann", "over")
-        await service.register(group("c", 1))
+        await service.intake.register(group("c", 1))
         await anyio.sleep(30)
         assert service.status().state == "running"
     (draining,) = [
@@ -271,7 +254,7 @@ async def test_coefficients_that_cannot_be_read_any_more_change_nothing_and_are_
         await anyio.sleep(HOUR_S)
         await service.pause("ann", "lunch")
         await anyio.sleep(HOUR_S)
-        await service.register(group("b", 1))
+        await service.intake.register(group("b", 1))
         await service.resume("ann", "back")
         await anyio.sleep(HOUR_S)
     assert len(await living.starts()) == 2
@@ -372,35 +355,6 @@ async def test_an_open_breaker_is_probed_at_each_due_moment() -> None:
     await audited(living)
 
 
-async def test_a_phase_is_registered_once_whatever_the_key() -> None:
-    living = Living()
-    async with living.life(group("a", 2)) as service:
-        await service.register(group("a", 2))  # the same again is answered
-        with pytest.raises(UsageProblem, match="already"):
-            await service.register(replace(group("a", 3), key="another"))
-    assert len(await living.records("backlog.phase_registered")) == 2
-
-
-async def test_two_words_at_once_are_decided_one_after_the_other() -> None:
-    living = Living(rules=[Rule(state="FAILED", rc=1, reason="x", sleep=1)])
-    refused: list[UsageProblem] = []
-    async with living.life(group("a", 1)) as service:
-        await anyio.sleep(HOUR_S)
-        await service.pause("ann", "so that nothing starts meanwhile")
-
-        async def reinstate() -> None:
-            try:
-                await service.operate(ReinstateRun(run_id="a", by="ann", why="x"))
-            except UsageProblem as problem:
-                refused.append(problem)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(reinstate)
-            tasks.start_soon(reinstate)
-    assert len(refused) == 1
-    assert len(await living.records("operator.run_reinstated")) == 1
-
-
 @pytest.mark.parametrize("stop_s", [5, 600])
 async def test_it_stops_within_its_bound_and_every_attempt_is_closed(stop_s: int) -> None:
     living = Living(policy=FREE, workers=2, stop_seconds=stop_s)
@@ -427,7 +381,7 @@ async def test_a_week_goes_by_its_settings_and_takes_no_memory() -> None:
     used: list[int] = []
     async with living.life() as service:
         for day in range(7):
-            await service.register(group(f"r{day}", 300))
+            await service.intake.register(group(f"r{day}", 300))
             await anyio.sleep(DAY_S / 2)
             if day % 3 == 0:
                 await service.pause("ann", "lunch")
@@ -465,54 +419,3 @@ def test_a_plan_refuses_what_a_daemon_has_no_use_for() -> None:
     for wrong in ({"budget": ("session:tokens=5",)}, {"windows": ("x",)}, {"timezone": "Mars/X"}):
         with pytest.raises(UsageProblem):
             plan_of(settings_from(wrong, "test"), FREE)
-
-
-async def test_of_two_who_read_the_same_word_of_an_attempt_one_is_taken_in() -> None:
-    living = Living()
-    async with living.life(group("a", 1)) as service:
-        await anyio.sleep(HOUR_S)
-        (end,) = await living.records("attempt.finished")
-        change = changed(str(end.attempt), end.pos, end.pos)
-        await service.reclassify([change])
-        await service.reclassify([change])
-        with pytest.raises(CommandReused):
-            await service.reclassify([changed(str(end.attempt), end.pos, end.pos, text="other")])
-        (word,) = await living.records("diagnosis.reclassified")
-        assert word.cause == end.pos
-        await service.reclassify([changed(str(end.attempt), end.pos, word.pos, text="other")])
-        assert len(await living.records("diagnosis.reclassified")) == 2
-
-
-@pytest.mark.parametrize("places", [(0, 1), (2, 1), (1, 10**9)])
-async def test_a_word_on_what_is_not_in_the_log_is_refused(places: tuple[int, int]) -> None:
-    living = Living()
-    async with living.life(group("a", 1)) as service:
-        await anyio.sleep(HOUR_S)
-        with pytest.raises(UsageProblem):
-            await service.reclassify([changed("att", *places)])
-        two = changed("att", 1, 1)
-        events = (*two.events, *changed("other", 1, 1).events)
-        with pytest.raises(UsageProblem):
-            await service.reclassify([replace(two, events=events)])
-        assert await living.records("diagnosis.reclassified") == []
-
-
-async def test_a_report_of_what_is_not_in_the_log_is_refused() -> None:
-    living = Living()
-    report = CalibrationProposed(
-        position=10**9,
-        hash="",
-        input_sha256="",
-        formula_version="",
-        coefficient_version=None,
-        min_samples=5,
-        confidence_threshold=0.5,
-        samples=0,
-        groups=0,
-        sentence="",
-    )
-    async with living.life(group("a", 1)) as service:
-        with pytest.raises(UsageProblem):
-            await service.operate(ProposeCalibration(proposal=report))
-        await service.operate(ProposeCalibration(proposal=replace(report, position=1)))
-    assert len(await living.events("calibration.proposed")) == 1

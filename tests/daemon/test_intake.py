@@ -1,0 +1,111 @@
+"""What is handed to a living daemon: backlog, an operator's words, a rule set's, reports."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from engine.errors import CommandReused, UsageProblem
+from engine.events import CalibrationProposed
+from engine.executors.scripted import Rule
+from engine.triage.operating import ProposeCalibration, ReinstateRun, RequeuePhase
+from tests.living import HOUR_S, Living, audited, changed, group
+
+
+async def test_an_operators_word_is_work_at_once() -> None:
+    living = Living(rules=[Rule(state="FAILED", rc=1, sleep=1)])
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        before = len(await living.starts())
+        requeue = RequeuePhase(run_id="a", phase_id="p0", by="ann", why="fixed")
+        await service.intake.operate(requeue)
+        with pytest.raises(UsageProblem):
+            await service.intake.operate(ReinstateRun(run_id="nope", by="ann", why="x"))
+        await anyio.sleep(HOUR_S)
+        assert len(await living.starts()) > before
+    await audited(living)
+
+
+async def test_a_phase_is_registered_once_whatever_the_key() -> None:
+    living = Living()
+    async with living.life(group("a", 2)) as service:
+        await service.intake.register(group("a", 2))  # the same again is answered
+        with pytest.raises(UsageProblem, match="already"):
+            await service.intake.register(replace(group("a", 3), key="another"))
+    assert len(await living.records("backlog.phase_registered")) == 2
+
+
+async def test_two_words_at_once_are_decided_one_after_the_other() -> None:
+    living = Living(rules=[Rule(state="FAILED", rc=1, reason="x", sleep=1)])
+    refused: list[UsageProblem] = []
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        await service.pause("ann", "so that nothing starts meanwhile")
+
+        async def reinstate() -> None:
+            try:
+                await service.intake.operate(ReinstateRun(run_id="a", by="ann", why="x"))
+            except UsageProblem as problem:
+                refused.append(problem)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(reinstate)
+            tasks.start_soon(reinstate)
+    assert len(refused) == 1
+    assert len(await living.records("operator.run_reinstated")) == 1
+
+
+async def test_of_two_who_read_the_same_word_of_an_attempt_one_is_taken_in() -> None:
+    living = Living()
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        (end,) = await living.records("attempt.finished")
+        change = changed(str(end.attempt), end.pos, end.pos)
+        await service.intake.reclassify([change])
+        await service.intake.reclassify([change])
+        with pytest.raises(CommandReused):
+            await service.intake.reclassify(
+                [changed(str(end.attempt), end.pos, end.pos, text="other")]
+            )
+        (word,) = await living.records("diagnosis.reclassified")
+        assert word.cause == end.pos
+        await service.intake.reclassify(
+            [changed(str(end.attempt), end.pos, word.pos, text="other")]
+        )
+        assert len(await living.records("diagnosis.reclassified")) == 2
+
+
+@pytest.mark.parametrize("places", [(0, 1), (2, 1), (1, 10**9)])
+async def test_a_word_on_what_is_not_in_the_log_is_refused(places: tuple[int, int]) -> None:
+    living = Living()
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        with pytest.raises(UsageProblem):
+            await service.intake.reclassify([changed("att", *places)])
+        two = changed("att", 1, 1)
+        events = (*two.events, *changed("other", 1, 1).events)
+        with pytest.raises(UsageProblem):
+            await service.intake.reclassify([replace(two, events=events)])
+        assert await living.records("diagnosis.reclassified") == []
+
+
+async def test_a_report_of_what_is_not_in_the_log_is_refused() -> None:
+    living = Living()
+    report = CalibrationProposed(
+        position=10**9,
+        hash="",
+        input_sha256="",
+        formula_version="",
+        coefficient_version=None,
+        min_samples=5,
+        confidence_threshold=0.5,
+        samples=0,
+        groups=0,
+        sentence="",
+    )
+    async with living.life(group("a", 1)) as service:
+        with pytest.raises(UsageProblem):
+            await service.intake.operate(ProposeCalibration(proposal=report))
+        await service.intake.operate(ProposeCalibration(proposal=replace(report, position=1)))
+    assert len(await living.events("calibration.proposed")) == 1
