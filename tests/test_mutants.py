@@ -25,7 +25,10 @@ RULES = {
     *(f"engine/triage/{name}.py" for name in ("operating", "waking")),
     *(f"engine/triage/{name}.py" for name in ("policy_file", "policy_compare")),
     *(f"engine/audit/{name}.py" for name in ("session_ends", "whatif_found", "whatif")),
-    *(f"engine/audit/{name}.py" for name in ("whatif_eyes", "whatif_order")),
+    *(
+        f"engine/audit/{name}.py"
+        for name in ("whatif_eyes", "whatif_order", "whatif_sessions", "whatif_world")
+    ),
     *(
         f"engine/audit/{name}.py"
         for name in ("credible", "derived", "schema", "written", "anchored", "as_of")
