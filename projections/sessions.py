@@ -40,7 +40,8 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``active_ms`` is time spent in parts of the session that have ended; the part that runs began
     at ``part_started_us``.  ``zero_streak`` counts the latest finished attempts without yield,
-    and ``streak_before`` is what it was before the last one ended.
+    and ``streak_before`` is what it was before the last one ended; of the ``lossy`` ones, what an
+    attempt yielded before its deadline does not count.
     ``deferred_timeouts``: so many of the deferred had timed out, the others failed.
     ``open_samples`` are the attempts in flight that sample a run; ``telling_samples`` counts those
     that ended other than as an earlier one did.  ``busy_ms``: what attempts took, one by one.
@@ -75,6 +76,8 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tokens: int = 0
     zero_streak: int = 0
     streak_before: int = 0
+    lossy_streak: int = 0
+    lossy_streak_before: int = 0
     boundary_hits: int = 0
     open_samples: tuple[str, ...] = ()
     telling_samples: int = 0
@@ -219,12 +222,14 @@ def _deferred(state: SessionStanding, event: AttemptDeferred) -> SessionStanding
         deferred=state.deferred + 1,
         deferred_timeouts=state.deferred_timeouts + event.timed_out,
         zero_streak=state.streak_before,
+        lossy_streak=state.lossy_streak_before,
     )
 
 
 def _finished(state: SessionStanding, event: AttemptFinished) -> SessionStanding:
     unproved = event.ending in ("abandoned", "orphaned")
     streak = state.zero_streak if unproved else state.zero_streak + 1
+    lossy_streak = state.lossy_streak if unproved else state.lossy_streak + 1
     return replace(
         state,
         open=state.open - 1,
@@ -237,6 +242,8 @@ def _finished(state: SessionStanding, event: AttemptFinished) -> SessionStanding
         tokens=state.tokens + event.tokens,
         zero_streak=0 if event.yield_events else streak,
         streak_before=state.zero_streak,
+        lossy_streak=0 if event.yield_events and not event.passed_its_deadline else lossy_streak,
+        lossy_streak_before=state.lossy_streak,
         busy_ms=state.busy_ms + event.duration_ms,
         open_samples=_without(state.open_samples, event.attempt_id),
     )
@@ -250,7 +257,7 @@ def _without(samples: tuple[str, ...], attempt_id: str) -> tuple[str, ...]:
 
 SESSIONS: Fold[SessionStanding] = Fold(
     name="sessions",
-    version=7,
+    version=8,
     state=SessionStanding,
     handles=frozenset(get_args(Handled)),
     keys=_keys,

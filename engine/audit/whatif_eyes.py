@@ -28,6 +28,7 @@ _READ_OF_ENDS = ("detectors", "timeout_fingerprints", "timeout_exit_codes")
 _READ_AT_ENDS_ONLY = {
     "timeout_fingerprints",
     "timeout_exit_codes",
+    "timeouts_lose_yield",
     "name",
     "version",
     "verdict_rule",

@@ -154,3 +154,8 @@ class AttemptFinished(Event, frozen=True, kw_only=True, tag="attempt.finished"):
     missing_deliverables: tuple[str, ...] = ()
     told: Told | None = None
     redacted: tuple[Redacted, ...] = ()
+
+    @property
+    def passed_its_deadline(self) -> bool:
+        """Whether our timer ended it; a policy may call other ends timeouts, too."""
+        return self.told is not None and self.told.ended == "timed_out"

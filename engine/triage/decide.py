@@ -24,6 +24,7 @@ from engine.events import (
     ZeroYieldExplained,
 )
 from engine.triage import breaker, budgets, provider
+from engine.triage.policy import Policy
 from engine.triage.reasons import Ground
 from engine.triage.rules import (
     JUDGED_ENDINGS,
@@ -79,19 +80,20 @@ def seen_of(board: Board, facts: Facts) -> FingerprintCount | None:
     return board.fingerprints.get(join(facts.finished.session_id, facts.fingerprint))
 
 
-def situation_of(board: Board, facts: Facts) -> Situation:
+def situation_of(board: Board, facts: Facts, policy: Policy) -> Situation:
     """What the verdict and the stops read of an outcome, from the board as it stood before it."""
     finished, seen = facts.finished, seen_of(board, facts)
+    loses = policy.timeouts_lose_yield
     run = board.runs.states[finished.run_id]
     session = board.sessions.states[finished.session_id]
     return Situation(
         ending=finished.ending,
-        yield_events=finished.yield_events,
+        yield_events=0 if loses and finished.passed_its_deadline else finished.yield_events,
         fingerprint=facts.fingerprint,
         standing=run.standing,
         seen_before=seen.count if seen else 0,
         timeouts_before=run.timeouts_in(finished.session_id),
-        zero_streak_before=session.zero_streak,
+        zero_streak_before=session.lossy_streak if loses else session.zero_streak,
         run_stopped=run.stopped_in(finished.session_id) is not None,
         fingerprint_stopped=seen is not None and seen.stopped_pos is not None,
         session_stopping=session.because is not None,
@@ -149,7 +151,8 @@ def _account(board: Board, scope: Scope) -> AccountStanding:
 
 def _judgement(board: Board, facts: Facts, ground: Ground) -> Iterator[AnyEvent]:
     """The verdict, the stops, and a breaker that opens with them."""
-    situation, policy = situation_of(board, facts), ground.policy
+    policy = ground.policy
+    situation = situation_of(board, facts, policy)
     if situation.ending not in JUDGED_ENDINGS:
         return
     run = board.runs.states[facts.finished.run_id]

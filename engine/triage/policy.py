@@ -26,8 +26,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``attempts_per_phase_max`` counts since the phase was registered or requeued, orphans apart.
     ``once_per_session``: a phase is tried at most once in a session.
     ``fingerprint_repeats_max``: at the Nth carrier a failure is stopped, and each run that carries
-    it from there on.  ``timeout_exit_codes``: exit codes taken for timeouts, which only the
-    original did.
+    it from there on.  ``timeout_exit_codes``: exit codes taken for timeouts, and
+    ``timeouts_lose_yield``: what an attempt yielded before its deadline counts for nothing, as
+    only the original had it.
 
     The improvements on the original, each with its own switch, are off unless a policy names them,
     so that a policy recorded before a switch existed still means what it meant.
@@ -56,6 +57,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fingerprint_repeats_max: int | None = 3
     consecutive_zero_yield_max: int | None = None
     timeout_exit_codes: tuple[int, ...] = ()
+    timeouts_lose_yield: bool = False
     timeout_fingerprints: TimeoutFingerprints = "detected"
     stops_spare_yield: bool = False
     stop_outranks_verdict: bool = False
@@ -115,6 +117,7 @@ POLICIES: Mapping[str, Policy] = {
         ),
         Policy(
             name="classic",
+            version=2,
             verdict_rule="classic-1",
             detectors="classic-1",
             drains=("FAILED",),
@@ -125,6 +128,7 @@ POLICIES: Mapping[str, Policy] = {
             attempts_per_phase_max=None,
             orphans_per_phase_max=None,
             timeout_exit_codes=(-1, 143),
+            timeouts_lose_yield=True,
         ),
     )
 }

@@ -43,6 +43,9 @@ POLICY_WORDS: Mapping[str, Words] = {
         "attempts",
     ),
     "timeout_exit_codes": Words("A program that exits with one of these timed out.", "exit codes"),
+    "timeouts_lose_yield": Words(
+        "Usage of an attempt that its deadline ended counts for nothing in verdicts and stops."
+    ),
     "timeout_fingerprints": Words(
         "Whether timeouts of different runs are one failure: as detected, per run, or per session.",
         "choice",

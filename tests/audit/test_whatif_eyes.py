@@ -70,6 +70,7 @@ CHANGES: tuple[tuple[dict[str, Any], bool, bool], ...] = (
     ({"detectors": "classic-1"}, False, True),
     ({"timeout_fingerprints": "run"}, True, True),
     ({"timeout_exit_codes": (143,)}, True, True),
+    ({"timeouts_lose_yield": True}, True, False),
     ({"verdict_rule": "classic-1"}, True, False),
     ({"provider_pause_ms": 1}, True, False),
     ({"provider_pause_max_ms": 1}, True, False),

@@ -278,7 +278,7 @@ def test_a_reload_reads_the_files_again(folder: Path, daemons: list[Daemon]) -> 
     assert re.search(r"\nMONOTONIC_USEC=\d+$", daemon.told_of("RELOADING=1"))
     daemon.told_of("READY=1")
     status = daemon.ask("status")
-    assert (status["settings"]["workers"], status["policy"]) == (5, "classic@1")
+    assert (status["settings"]["workers"], status["policy"]) == (5, "classic@2")
     settings.write_text("workers = 'many'\n")
     daemon.process.send_signal(signal.SIGHUP)
     daemon.told_of("RELOADING=1")
@@ -290,7 +290,7 @@ def test_a_reload_reads_the_files_again(folder: Path, daemons: list[Daemon]) -> 
     because = [event["because"] for event in events(folder, "daemon.configured")]
     assert because == ["started", "reloaded"]
     adopted = [event["policy"] for event in events(folder, "session.policy_adopted")]
-    assert adopted[-1] == "classic@1"
+    assert adopted[-1] == "classic@2"
 
 
 def holds_hangups(pid: int) -> bool:

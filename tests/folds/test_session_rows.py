@@ -13,6 +13,7 @@ from engine.events import (
     AccountResumed,
     AnyEvent,
     AttemptDeferred,
+    Ended,
     Ending,
     Group,
     PolicyAdopted,
@@ -27,6 +28,7 @@ from engine.events import (
     SessionPartLost,
     SessionResumed,
     SessionStarted,
+    Told,
 )
 from engine.events.diagnosis import Disposition
 from engine.events.triage import VerdictCause
@@ -63,6 +65,8 @@ SESSION = session(
     tokens=16,
     zero_streak=17,
     streak_before=16,
+    lossy_streak=27,
+    lossy_streak_before=26,
     boundary_hits=18,
     open_samples=("a0", "a", "a1"),
     telling_samples=19,
@@ -289,18 +293,37 @@ def test_an_end_counts_by_how_it_ended_and_whether_it_yielded(ending: Ending, us
         "busy_ms": 314,
         "open_samples": ("a0", "a1"),
         "streak_before": 17,
+        "lossy_streak_before": 27,
         **counted[ending],
     }
     if usage:
-        expected |= {"yield_events": 15 + usage, "zero_streak": 0}
+        expected |= {"yield_events": 15 + usage, "zero_streak": 0, "lossy_streak": 0}
     elif ending not in ("abandoned", "orphaned"):
-        expected["zero_streak"] = 18
+        expected |= {"zero_streak": 18, "lossy_streak": 28}
     assert within(event) == expected
 
 
 def test_an_end_of_no_sample_leaves_the_samples_alone() -> None:
     found = within(finished(attempt_id="other", duration_ms=0))
-    assert found == {"open": 5, "failed": 10, "zero_streak": 18, "streak_before": 17}
+    assert found == {
+        "open": 5,
+        "failed": 10,
+        "zero_streak": 18,
+        "streak_before": 17,
+        "lossy_streak": 28,
+        "lossy_streak_before": 27,
+    }
+
+
+@pytest.mark.parametrize("ended", get_args(Ended))
+@pytest.mark.parametrize("usage", [0, 1, 2])
+def test_usage_before_a_deadline_ends_no_lossy_streak(ended: Ended, usage: int) -> None:
+    event = finished(ending="timed_out", yield_events=usage, told=Told(ended=ended))
+    found = after(SESSIONS, SESSION, event)
+    assert found.zero_streak == (0 if usage else 18)
+    assert found.lossy_streak == (0 if usage and ended != "timed_out" else 28)
+    back = after(SESSIONS, found, deferred(timed_out=True))
+    assert (back.zero_streak, back.lossy_streak) == (17, 27)
 
 
 @pytest.mark.parametrize("usage", [0, 1, 3])

@@ -160,6 +160,15 @@ async def test_classic_decides_as_the_original_on_other_backlogs(
     assert final_of(made.decisions, made.board) == told.final
 
 
+async def test_what_an_attempt_used_before_its_deadline_ends_no_streak(tmp_path: Path) -> None:
+    late = {"state": "FAILED", "rc": 1, "events": 2, "sleep": 60}
+    arguments = ["--phase-timeout-seconds", "5", "--max-consecutive-zero-yield", "3"]
+    told = original.drained(LEGACY, [late], arguments)
+    made = await drain(LEGACY, [late], arguments, tmp_path)
+    assert [each["phase"] for each in made.decisions] == [each["phase"] for each in told.decisions]
+    assert len(told.decisions) == 3
+
+
 @pytest.mark.parametrize(
     ("rule", "errors"),
     [

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from engine.events import (
     AnyEvent,
     BreakerOpened,
+    Ended,
     Ending,
     FailureFingerprinted,
     FingerprintStopped,
@@ -19,6 +20,7 @@ from engine.events import (
     RunJudged,
     RunStopped,
     SessionDraining,
+    Told,
 )
 from engine.triage.breaker import opened, settled
 from engine.triage.budgets import reached_by_end
@@ -120,7 +122,7 @@ def test_a_situation_is_read_from_the_board_before_the_end() -> None:
         count_of("f", count=5, stopped_pos=7, deferred=8),
     )
     facts = failed("f", ending="timed_out", yield_events=2)
-    assert situation_of(rows, facts) == Situation(
+    assert situation_of(rows, facts, policy()) == Situation(
         ending="timed_out",
         yield_events=2,
         fingerprint="f",
@@ -142,8 +144,22 @@ def test_an_attempt_is_judged_in_its_own_session_whoever_closes_it() -> None:
         count_of("f", count=1),
         count_of("f", session_id="other", count=5, stopped_pos=7),
     )
-    found = situation_of(rows, failed("f", session_id="other"))
+    found = situation_of(rows, failed("f", session_id="other"), policy())
     assert found == Situation("failed", 0, "f", "unsampled", 5, 3, 4, True, True, True)
+
+
+@pytest.mark.parametrize("ended", get_args(Ended))
+@pytest.mark.parametrize("loses", [False, True])
+def test_only_what_our_deadline_ended_loses_its_usage_where_that_is_lost(
+    ended: Ended, *, loses: bool
+) -> None:
+    rows = a_board(session(zero_streak=4, lossy_streak=6))
+    facts = failed("f", ending="timed_out", yield_events=2, told=Told(ended=ended))
+    found = situation_of(rows, facts, policy(timeouts_lose_yield=loses))
+    assert found.yield_events == (0 if loses and ended == "timed_out" else 2)
+    assert found.zero_streak_before == (6 if loses else 4)
+    untold = failed("f", ending="timed_out", yield_events=2, told=None)
+    assert situation_of(rows, untold, policy(timeouts_lose_yield=loses)).yield_events == 2
 
 
 def test_what_another_session_counted_or_stopped_is_not_read() -> None:
@@ -151,18 +167,20 @@ def test_what_another_session_counted_or_stopped_is_not_read() -> None:
         run(session_id="other", session_timeouts=3, stopped="timeouts"),
         count_of("f", session_id="other", count=5, stopped_pos=7),
     )
-    found = situation_of(rows, failed("f"))
+    found = situation_of(rows, failed("f"), policy())
     assert found == Situation("failed", 0, "f", "unsampled", 0)
     unstopped = a_board(count_of("f", count=1, stopped_pos=None))
-    assert situation_of(unstopped, failed("f")).fingerprint_stopped is False
-    assert situation_of(unstopped, failed(None)) == Situation("failed", 0, None, "unsampled", 0)
+    assert situation_of(unstopped, failed("f"), policy()).fingerprint_stopped is False
+    assert situation_of(unstopped, failed(None), policy()) == Situation(
+        "failed", 0, None, "unsampled", 0
+    )
 
 
 @pytest.mark.parametrize("status", ["running", "draining", "ended", "lost"])
 def test_a_session_is_stopping_when_something_has_ended_its_starts(status: str) -> None:
     for said in (None, "interrupted", "zero_yield_streak"):
         rows = a_board(session(status=status, because=said))
-        assert situation_of(rows, failed()).session_stopping == (said is not None)
+        assert situation_of(rows, failed(), policy()).session_stopping == (said is not None)
 
 
 # The diagnosis comes first.
@@ -245,7 +263,9 @@ def test_a_verdict_names_its_sample_generation_cause_and_everything_it_read(
             generation=3,
             verdict=verdict,  # type: ignore[arg-type]
             because=why,  # type: ignore[arg-type]
-            reason=because("verdict/three-way-1", sentence, **reads(situation_of(rows, facts))),
+            reason=because(
+                "verdict/three-way-1", sentence, **reads(situation_of(rows, facts, policy()))
+            ),
             barren=barren,
         )
     ]
@@ -271,7 +291,7 @@ def test_only_a_sample_is_judged_and_only_by_an_end_that_proves_something() -> N
 
 
 def stop_reason(rows: Board, facts: Facts, sentence: str) -> Reason:
-    return because("stops", sentence, **reads(situation_of(rows, facts)))
+    return because("stops", sentence, **reads(situation_of(rows, facts, policy())))
 
 
 def test_a_stopped_fingerprint_says_how_often_it_was_seen_and_stops_its_carrier() -> None:
@@ -535,7 +555,7 @@ def test_classic_decides_nothing_that_the_original_did_not_know() -> None:
         rows = a_board(
             phase(incident_token_cap=1),
             run(standing=standing, open=1, verdict_us=1),
-            session(zero_streak=streak),
+            session(lossy_streak=streak),
             count_of("f", count=seen),
             cause("f", *"quvwxyz"),
             cause("g", "r"),

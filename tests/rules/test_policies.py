@@ -34,6 +34,7 @@ BARE: dict[str, Any] = {
     "fingerprint_repeats_max": 3,
     "consecutive_zero_yield_max": None,
     "timeout_exit_codes": (),
+    "timeouts_lose_yield": False,
     "timeout_fingerprints": "detected",
     "stops_spare_yield": False,
     "stop_outranks_verdict": False,
@@ -65,6 +66,7 @@ DEFAULT = {
 CLASSIC = {
     **BARE,
     "name": "classic",
+    "version": 2,
     "verdict_rule": "classic-1",
     "detectors": "classic-1",
     "drains": ("FAILED",),
@@ -75,6 +77,7 @@ CLASSIC = {
     "attempts_per_phase_max": None,
     "orphans_per_phase_max": None,
     "timeout_exit_codes": (-1, 143),
+    "timeouts_lose_yield": True,
 }
 
 

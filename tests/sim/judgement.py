@@ -42,6 +42,18 @@ class Ended(NamedTuple):
         return int(self.event.get("yield_events", 0))
 
     @property
+    def counted_yield(self) -> int:
+        """Of which verdicts and stops take notice."""
+        loses = self.attempt.session.policy["timeouts_lose_yield"]
+        return 0 if loses and self.event["told"]["ended"] == "timed_out" else self.yield_events
+
+    @property
+    def streak_before(self) -> int:
+        session = self.attempt.session
+        loses = session.policy["timeouts_lose_yield"]
+        return session.lossy_streak if loses else session.zero_streak
+
+    @property
     def went_well(self) -> bool:
         return self.ending == "succeeded" or self.yield_events > 0
 
@@ -161,7 +173,8 @@ def _judgement(ended: Ended) -> list[Decision]:
     is_stopped = any(kind == "triage.run_stopped" for kind, _ in stops)
     if policy["stop_outranks_verdict"] and is_stopped and verdict == "promising":
         verdict, because = "inconclusive", "stopped"
-    barren = None if ended.went_well else ended.fingerprint
+    taught = ended.ending == "succeeded" or ended.counted_yield > 0
+    barren = None if taught else ended.fingerprint
     fields = {
         "run_id": run.name,
         "attempt_id": attempt.name,
@@ -177,7 +190,7 @@ def _judgement(ended: Ended) -> list[Decision]:
 def _three_way(ended: Ended) -> tuple[str, str]:
     if ended.ending == "succeeded":
         return "promising", "success"
-    if ended.yield_events:
+    if ended.counted_yield:
         return "promising", "telemetry"
     again = ended.seen_before > 0
     if ended.ending == "timed_out":
@@ -188,7 +201,7 @@ def _three_way(ended: Ended) -> tuple[str, str]:
 def _classic(ended: Ended) -> tuple[str, str]:
     if ended.ending == "succeeded":
         return "promising", "success"
-    if ended.yield_events:
+    if ended.counted_yield:
         return "promising", "telemetry"
     if ended.ending == "timed_out":
         return "promising", "timeout"
@@ -200,13 +213,13 @@ def _stops(ended: Ended) -> list[Decision]:
     session, run = ended.attempt.session, ended.attempt.run.name
     policy = session.policy
     streak_max = policy["consecutive_zero_yield_max"]
-    silent = ended.yield_events == 0 and ended.was_running
-    if streak_max and silent and session.zero_streak + 1 >= streak_max:
+    silent = ended.counted_yield == 0 and ended.was_running
+    if streak_max and silent and ended.streak_before + 1 >= streak_max:
         return [("session.draining", {"because": "zero_yield_streak"})]
     found: list[Decision] = []
     times, repeats_max = ended.seen_before + 1, policy["fingerprint_repeats_max"]
     repeats = bool(repeats_max) and ended.fingerprint is not None and times >= repeats_max
-    if policy["stops_spare_yield"] and ended.yield_events:
+    if policy["stops_spare_yield"] and ended.counted_yield:
         repeats = False
     demoted = policy["stop_outranks_verdict"] and ended.attempt.run.standing == "promising"
     if repeats and ended.fingerprint not in session.stopped_fingerprints:
@@ -229,12 +242,12 @@ def inputs_of(ended: Ended) -> dict[str, Any]:
     session, attempt = ended.attempt.session, ended.attempt
     return {
         "ending": ended.ending,
-        "yield_events": ended.yield_events,
+        "yield_events": ended.counted_yield,
         "fingerprint": ended.fingerprint,
         "standing": attempt.run.standing,
         "seen_before": ended.seen_before,
         "timeouts_before": session.timeouts[attempt.run.name],
-        "zero_streak_before": session.zero_streak,
+        "zero_streak_before": ended.streak_before,
         "run_stopped": attempt.run.name in session.stopped_runs,
         "fingerprint_stopped": ended.fingerprint in session.stopped_fingerprints,
     }

@@ -147,10 +147,15 @@ class Model:
         self.open -= 1
         session.timeouts[phase.run] += ending == "timed_out"
         session.streak_before = session.zero_streak
+        session.lossy_streak_before = session.lossy_streak
         if event.get("yield_events", 0):
             session.zero_streak = 0
         elif proved:
             session.zero_streak += 1
+        if event.get("yield_events", 0) and event["told"]["ended"] != "timed_out":
+            session.lossy_streak = 0
+        elif proved:
+            session.lossy_streak += 1
 
     def decide(self, event: Event, pos: int, now_us: int) -> None:
         """Go on from a decision that stands behind the end of an attempt, or by itself."""
@@ -183,6 +188,7 @@ class Model:
         phase.attempts -= 1
         phase.deferrals += 1
         session.zero_streak = session.streak_before
+        session.lossy_streak = session.lossy_streak_before
         if event.get("timed_out"):
             session.timeouts[phase.run] -= 1
         if event.get("fingerprint") is not None:

@@ -85,6 +85,8 @@ class Session:
     open: int = 0
     zero_streak: int = 0
     streak_before: int = 0
+    lossy_streak: int = 0
+    lossy_streak_before: int = 0
     active_ms: int = 0
     part_us: int = 0
     last_us: int = 0
