@@ -61,6 +61,7 @@ def scope_of(arguments: list[str]) -> Scope:
         per_run_max=1,
         phase_timeout_ms=1000 * (number("--phase-timeout-seconds", 900) or 900),
         grace_ms=1000,
+        total_ms_max=60_000 * (number("--max-total-minutes", None) or 0) or None,
         run_id=given["--run-id"][0] if "--run-id" in given else None,
         skip_run_prefixes=tuple(given.get("--skip-run-prefix", ())),
     )

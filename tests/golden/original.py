@@ -69,13 +69,17 @@ def drained(database: Path, rules: list[Row], arguments: list[str]) -> Drained:
     """A whole session on the phases of ``database``, in the order of their rows."""
     phases, given = phases_of(database), options(arguments)
     session = Session(set(), set(), set(), set(), set(), {}, [])
-    streak = 0
+    streak, spent_s, limit_s = 0, 0.0, 60 * given("max-total-minutes", 0)
     for _ in range(given("batch-size", 10)):
+        if 0 < limit_s <= spent_s:
+            break
         found = picked(phases, session, given)
         if found is None:
             break
         phase, group = found
-        decision = attempted(phase, rules, given("phase-timeout-seconds", 900))
+        rule, timeout_s = rule_for(phase, rules), given("phase-timeout-seconds", 900)
+        decision = attempted(phase, rule, timeout_s)
+        spent_s += min(rule.get("sleep", 0), timeout_s)
         decision |= {"seq": len(session.processed) + 1, "group": group}
         session.processed.append(decision)
         decision["verdict"] = None
@@ -145,32 +149,35 @@ def said(words: str, text: str) -> bool:
     return any(word in text for word in words.split("|"))
 
 
-def attempted(phase: Row, rules: list[Row], timeout_s: float) -> Row:
+def rule_for(phase: Row, rules: list[Row]) -> Row:
     run, name = phase["run_id"], phase["phase_id"]
-    rule = next(
+    return next(
         each
         for each in rules
         if fnmatchcase(run, each.get("run", "*")) and fnmatchcase(name, each.get("phase", "*"))
     )
+
+
+def attempted(phase: Row, rule: Row, timeout_s: float) -> Row:
     decision = {
-        "run": run,
-        "phase": name,
+        "run": phase["run_id"],
+        "phase": phase["phase_id"],
         "phase_index": phase["phase_index"] or 0,
         "category": category(phase["last_failure_reason"]),
         "initial_state": FAILED,
     }
     timed_out = rule.get("sleep", 0) > timeout_s
-    return decision | (out_of_time() if timed_out else ended(phase, rule))
+    return decision | (out_of_time(rule) if timed_out else ended(phase, rule))
 
 
-def out_of_time() -> Row:
+def out_of_time(rule: Row) -> Row:
     return {
         "final_state": "TIMEOUT",
         "success": False,
         "returncode": -1,
         "error": TIMED_OUT,
         "events": None,
-        "boundary": False,
+        "boundary": said(BOUNDARIES, output_of(rule)),
         "zero_yield": "timeout",
         "fingerprint": f"TIMEOUT|timeout|{normal(TIMED_OUT)}",
     }
@@ -181,7 +188,7 @@ def ended(phase: Row, rule: Row) -> Row:
     reason: str | None = rule.get("reason", phase["last_failure_reason"])
     if reason and "reason" in rule:
         reason = reason.replace("{run}", phase["run_id"]).replace("{phase}", phase["phase_id"])
-    success, text = rule["state"] == "COMPLETE", f"{out}\n{err}".lower()
+    success, text = rule["state"] == "COMPLETE", output_of(rule)
     events = rule.get("events", 0)
     log = f"/logs/{phase['run_id']}__{phase['phase_id']}"
     error = None if success else reason or built(code, out.strip(), err.strip(), log)
@@ -195,6 +202,10 @@ def ended(phase: Row, rule: Row) -> Row:
         "zero_yield": None if events else why_none(success, code, text),
         "fingerprint": None if success else fingerprint(rule["state"], code, error or ""),
     }
+
+
+def output_of(rule: Row) -> str:
+    return f"{rule.get('stdout', '')}\n{rule.get('stderr', '')}".lower()
 
 
 def built(code: int, out: str, err: str, log: str) -> str:
