@@ -72,9 +72,11 @@ def of_run(case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
         if stuck is not None:
             return Answer(f"{base}, and {stuck.clause}: {told}.", stuck.remedy)
         first = next(phase for phase in case.phases if is_unfinished(phase))
-        change = f"`{quoted('why', run.run_id, first.phase_id)}` says more of the first of them."
-        return Answer(f"{base}, and none of them can go on ({told}).", change)
-    return _held(f"{base}, {ready} of them ready", case, held, later)
+        which, none = ("it", "cannot") if left == 1 else ("the first of them", "none of them can")
+        change = f"`{quoted('why', run.run_id, first.phase_id)}` says more of {which}."
+        return Answer(f"{base}, and {none} go on ({told}).", change)
+    some = f", {ready} of them ready" if left > 1 else ", and ready" if ready else ""
+    return _held(f"{base}{some}", case, held, later)
 
 
 def _of(some: int, total: int) -> str:

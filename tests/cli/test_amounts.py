@@ -60,6 +60,7 @@ def test_one_is_never_said_as_many(single: Path) -> None:
     asked = (
         ("drain", "--dry-run"),
         ("why",),
+        ("why", "r"),
         drain,
         ("why",),
         ("why", "r"),
@@ -76,4 +77,18 @@ def test_one_is_never_said_as_many(single: Path) -> None:
     assert [each for each in wrong if each in text] == []
     assert "holds     1 run, 1 phase (1 QUEUED)" in text
     assert "1 attempt would be made" in text
+    assert "its one phase is unfinished, and ready; " in text
     assert "its one phase is finished" in text
+
+
+def test_one_phase_that_cannot_go_on_is_not_one_of_them(tmp_path: Path) -> None:
+    plan = {"run_id": "r", "phases": [{"phase_id": "p"}, {"phase_id": "q", "needs": ["gpu"]}]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert runoff(tmp_path, "seed", "--plan", "plan.json").returncode == 0
+    (tmp_path / "script.json").write_text(json.dumps([{"rc": 0, "events": 1}]))
+    drain = ("drain", "--script", "script.json", "--virtual-time")
+    assert runoff(tmp_path, *drain, "--batch-size", "1").returncode == 4
+    said = json.loads(runoff(tmp_path, "why", "r", "--json").stdout)
+    cannot = "1 of its 2 phases is unfinished, and cannot go on (1 for want of a label)."
+    assert said["sentence"].endswith(cannot)
+    assert said["change"] == "`runoff why r q` says more of it."
