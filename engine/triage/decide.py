@@ -219,10 +219,13 @@ def _judged(
 def _verdict_sentence(ruling: Ruling, situation: Situation) -> str:
     usage = amounts.counted(situation.yield_events, "usage record")
     earlier = amounts.counted(situation.seen_before, "earlier attempt")
+    novelty = "and that failure is new in this session"
+    if situation.seen_before:  # only the original's rule takes no heed of that
+        novelty = f"which is promising to this rule although {earlier} of this session failed so"
     because = {
         "success": "its sample succeeded",
         "telemetry": f"its sample yielded {usage}",
-        "timeout": "its sample timed out, and that failure is new in this session",
+        "timeout": f"its sample timed out, {novelty}",
         "repeated_timeout": "its sample timed out as an earlier attempt of this session did",
         "new_failure": "its sample failed in a way not seen before in this session",
         "repeated_failure": f"its sample failed without any usage, as {earlier} of this session"

@@ -247,6 +247,26 @@ VERDICTS = [
 ]
 
 
+THOUGH = "which is promising to this rule although"
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        (0, "and that failure is new in this session"),
+        (1, f"{THOUGH} 1 earlier attempt of this session failed so"),
+        (2, f"{THOUGH} 2 earlier attempts of this session failed so"),
+    ],
+)
+def test_classic_calls_a_timeout_new_only_where_it_is(seen: int, told: str) -> None:
+    rows = a_board(count_of("f", count=seen))
+    (verdict, *_) = judged(rows, failed("f", ending="timed_out"), POLICIES["classic"])
+    assert isinstance(verdict, RunJudged)
+    assert (verdict.verdict, verdict.because) == ("promising", "timeout")
+    sentence = f"The run is promising because its sample timed out, {told}."
+    assert verdict.reason.sentence == sentence
+
+
 @pytest.mark.parametrize(("facts", "seen", "ruling", "barren", "did"), VERDICTS)
 def test_a_verdict_names_its_sample_generation_cause_and_everything_it_read(
     facts: Facts, seen: int, ruling: str, barren: str | None, did: str
