@@ -129,7 +129,10 @@ def span(us: int) -> str:
 
 
 def of_phase(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
-    """What lies in the phase itself, or in those that it waits for."""
+    """What lies in the phase itself, or in those that it waits for.
+
+    The first is the one by which ``phase_hindrance`` counts the phase.
+    """
     scope = case.scope
     if scope.limits.phase_id not in (None, phase.phase_id):
         yield _filtered("phase", "phase", scope.limits.phase_id)
@@ -144,12 +147,13 @@ def of_phase(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
         )
     elif scope.is_named_phase or phase.state not in scope.policy.drains:
         yield from _of_state(phase, scope)
-    yield from _tried(case, phase)
-    if not scope.is_named_phase and not _is_over(phase, scope):
-        yield from _used_up(case, phase)
-        yield from _waits(case, phase)
-    if not _is_over(phase, scope):
-        yield from _labels(case, phase)
+    if _is_over(phase, scope):
+        yield from _tried(case, phase)
+    elif scope.is_named_phase:
+        yield from (*_tried(case, phase), *_labels(case, phase))
+    else:
+        for look in (_used_up, _tried, _over_budget, _labels, _waits):
+            yield from look(case, phase)
 
 
 def _is_over(phase: PhaseStanding, scope: Scope) -> bool:
@@ -213,6 +217,9 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
             f" the limit is {lost}"
         )
         yield _requeueable(phase, "lost_too_often", text)
+
+
+def _over_budget(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     for budget in budgets.phase_budgets(phase, case.scope):
         spent = budgets.of_phase(phase, budget.measure)
         if spent >= budget.limit:

@@ -6,6 +6,7 @@ That a hindrance is named exactly where the rules see one is held against simula
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from engine.events import Limits
 from engine.triage.case import EXECUTOR, LIMITS, Case, account_named, beginning, newest_session
+from engine.triage.eligible import phase_hindrance
 from engine.triage.hindrances import (
     Hindrance,
     moment,
@@ -168,6 +170,32 @@ TRIED_ONCE = told(
 )  # fmt: skip
 def test_what_lies_in_a_phase(of: Scope, fields: dict[str, Any], found: list[Hindrance]) -> None:
     assert phase_held(of, phase(**fields)) == found
+
+
+def test_the_first_hindrance_of_a_phase_is_the_one_by_which_phases_are_counted() -> None:
+    rules = replace(ONCE, heed_incident_caps=True)
+    earlier = phase(phase_id="e", phase_index=0)
+    alike, firsts = 0, set[str | None]()
+    for tried, used, lost, spent, label, waits in product((False, True), repeat=6):
+        late = phase(
+            phase_index=1,
+            attempts=2 * used,
+            orphans=5 * lost,
+            incident_token_cap=50,
+            spent_tokens=51 * spent,
+            needs=("gpu",) * label,
+            **(TRIED if tried else {}),
+        )
+        for of in (scope(rules), named(rules), scope(replace(rules, drains=("GATE",)))):
+            expected: str | None = phase_hindrance(late, of)
+            if waits and not of.is_named_phase:
+                expected = expected or "waits"
+            held = phase_held(of, late, *[earlier] * waits)
+            assert (held[0].kind if held else None) == expected
+            firsts.add(expected)
+            alike += len(held) > 1
+    assert alike > 100
+    assert firsts >= {"exhausted", "tried_this_session", "over_budget", "label_missing", "waits"}
 
 
 def test_an_engine_that_offers_some_of_the_labels_offers_none_of_the_work() -> None:
