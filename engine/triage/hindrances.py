@@ -447,6 +447,8 @@ def _limits(case: Case) -> Iterator[Hindrance]:
             yield _of_session("session_budget", budgets.clause_of("the session", budget, spent))
     if session.open >= limits.workers:
         text = f"all {limits.workers} workers of the session are busy"
+        if limits.workers == 1:
+            text = "the one worker of the session is busy"
         yield _of_session("workers_full", text, "The end of an attempt.")
     if limits.host_workers is not None and case.host_open >= limits.host_workers:
         name = f"{session.host}: " if session.host else ""

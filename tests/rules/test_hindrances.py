@@ -471,6 +471,11 @@ def test_a_session_that_starts_nothing_says_why(
             {"open": 2},
             [("workers_full", "all 2 workers of the session are busy", "The end of an attempt.")],
         ),
+        (
+            scope(workers=1),
+            {"open": 1},
+            [("workers_full", "the one worker of the session is busy", "The end of an attempt.")],
+        ),
         (scope(host_workers=4), {}, []),
     ],
 )
