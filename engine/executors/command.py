@@ -16,7 +16,7 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from engine.errors import RunoffError, UsageProblem, not_written
+from engine.errors import RunoffError, UsageProblem, not_written, nothing_left
 from engine.executors import outcome
 from engine.executors.guardian_process import GuardianProcess, Guardians, NotStarted
 from engine.executors.outcome import OUTPUT_BYTES_KEPT, Spec, lost_report, read_report
@@ -229,6 +229,8 @@ async def _attended(
         killed = await _end_by_force(guardian, assignment.attempt_id)
     elapsed_s = anyio.current_time() - began_s
     report = await to_thread.run_sync(read_report, directory)
+    if report is not None and report.limit is not None:
+        raise nothing_left(report.limit)
     if report is not None and report.ended != "lost":
         return report
     killed += await to_thread.run_sync(end_marked_processes, assignment.attempt_id)

@@ -100,9 +100,12 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The guardian's last word: the contents of ``outcome.json``."""
+    """The guardian's last word: the contents of ``outcome.json``.
 
-    ended: Literal["exited", "timed_out", "abandoned", "never_spawned"]
+    ``at_a_limit``: nothing began, since the machine gave no process or file for the child.
+    """
+
+    ended: Literal["exited", "timed_out", "abandoned", "never_spawned", "at_a_limit"]
     exit_code: int | None
     signal: int | None
     spawn_error: str | None
@@ -141,9 +144,11 @@ def read_report(directory: Path) -> Report | None:
 def _finished(directory: Path, outcome: Outcome, spec: Spec) -> Report:
     told = _told(directory, outcome.exit_code)
     never = outcome.ended == "never_spawned"
+    limit = outcome.spawn_error if outcome.ended == "at_a_limit" else None
     return msgspec.structs.replace(
         told,
-        ended="abandoned" if outcome.ended == "never_spawned" else outcome.ended,
+        ended="abandoned" if outcome.ended in ("never_spawned", "at_a_limit") else outcome.ended,
+        limit=limit,
         duration_ms=outcome.duration_ms,
         exit_code=outcome.exit_code,
         signal=outcome.signal,

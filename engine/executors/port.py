@@ -142,6 +142,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ``abandoned`` when we were told to stop it, ``lost`` when its guardian vanished without an
     outcome.  ``claimed_success`` is what the child's result file says, None without one;
     ``final_state`` likewise.  ``reason`` is the child's own word for a failure.
+    ``limit``: what kept it from beginning if that was a limit of the user or the machine, which no
+    phase is to blame for.
     ``clears_reason``: it wiped the failure reason that was stored before, as a script may say.
     """
 
@@ -152,6 +154,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     claimed_success: bool | None = None
     final_state: PhaseState | None = None
     reason: str | None = None
+    limit: str | None = None
     clears_reason: bool = False
     telemetry: Telemetry = Telemetry()
     declared: Declared | None = None

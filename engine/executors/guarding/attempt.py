@@ -8,13 +8,19 @@ it.  Its last word, when all is written, is ``.``.  The end of the socket means 
 other is gone.
 """
 
-import errno
 import os
 import select
 import sys
 import time
 
-from engine.executors.guarding.child import PR_SET_CHILD_SUBREAPER, become_child, prctl
+from engine.executors.guarding.child import (
+    AT_A_LIMIT,
+    NO_FILES_LEFT,
+    NOTHING_LEFT,
+    PR_SET_CHILD_SUBREAPER,
+    become_child,
+    prctl,
+)
 from engine.executors.guarding.files import (
     hold_lock,
     parsed,
@@ -23,8 +29,9 @@ from engine.executors.guarding.files import (
     quoted,
     read,
 )
-from engine.executors.guarding.streams import Stream, wide_pipe
+from engine.executors.guarding.streams import Stream, pipes
 from engine.executors.guarding.tree import (
+    carriers,
     descendants,
     listing,
     parent_and_group,
@@ -46,7 +53,6 @@ BEGUN_MODE = 0o700
 CLOSED = "another engine took it for one that never began, and closed it"
 """In the outcome that keeps an attempt from beginning; an earlier guardian's of it does not."""
 FREEZE_ROUNDS_MAX = 8
-NO_FILES_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -55,6 +61,7 @@ class Guardian:
 
     def __init__(self, spec: "dict[str, Any]") -> None:
         self.spec = spec
+        self.marker = "RUNOFF_ATTEMPT_ID=" + spec["environment"].get("RUNOFF_ATTEMPT_ID", "\n")
         self.child = 0
         self.status: int | None = None
         self.spawn_error = ""
@@ -69,6 +76,8 @@ class Guardian:
         self.until_ns = self.started_ns + round(spec["timeout_s"] * 1e9)
         self.signals = _signal_pipe()
         self.trouble = -1
+        # Daemons come to it then; elsewhere they are looked for.
+        self.adopts = LINUX and prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     def listen(self, descriptor: int, handler: "Callable[[], bool]") -> None:
         """Call ``handler`` when ``descriptor`` can be read, until it returns false: the end."""
@@ -90,20 +99,30 @@ class Guardian:
         ready = wait.poll()
         return all(descriptor == 0 for descriptor, _ in ready) and heard(1) == b"G"
 
+    def guard(self) -> None:
+        """Start the child and stay until nothing of it is left, unless the machine forbids it."""
+        try:
+            self.start()
+            self.watch()
+        except BaseException as error:
+            if self.child or not isinstance(error, OSError) or error.errno not in NOTHING_LEFT:
+                self.kill_all()
+                raise
+            self.spawn_error = f"{AT_A_LIMIT}cannot begin: {error.strerror}"
+        self.finish()
+        if self.spawn_error.startswith(AT_A_LIMIT):
+            self.spawn_error = self.spawn_error[len(AT_A_LIMIT) :]
+            self.ended, self.status = "at_a_limit", None
+
     def start(self) -> None:
         """Fork the child and begin to listen to it; the clock of the deadline starts here."""
-        out_read, out_write = wide_pipe()
-        err_read, err_write = wide_pipe()
-        trouble_read, trouble_write = os.pipe()
+        out_read, out_write, err_read, err_write, trouble_read, trouble_write = pipes()
         self.started_ns = self.finished_ns = time.monotonic_ns()
         self.until_ns = self.started_ns + round(self.spec["timeout_s"] * 1e9)
         # Signals wait until the child has shed our handlers, or it would answer for us.
         usual = signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDING_SIGNALS, signal.SIGCHLD))
-        try:
-            self.child = os.fork()
-        except OSError as error:
-            self.spawn_error, self.status = f"cannot fork: {error.strerror}", 126 << 8
-        if self.child == 0 and self.status is None:
+        self.child = os.fork()
+        if self.child == 0:
             become_child(self.spec, out_write, err_write, trouble_write)
         signal.pthread_sigmask(signal.SIG_SETMASK, usual)
         for descriptor in (out_write, err_write, trouble_write):
@@ -153,12 +172,12 @@ class Guardian:
             self.finished_ns = now_ns
 
     def reap(self) -> None:
-        """Collect the dead.  No child left proves that no descendant is left (subreaper)."""
+        """Collect the dead.  Where a subreaper has no child left, no descendant is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                self.alone = LINUX or not self.living()
+                self.alone = self.adopts or not self.living()
                 return
             if pid == 0:
                 self.alone = False
@@ -224,9 +243,10 @@ class Guardian:
         """Every descendant that is not yet dead, as (pid, process group)."""
         if LINUX:
             pids = descendants(os.getpid())
+            if not self.adopts:
+                pids += [pid for pid in carriers(self.marker) if pid not in pids]
             return [(pid, row[1]) for pid in pids if (row := parent_and_group(pid))]
-        marker = "RUNOFF_ATTEMPT_ID=" + self.spec["environment"].get("RUNOFF_ATTEMPT_ID", "\n")
-        return tree_in_listing(listing(), os.getpid(), self.child, marker)
+        return tree_in_listing(listing(), os.getpid(), self.child, self.marker)
 
     def finish(self) -> None:
         """Take what is left in the pipes; no one writes to them any more."""
@@ -294,8 +314,6 @@ def prepared() -> "Guardian":
     os.chdir(called_to())
     held = hold_lock("guardian.lock")  # before all else: who comes too late must touch nothing
     os.dup2(held, 2)  # our own trouble, if any, is written there; each file costs each attempt
-    if LINUX:
-        prctl(PR_SET_CHILD_SUBREAPER, 1)
     guardian = Guardian(parsed(read("spec.json")))
     quietly(os.write, 1, f"R {os.getpid()} {start_ticks()}\n".encode())
     return guardian
@@ -322,13 +340,7 @@ def main() -> None:
         quietly(os.write, 1, said.encode())
         os._exit(1)
     if guardian.may_start() and begun():
-        try:
-            guardian.start()
-            guardian.watch()
-        except BaseException:
-            guardian.kill_all()
-            raise
-        guardian.finish()
+        guardian.guard()
     else:
         guardian.ended = "never_spawned"
     if guardian.child or not os.path.exists("outcome.json"):  # noqa: PTH110

@@ -1,5 +1,6 @@
 """From a forked copy of the guardian to the program it guards."""
 
+import errno
 import os
 
 from engine.executors.guarding.files import quietly
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from typing import Any
 else:
     import _signal as signal
+
+NO_FILES_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+NOTHING_LEFT = (*NO_FILES_LEFT, errno.EAGAIN)
+"""What an operating system says at a limit of the user or the machine."""
+
+AT_A_LIMIT = "L "
+"""Begins what a child says that met such a limit on its way to the program."""
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -35,7 +43,8 @@ def become_child(spec: "dict[str, Any]", out: int, err: int, trouble: int) -> No
         os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606  no shell
     except OSError as error:
         code = 127 if isinstance(error, FileNotFoundError | NotADirectoryError) else 126
-        os.write(trouble, f"cannot {what}: {error.strerror}".encode("utf-8", "replace"))
+        limit = AT_A_LIMIT if error.errno in NOTHING_LEFT else ""
+        os.write(trouble, f"{limit}cannot {what}: {error.strerror}".encode("utf-8", "replace"))
     except Exception as error:  # noqa: BLE001  whatever it is, the parent must hear of it
         os.write(trouble, f"cannot {what}: {error}".encode("utf-8", "replace"))
     finally:
@@ -55,7 +64,6 @@ def _of_the_c_library(name: str) -> "Callable[..., object] | None":
 _prctl = _of_the_c_library("prctl")  # once, for all that are forked from here
 
 
-def prctl(option: int, value: int) -> None:
-    """Linux's process control; without it the guardian works on, with less certainty."""
-    if _prctl is not None:
-        _prctl(option, int(value), 0, 0, 0)
+def prctl(option: int, value: int) -> bool:
+    """Linux's process control; whether it did so, which takes a Python that calls C functions."""
+    return _prctl is not None and _prctl(option, int(value), 0, 0, 0) == 0

@@ -109,6 +109,19 @@ class Stream:
         return f'{{"total":{self.total},"head":{self.head},"tail":{self.tail}{redacted}}}'
 
 
+def pipes() -> "tuple[int, ...]":
+    """Read and write ends for output, errors and trouble with the start; all of them or none."""
+    opened: tuple[int, ...] = ()
+    try:
+        for make in (wide_pipe, wide_pipe, os.pipe):
+            opened += make()
+    except OSError:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    return opened
+
+
 def wide_pipe() -> "tuple[int, int]":
     """A pipe as wide as the system allows, its read end never blocking."""
     reader, writer = os.pipe()

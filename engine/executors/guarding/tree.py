@@ -30,6 +30,18 @@ def below(root: int, parent_of: "dict[int, int]") -> "list[int]":
     return found[1:]
 
 
+def carriers(marker: str) -> "list[int]":
+    """Every process that has ``marker``, a NAME=value, in its environment, by ``/proc``."""
+    found: list[int] = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        try:
+            if name.isdigit() and marker in read(f"/proc/{name}/environ").split("\0"):
+                found.append(int(name))
+        except OSError:  # it is gone, or another user's
+            continue
+    return found
+
+
 def listing() -> str:
     """All processes as ``ps`` of a system without ``/proc`` tells them, environment included."""
     from subprocess import run  # noqa: PLC0415  only where there is no better way
