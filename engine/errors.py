@@ -25,11 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC
+from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, ETOOMANYREFS
 from typing import ClassVar, cast
 
 NO_FILES_LEFT = frozenset({EMFILE, ENFILE, ENOMEM})
-NOTHING_LEFT = NO_FILES_LEFT | {EAGAIN}
+NOTHING_LEFT = NO_FILES_LEFT | {EAGAIN, ENOBUFS, ETOOMANYREFS}
 """What an operating system says at a limit of the user or the machine."""
 
 NO_THREAD = "can't start new thread"

@@ -8,7 +8,6 @@ it: an engine that is not quite dead finds the directory taken, a guardian of it
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import stat
@@ -25,7 +24,7 @@ from anyio import to_thread
 from engine.errors import not_written, raise_at_a_limit
 from engine.executors.adoption import DIED
 from engine.executors.guarding.attempt import BEGUN_MODE, CLOSED
-from engine.executors.guarding.files import publish
+from engine.executors.guarding.files import DISK_FAILS, DISK_FULL, publish
 from engine.executors.holder import holder_of
 from engine.executors.leftovers import workplace_of
 from engine.executors.outcome import (
@@ -49,7 +48,6 @@ _DOOR = Outcome(
     killed=0,
     survivors=0,
 )
-_NO_CHILDS_DOING = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 _NEW_MODE = 0o600
 
 
@@ -101,7 +99,7 @@ def _is_a_childs_doing(error: OSError, directory: Path) -> bool:
     """Whether this keeps us from the lock since a child put something in its place."""
     if isinstance(error, PermissionError):
         return directory.lstat().st_uid == os.geteuid()
-    return error.errno not in _NO_CHILDS_DOING
+    return error.errno not in (*DISK_FULL, *DISK_FAILS)
 
 
 def _looked_at(lock: int, directory: Path) -> Trace:

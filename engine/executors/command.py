@@ -231,6 +231,8 @@ async def _attended(
     report = await to_thread.run_sync(read_report, directory)
     if report is not None and report.limit is not None:
         raise nothing_left(report.limit)
+    if report is None and guardian.failure is not None:
+        raise guardian.failure
     if report is not None and report.ended != "lost":
         return report
     killed += await to_thread.run_sync(end_marked_processes, assignment.attempt_id)

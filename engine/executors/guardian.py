@@ -10,6 +10,9 @@ import sys
 if __name__ == "__main__":
     here = os.path.abspath(__file__)  # noqa: PTH100  pathlib costs as much as the whole start
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(here))))  # noqa: PTH120
-    from engine.executors.guarding.server import serve
+    try:
+        from engine.executors.guarding.server import serve
+    except (ImportError, OSError, MemoryError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")  # the engine says what follows from it
 
     serve()

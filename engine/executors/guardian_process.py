@@ -15,7 +15,7 @@ from pathlib import Path
 
 import anyio
 
-from engine.errors import NOTHING_LEFT, RunoffError, StorageFailed, nothing_left
+from engine.errors import NOTHING_LEFT, DiskFull, RunoffError, StorageFailed, nothing_left
 from engine.executors.processes import end_process
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
@@ -49,11 +49,29 @@ def _not_whole(why: str) -> StorageFailed:
     )
 
 
+def _failure_told(said: bytes) -> StorageFailed | None:
+    """What of a guardian's trouble is neither its phase's doing nor its own."""
+    word, _, why = said.decode("utf-8", "replace").rstrip().partition(" ")
+    match word:
+        case "L":
+            return nothing_left(why)
+        case "F":
+            return DiskFull.at("a file of an attempt")
+        case "D":
+            return StorageFailed(
+                f"the disk with the files of an attempt fails: a guardian {why}.",
+                remedy="check permissions and the disk, then start again; what was acknowledged"
+                " is safe.",
+            )
+        case _:
+            return None
+
+
 class GuardianProcess:
     """A guardian to be, and then one; its end is the end of the socket that only it holds.
 
     Waiting on that needs neither a thread nor a signal handler per attempt.  ``pid`` and
-    ``start_ticks`` are known once it is ready.
+    ``start_ticks`` are known once it is ready.  ``failure``: what kept it from its last word.
     """
 
     def __init__(self) -> None:
@@ -62,6 +80,7 @@ class GuardianProcess:
         self.pid = 0
         self.start_ticks: int | None = None
         self.gone = False
+        self.failure: StorageFailed | None = None
 
     async def asked_of(self, door: socket.socket, directory: Path) -> None:
         """Have it forked for the attempt in ``directory``; raises OSError when that fails."""
@@ -91,8 +110,8 @@ class GuardianProcess:
             if look.cancelled_caught and abandon.is_set():
                 raise NotStarted("it was told to end before it began")
         word, pid, ticks = greeting.decode("utf-8", "replace").rstrip().split(" ", 2)
-        if word == "L":
-            raise nothing_left(f"{pid} {ticks}")
+        if (failure := _failure_told(greeting)) is not None:
+            raise failure
         if word != "R":
             raise NotStarted(f"{pid} {ticks}")
         self.pid, self.start_ticks = int(pid), None if ticks == "null" else int(ticks)
@@ -141,6 +160,7 @@ class GuardianProcess:
                     while await self._heard():
                         pass
                 break
+            self.failure = _failure_told(said)
         self.leave()
 
     async def wait_at_most(self, limit_s: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -46,6 +47,15 @@ def once():
 os.fork = once
 """
 """Of a server: the guardians that are forked from it can fork no child."""
+
+DISK = """
+import errno
+from engine.executors.guarding import attempt
+def fail(name, *_):
+    raise OSError({error}, os.strerror({error}), name)
+attempt.{call} = fail
+"""
+"""Of a server: a disk fails under its guardians."""
 
 WITHOUT_SUBREAPER = "sys.modules['_ctypes'] = None"
 """Of a server: its Python was built without ``libffi``, as some are."""
@@ -252,6 +262,26 @@ async def test_a_machine_that_gives_no_process_for_a_child_ends_the_engine(
     report = await take_over(attempt.spawned[0], attempt.attempt_id)
     assert (report.ended, report.exit_code) == ("abandoned", None)
     assert report.reason == "cannot begin: Resource temporarily unavailable"
+
+
+@pytest.mark.parametrize("call", ["read", "publish"])
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (errno.EIO, "fails: a guardian cannot .*Input/output error: (spec|outcome).json"),
+        (errno.EROFS, "fails: a guardian cannot .*Read-only file system"),
+        (errno.EDQUOT, "the disk is full: a file of an attempt"),
+        (errno.ENFILE, "limits of this user or machine are reached: cannot .*Too many open files"),
+    ],
+)
+async def test_a_disk_that_fails_a_guardian_ends_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: int, says: str
+) -> None:
+    """Before its child began or when its outcome is written: no phase is to blame for that."""
+    script = served(tmp_path, DISK.format(error=error, call=call))
+    monkeypatch.setattr(guardian_process, "GUARDIAN", script)
+    with pytest.raises(StorageFailed, match=says):
+        await Attempt(tmp_path, ("true",)).run()
 
 
 async def test_a_workspace_that_a_child_replaced_is_a_failure_with_a_reason(

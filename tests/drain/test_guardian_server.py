@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ import pytest
 from engine.errors import StorageFailed
 from engine.executors import guardian_process
 from engine.executors.guardian_process import (
+    GUARDIAN,
     GuardianProcess,
     Guardians,
     NotStarted,
@@ -209,17 +211,26 @@ async def test_signals_that_an_engine_blocks_and_its_many_files_are_not_a_childs
     assert outcome["duration_ms"] < 10_000
 
 
-@pytest.mark.parametrize("place", ["socket.socketpair", "subprocess.Popen", "socket.send_fds"])
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("socket.socketpair", errno.EMFILE),
+        ("subprocess.Popen", errno.EMFILE),
+        ("socket.send_fds", errno.EMFILE),
+        ("socket.send_fds", errno.ENOBUFS),
+        ("socket.send_fds", errno.ETOOMANYREFS),
+    ],
+)
 async def test_a_limit_of_the_machine_is_no_fault_of_the_phase(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: int
 ) -> None:
     """It ends the engine like a full disk, and the attempt is closed as one that never began."""
 
     def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
+        raise OSError(error, "Too many")
 
     monkeypatch.setattr(f"engine.executors.guardian_process.{place}", refuse)
-    with pytest.raises(StorageFailed, match="limits of this user or machine are reached: Too many"):
+    with pytest.raises(StorageFailed, match="limits of this user or machine are reached: Too m"):
         await Guardians().start(laid_out(tmp_path, "one"), anyio.Event())
 
 
@@ -259,6 +270,18 @@ async def test_a_program_that_is_gone_from_under_it_is_no_fault_of_the_phase(
         monkeypatch.setattr(guardian_process, "GUARDIAN", tmp_path / gone)
     with pytest.raises(StorageFailed, match="no guardian of an attempt can be started"):
         await Guardians().start(tmp_path, anyio.Event())
+
+
+async def test_what_cannot_be_loaded_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As where the memory for it is not given; the engine's own word follows."""
+    place = tmp_path / "engine" / "executors"
+    place.mkdir(parents=True)
+    monkeypatch.setattr(guardian_process, "GUARDIAN", shutil.copy(GUARDIAN, place))
+    with pytest.raises(StorageFailed, match="what they are forked from cannot run"):
+        await Guardians().start(laid_out(tmp_path, "one"), anyio.Event())
+    assert capfd.readouterr().err.startswith("ModuleNotFoundError: No module named 'engine.")
 
 
 async def test_why_a_guardian_could_not_start_is_told(

@@ -3,19 +3,18 @@
 Its standard input and output are one socket, with the engine at the other end.  The engine says
 the attempt's directory, ended by a NUL, which holds ``spec.json``; the guardian leaves ``stdout``,
 ``stderr`` and at the very end ``outcome.json`` there.  Once it waits for the word it says so in a
-line: ``R`` and which process it is, or ``X`` and why not.  ``G`` then starts the child, ``E`` ends
-it.  Its last word, when all is written, is ``.``.  The end of the socket means to each that the
-other is gone.
+line: ``R`` and which process it is, or why not: ``L`` (a limit of the machine), ``F`` (a full
+disk), ``D`` (a failing one), ``X`` (anything else).  ``G`` then starts the child, ``E`` ends
+it.  Its last word, when all is written, is ``.``, or such a line.  The end of the socket means to
+each that the other is gone.
 """
 
 import os
 import select
-import sys
 import time
 
 from engine.executors.guarding.child import (
     AT_A_LIMIT,
-    NO_FILES_LEFT,
     NOTHING_LEFT,
     PR_SET_CHILD_SUBREAPER,
     become_child,
@@ -37,6 +36,13 @@ from engine.executors.guarding.tree import (
     parent_and_group,
     tree_in_listing,
 )
+from engine.executors.guarding.words import (
+    LINUX,
+    called_to,
+    heard,
+    start_ticks,
+    tell_trouble,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +52,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the public module pulls in enum, a third of the start-up time
 
-LINUX = sys.platform == "linux"
 ORPHAN_GRACE_NS = 200_000_000
 KILL_PAUSE_MS = 10
 BEGUN_MODE = 0o700
@@ -283,32 +288,6 @@ def _signal_pipe() -> int:
     return reader
 
 
-def heard(bytes_max: int) -> bytes:
-    """What the engine says; nothing when it is gone, even if it went without listening."""
-    try:
-        return os.read(0, bytes_max)
-    except ConnectionResetError:
-        return b""
-
-
-def called_to() -> str:
-    """The directory of the attempt, as the engine says it; ends this process without one."""
-    said = b""
-    while not said.endswith(b"\0"):
-        more = heard(4096)
-        if not more:
-            os._exit(0)
-        said += more
-    return os.fsdecode(said[:-1])
-
-
-def start_ticks() -> str:
-    """When this process began, in clock ticks since boot, or ``null`` where nobody tells."""
-    if not LINUX:
-        return "null"
-    return read("/proc/self/stat").rpartition(")")[2].split()[19]
-
-
 def prepared() -> "Guardian":
     """A guardian in its attempt's directory, ready but for the word; the engine knows."""
     os.chdir(called_to())
@@ -335,15 +314,17 @@ def main() -> None:
     try:
         guardian = prepared()
     except OSError as error:
-        word = "L" if error.errno in NO_FILES_LEFT else "X"
-        said = f"{word} cannot prepare: {error.strerror}: {error.filename}\n"
-        quietly(os.write, 1, said.encode())
+        tell_trouble("prepare", error)
         os._exit(1)
     if guardian.may_start() and begun():
         guardian.guard()
     else:
         guardian.ended = "never_spawned"
     if guardian.child or not os.path.exists("outcome.json"):  # noqa: PTH110
-        publish("outcome.json", guardian.outcome())
+        try:
+            publish("outcome.json", guardian.outcome())
+        except OSError as error:
+            tell_trouble("write its outcome", error)
+            raise
     quietly(os.write, 1, b".")
     os._exit(0)  # tidying up an interpreter takes longer than all of the above

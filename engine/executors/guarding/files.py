@@ -1,5 +1,6 @@
 """The guardian's own files: read whole, written at one stroke, and a JSON that starts fast."""
 
+import errno
 import fcntl
 import os
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHUNK_BYTES = 1 << 20
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FAILS = (errno.EIO, errno.EROFS, errno.ESTALE)
 
 
 def quietly(action: "Callable[..., object]", *arguments: object) -> None:
