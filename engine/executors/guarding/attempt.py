@@ -126,9 +126,10 @@ class Guardian:
         self.until_ns = self.started_ns + round(self.spec["timeout_s"] * 1e9)
         # Signals wait until the child has shed our handlers, or it would answer for us.
         usual = signal.pthread_sigmask(signal.SIG_BLOCK, (*ENDING_SIGNALS, signal.SIGCHLD))
+        guardian = os.getpid()
         self.child = os.fork()
         if self.child == 0:
-            become_child(self.spec, out_write, err_write, trouble_write)
+            become_child(self.spec, guardian, out_write, err_write, trouble_write)
         signal.pthread_sigmask(signal.SIG_SETMASK, usual)
         for descriptor in (out_write, err_write, trouble_write):
             os.close(descriptor)

@@ -24,13 +24,15 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def become_child(spec: "dict[str, Any]", out: int, err: int, trouble: int) -> None:
+def become_child(spec: "dict[str, Any]", guardian: int, out: int, err: int, trouble: int) -> None:
     """In the forked child: turn into the program, or say why not and end.  Never returns."""
     what = "enter the workspace " + spec["cwd"]
     code = 126
     try:
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guardian:  # it died before that, and nobody would find us by our mark
+            os._exit(code)
         for number in range(1, signal.NSIG):
             if number not in {signal.SIGKILL, signal.SIGSTOP}:
                 quietly(signal.signal, number, signal.SIG_DFL)
