@@ -17,6 +17,7 @@ from engine.detect.diagnosis import Diagnosis, Kept, Streams, clean, diagnosis_o
 from engine.detect.known_limits import KnownLimits
 from engine.detect.port import ERROR_CHARS_MAX, STORED_CHARS_MAX
 from engine.drain.covered import covered
+from engine.errors import raise_at_a_limit
 from engine.events import (
     TAGS,
     AttemptFinished,
@@ -142,7 +143,8 @@ def _bytes_of(output: Output) -> bytes:
         return output.data[:size]
     try:
         return _read(output.path, size)
-    except OSError:
+    except OSError as error:
+        raise_at_a_limit(error)
         return b""
 
 

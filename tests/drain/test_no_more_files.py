@@ -19,8 +19,9 @@ from engine.executors.adoption import guardian_lives
 from engine.executors.deliverables import missing_deliverables
 from engine.executors.leftovers import leftovers
 from engine.executors.outcome import Spec, read_report
-from engine.executors.port import Spawned
+from engine.executors.port import Output, Report, Spawned
 from engine.executors.processes import boot_id, end_marked_processes, marked_processes
+from tests.drain.test_diagnose import of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 ENDED = (
@@ -50,6 +51,7 @@ def ended_in(directory: Path) -> Path:
     outcome.put(directory, outcome.OUTCOME_FILE, ENDED.encode())
     outcome.put(directory, outcome.EVENTS_FILE, b'{"type":"usage"}\n')
     outcome.put(directory, outcome.GUARDIAN_LOCK, b"")
+    outcome.put(directory, "stdout", b"said")
     return directory
 
 
@@ -66,6 +68,9 @@ LOOKS: tuple[Callable[[Path], object], ...] = (
     lambda _: marked_processes("a"),
     lambda _: end_marked_processes("a"),
     lambda folder: leftovers(folder, []),
+    lambda folder: of(
+        Report(ended="exited", duration_ms=1, stdout=Output(head_bytes=4, path=folder / "stdout"))
+    ),
 )
 
 
