@@ -48,6 +48,7 @@ RULES = {
     *(f"engine/store/{name}.py" for name in ("leaving", "pooler")),
     "engine/drain/tidying.py",
     *(f"engine/executors/{name}.py" for name in ("old_files", "begun", "holder")),
+    *(f"engine/executors/guarding/{name}.py" for name in ("attempt", "child")),
     *(f"engine/calibration/{name}.py" for name in ("samples", "verdict", "selection")),
     "engine/calibration/attempts.py",
     *(f"engine/calibration/{name}.py" for name in ("track_record", "estimator")),
