@@ -191,7 +191,8 @@ class _Server:
             self.door.close()
             if error.errno in NOTHING_LEFT:
                 raise
-            raise _not_whole(f"{error.filename}: {error.strerror}") from error
+            place = "" if error.filename is None else f"{error.filename}: "
+            raise _not_whole(f"{place}{error.strerror}") from error
         finally:
             theirs.close()
         self.door.setblocking(False)

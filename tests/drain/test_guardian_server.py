@@ -272,6 +272,19 @@ async def test_a_program_that_is_gone_from_under_it_is_no_fault_of_the_phase(
         await Guardians().start(tmp_path, anyio.Event())
 
 
+async def test_what_nobody_names_is_not_told_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the process that shall become the server fails on its way."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("engine.executors.guardian_process.subprocess.Popen", fail)
+    with pytest.raises(StorageFailed, match="attempt can be started: Input/output error"):
+        await Guardians().start(laid_out(tmp_path, "one"), anyio.Event())
+
+
 async def test_what_cannot_be_loaded_is_told_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
