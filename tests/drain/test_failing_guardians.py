@@ -18,12 +18,19 @@ import pytest
 from engine.errors import StorageFailed
 from engine.executors import guardian_process
 from engine.executors.adoption import take_over
+from engine.executors.outcome import OUTCOME_FILE
 from tests.drain.test_command_executor import ROOT, Attempt
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 
 ENOUGH_FILES = 13
 """So many descriptors a guardian and its child need until the program has been started."""
+
+NEVER = (
+    '{"ended":"never_spawned","exit_code":null,"signal":null,"spawn_error":null,"duration_ms":0,'
+    '"killed":0,"survivors":0}'
+)
+"""The outcome of a guardian on which its engine had given up before it came."""
 
 CHILDLESS = """
 import errno
@@ -151,3 +158,24 @@ async def test_a_child_whose_guardian_dies_before_it_is_guarded_begins_nothing(
         report = await attempt.run()
         assert (report.ended, report.reason) == ("lost", "its guardian vanished without an outcome")
     assert not (attempt.workspace / "began").exists()
+
+
+async def test_the_outcome_of_a_guardian_that_came_too_late_is_not_that_of_the_next(
+    tmp_path: Path,
+) -> None:
+    """It would tell of an attempt that never began, and nobody would end what runs of it."""
+    attempt = Attempt(tmp_path, ("sh", "-c", "(setsid sleep 60 &); echo > begun; sleep 60"))
+
+    async def leave_an_outcome() -> None:
+        (attempt.directory / OUTCOME_FILE).write_text(NEVER)
+
+    async def kill_when_begun() -> None:
+        while not (attempt.workspace / "begun").exists():  # noqa: ASYNC110  another process
+            await anyio.sleep(0.001)
+        os.kill(attempt.spawned[0].pid, signal.SIGKILL)
+
+    attempt.when_spawned = leave_an_outcome
+    async with anyio.create_task_group() as group:
+        group.start_soon(kill_when_begun)
+        report = await attempt.run()
+        assert (report.ended, report.reason) == ("lost", "its guardian vanished without an outcome")

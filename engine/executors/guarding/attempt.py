@@ -302,10 +302,13 @@ def prepared() -> "Guardian":
 def begun() -> bool:
     """Mark the attempt as begun; false where another engine has closed it for good meanwhile.
 
-    The mark is a mode of the lock, since that finds room on a full disk, too.
+    The mark is a mode of the lock, since that finds room on a full disk, too.  An outcome that was
+    left by an earlier guardian goes: it must not tell of the child that begins now.
     """
-    if os.path.exists("outcome.json") and CLOSED in read("outcome.json"):  # noqa: PTH110
-        return False
+    if os.path.exists("outcome.json"):  # noqa: PTH110
+        if CLOSED in read("outcome.json"):
+            return False
+        quietly(os.unlink, "outcome.json")
     quietly(os.fchmod, 2, BEGUN_MODE)
     return True
 
