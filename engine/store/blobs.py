@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -99,11 +100,13 @@ class Blobs:
         path = self.path(digest)
         if path.exists():
             return digest
+        # A name of its own for each writer: two attempts may print the same at once.
+        part = f"{path}.{os.getpid()}-{threading.get_ident()}.part"
         try:
-            # A name of its own for each writer: two attempts may print the same at once.
-            part = f"{path}.{os.getpid()}-{threading.get_ident()}.part"
             _write(part, data)
             os.replace(part, path)  # noqa: PTH105  for every attempt; pathlib takes its time
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(part)  # noqa: PTH108
             raise not_written(f"the output {path}", error) from error
         return digest

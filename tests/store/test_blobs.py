@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from engine.errors import StorageFailed
+from engine.errors import DiskFull, StorageFailed
 from engine.store.blobs import Blobs
 
 
@@ -26,3 +28,18 @@ def test_a_folder_that_cannot_be_made_is_a_storage_failure(tmp_path: Path) -> No
     (tmp_path / "blobs").write_text("in the way")
     with pytest.raises(StorageFailed, match="cannot write the output"):
         Blobs(tmp_path / "blobs").put(b"x")
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_what_did_not_find_room_takes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Its beginning would be left for good, on a disk that is full."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(f"engine.store.blobs.os.{call}", fail)
+    with pytest.raises(DiskFull):
+        Blobs(tmp_path).put(b"x")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
