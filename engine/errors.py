@@ -25,7 +25,18 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from errno import EAGAIN, EDQUOT, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, ETOOMANYREFS
+from errno import (
+    EAGAIN,
+    EDQUOT,
+    EIO,
+    EMFILE,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    ENOSPC,
+    ESTALE,
+    ETOOMANYREFS,
+)
 from typing import ClassVar, cast
 
 NO_FILES_LEFT = frozenset({EMFILE, ENFILE, ENOMEM})
@@ -179,6 +190,16 @@ def raise_at_a_limit(error: OSError) -> None:
     """Raise StorageFailed unless we were able to look: at a limit an error says nothing else."""
     if error.errno in NO_FILES_LEFT:
         raise nothing_left(error.strerror or str(error)) from error
+
+
+def raise_if_below(what: str, error: OSError) -> None:
+    """Raise StorageFailed where a limit or the disk, and not what stands there, forbids to read."""
+    raise_at_a_limit(error)
+    if error.errno in (EIO, ESTALE):
+        raise StorageFailed(
+            f"cannot read {what}: {error.strerror}.",
+            remedy="check the disk, then run this again; nothing was changed.",
+        ) from error
 
 
 def limit_met(error: BaseException) -> StorageFailed | None:

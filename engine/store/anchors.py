@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from engine.errors import LogUnreadable, StorageFailed, not_written
+from engine.errors import LogUnreadable, StorageFailed, not_written, raise_if_below
 from engine.events import Head
 from engine.store.protocol import LogReader
 
@@ -107,7 +107,8 @@ def _check_kind(path: Path) -> None:
 def last_anchor(path: Path) -> Head | None:
     """The newest whole anchor, None when the file is missing or holds none.
 
-    Raises LogUnreadable when its last whole line is not an anchor, StorageFailed for no file.
+    Raises LogUnreadable when its last whole line is not an anchor, StorageFailed for no file and
+    where a limit or the disk forbids to read it.
     """
     _check_kind(path)
     try:
@@ -118,6 +119,7 @@ def last_anchor(path: Path) -> Head | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        raise_if_below(str(path), error)
         raise LogUnreadable(
             f"cannot read {path}: {error.strerror}.", remedy="check the file's permissions."
         ) from error

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from engine.errors import not_written
+from engine.errors import not_written, raise_at_a_limit
 from engine.events import Stream
 
 BLOB_BYTES_MAX = 16 * 1024 * 1024
@@ -85,7 +85,8 @@ class Blobs:
         try:
             with open(self.path(digest), "rb", opener=_never_waiting) as file:
                 data = file.read(BLOB_BYTES_MAX + 1) or b""
-        except OSError:
+        except OSError as error:
+            raise_at_a_limit(error)
             return None
         return data if hashlib.sha256(data).hexdigest() == digest else None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from engine.errors import StorageFailed, UsageProblem, WrongDatabase
+from engine.errors import StorageFailed, UsageProblem, WrongDatabase, raise_if_below
 from engine.store.location import Location
 from engine.store.migrate import APPLICATION_ID, Migration, pending, statements
 from engine.store.same_files import SameFiles
@@ -76,7 +76,8 @@ def _is_something_else(path: Path) -> bool:
 def check_file(location: Location) -> None:
     """Refuse what is no Runoff log before anything opens it.
 
-    Raises WrongDatabase for a missing, foreign or empty file, LogUnreadable for a damaged header.
+    Raises WrongDatabase for a missing, foreign or empty file, LogUnreadable for a damaged header,
+    StorageFailed where a limit or the disk forbids to read it.
     """
     path, shown = location.path, location.shown
     try:
@@ -101,6 +102,7 @@ def check_file(location: Location) -> None:
             remedy="check DATABASE_URL; `runoff seed` and `runoff import` start a new one there.",
         ) from None
     except OSError as error:
+        raise_if_below(shown, error)
         raise WrongDatabase(
             f"cannot read {shown}: {error.strerror}.", remedy="check DATABASE_URL and permissions."
         ) from error

@@ -38,10 +38,16 @@ class WriterLock:
             ) from error
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             holder = os.read(self._fd, _HOLDER_BYTES_MAX).decode(errors="replace").strip()
             os.close(self._fd)
             raise _is_held_by(holder) from error
+        except OSError as error:
+            os.close(self._fd)
+            raise StorageFailed(
+                f"cannot lock {path}: {error.strerror}.",
+                remedy="put the database on a file system that has locks; check the disk.",
+            ) from error
         note = f"{program}, pid {os.getpid()} on {socket.gethostname()}\n".encode()
         with suppress(OSError):  # a full disk; the lock holds, and says less
             os.pwrite(self._fd, note, 0)
