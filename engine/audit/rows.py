@@ -19,10 +19,11 @@ from engine.audit.chain import Chain, Report, Row
 from engine.audit.connection import connect
 from engine.audit.origins import Origins
 from engine.audit.parts import PAGE, Parts, Tags, checked
-from engine.errors import LogUnreadable
+from engine.errors import LogUnreadable, StorageFailed
 from engine.store.location import Location
 
 _FIRST_POS, _LAST_POS = -(2**63), 2**63 - 1
+_BELOW = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM)
 _BYTES = ("request", "hash")
 _INTEGERS = ("pos", "version", "idx", "schema", "occurred_us", "recorded_us", "cause", "epoch")
 _NULLABLE = ("cause", "session", "run", "phase", "attempt")
@@ -69,7 +70,7 @@ def follow(
     wrong with its data (S3).
 
     Raises LogUnreadable when the file cannot be read to its end, or holds an event of a type or
-    version that is not known.
+    version that is not known; StorageFailed when it cannot be opened.
     """
     # Before the log, so that what is anchored while the log is read does not seem to be missing.
     anchors = Anchors(location.beside("anchors"), report, is_shared=location.is_shared)
@@ -82,6 +83,12 @@ def follow(
             )
             follower.run()
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BELOW:
+            raise StorageFailed(
+                f"the database could not be used: {error}.",
+                remedy="check its permissions, and the limits of this user or machine"
+                " (`ulimit -a`), then run this again.",
+            ) from error
         raise LogUnreadable(
             f"the log cannot be read beyond position {followed.events}: {error}.",
             remedy="restore the database from a backup; up to there it was read.",

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.audit.rows import follow
 from engine.errors import StorageFailed
 from engine.store.anchors import last_anchor
 from engine.store.blobs import Blobs
 from engine.store.database import check_file
 from engine.store.location import locate
 from engine.store.lock import WriterLock
+from tests.drain.test_no_more_files import no_more_files
 
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 READS: tuple[Callable[[Path], object], ...] = (
@@ -41,6 +43,11 @@ def test_it_is_a_failure_below_us(
     monkeypatch.setattr("builtins.open", failing(number))
     with pytest.raises(StorageFailed, match=os.strerror(number)):
         read(tmp_path)
+
+
+def test_a_database_that_cannot_be_opened_is_not_a_damaged_one(tmp_path: Path) -> None:
+    with no_more_files(), pytest.raises(StorageFailed, match="unable to open database file"):
+        follow(locate(f"sqlite:///{tmp_path}/b.db"), {}, lambda what, _pos: pytest.fail(what))
 
 
 @pytest.mark.parametrize("number", LIMITS)
