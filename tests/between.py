@@ -36,6 +36,7 @@ class Between:
         self._is_carried = False
         self._open = anyio.Event()
         self._open.set()
+        self._answer = b""
         self._cut, self._away = anyio.Event(), anyio.Event()
         self._unheard, self._cuts = threading.Semaphore(0), threading.Semaphore(0)
         self.port = 0
@@ -77,9 +78,9 @@ class Between:
         """Wait until it is, in another thread."""
         assert self._cuts.acquire(timeout=60)
 
-    def shut(self) -> None:
-        """Let nobody in until it is opened again."""
-        self._open, self._away = anyio.Event(), anyio.Event()
+    def shut(self, answer: bytes = b"") -> None:
+        """Let nobody in until it is opened again; who comes is answered so, and turned away."""
+        self._open, self._away, self._answer = anyio.Event(), anyio.Event(), answer
 
     async def turned_away(self) -> None:
         """Wait until somebody was not let in."""
@@ -98,6 +99,8 @@ class Between:
         if self._silent:
             self._unheard.release()
         if not self._open.is_set():
+            if self._answer:
+                await client.send(self._answer)
             await client.aclose()
             self._away.set()
             return

@@ -14,7 +14,7 @@ from engine.store import pooler
 from engine.store.leaving import BACK_S, Leaving
 from engine.store.link import Link, patiently, say_goodbye
 from engine.store.location import Address, Location
-from engine.store.postgres_errors import lost, translated
+from engine.store.postgres_errors import NotUnderstood, lost, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,8 +86,9 @@ async def linked(
     async def connect() -> Connection[Any]:
         try:
             return await connected(location, settings)
-        except _TakesNoWrites as error:
-            # It did before: behind a failover a replica may be there that is to be promoted yet.
+        except (_TakesNoWrites, NotUnderstood) as error:
+            # It did before: behind a failover a replica may be there that is to be promoted yet,
+            # and a gateway answers for a server that is away.
             raise lost(error) from error
 
     try:

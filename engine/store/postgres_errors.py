@@ -36,6 +36,10 @@ SESSION_ATTRIBUTES = "any, primary, standby, read-write, read-only, prefer-stand
 _LOCKED = ("55P03", "40P01", "40001")
 
 
+class NotUnderstood(UsageProblem):
+    """What answers, if anything is a server there, does not speak as DATABASE_URL asks."""
+
+
 @contextmanager
 def translated(driver: Connection[Any] | None = None) -> Generator[None, None, None]:
     """The driver's errors as ours; the work is done elsewhere, so it is real work.
@@ -56,9 +60,9 @@ def translated(driver: Connection[Any] | None = None) -> Generator[None, None, N
         raise _not_trusted(error) from error
     except (OSError, TimeoutError) as error:
         if "rejected SSL upgrade" in str(error):
-            raise UsageProblem(
-                "the database server speaks no TLS, which DATABASE_URL asks for.",
-                remedy="switch it on there, or leave sslmode out of DATABASE_URL.",
+            raise NotUnderstood(
+                "the database server speaks no TLS, or what answers there is none.",
+                remedy="check host, port and sslmode in DATABASE_URL, or switch TLS on there.",
             ) from error
         if driver is not None:
             driver.terminate()

@@ -56,6 +56,28 @@ async def test_leases_are_opened_once_the_server_is_back(
     await found[0].close()
 
 
+async def test_what_answers_for_a_server_that_is_away_is_waited_out(
+    postgres: Server, between: tuple[Between, Location]
+) -> None:
+    """A gateway, say; it was no mistake in the URL before, so it is none now."""
+    way, place = between
+    store = await open_writer(place, create=False)
+    try:
+        async with recording(
+            store, HandSetClock(), Writer("host", "boot", 1, "test", "0")
+        ) as recorder:
+            way.shut(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+            await postgres.end_all_others(place.url.rpartition("/")[2])
+            with anyio.fail_after(LIMIT_S):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(recorder.submit, registered("r"))
+                    await way.turned_away()
+                    way.open()
+            assert recorder.failed is None
+    finally:
+        await store.close()
+
+
 async def test_who_leaves_does_not_wait_for_that(between: tuple[Between, Location]) -> None:
     way, place = between
     way.shut()
