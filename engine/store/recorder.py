@@ -336,10 +336,13 @@ class Recorder:
             self._decisions.is_announced = True
             if self._anchoring is not None:
                 self._anchoring.committed(batch.head)
-        for pending, outcome in batch.settled:
-            if isinstance(outcome, Receipt) and outcome.repeated and not outcome.records:
-                outcome = await self._first_receipt(pending.command.command_id, batch)  # noqa: PLW2901
-            pending.settle(outcome)
+        try:
+            for pending, outcome in batch.settled:
+                if isinstance(outcome, Receipt) and outcome.repeated and not outcome.records:
+                    outcome = await self._first_receipt(pending.command.command_id, batch)  # noqa: PLW2901
+                pending.settle(outcome)
+        except RunoffError as error:
+            self._fail(error, [pending for pending, _ in batch.settled])
 
     async def _first_receipt(self, command_id: str, batch: Batch) -> Receipt:
         prior = batch.prior[command_id]
@@ -354,7 +357,8 @@ class Recorder:
         self._failed = told or _unexpected(error)
         self._failed.__cause__ = None if error is self._failed else error
         for pending in [*taken, *self._queue]:
-            pending.settle(self._failed)
+            if not pending.done.is_set():
+                pending.settle(self._failed)
         self._queue.clear()
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from engine.clock import HandSetClock
 from engine.errors import AppendRefused, CommandReused, StorageFailed, UsageProblem, WrongVersion
-from engine.events import RunRegistered
+from engine.events import Record, RunRegistered
 from engine.store.command import Command, Draft, Moment, just
 from engine.store.memory import MemoryStore, MemoryTransaction
-from engine.store.protocol import EventStore, Found, Kept, Query
+from engine.store.protocol import PAGE_ROWS, EventStore, Found, Kept, Query
 from engine.store.recorder import Recorder, Writer, recording
 from projections.backlog import BACKLOG
 from projections.board import Board
@@ -203,6 +203,31 @@ async def test_a_failing_commit_reaches_every_caller_of_its_batch() -> None:
         for one in pending:
             with pytest.raises(StorageFailed):
                 await one.answer()
+
+
+class Unreadable(MemoryStore):
+    """Takes appends and, when told to, gives nothing back."""
+
+    is_unreadable = False
+
+    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
+        if self.is_unreadable:
+            raise StorageFailed("the disk is gone.", remedy="find it.")
+        return await super().records(query, after, limit)
+
+
+async def test_whoever_waits_is_told_when_an_earlier_receipt_cannot_be_read() -> None:
+    """Who closes an attempt waits shielded: nobody else would ever end that."""
+    store = Unreadable()
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        await recorder.submit(registers("r"))
+        store.is_unreadable = True
+        recorded, repeated, beside = map(recorder.enqueue, map(registers, ("a", "r", "b")))
+        for each in (repeated, beside):
+            with pytest.raises(StorageFailed, match="the disk is gone"):
+                await each.answer()
+        assert (await recorded.answer()).records
+        assert recorder.failed is not None
 
 
 async def test_a_new_version_of_a_projection_stands_before_the_old_one_goes() -> None:
