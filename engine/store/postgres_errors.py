@@ -75,6 +75,8 @@ def lost(error: BaseException) -> ServerLost:
 
     silent = "it gave no answer in time" if isinstance(error, TimeoutError) else None
     said = error.problem if isinstance(error, RunoffError) else str(error)
+    if "()" in said:  # the driver tells which of its functions met the end of a connection
+        said = "the connection was closed"
     text = said.rstrip(".") or silent or type(error).__name__
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         text = "no server is what target_session_attrs asks for"

@@ -14,7 +14,7 @@ from engine.store.leases import Holder, Leases, open_leases
 from engine.store.leaving import Leaving
 from engine.store.location import Location, locate
 from engine.store.opening import open_writer
-from engine.store.postgres_errors import translation
+from engine.store.postgres_errors import lost, translation
 from engine.store.recorder import Writer, recording
 from tests.between import Between, standing
 from tests.servers import Server
@@ -148,3 +148,16 @@ async def test_an_operator_who_ends_a_question_ends_no_writer(
 def test_a_server_without_a_free_connection_may_have_one_soon() -> None:
     error = asyncpg.TooManyConnectionsError("sorry, too many clients already")
     assert isinstance(translation(error), ServerLost)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("unexpected connection_lost() call"),
+        asyncpg.InterfaceError(
+            "cannot call Transaction.__aexit__(): the underlying connection is closed"
+        ),
+    ],
+)
+def test_a_lost_connection_is_told_in_no_words_of_the_drivers_code(error: Exception) -> None:
+    assert lost(error).problem.endswith("cannot be reached: the connection was closed.")
