@@ -81,6 +81,16 @@ class Server:
         finally:
             await connection.close()
 
+    async def set_read_only(self, *, on: bool) -> None:
+        """Have all connections take no writes, those that there are, too, or take them again."""
+        connection = await self.connect("postgres")
+        try:
+            value = "on" if on else "off"
+            await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+            await connection.execute("SELECT pg_reload_conf()")
+        finally:
+            await connection.close()
+
     def start(self) -> None:
         settings = (
             f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"

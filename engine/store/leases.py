@@ -148,8 +148,13 @@ class PostgresLeases:
     async def _asking(self) -> AsyncGenerator[Connection[Any], None]:
         """The connection to ask over, one question at a time."""
         async with self._turn:
-            with self._link.asking() as driver, anyio.fail_after(self._answer_s):
-                yield driver
+            try:
+                with self._link.asking() as driver, anyio.fail_after(self._answer_s):
+                    yield driver
+            except ServerLost:
+                # It may be open still, and would be asked again without a pause.
+                self._link.driver.terminate()
+                raise
 
     async def listen(self) -> None:
         """Take the server's hints from here on."""

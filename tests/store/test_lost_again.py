@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import anyio
 import asyncpg
@@ -12,6 +12,7 @@ from engine.clock import HandSetClock
 from engine.errors import ServerLost
 from engine.store.leases import Holder, Leases, open_leases
 from engine.store.leaving import Leaving
+from engine.store.link import PAUSE_S
 from engine.store.location import Location, locate
 from engine.store.opening import open_writer
 from engine.store.postgres_errors import lost, translation
@@ -116,6 +117,44 @@ async def test_a_link_that_is_lost_while_hints_are_asked_for_is_made_anew(
     (leases,) = found
     assert leases is not None
     await leases.renew(HOLDER, 15.0)
+    await leases.close()
+
+
+@pytest.fixture
+async def read_only(postgres: Server) -> AsyncGenerator[Callable[[], Awaitable[None]], None]:
+    """Call it to have the server take no writes until the test is over."""
+
+    async def begin() -> None:
+        await postgres.set_read_only(on=True)
+
+    yield begin
+    await postgres.set_read_only(on=False)
+
+
+async def renew_for_ever(leases: Leases) -> None:
+    while True:
+        await leases.renew(HOLDER, 15.0)
+
+
+async def test_a_server_that_takes_no_writes_now_is_not_asked_without_a_pause(
+    postgres: Server,
+    between: tuple[Between, Location],
+    read_only: Callable[[], Awaitable[None]],
+) -> None:
+    """It leaves the connection open, over which it would refuse a thousand renewals a second."""
+    _, place = between
+    leases = await open_leases(place, Leaving())
+    assert leases is not None
+    await read_only()
+    with anyio.fail_after(LIMIT_S):
+        with pytest.raises(ServerLost, match="read-only"):
+            await renew_for_ever(leases)
+        with anyio.move_on_after(PAUSE_S) as waiting:
+            await leases.until_back()
+        assert waiting.cancelled_caught
+        await postgres.set_read_only(on=False)
+        await leases.until_back()
+        await leases.renew(HOLDER, 15.0)
     await leases.close()
 
 
