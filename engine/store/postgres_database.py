@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from engine.errors import LogUnreadable
 from engine.store.leaving import Leaving
-from engine.store.link import say_goodbye
+from engine.store.link import PAUSE_S, say_goodbye
 from engine.store.location import Location
 from engine.store.migrate import pending
 from engine.store.postgres import PostgresReader, PostgresStore
@@ -27,7 +29,7 @@ from engine.store.postgres_errors import translated
 if TYPE_CHECKING:
     from asyncpg import Connection
 
-_MIGRATION_LOCK = 0x52554E46
+MIGRATION_LOCK = 0x52554E46
 _MIGRATION_S = 3600.0
 """Of a large log some take long, and whoever comes second waits for them."""
 
@@ -77,9 +79,7 @@ async def _migrate(connection: Connection[Any]) -> None:
     """Apply what is missing; several writers that start at once take turns."""
     with translated(connection):
         async with connection.transaction():
-            await connection.execute(
-                "SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_S
-            )
+            await _take_turn(connection)
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             await _refuse_foreign(connection)
             await connection.execute(
@@ -95,6 +95,15 @@ async def _migrate(connection: Connection[Any]) -> None:
                     migration.name,
                     migration.sha256,
                 )
+
+
+async def _take_turn(connection: Connection[Any]) -> None:
+    """Wait for those who were there first, by short questions: a dead link answers none of them."""
+    with anyio.fail_after(_MIGRATION_S):
+        while not await connection.fetchval(
+            "SELECT pg_try_advisory_xact_lock($1)", MIGRATION_LOCK
+        ):
+            await anyio.sleep(PAUSE_S)
 
 
 async def _refuse_foreign(connection: Connection[Any]) -> None:

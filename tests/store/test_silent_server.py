@@ -16,6 +16,7 @@ from engine.store.leases import Holder, open_leases
 from engine.store.leaving import Leaving
 from engine.store.location import Location, locate
 from engine.store.opening import open_reader, open_writer
+from engine.store.postgres_database import MIGRATION_LOCK
 from engine.store.recorder import Writer, recording
 from tests.between import Between, standing
 from tests.servers import Server
@@ -91,6 +92,28 @@ async def test_a_lease_whose_connection_is_forgotten_is_renewed_over_another(
         assert [lease.renewals for lease in await leases.all()] == [2]
     finally:
         await leases.close()
+
+
+async def test_who_waits_to_bring_the_tables_up_to_date_is_not_held_by_a_silent_server(
+    postgres: Server, between: tuple[Between, Location]
+) -> None:
+    """What others are at may take long, which is no reason to believe a dead link for as long."""
+    way, place = between
+    name = place.url.rpartition("/")[2]
+    await (await open_writer(locate(postgres.url(name)), create=True)).close()
+    other = await postgres.connect(name)
+    await other.fetchval("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+
+    async def wait() -> None:
+        with pytest.raises(ServerLost):
+            await open_writer(place, create=False)
+
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            while not way.forget_who_said(b"advisory_xact_lock"):
+                await other.fetchval("SELECT 1")
+    await other.close()
 
 
 async def test_a_reader_does_not_wait_for_ever(between: tuple[Between, Location]) -> None:
