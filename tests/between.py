@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -33,6 +34,7 @@ class Between:
         self._silent = False
         self._connections: list[Carried] = []
         self._word: bytes | None = None
+        self._last_words: re.Pattern[bytes] | None = None
         self._is_carried = False
         self._open = anyio.Event()
         self._open.set()
@@ -56,6 +58,15 @@ class Between:
         for each in found:
             each.is_forgotten = True
         return len(found)
+
+    def forget_at(self, pattern: bytes) -> None:
+        """Forget every connection over which something is about to go that ``pattern`` finds."""
+        self._last_words = re.compile(pattern, re.DOTALL)
+
+    @property
+    def forgotten(self) -> int:
+        """How many connections are, each for itself."""
+        return sum(each.is_forgotten for each in self._connections)
 
     def remember(self) -> None:
         """Connections that are made from here on are carried again."""
@@ -124,6 +135,8 @@ class Between:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for data in source:
                 connection.said += data
+                if self._last_words is not None and self._last_words.search(data):
+                    connection.is_forgotten = True
                 is_word = self._word is not None and self._word in data
                 is_known = self._forgotten == born and not connection.is_forgotten
                 if is_known and (self._is_carried or not is_word):

@@ -17,20 +17,27 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 CLOSE_S = 2.0
+ANSWERS = 5
+"""More are asked for nowhere at once."""
 PAUSE_S, PAUSE_MAX_S = 0.2, 2.0
 """How long to wait before the second try to connect, and before any."""
 
 
 class Link:
-    """Holds one connection; ``driver`` is another one after ``until_back``."""
+    """Holds one connection; ``driver`` is another one after ``until_back``.
+
+    ``answer_s``: how long the driver waits for an answer.
+    """
 
     def __init__(
         self,
         driver: Connection[Any],
         connect: Callable[[], Awaitable[Connection[Any]]],
         leaving: Leaving,
+        answer_s: float,
     ) -> None:
         self.driver = driver
+        self._answers_s = ANSWERS * answer_s
         self._connect = connect
         self._leaving = leaving
         self._tried = False
@@ -38,10 +45,12 @@ class Link:
 
     @contextmanager
     def asking(self) -> Generator[Connection[Any], None, None]:
-        """Around a question to the server: the connection to ask over, and its errors as ours."""
+        """Around a few questions: the connection to ask over, and its errors as ours."""
         driver = self.driver
         with translated(driver), self._leaving.bounded(leaving.ANSWER_S):
-            yield driver
+            # The driver has a limit for each, but waits without one when it closes a statement.
+            with anyio.fail_after(self._answers_s):
+                yield driver
 
     async def until_back(self) -> None:
         """Wait until the server can be reached again, for as long as that takes.

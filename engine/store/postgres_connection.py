@@ -97,7 +97,7 @@ async def linked(
             driver = await first
     except TimeoutError as error:
         raise lost(error) from error
-    return Link(driver, connect, leaving)
+    return Link(driver, connect, leaving, ANSWER_S)
 
 
 async def connected(location: Location, settings: dict[str, str]) -> Connection[Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 MIGRATION_LOCK = 0x52554E46
+_TRY_TURN = "SELECT pg_try_advisory_xact_lock($1)"
 _MIGRATION_S = 3600.0
 """Of a large log some take long, and whoever comes second waits for them."""
 
@@ -100,9 +101,9 @@ async def _migrate(connection: Connection[Any]) -> None:
 async def _take_turn(connection: Connection[Any]) -> None:
     """Wait for those who were there first, by short questions: a dead link answers none of them."""
     with anyio.fail_after(_MIGRATION_S):
-        while not await connection.fetchval(
-            "SELECT pg_try_advisory_xact_lock($1)", MIGRATION_LOCK
-        ):
+        while True:
+            if await connection.fetchval(_TRY_TURN, MIGRATION_LOCK):
+                return
             await anyio.sleep(PAUSE_S)
 
 

@@ -16,12 +16,16 @@ from engine.store.leases import Holder, open_leases
 from engine.store.leaving import Leaving
 from engine.store.location import Location, locate
 from engine.store.opening import open_reader, open_writer
+from engine.store.postgres import PostgresStore
 from engine.store.postgres_database import MIGRATION_LOCK
 from engine.store.recorder import Writer, recording
 from tests.between import Between, standing
 from tests.servers import Server
 
 LIMIT_S = 10.0
+STATEMENTS_KEPT = 100
+"""By the driver."""
+CLOSES_A_STATEMENT = rb"C\0\0\0.S__asyncpg_stmt"
 
 
 @pytest.fixture
@@ -56,6 +60,21 @@ async def test_a_writer_whose_connections_are_forgotten_goes_on_over_new_ones(
             assert recorder.failed is None
     finally:
         await store.close()
+
+
+async def test_what_the_driver_waits_for_without_a_limit_has_one(
+    between: tuple[Between, Location],
+) -> None:
+    """It closes statements that it has no room for any more, or that are five minutes old."""
+    way, place = between
+    store = await open_writer(place, create=True)
+    assert isinstance(store, PostgresStore)
+    way.forget_at(CLOSES_A_STATEMENT)
+    with anyio.fail_after(LIMIT_S):
+        for number in range(STATEMENTS_KEPT + 1):
+            assert await store.execute(f"SELECT {number}")
+    assert way.forgotten
+    await store.close()
 
 
 async def test_whoever_is_told_to_end_does_not_wait_for_it(
