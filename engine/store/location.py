@@ -15,7 +15,7 @@ import os
 import re
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit, urlunsplit
 
 from engine.errors import UsageProblem, WrongDatabase
 
@@ -51,6 +51,18 @@ class Address:
     def reveal(self) -> str:
         """The whole of it, for the driver alone."""
         return self._dsn
+
+    def each(self) -> list[Address]:
+        """The same with one server in each, in their order, where several are named.
+
+        They stay together where one is preferred to another, or gets its port from the environment.
+        """
+        parts = urlsplit(self._dsn)
+        user, at, hosts = parts.netloc.rpartition("@")
+        if "prefer-standby" in parts.query or "," in os.environ.get("PGPORT", ""):
+            return [self]
+        netlocs = (f"{user}{at}{host}" for host in hosts.split(","))
+        return [Address(urlunsplit(parts._replace(netloc=netloc))) for netloc in netlocs]
 
     def __repr__(self) -> str:
         return masked(self._dsn)

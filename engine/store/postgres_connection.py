@@ -5,6 +5,7 @@ What a log is made of is not known here, so that an audit can share this.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -118,22 +119,12 @@ async def connected(location: Location, settings: dict[str, str]) -> Connection[
 async def _reached(address: Address, settings: dict[str, str]) -> Connection[Any]:
     """A connection with ``settings``, or without them by way of a pooler that refuses them."""
     asyncpg = _driver()
-
-    async def connect(wanted: dict[str, str]) -> Connection[Any]:
-        made: Connection[Any] = await asyncpg.connect(
-            address.reveal(),
-            timeout=CONNECT_S,
-            command_timeout=ANSWER_S,
-            server_settings={"application_name": "runoff"} | wanted,
-        )
-        return made
-
     with translated():
         try:
-            return await connect(settings)
+            return await _first_of(address, settings)
         except asyncpg.ProtocolViolationError as error:
             if pooler.refuses_settings(error):
-                return await connect({})
+                return await _first_of(address, {})
             raise
         except asyncpg.UndefinedObjectError as error:
             raise _unknown_setting(str(error), settings) from error
@@ -146,6 +137,34 @@ async def _reached(address: Address, settings: dict[str, str]) -> Connection[Any
                 "the driver for PostgreSQL does not understand DATABASE_URL.",
                 remedy="check host, port, and the settings behind the ?.",
             ) from error
+
+
+async def _first_of(address: Address, settings: dict[str, str]) -> Connection[Any]:
+    """A connection to the first server that can be reached, of those that ``address`` names.
+
+    Each has its time: the driver has one for all, which the first that is silent would take up.
+    """
+    asyncpg = _driver()
+    *others, last = address.each()
+    for each in others:
+        with suppress(
+            OSError,
+            TimeoutError,
+            asyncpg.CannotConnectNowError,
+            asyncpg.TargetServerAttributeNotMatched,
+        ):
+            return await _connected_to(each, settings)
+    return await _connected_to(last, settings)
+
+
+async def _connected_to(address: Address, settings: dict[str, str]) -> Connection[Any]:
+    made: Connection[Any] = await _driver().connect(
+        address.reveal(),
+        timeout=CONNECT_S,
+        command_timeout=ANSWER_S,
+        server_settings={"application_name": "runoff"} | settings,
+    )
+    return made
 
 
 async def _begin(connection: Connection[Any], location: Location, settings: dict[str, str]) -> None:

@@ -133,6 +133,24 @@ def test_a_log_whose_server_may_be_at_several_addresses_has_one_place(
     assert found.path.name.endswith(digest)
 
 
+def test_each_of_several_addresses_can_be_asked_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGPORT", raising=False)
+
+    def each(url: str) -> list[str]:
+        address = locate(url).address
+        assert address is not None
+        return [one.reveal() for one in address.each()]
+
+    assert each("postgresql://u:p%40,w@a:1,[::1]:2/x?k=v") == [
+        "postgresql://u:p%40,w@a:1/x?k=v",
+        "postgresql://u:p%40,w@[::1]:2/x?k=v",
+    ]
+    for whole in ("postgresql://a/x", "postgresql://a,b/x?target_session_attrs=prefer-standby"):
+        assert each(whole) == [whole]
+    monkeypatch.setenv("PGPORT", "1,2")
+    assert each("postgresql://a,b/x") == ["postgresql://a,b/x"]
+
+
 @pytest.mark.parametrize(
     "hosts", ["a:1,b:0", "a:x,b", "a:1,b:65536", "u:sec,secret@a:-1,b", "a,", ",b:1"]
 )

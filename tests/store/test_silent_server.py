@@ -135,6 +135,25 @@ async def test_who_waits_to_bring_the_tables_up_to_date_is_not_held_by_a_silent_
     await other.close()
 
 
+async def test_a_server_that_is_silent_keeps_nobody_from_the_one_that_took_over(
+    postgres: Server, between: tuple[Between, Location], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is gone answers nothing; that it is not there, nobody says."""
+    way, place = between
+    monkeypatch.setattr(postgres_connection, "CONNECT_S", 0.5)
+    way.forget(new_ones=True)
+    assert place.address is not None
+    silent = f"127.0.0.1:{way.port}"
+    both = f"{silent},127.0.0.1:{postgres.port}"
+    url = place.address.reveal().replace(silent, both)
+    with anyio.fail_after(LIMIT_S):
+        store = await open_writer(locate(f"{url}?target_session_attrs=primary"), create=True)
+        assert (await store.head()).pos == 0
+    await store.close()
+    with pytest.raises(ServerLost, match="gave no answer in time"):
+        await open_reader(locate(url.replace(both, f"{silent},{silent}")))
+
+
 async def test_a_reader_does_not_wait_for_ever(between: tuple[Between, Location]) -> None:
     way, place = between
     await (await open_writer(place, create=True)).close()
