@@ -64,6 +64,11 @@ class Between:
         self._last_words = re.compile(pattern, re.DOTALL)
 
     @property
+    def made(self) -> int:
+        """How many connections were made by this way."""
+        return len(self._connections)
+
+    @property
     def forgotten(self) -> int:
         """How many connections are, each for itself."""
         return sum(each.is_forgotten for each in self._connections)

@@ -111,16 +111,20 @@ class PostgresStore(PostgresReader):
         self.leaving = leaving
         self._writing = writing
         self._writers_turn = anyio.Lock()
+        self._readers_way_back = anyio.Lock()
 
     async def execute(self, sql: str, *parameters: Any) -> list[Any]:
         """Run one statement; its rows.  Reading waits for a server that is away."""
         while True:
+            driver = self._link.driver
             try:
                 return await super().execute(sql, *parameters)
             except ServerLost:
                 if self._writing.is_closing:
                     raise
-                await self._link.until_back()
+                async with self._readers_way_back:
+                    if self._link.driver is driver:
+                        await self._link.until_back()
 
     async def until_back(self) -> None:
         """Wait until the server can be reached, over new connections.

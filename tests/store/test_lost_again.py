@@ -79,6 +79,22 @@ async def test_what_answers_for_a_server_that_is_away_is_waited_out(
         await store.close()
 
 
+async def test_many_who_read_need_one_new_connection(
+    postgres: Server, between: tuple[Between, Location]
+) -> None:
+    """A server that is just back has room for three of each engine, and no more."""
+    way, place = between
+    store = await open_writer(place, create=False)
+    made = way.made
+    await postgres.end_all_others(place.url.rpartition("/")[2])
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as group:
+            for _ in range(9):
+                group.start_soon(store.head)
+    assert way.made == made + 1
+    await store.close()
+
+
 async def test_who_leaves_does_not_wait_for_that(between: tuple[Between, Location]) -> None:
     way, place = between
     way.shut()
