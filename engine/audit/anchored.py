@@ -28,6 +28,7 @@ SLACK_US = 60_000_000
 LIVE_US = 5_000_000
 """What was committed so shortly before it is read, after a long rest, may be anchored next."""
 _LINE_BYTES_MAX = 256
+_ODD_MAX = 1000
 _ANCHOR = re.compile(rb"([0-9]{1,18}) ([0-9a-f]{64})\n")
 _CUT_SHORT = re.compile(rb"[0-9]{0,18}|[0-9]{1,18} [0-9a-f]{0,64}")
 _MERGED = re.compile(rb"([0-9]{1,18}) ([0-9a-f]{64})\n\Z")
@@ -81,7 +82,7 @@ class Anchors:
             if self._next == (pos, digest):
                 self.reach, self._reach_us = pos, recorded_us
             else:
-                self._odd.append(self._next)
+                self._note_odd(self._next)
             self._next = next(self._lines, None)
 
     def close(self, end: End, hash_at: Callable[[int], str | None]) -> AnchorsState:
@@ -89,7 +90,7 @@ class Anchors:
         beyond = self._next
         while self._next is not None:
             self._next = next(self._lines, None)
-        for odd in self._odd[:1000]:
+        for odd in self._odd:
             self._settle(odd, hash_at)
         if beyond is not None:
             self._break(
@@ -111,6 +112,10 @@ class Anchors:
         until = f"end at {self.reach}" if self.reach else "hold nothing"
         self._break(f"S2: the anchors {until}, and the log goes on to {end.pos}", end.pos)
         return "broken"
+
+    def _note_odd(self, odd: bytes | Anchor) -> None:
+        if len(self._odd) < _ODD_MAX:
+            self._odd.append(odd)
 
     def _settle(self, odd: bytes | Anchor, hash_at: Callable[[int], str | None]) -> None:
         if isinstance(odd, Anchor):
@@ -138,7 +143,7 @@ class Anchors:
                     if anchor is not None:
                         yield anchor
                     elif line.endswith(b"\n") or not _CUT_SHORT.fullmatch(line):
-                        self._odd.append(line)
+                        self._note_odd(line)
                     else:
                         return  # cut short by a crash
         except OSError as error:
@@ -146,9 +151,17 @@ class Anchors:
 
 
 def lines_of(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The lines in the first ``size`` bytes; one that is much too long comes in pieces."""
-    while file.tell() < size:
-        yield file.readline(_LINE_BYTES_MAX)
+    """The lines in the first ``size`` bytes; one that is much too long comes in pieces.
+
+    After a thousand such pieces there are no more: whatever that is, it holds no anchors.
+    """
+    pieces = 0
+    while file.tell() < size and pieces < _ODD_MAX:
+        line = file.readline(_LINE_BYTES_MAX)
+        if not line:
+            return  # it has become shorter meanwhile
+        pieces += not line.endswith(b"\n")
+        yield line
 
 
 def said_by(line: bytes) -> Anchor | None:

@@ -7,10 +7,21 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from engine.store.tables import TABLES, refuse_odd
+
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database at ``path`` so that no byte of it can change."""
-    return sqlite3.connect(reachable(path), uri=True, isolation_level=None)
+    """Open the database at ``path`` so that no byte of it can change.
+
+    Raises LogUnreadable where a view stands in the place of a table.
+    """
+    connection = sqlite3.connect(reachable(path), uri=True, isolation_level=None)
+    try:
+        refuse_odd(connection.execute(TABLES), is_copy=True)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def reachable(path: Path) -> str:

@@ -22,6 +22,17 @@ SELECT began.attempt, began.run, began.phase, began.pos, ended.pos
 _ODD_ATTEMPTS = (f"{_DUE} EXCEPT {_OPEN}", f"{_OPEN} EXCEPT {_DUE}")
 
 
+def check_derived(connection: sqlite3.Connection, report: Report) -> None:
+    """Report what either table has otherwise, and one that is not there as it was made."""
+    for table, check in (("event_shapes", check_shapes), ("open_attempts", check_open_attempts)):
+        try:
+            check(connection, report)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise
+            report(f"S35: {table} cannot be asked: {error}", None)
+
+
 def check_shapes(connection: sqlite3.Connection, report: Report) -> None:
     """Report types that are listed otherwise, and versions that go back.
 
@@ -35,7 +46,8 @@ def check_shapes(connection: sqlite3.Connection, report: Report) -> None:
     if "event_shapes" in _tables(connection):
         stored = set(connection.execute(_STORED))
         for kind, schema, first in stored ^ {row[:3] for row in found}:
-            report(f"S35: event_shapes and the log differ in {kind} version {schema}", first)
+            what = f"S35: event_shapes and the log differ in {kind} version {schema}"
+            report(what, _position(first))
 
 
 def check_open_attempts(connection: sqlite3.Connection, report: Report) -> None:
@@ -44,7 +56,12 @@ def check_open_attempts(connection: sqlite3.Connection, report: Report) -> None:
         return  # a copy of a server's log
     for query in _ODD_ATTEMPTS:
         for row in connection.execute(query):
-            report("S35: open_attempts and the log differ in an attempt", row[3])
+            report("S35: open_attempts and the log differ in an attempt", _position(row[3]))
+
+
+def _position(stored: object) -> int | None:
+    """``stored`` where it is a number: a table that was made anew may hold anything."""
+    return stored if isinstance(stored, int) else None
 
 
 def _tables(connection: sqlite3.Connection) -> set[str]:

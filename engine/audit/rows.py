@@ -19,7 +19,7 @@ from engine.audit.chain import Chain, Report, Row
 from engine.audit.connection import connect
 from engine.audit.origins import Origins
 from engine.audit.parts import PAGE, Parts, Tags, checked
-from engine.errors import LogUnreadable, StorageFailed
+from engine.errors import LogUnreadable, RunoffError, StorageFailed
 from engine.store.location import Location
 
 _FIRST_POS, _LAST_POS = -(2**63), 2**63 - 1
@@ -83,17 +83,22 @@ def follow(
             )
             follower.run()
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BELOW:
-            raise StorageFailed(
-                f"the database could not be used: {error}.",
-                remedy="check its permissions, and the limits of this user or machine"
-                " (`ulimit -a`), then run this again.",
-            ) from error
-        raise LogUnreadable(
-            f"the log cannot be read beyond position {followed.events}: {error}.",
-            remedy="restore the database from a backup; up to there it was read.",
-        ) from error
+        raise not_read(error, f"beyond position {followed.events}") from error
     return followed
+
+
+def not_read(error: sqlite3.Error, where: str) -> RunoffError:
+    """What to say of a log that could be read up to ``where`` alone, because of ``error``."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BELOW:
+        return StorageFailed(
+            f"the database could not be used: {error}.",
+            remedy="check its permissions, and the limits of this user or machine"
+            " (`ulimit -a`), then run this again.",
+        )
+    return LogUnreadable(
+        f"the log cannot be read {where}: {error}.",
+        remedy="restore the database from a backup; up to there it was read.",
+    )
 
 
 class _Follower:

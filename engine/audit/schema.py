@@ -15,6 +15,10 @@ from importlib import resources
 from engine.audit.chain import Report
 
 _OBJECTS = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
+_APPLIED = "SELECT number, sha256 FROM migrations WHERE typeof(number) = 'integer'"
+_NUMBER_MAX = 9999
+"""Of four digits, as files of migrations are called; no forged one is counted up to."""
+
 _TRIGGERS = "SELECT type, name, sql FROM sqlite_schema WHERE type = 'trigger'"
 
 
@@ -22,9 +26,12 @@ def check_schema(connection: sqlite3.Connection, report: Report) -> None:
     """Report migrations that are not listed as applied, and what of theirs is gone or another."""
     texts = _texts()
     try:
-        applied = dict(connection.execute("SELECT number, sha256 FROM migrations").fetchall())
+        applied = dict(connection.execute(_APPLIED).fetchall())
     except sqlite3.Error:
         applied = {}
+    for number in sorted(number for number in applied if not 1 <= number <= _NUMBER_MAX):
+        report(f"S38: the migration {number} is listed, which is none", None)
+        del applied[number]
     for number in range(1, max(applied, default=len(texts)) + 1):
         if number not in applied:
             report(f"S38: the migration {number} is not listed as applied", None)

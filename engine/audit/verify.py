@@ -8,19 +8,21 @@ Source of the invariants: docs/reference/invariants.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from engine.audit.anchored import AnchorsState
+from engine.audit.chain import Report
 from engine.audit.connection import connect
-from engine.audit.derived import check_open_attempts, check_shapes
+from engine.audit.derived import check_derived
 from engine.audit.histories import Histories
 from engine.audit.local import local
 from engine.audit.parts import Tags
 from engine.audit.requests import Requests
-from engine.audit.rows import Asked, follow
+from engine.audit.rows import Asked, follow, not_read
 from engine.audit.schema import check_schema
 from engine.store.location import Location
 
@@ -164,19 +166,27 @@ def _verified(location: Location, *, is_copy: bool) -> Verification:
     followed = follow(location, KNOWN_SCHEMAS, result.report, each)
     histories.close()
     requests.close()
-    with closing(connect(location.path)) as connection:
-        connection.execute("BEGIN")
-        check_shapes(connection, result.report)
-        check_open_attempts(connection, result.report)
+    _look_beside_rows(location, result, check_derived)
     result.events, result.open_attempts = followed.events, histories.open_attempts
     result.head, result.epoch = followed.hash.hex(), followed.epoch
     result.anchors, result.anchored = followed.anchors, followed.anchored
     result.violations.sort(key=lambda violation: violation.pos or 0)
     if not is_copy:
         # Behind the rows: what is wrong with those is wrong at a place.
-        with closing(connect(location.path)) as connection:
-            check_schema(connection, result.report)
+        _look_beside_rows(location, result, check_schema)
     return result
+
+
+def _look_beside_rows(
+    location: Location, result: Verification, check: Callable[[sqlite3.Connection, Report], None]
+) -> None:
+    """Let ``check`` look at what stands in the file beside the rows, at one moment."""
+    try:
+        with closing(connect(location.path)) as connection:
+            connection.execute("BEGIN")
+            check(connection, result.report)
+    except sqlite3.Error as error:
+        raise not_read(error, "beside its events") from error
 
 
 def _parsed(

@@ -16,6 +16,7 @@ from engine.store.migrate import APPLICATION_ID, Migration, pending, statements
 from engine.store.same_files import SameFiles
 from engine.store.sqlite import SqliteStore
 from engine.store.sqlite_errors import translated
+from engine.store.tables import TABLES, refuse_odd
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -209,7 +210,7 @@ async def _open(uri: str, pragmas: Sequence[str], files: SameFiles | None = None
     try:
         for pragma in (lock_wait(), *pragmas):
             await store.execute(pragma)
-        await store.execute("SELECT count(*) FROM sqlite_schema")
+        refuse_odd(await store.execute(TABLES))
     except BaseException:
         await store.close()
         raise

@@ -10,11 +10,12 @@ import sqlite3
 from typing import Any
 from urllib.parse import quote
 
-from engine.errors import StorageFailed
+from engine.errors import LogUnreadable, StorageFailed
 from engine.store.database import READER_PRAGMAS, check_file, lock_wait
 from engine.store.location import Location
 from engine.store.sqlite import SqliteReader
 from engine.store.sqlite_errors import translated
+from engine.store.tables import TABLES, refuse_odd
 
 
 class DirectReader(SqliteReader):
@@ -57,10 +58,10 @@ def _connected(uri: str) -> sqlite3.Connection:
                 lock_wait(),
                 *READER_PRAGMAS,
                 "BEGIN",
-                "SELECT count(*) FROM sqlite_schema",
             ):
                 connection.execute(statement)
-        except sqlite3.Error:
+            refuse_odd(connection.execute(TABLES))
+        except (sqlite3.Error, LogUnreadable):
             connection.close()
             raise
     return connection

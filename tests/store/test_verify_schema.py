@@ -86,6 +86,13 @@ def test_migrations_are_listed_with_their_own_text() -> None:
         assert told_of(made(), change)[: len(numbers)] == missing
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 10_000, 0, -1])
+def test_a_forged_number_of_a_migration_is_named_and_not_counted_up_to(number: int) -> None:
+    forged = f"INSERT INTO migrations VALUES ({number}, 'x', 'y')"
+    told = (f"S38: the migration {number} is listed, which is none", None)
+    assert told_of(made(), forged) == [told]
+
+
 def test_a_log_that_lost_its_guards_does_not_hold(tmp_path: Path) -> None:
     assert runoff(tmp_path, "seed").returncode == 0
     location = locate(f"sqlite:///{tmp_path}/b.db")

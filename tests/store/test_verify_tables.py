@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from engine.audit.anchored import LIVE_US, SLACK_US, Anchors, End, is_anchored
+from engine.audit.anchored import LIVE_US, SLACK_US, Anchors, End, is_anchored, lines_of
 from engine.audit.chain import Report
 from engine.audit.credible import odd_coefficients, odd_end, odd_policy, tokens_of
-from engine.audit.derived import check_open_attempts, check_shapes
+from engine.audit.derived import check_derived, check_open_attempts, check_shapes
 from engine.audit.written import PAGE_ROWS, check_written
 from engine.events import (
     AnyEvent,
@@ -216,6 +216,33 @@ def test_an_attempt_that_is_listed_otherwise_is_named_where_it_started(
     log.executemany("INSERT INTO open_attempts VALUES (?, ?, ?, ?, ?)", stored)
     said = "S35: open_attempts and the log differ in an attempt"
     assert reported(check_open_attempts, log) == [(said, pos) for pos in places]
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("event_shapes", "type, schema"),
+        ("event_shapes", "type, schema, first"),
+        ("open_attempts", "run, phase, started_pos, closed_pos"),
+        ("open_attempts", "attempt"),
+    ],
+)
+def test_a_table_that_lost_a_column_is_named(
+    log: sqlite3.Connection, table: str, columns: str
+) -> None:
+    shaped(log, (1, "a", 1))
+    log.execute(f"CREATE TABLE {table} ({columns})")
+    assert [(what.split(":")[1].split()[0], pos) for what, pos in reported(check_derived, log)] == [
+        (table, None)
+    ]
+
+
+def test_where_a_table_names_no_position_there_is_none(log: sqlite3.Connection) -> None:
+    log.execute("CREATE TABLE event_shapes (type, schema, first_pos)")
+    log.execute("CREATE TABLE open_attempts (attempt, run, phase, started_pos, closed_pos)")
+    log.execute("INSERT INTO event_shapes VALUES ('a', 1, 'x')")
+    log.execute("INSERT INTO open_attempts VALUES ('a1', 'r', 'p', x'00', NULL)")
+    assert [pos for _, pos in reported(check_derived, log)] == [None, None]
 
 
 def test_a_copy_of_a_servers_log_has_no_list_of_attempts(log: sqlite3.Connection) -> None:
@@ -455,6 +482,21 @@ def test_what_is_no_file_holds_no_anchors(tmp_path: Path) -> None:
     (tmp_path / "anchors").mkdir()
     said = [("S2: what bears the name of the anchors is no file", None)]
     assert held_against(tmp_path / "anchors", None, at(3)) == ("broken", 0, said)
+
+
+def test_zeros_without_end_are_not_read_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "anchors"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    anchors = Anchors(path, lambda _what, _pos: None)
+    assert anchors.close(at(1), hash_of) == "broken"
+
+
+def test_anchors_that_become_shorter_while_they_are_read_end_there(tmp_path: Path) -> None:
+    path = tmp_path / "anchors"
+    path.write_text(line(1))
+    with path.open("rb") as file:
+        assert list(lines_of(file, 2 * path.stat().st_size)) == [line(1).encode()]
 
 
 def test_anchors_that_cannot_be_read_are_no_good_ones(
