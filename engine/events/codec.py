@@ -207,13 +207,20 @@ def decode(data: str, *, event_type: str, schema: int, pos: int) -> AnyEvent:
     current = SCHEMAS[event_type]
     try:
         if schema == current:
-            return _decoder.decode(data)
+            return _of_its_type(_decoder.decode(data), event_type, pos)
         shape = msgspec.json.decode(data, type=dict[str, Any])
         fields = _upcast(shape, event_type, schema, pos)
         upcast: AnyEvent = msgspec.convert(fields, type=AnyEvent)
     except (msgspec.ValidationError, msgspec.DecodeError, LookupError) as error:
         raise _unknown(pos, f"does not read as {event_type} version {schema} ({error})") from error
-    return upcast
+    return _of_its_type(upcast, event_type, pos)
+
+
+def _of_its_type(event: AnyEvent, event_type: str, pos: int) -> AnyEvent:
+    """``event``, if it is what its row was found by."""
+    if type(event) is not EVENT_CLASSES[event_type]:
+        raise _unknown(pos, f"does not read as {event_type}: its data is of another type")
+    return event
 
 
 def refuse_unknown(event_type: str, schema: int, pos: int) -> None:
@@ -232,9 +239,13 @@ def decode_page(page: Sequence[tuple[int, int, str, int, str]]) -> list[AnyEvent
     shapes = {(row[2], row[3]) for row in page}
     if all(SCHEMAS.get(kind) == schema for kind, schema in shapes):
         try:
-            return _decoder_many.decode("[" + ",".join([row[4] for row in page]) + "]")
+            events = _decoder_many.decode("[" + ",".join([row[4] for row in page]) + "]")
         except (msgspec.ValidationError, msgspec.DecodeError):
             pass
+        else:
+            # One row may hold two events, or one of another type.
+            if list(map(type, events)) == [EVENT_CLASSES[row[2]] for row in page]:
+                return events
     return [decode(row[4], event_type=row[2], schema=row[3], pos=row[0]) for row in page]
 
 

@@ -80,6 +80,8 @@ def refused(data: str, *, kind: str = TYPE, schema: int = 1) -> UnknownEvent:
         ("[]", TYPE, 1),
         ("null", TYPE, 1),
         (encode(EVENT), TYPE, 0),
+        (encode(EVENT), "operator.breaker_reset", SCHEMAS["operator.breaker_reset"]),
+        (f"{encode(EVENT)},{encode(EVENT)}", TYPE, 1),
     ],
 )
 def test_what_cannot_be_read_is_refused_at_its_position(data: str, kind: str, schema: int) -> None:
