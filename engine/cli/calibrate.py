@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from engine.cli.calibration_source import Source, settings_of, source_of
 from engine.cli.context import FiniteRange, allow_empty_option, database_option, json_option
 from engine.cli.groups import DefaultGroup
 from engine.cli.moment import at_option, moment
-from engine.cli.render import clean, print_json, table
+from engine.cli.render import clean, clean_lines, print_json, table
 from engine.cli.report_files import write_report
 from engine.errors import UsageProblem
 
@@ -175,10 +176,11 @@ def samples(*, as_csv: bool, as_json: bool, **options: Any) -> None:
         raise UsageProblem("--csv and --json are two forms.", remedy="give one of them.")
     source = source_of(options)
     settings = settings_of(source, options, options["coefficients"])
-    found = selected(source.samples, settings).samples
+    found, is_watched = selected(source.samples, settings).samples, sys.stdout.isatty()
     if not as_json:
         for line in csv_from_samples(found):
-            click.echo(line, nl=False)
+            # Into a file the bytes stay as they are; on a terminal they shall not drive it.
+            click.echo(clean_lines(line.replace("\r\n", "\n")) if is_watched else line, nl=False)
         return
     for sample in found:
         values = zip(sample.__struct_fields__, msgspec.structs.astuple(sample), strict=True)

@@ -56,6 +56,9 @@ class Source:
 
 def source_of(options: dict[str, Any]) -> Source:
     """The table that is named, else the log."""
+    for name in ("coefficients", "version_column"):
+        if options[name] is not None:
+            asked(options[name], f"--{name.replace('_', '-')}")
     if options["from_csv"] is not None:
         return _from_table(options)
     if options["version_column"] is not None:

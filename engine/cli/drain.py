@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 import click
-import msgspec
 
 from engine.amounts import counted
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
@@ -37,7 +36,7 @@ from engine.cli.executing import executing_options, executor_of, tidying_of
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import Live, summary_words
 from engine.cli.policies import policy_of
-from engine.cli.render import asked, table
+from engine.cli.render import as_json as to_json, asked, print_json, table
 from engine.cli.stop_signals import end_at_second, heeded
 from engine.cli.streams import let_go_of_stdout
 from engine.clock import Clock, SystemClock
@@ -321,7 +320,7 @@ async def _plan(request: Request) -> None:
         executor = options["executor"] or ("scripted" if options["script"] else "command")
         steps = list(planned(board, scope, executor, SystemClock().now_us()))
     if options["as_json"]:
-        click.echo(msgspec.json.encode(steps))
+        print_json(steps)
         return
     rows = [(at, step.run_id, step.phase_id, step.sentence) for at, step in enumerate(steps, 1)]
     table("What would be attempted", ("", "run", "phase", "why"), rows)
@@ -332,7 +331,7 @@ async def _plan(request: Request) -> None:
 
 def _conclude(summary: Summary, request: Request, second_signal: int | None) -> int:
     as_json = request.options["as_json"]
-    _print(msgspec.json.encode(summary).decode() if as_json else summary_words(summary))
+    _print(to_json(summary) if as_json else summary_words(summary))
     if second_signal is not None:
         return 128 + second_signal
     if request.options["phase_id"] is not None:

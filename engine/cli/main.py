@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import click
 
 from engine import __version__
-from engine.cli.render import clean_lines
+from engine.cli.render import clean_lines, in_short
 from engine.cli.streams import is_stdout_stuck, let_go_of_stdout, prepare
 from engine.errors import RunoffError, failed_below, limit_met, not_written
 
@@ -116,8 +117,7 @@ def main() -> None:
     except OSError as error:
         code = _failed(_stuck(error) if is_stdout_stuck() else failed_below(error))
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        code = _told(_shown(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         code = _told("runoff: interrupted.", 130)
     except (MemoryError, RuntimeError) as error:  # behind Abort, which is one of the latter
@@ -126,6 +126,13 @@ def main() -> None:
             raise
         code = _failed(limit)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _shown(error: click.ClickException) -> str:
+    """What click says of it, which may quote an argument as it stands."""
+    said = io.StringIO()
+    error.show(said)
+    return said.getvalue().removesuffix("\n")
 
 
 def _stuck(error: OSError) -> RunoffError:
@@ -138,5 +145,5 @@ def _failed(error: RunoffError) -> int:
 
 
 def _told(message: str, code: int) -> int:
-    click.echo(clean_lines(message), err=True)
+    click.echo(clean_lines(in_short(message)), err=True)
     return code

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -12,6 +14,9 @@ import msgspec
 
 from engine.errors import UsageProblem
 
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+LINE_CHARS_MAX = 8000
+"""The longest line that is told of an error; a path has at most 4096."""
 TEXT_CHARS_MAX = 2000
 """The longest text that an operator may pass to go into the log, or to look something up."""
 
@@ -30,6 +35,17 @@ def clean(text: str) -> str:
 def clean_lines(text: str) -> str:
     """The same line by line, with the line ends kept."""
     return "\n".join(map(clean, text.split("\n")))
+
+
+def in_short(text: str) -> str:
+    """``text`` with the middle of every line left out that is too long to be read as one."""
+    return "\n".join(map(_in_short, text.split("\n")))
+
+
+def _in_short(line: str) -> str:
+    half = LINE_CHARS_MAX // 2
+    left_out = len(line) - 2 * half
+    return line if left_out <= 0 else f"{line[:half]}[… {left_out} characters …]{line[-half:]}"
 
 
 def asked(text: str, what: str) -> str:
@@ -118,8 +134,20 @@ def _flat(fields_of: dict[str, object], prefix: str = "") -> list[tuple[str, obj
 
 
 def as_json(found: object) -> str:
-    """Compact JSON on one line."""
-    return msgspec.json.encode(found).decode()
+    r"""Compact JSON on one line, with everything unprintable as ``\u009b`` and so on.
+
+    It says the same to a program, and cannot drive a terminal.
+    """
+    text = msgspec.json.encode(found).decode()
+    return text if text.isprintable() else _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    found = match[0]
+    if found.isprintable():
+        return found
+    # White space between parts, which JSON that was stored may have; in texts it is escaped.
+    return " " if found in "\t\n\r" else json.dumps(found)[1:-1]
 
 
 def print_json(found: object) -> None:

@@ -14,7 +14,7 @@ from engine.audit.verify import Verification, verify as verify_log
 from engine.cli.audited import as_it_stood
 from engine.cli.context import banner, database_option, json_option, run_async
 from engine.cli.moment import Moment, at_option
-from engine.cli.render import clean
+from engine.cli.render import as_json as to_json, clean
 from engine.errors import AuditDifference, LogUnreadable
 from engine.store.boards import load_board
 from engine.store.identity import identify
@@ -84,7 +84,7 @@ def _json(result: Verification) -> str:
         "anchors": result.anchors,
         "anchored": result.anchored,
     }
-    return msgspec.json.encode(found).decode()
+    return to_json(found)
 
 
 def _words(result: Verification) -> str:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from engine.cli.render import aligned, cells_of, clean_lines, padded
+import json
+
+import msgspec
+import pytest
+
+from engine.cli.render import (
+    LINE_CHARS_MAX,
+    aligned,
+    as_json,
+    cells_of,
+    clean_lines,
+    in_short,
+    padded,
+)
 
 
 def test_wide_letters_and_marks_do_not_shift_the_columns_behind_them() -> None:
@@ -19,3 +32,29 @@ def test_what_is_too_long_is_not_cut() -> None:
 
 def test_what_drives_a_terminal_is_escaped_and_lines_stay_lines() -> None:
     assert clean_lines("file /a\u202eb\n  try: \x1b[31m") == "file /a\\u202eb\n  try: \\x1b[31m"
+
+
+def test_what_drives_a_terminal_is_escaped_in_json_and_says_the_same() -> None:
+    found = {"a\x7f": "\x9b31m \u202e \U000e0001 \x1b[1m", "b": ["日本 é", 1.5, None]}
+    text = as_json(found)
+    assert text.isprintable()
+    assert "日本 é" in text
+    assert json.loads(text) == found
+
+
+def test_json_that_was_stored_on_several_lines_is_shown_on_one() -> None:
+    text = as_json({"data": msgspec.Raw(b'{\n\t"a": "\xc2\x9b",\r\n "b": 1}')})
+    assert text.isprintable()
+    assert json.loads(text) == {"data": {"a": "\x9b", "b": 1}}
+
+
+@pytest.mark.parametrize("more", [0, 1, 100_000])
+def test_of_a_line_that_is_too_long_both_ends_are_told(more: int) -> None:
+    line = "a" + "x" * (LINE_CHARS_MAX - 2 + more) + "z"
+    short = in_short(f"first\n{line}\nlast").split("\n")
+    assert (short[0], short[2]) == ("first", "last")
+    assert (short[1] == line) == (more == 0)
+    assert short[1].startswith("ax")
+    assert short[1].endswith("xz")
+    assert len(short[1]) < LINE_CHARS_MAX + 50
+    assert more == 0 or f"[… {more} characters …]" in short[1]

@@ -1,0 +1,72 @@
+"""What is wrong with a command line is told in lines that a person can read, whatever it holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.program import runoff
+
+EVIL = "\x1b31m\x9b\u202e"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (EVIL,),
+        (f"--{EVIL}",),
+        ("run", "list", EVIL),
+        ("run", "show", "r", EVIL),
+        ("run", "list", "--limit", EVIL),
+        ("drain", "--executor", EVIL),
+        ("detect", "boundary", f"--jsonl={EVIL}"),
+    ],
+)
+def test_an_argument_that_is_quoted_drives_no_terminal(
+    tmp_path: Path, argv: tuple[str, ...]
+) -> None:
+    done = runoff(tmp_path, *argv)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.replace("\n", "").isprintable(), done.stderr
+
+
+def test_an_argument_of_a_hundred_kilobytes_is_not_quoted_whole(tmp_path: Path) -> None:
+    for argv in (("run", "list", "--limit"), ("drain", "--policy"), ("why", "--database")):
+        done = runoff(tmp_path, *argv, "x" * 60_000)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr) < 10_000
+
+
+@pytest.mark.parametrize("command", ["report", "samples"])
+@pytest.mark.parametrize("source", [(), ("--from-csv", "t.csv")])
+def test_a_version_of_coefficients_that_is_no_text_is_refused(
+    tmp_path: Path, command: str, source: tuple[str, ...]
+) -> None:
+    (tmp_path / "t.csv").write_text("category,complexity,predicted,actual,success,truncated\n")
+    assert runoff(tmp_path, "seed").returncode == 0
+    name = os.fsdecode(b"a\xc3")
+    done = runoff(tmp_path, "calibrate", command, *source, "--coefficients", name, "--json")
+    assert done.returncode == 2, done.stderr
+    assert "--coefficients is not valid Unicode" in done.stderr
+
+
+def test_samples_of_a_foreign_table_drive_no_terminal(tmp_path: Path) -> None:
+    header = "run_id,phase_id,category,complexity,predicted,actual,success,truncated"
+    (tmp_path / "t.csv").write_text(f"{header}\nr{EVIL},p,docs,low,1,2,true,false\n")
+    argv = ("calibrate", "samples", "--from-csv", "t.csv")
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb") as terminal:
+        command = [sys.executable, "-m", "engine", *argv]
+        with os.fdopen(theirs, "wb") as out:
+            subprocess.run(command, cwd=tmp_path, stdout=out, check=True)
+        shown = terminal.read1().decode()
+    assert "\\x1b31m\\x9b\\u202e,p,docs" in shown
+    assert shown.replace("\r\n", "").isprintable()
+    assert EVIL in runoff(tmp_path, *argv).stdout
+    assert json.loads(runoff(tmp_path, *argv, "--json").stdout)["run_id"] == f"r{EVIL}"
