@@ -7,6 +7,7 @@ name this very address as their host are answered (DNS rebinding).
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -20,6 +21,7 @@ SECONDS_MAX = 5.0
 TEXT = "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 PATHS = ("/healthz", "/readyz", "/metrics")
+_PORT = re.compile(r"[0-9]{1,5}")
 _PORT_MAX = 65_535
 
 
@@ -52,7 +54,7 @@ def address_from(text: str) -> Address:
         is_loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = False
-    if not is_loopback or not (port.isascii() and port.isdigit()) or int(port) > _PORT_MAX:
+    if not is_loopback or not _PORT.fullmatch(port) or int(port) > _PORT_MAX:
         raise UsageProblem(
             f"--http {text[:80]!a} is no address on the loopback interface.",
             remedy="give one such as 127.0.0.1:9464; a proxy in front can let others in.",

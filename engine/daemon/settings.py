@@ -21,6 +21,8 @@ from engine.triage.policy import Policy
 from engine.triage.schedule import WINDOWS_MAX, Window, window_from
 
 SETTINGS_BYTES_MAX = 64 * 1024
+# The standard library's parser takes half a minute for a key a.a.a.a… of 64 KiB.
+_DOTS_PER_LINE_MAX = 256
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 _Tokens = Annotated[int, msgspec.Meta(ge=1, le=10**15)] | None
 _Texts = Annotated[
@@ -84,6 +86,11 @@ class Plan(NamedTuple):
 
 def table_from(text: str, origin: str) -> dict[str, Any]:
     """The keys of a settings file.  Raises UsageProblem for what is not TOML."""
+    if any(line.count(".") > _DOTS_PER_LINE_MAX for line in text.split("\n")):
+        raise UsageProblem(
+            f"{origin} has a line with more than {_DOTS_PER_LINE_MAX} dots.",
+            remedy="break it; no key of the settings has parts.",
+        )
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -69,7 +69,11 @@ async def test_whatever_comes_is_answered(head: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0.0.0.0:1", "example.org:1", "127.0.0.1", "127.0.0.1:x", ":1", "127.0.0.1:70000"]
+    "text",
+    [
+        *("0.0.0.0:1", "example.org:1", "127.0.0.1", "127.0.0.1:x", ":1", "127.0.0.1:70000"),
+        "127.0.0.1:" + "9" * 5000,
+    ],
 )
 def test_it_listens_on_loopback_only(text: str) -> None:
     with pytest.raises(UsageProblem):

@@ -14,7 +14,7 @@ import pytest
 from engine.calibration.estimator import Coefficients, shipped
 from engine.daemon import service as service_module
 from engine.daemon.notify import Notifier
-from engine.daemon.settings import Settings, plan_of, settings_from
+from engine.daemon.settings import SETTINGS_BYTES_MAX, Settings, plan_of, settings_from, table_from
 from engine.drain.loop import Drain
 from engine.errors import LogHeld, UsageProblem
 from engine.events import (
@@ -413,6 +413,13 @@ async def test_a_week_of_waiting_takes_nothing() -> None:
 def _blocks() -> int:
     gc.collect()
     return sys.getallocatedblocks()
+
+
+@pytest.mark.parametrize("written", ["a{} = 1", "[a{}]"])
+def test_a_key_of_many_parts_is_refused_before_it_is_parsed(written: str) -> None:
+    text = written.format(".a" * (SETTINGS_BYTES_MAX // 2 - 5))
+    with pytest.raises(UsageProblem, match="more than 256 dots"):
+        table_from(text, "daemon.toml")
 
 
 def test_a_plan_refuses_what_a_daemon_has_no_use_for() -> None:
