@@ -15,7 +15,7 @@ import click
 
 from engine import __version__
 from engine.cli.moment import Moment, place_of
-from engine.cli.render import clean_lines
+from engine.cli.render import clean, clean_lines
 from engine.clock import Clock, SystemClock
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import WrongDatabase
@@ -146,10 +146,10 @@ async def writing(
             anchors, clock = location.beside("anchors"), clock or SystemClock()
             if fresh:
                 place = location.path if location.address is None else location.url
-                click.echo(f"Started a new database at {place}.", err=True)
+                click.echo(clean(f"Started a new database at {place}."), err=True)
                 set_anchors_aside(location, clock)
             if not anchors.exists() and (await store.head()).pos:
-                click.echo(ANCHORS_MISSING.format(anchors.name), err=True)
+                click.echo(clean(ANCHORS_MISSING.format(anchors.name)), err=True)
             await check_against(anchors, store)
             async with recording(store, clock, _writer(program), anchors=anchors) as recorder:
                 yield location, recorder
@@ -161,7 +161,8 @@ def set_anchors_aside(location: Location, clock: Clock) -> None:
     """Where a new log begins, keep the anchors of one that stood there apart, and say so."""
     kept = set_aside(location.beside("anchors"), clock.now_us())
     if kept is not None:
-        click.echo(f"An earlier log stood here; its anchors are kept as {kept.name}.", err=True)
+        told = f"An earlier log stood here; its anchors are kept as {kept.name}."
+        click.echo(clean(told), err=True)
 
 
 def _writer(program: str) -> Writer:

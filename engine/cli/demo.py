@@ -125,9 +125,9 @@ def _limits() -> Limits:
 
 def _what_next(url: str) -> None:
     database = shlex.quote(url)
-    click.echo(f"The database is {url[len('sqlite:///') :]}. Look around:")
+    click.echo(clean(f"The database is {url[len('sqlite:///') :]}. Look around:"))
     for line in ("run list", "why media-transcode-v1", "log show --limit 20", "verify"):
-        click.echo(f"  runoff {line} --database {database}")
+        click.echo(clean(f"  runoff {line} --database {database}"))
     click.echo(
         "Then take in a backlog of your own: runoff import OLD.db --database sqlite:///my.db"
     )

@@ -11,12 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 import anyio
-import msgspec
 
 from engine.backlog.batch import Registration
 from engine.cli.context import ids, writing
 from engine.daemon.client import Client, NobodyListens
-from engine.daemon.messages import Operate, reclassify_of, register_of
+from engine.daemon.messages import Operate, event_in, reclassify_of, register_of
 from engine.daemon.sockets import control_path
 from engine.detect.reclassification import Changed
 from engine.drain.intake import operating, reclassify, registering
@@ -133,9 +132,7 @@ class Handed:
 
     async def operate(self, operation: Operation) -> AnyEvent:
         """Hand it over."""
-        answer = self._client.ask(Operate(operation=operation))
-        event: AnyEvent = msgspec.json.decode(answer.event, type=AnyEvent)
-        return event
+        return event_in(self._client.ask(Operate(operation=operation)))
 
     async def reclassify(self, changes: Sequence[Changed]) -> None:
         """Hand it over, each time anew: reading on in between may outlast a connection."""

@@ -26,6 +26,7 @@ from engine.errors import (
     WrongDatabase,
 )
 from engine.events import (
+    AnyEvent,
     EstimateImported,
     ImportFinished,
     PhaseRegistered,
@@ -139,13 +140,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 _requests: msgspec.json.Decoder[Requested] = msgspec.json.Decoder(Requested)
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+_events: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+_UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def request_from(line: bytes) -> Requested:
     """The request in a line.  Raises UsageProblem for whatever is none."""
     try:
         return _requests.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREAD as error:
         raise UsageProblem(
             f"the request cannot be read: {str(error)[:200]}.",
             remedy="docs/reference/daemon.md lists the requests.",
@@ -161,11 +164,23 @@ def answer_from(line: bytes) -> Answer:
     """The answer in a line.  Raises UsageProblem for whatever is none."""
     try:
         return _answers.decode(line)
-    except msgspec.MsgspecError as error:
-        raise UsageProblem(
-            f"the daemon's answer cannot be read: {str(error)[:200]}.",
-            remedy="use the same version of runoff as the daemon; `runoff daemon status` names it.",
-        ) from None
+    except _UNREAD as error:
+        raise _no_answer(error) from None
+
+
+def event_in(answer: Answer) -> AnyEvent:
+    """What an operation came to.  Raises UsageProblem where the answer holds no event."""
+    try:
+        return _events.decode(answer.event)
+    except _UNREAD as error:
+        raise _no_answer(error) from None
+
+
+def _no_answer(error: Exception) -> UsageProblem:
+    return UsageProblem(
+        f"the daemon's answer cannot be read: {str(error)[:200]}.",
+        remedy="use the same version of runoff as the daemon; `runoff daemon status` names it.",
+    )
 
 
 def register_of(group: Registration) -> Register:
@@ -237,6 +252,7 @@ __all__ = [
     "answer_from",
     "error_of",
     "event_answer",
+    "event_in",
     "line_of",
     "reclassify_of",
     "refusal",

@@ -70,3 +70,17 @@ def test_samples_of_a_foreign_table_drive_no_terminal(tmp_path: Path) -> None:
     assert shown.replace("\r\n", "").isprintable()
     assert EVIL in runoff(tmp_path, *argv).stdout
     assert json.loads(runoff(tmp_path, *argv, "--json").stdout)["run_id"] == f"r{EVIL}"
+
+
+def test_the_name_of_a_folder_drives_no_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / EVIL
+    folder.mkdir()
+    for argv in (("seed",), ("drain", "--dry-run", "--", "true")):
+        done = runoff(folder, *argv, database="\x1b.db")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.replace("\n", "").isprintable(), done.stderr
+    for name in (".db", ".db-wal", ".db-shm"):
+        (folder / f"\x1b{name}").unlink(missing_ok=True)
+    again = runoff(folder, "seed", database="\x1b.db")
+    assert "An earlier log stood here" in again.stderr
+    assert again.stderr.replace("\n", "").isprintable(), again.stderr

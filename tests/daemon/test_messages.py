@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import example, given, strategies as st
 from msgspec.structs import replace
@@ -25,6 +26,7 @@ from engine.daemon.messages import (
     Stop,
     answer_from,
     error_of,
+    event_in,
     line_of,
     reclassify_of,
     refusal,
@@ -216,7 +218,25 @@ def test_daemons_that_share_a_log_have_a_socket_each(
     assert sorted(map(pid_of, control_paths(place))) == [7, 12]
 
 
-def test_an_answer_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"hello\n",
+        b'{"ok":true,"problem":"\xff\xfe"}\n',
+        b'{"ok":true,"event":' + b"[" * 100_000 + b"\n",
+        b'{"a":' * 100_000 + b"\n",
+    ],
+)
+def test_an_answer_that_is_none_is_refused(line: bytes) -> None:
     with pytest.raises(UsageProblem):
-        answer_from(b"hello\n")
+        answer_from(line)
+
+
+@pytest.mark.parametrize("event", [b"null", b"1", b'{"type":"none"}', b"[" * 100_000, b'"\xff"'])
+def test_an_answer_without_an_event_is_refused_where_one_is_due(event: bytes) -> None:
+    with pytest.raises(UsageProblem):
+        event_in(Answer(ok=True, event=msgspec.Raw(event)))
+
+
+def test_an_answer_may_hold_nothing() -> None:
     assert answer_from(line_of(Answer(ok=True))) == Answer(ok=True)
