@@ -31,7 +31,7 @@ from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import words
 from engine.cli.log import when
 from engine.cli.operating import said, why_options
-from engine.cli.render import clean, print_json
+from engine.cli.render import clean, clean_lines, print_json
 from engine.cli.stop_signals import heeded
 from engine.cli.streams import lines_lost
 from engine.clock import SystemClock
@@ -40,7 +40,7 @@ from engine.daemon.answers import Status
 from engine.daemon.client import Client, NobodyListens
 from engine.daemon.control import Control
 from engine.daemon.http import Address, Http, address_from, tcp_listener
-from engine.daemon.messages import AskStatus, Pause, Reload, Requested, Resume, Stop
+from engine.daemon.messages import AskStatus, Pause, Reload, Requested, Resume, Stop, status_in
 from engine.daemon.notify import Notifier
 from engine.daemon.pages import pages_of
 from engine.daemon.service import Service
@@ -279,11 +279,10 @@ def _client(location: Location, pid: int | None) -> Client:
 def _ask(request: Requested, options: dict[str, Any]) -> None:
     client = _client(locate(options["database"]), options["pid"])
     try:
-        found = client.ask(request).status
+        found = status_in(client.ask(request))
     finally:
         client.close()
-    assert found is not None, "these requests are answered with the status"
-    print_json(found) if options["as_json"] else click.echo(status_words(found))
+    print_json(found) if options["as_json"] else click.echo(clean_lines(status_words(found)))
 
 
 def status_words(found: Status) -> str:

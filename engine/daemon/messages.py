@@ -176,9 +176,16 @@ def event_in(answer: Answer) -> AnyEvent:
         raise _no_answer(error) from None
 
 
-def _no_answer(error: Exception) -> UsageProblem:
+def status_in(answer: Answer) -> Status:
+    """How the daemon stands.  Raises UsageProblem where the answer does not say."""
+    if answer.status is None:
+        raise _no_answer("it has no status")
+    return answer.status
+
+
+def _no_answer(why: Exception | str) -> UsageProblem:
     return UsageProblem(
-        f"the daemon's answer cannot be read: {str(error)[:200]}.",
+        f"the daemon's answer cannot be read: {str(why)[:200]}.",
         remedy="use the same version of runoff as the daemon; `runoff daemon status` names it.",
     )
 
@@ -258,4 +265,5 @@ __all__ = [
     "refusal",
     "register_of",
     "request_from",
+    "status_in",
 ]

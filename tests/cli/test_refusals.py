@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,3 +87,26 @@ def test_the_name_of_a_folder_drives_no_terminal(tmp_path: Path) -> None:
     again = runoff(folder, "seed", database="\x1b.db")
     assert "An earlier log stood here" in again.stderr
     assert again.stderr.replace("\n", "").isprintable(), again.stderr
+
+
+def test_what_answers_as_a_daemon_without_a_status_is_told_in_a_line(tmp_path: Path) -> None:
+    assert runoff(tmp_path, "seed").returncode == 0
+    with contextlib.chdir(tmp_path), socket.socket(socket.AF_UNIX) as door:
+        door.bind("b.db-control")  # a socket's name has to be short
+        door.listen()
+
+        def answer() -> None:
+            while True:
+                caller, _ = door.accept()
+                with caller, contextlib.suppress(ConnectionError):  # one only looks who is there
+                    caller.recv(1000)
+                    caller.sendall(b'{"ok":true}\n')
+
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(answer)
+            try:
+                done = runoff(tmp_path, "daemon", "status")
+            finally:
+                door.shutdown(socket.SHUT_RDWR)
+    assert done.returncode == 2, done.stderr
+    assert "the daemon's answer cannot be read: it has no status" in done.stderr

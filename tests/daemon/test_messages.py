@@ -32,6 +32,7 @@ from engine.daemon.messages import (
     refusal,
     register_of,
     request_from,
+    status_in,
 )
 from engine.daemon.sockets import control_path, control_paths, is_stale, pid_of
 from engine.daemon.wire import listening, unix_listener
@@ -236,6 +237,11 @@ def test_an_answer_that_is_none_is_refused(line: bytes) -> None:
 def test_an_answer_without_an_event_is_refused_where_one_is_due(event: bytes) -> None:
     with pytest.raises(UsageProblem):
         event_in(Answer(ok=True, event=msgspec.Raw(event)))
+
+
+def test_an_answer_without_a_status_is_refused_where_one_is_due() -> None:
+    with pytest.raises(UsageProblem, match="it has no status"):
+        status_in(answer_from(b'{"ok":true}\n'))
 
 
 def test_an_answer_may_hold_nothing() -> None:
