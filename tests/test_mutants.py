@@ -45,7 +45,7 @@ RULES = {
     *(f"engine/audit/{name}.py" for name in ("origins", "decisions", "facts", "failures")),
     *(f"engine/audit/{name}.py" for name in ("ledger", "estimates")),
     *(f"engine/calibration/{name}.py" for name in ("calibrate", "patch", "report")),
-    *(f"engine/store/{name}.py" for name in ("leaving", "pooler")),
+    *(f"engine/store/{name}.py" for name in ("leaving", "pooler", "tables")),
     "engine/drain/tidying.py",
     *(f"engine/executors/{name}.py" for name in ("old_files", "begun", "holder")),
     *(f"engine/executors/guarding/{name}.py" for name in ("attempt", "child")),

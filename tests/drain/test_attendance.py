@@ -16,7 +16,8 @@ from anyio import to_thread
 from msgspec.structs import replace
 
 from engine.clock import HandSetClock
-from engine.detect import Boundary
+from engine.detect import Boundary, Detectors
+from engine.detect.diagnosis import Streams
 from engine.detect.known_limits import KnownLimits
 from engine.drain import commands
 from engine.drain.attendance import Attendance
@@ -491,8 +492,10 @@ async def test_what_children_said_is_looked_at_once_if_they_said_the_very_same()
     asked: list[tuple[str, int]] = []
 
     class Heard(KnownLimits):
-        def of(self, finished: AttemptFinished, *said: Any) -> tuple[Boundary, ...]:
-            found = super().of(finished, *said)
+        def of(
+            self, finished: AttemptFinished, streams: Streams, detectors: Detectors
+        ) -> tuple[Boundary, ...]:
+            found = super().of(finished, streams, detectors)
             asked.append((finished.attempt_id, len(found)))
             return found
 
