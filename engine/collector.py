@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 RARELY = (20_000, 10, 10)
 """Objects that may be in circles before the youngest are looked through, and how many such looks go
-to one at older ones.  Some megabytes; Python's own 700 are for programs of another kind."""
+to one at older ones.  They take some ten megabytes; Python's own limit is 700."""
 
 
 @contextmanager
@@ -27,8 +27,8 @@ def without_collector() -> Generator[None, None, None]:
 def collecting_rarely() -> Generator[None, None, None]:
     """For an engine at work: most of what it makes is in no cycle, and its projections stay.
 
-    What is loaded is not looked through again: that stopped all attempts' words for a tenth of a
-    second, and took a twentieth of the processor's time.
+    What is loaded is not looked through again, which held up every attempt's words meanwhile, and
+    for the longer the more there is in the log.
     """
     before = gc.get_threshold()
     gc.freeze()
