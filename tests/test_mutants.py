@@ -42,6 +42,7 @@ RULES = {
     *(f"engine/store/{name}.py" for name in ("same_files", "anchors", "log_time")),
     "engine/audit/anchored.py",
     "engine/zones.py",
+    "engine/toml_text.py",
     *(f"engine/audit/{name}.py" for name in ("origins", "decisions", "facts", "failures")),
     *(f"engine/audit/{name}.py" for name in ("ledger", "estimates")),
     *(f"engine/calibration/{name}.py" for name in ("calibrate", "patch", "report")),

@@ -19,17 +19,18 @@ import msgspec
 from engine.calibration.samples import fold_category, fold_complexity
 from engine.errors import UsageProblem
 from engine.prebuilt import prebuilt
+from engine.toml_text import has_too_many_dots
 
 SHIPPED = "1"
 """The version of the coefficients that this program ships and goes by unless told otherwise."""
 
 COEFFICIENTS_BYTES_MAX = 64 * 1024
+_DOTS_PER_LINE_MAX = 16
 DEFAULT = "default"
 COEFFICIENT_MAX = 1e9
 FACTOR_MAX = 1e6
 KEYS_MAX = 2000
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DOTS_PER_LINE_MAX = 16
 REMEDY = "`runoff coefficients show --toml` shows a whole file."
 
 
@@ -164,8 +165,7 @@ def coefficients_from_toml(text: str, origin: str) -> Coefficients:
 
     Raises UsageProblem for anything but a whole file of usable numbers.
     """
-    # The standard library's parser takes minutes for keys of very many parts.
-    if any(line.count(".") > _DOTS_PER_LINE_MAX for line in text.split("\n")):
+    if has_too_many_dots(text, _DOTS_PER_LINE_MAX):
         raise _problem(origin, f"has a line with more than {_DOTS_PER_LINE_MAX} dots")
     try:
         found = msgspec.convert(tomllib.loads(text), Coefficients)

@@ -16,13 +16,12 @@ import msgspec
 from engine.errors import UsageProblem
 from engine.events import NO_BATCH, Budget, Limits
 from engine.labels import checked_labels
+from engine.toml_text import DOTS_PER_LINE_MAX, has_too_many_dots
 from engine.triage.budgets import budget_from
 from engine.triage.policy import Policy
 from engine.triage.schedule import WINDOWS_MAX, Window, window_from
 
 SETTINGS_BYTES_MAX = 64 * 1024
-# The standard library's parser takes half a minute for a key a.a.a.a… of 64 KiB.
-_DOTS_PER_LINE_MAX = 256
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 _Tokens = Annotated[int, msgspec.Meta(ge=1, le=10**15)] | None
 _Texts = Annotated[
@@ -86,9 +85,9 @@ class Plan(NamedTuple):
 
 def table_from(text: str, origin: str) -> dict[str, Any]:
     """The keys of a settings file.  Raises UsageProblem for what is not TOML."""
-    if any(line.count(".") > _DOTS_PER_LINE_MAX for line in text.split("\n")):
+    if has_too_many_dots(text):
         raise UsageProblem(
-            f"{origin} has a line with more than {_DOTS_PER_LINE_MAX} dots.",
+            f"{origin} has a line with more than {DOTS_PER_LINE_MAX} dots.",
             remedy="break it; no key of the settings has parts.",
         )
     try:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from engine.errors import UsageProblem
+from engine.toml_text import DOTS_PER_LINE_MAX, has_too_many_dots
 from engine.triage.policy import POLICIES, Policy
 from engine.triage.policy_fields import (
     FIELDS,
@@ -34,8 +35,6 @@ NAME = re.compile(r"[a-z0-9-]{1,40}")
 REMEDY = "docs/reference/policy-file.md says what every key may hold."
 _SETTINGS = tuple(name for name in FIELDS if name not in {"name", "version", "why"})
 _KEYS = ("name", "version", "base", "why", *_SETTINGS)
-# The standard library's parser takes half a minute for a key a.a.a.a… of 64 KiB.
-_DOTS_PER_LINE_MAX = 256
 _SHOWN_CHARS = 60
 
 
@@ -101,9 +100,9 @@ def _toml_value(key: str, written: str, origin: str) -> Any:
 
 
 def _parsed(text: str, origin: str) -> dict[str, Any]:
-    if any(line.count(".") > _DOTS_PER_LINE_MAX for line in text.split("\n")):
+    if has_too_many_dots(text):
         raise UsageProblem(
-            f"{origin} has a line with more than {_DOTS_PER_LINE_MAX} dots.",
+            f"{origin} has a line with more than {DOTS_PER_LINE_MAX} dots.",
             remedy="break it; no key of a policy has parts.",
         )
     try:
