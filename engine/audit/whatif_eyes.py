@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from engine.audit.outputs import Outputs, ReadOutput
 from engine.detect import DETECTORS
 from engine.detect.diagnosis import diagnosis_of
+from engine.detect.known_limits import KnownLimits
 from engine.detect.port import STORED_CHARS_MAX
 from engine.errors import LogUnreadable
 from engine.events import (
@@ -51,6 +52,7 @@ class Eyes:
     def __init__(self, policy: Policy, read_output: ReadOutput, notes: set[str]) -> None:
         self._policy = policy
         self._outputs = Outputs(read_output)
+        self._limits = KnownLimits()
         self._same: dict[str, bool] = {}
         self._had_failed: set[str] = set()
         self._stops_alike: dict[str, bool] = {}
@@ -127,7 +129,9 @@ class Eyes:
         told = replace(finished.told, stored_reason=self._stored_reason(board, finished))
         finished = replace(finished, told=told)
         detectors = DETECTORS[self._policy.detectors]
-        found = diagnosis_of(finished, streams, detectors, self._policy.timeout_fingerprints)
+        known = self._limits.of(finished, streams, detectors)
+        timeouts = self._policy.timeout_fingerprints
+        found = diagnosis_of(finished, streams, detectors, timeouts, known)
         finished = replace(finished, error=found.error)
         return Facts(finished, found.fingerprinted, found.boundaries, found.zero_yield)
 

@@ -32,6 +32,7 @@ from engine.daemon.resting import (
 )
 from engine.daemon.settings import Plan
 from engine.daemon.telling import Teller
+from engine.detect.known_limits import KnownLimits
 from engine.drain.adoptions import Adoption
 from engine.drain.joining import joined, notice_the_dead, watching
 from engine.drain.last_words import Unrecorded
@@ -96,6 +97,7 @@ class Service:
         self._orders = Orders(self.recorder, self.ids, self.teller)
         self.intake = Intake(self.recorder, self.ids, self.teller, self._heed, self._stir)
         """Takes in what is handed to it for the log."""
+        self._limits = KnownLimits()
         self._halted = False
         self._ready = False
         self._over = anyio.Event()
@@ -305,6 +307,7 @@ class Service:
             in_threads=self.in_threads,
             coefficients=await self._to_estimate_with(),
             standing=True,
+            limits=self._limits,
         )
         self.unrecorded = drain.unrecorded
         async with joined(self.place, drain, end=self.end_open) as among:
