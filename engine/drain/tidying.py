@@ -1,4 +1,7 @@
-"""Tidying: a daemon runs for months, and each attempt has a directory with half a dozen files."""
+"""Tidying: a daemon runs for months, and each attempt has a directory with half a dozen files.
+
+What engines were storing when they were killed goes, too.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,16 @@ from anyio import to_thread
 
 from engine.errors import RunoffError, StorageFailed, limits_told
 from engine.executors.old_files import names_of, remove, untouched_since
+from engine.store.blobs import Blobs
 from engine.store.recorder import Recorder
 
 EVERY_S = 3600.0
 KEEP_HOURS = 24.0
 SHARED_S_MIN = 3600.0
 """In a shared log another engine may have begun what this one has not read yet."""
+
+STORING_S_MAX = 3600.0
+"""Nobody takes so long to store a blob; what is older was left by an engine that died."""
 
 AT_ONCE = 100
 """So many are removed before the engine is asked whether it has to end."""
@@ -45,7 +52,10 @@ class Tidying:
         that is committed: should it not be, the next engine looks there for the outcome.
         """
         kept_s = max(self.keep_s, SHARED_S_MIN) if self.recorder.store.is_shared else self.keep_s
-        since_s = time.time() - kept_s
+        now_s = time.time()
+        since_s = now_s - kept_s
+        blobs = Blobs(self.files_root / "blobs")
+        await to_thread.run_sync(blobs.remove_left, now_s - STORING_S_MAX)
         found = await to_thread.run_sync(untouched_since, self.files_root, since_s)
         try:
             await self.recorder.settled()

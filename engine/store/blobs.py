@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,8 @@ from engine.events import Stream
 
 BLOB_BYTES_MAX = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
+"""Some file systems sync no folders, and a folder may be closed to readers."""
 
 
 class BlobStore(Protocol):
@@ -46,14 +48,10 @@ class MemoryBlobs:
         return self._data.get(digest)
 
 
-def _write(name: str, data: bytes) -> None:
+def _write(name: Path, data: bytes) -> None:
     """A new file with ``data``, on the disk when this returns."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    try:
-        descriptor = os.open(name, flags, 0o600)
-    except FileNotFoundError:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(name, flags, 0o600)
+    name.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         rest = memoryview(data)
         while rest:
@@ -63,16 +61,44 @@ def _write(name: str, data: bytes) -> None:
         os.close(descriptor)
 
 
+def _replace(part: Path, path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``, which never is there in part."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(part, data)
+        os.replace(part, path)  # noqa: PTH105  for every attempt; pathlib takes its time
+    except OSError:
+        with suppress(OSError):
+            os.unlink(part)  # noqa: PTH108
+        raise
+
+
 def _never_waiting(path: str, flags: int) -> int:
     """Open what should be a file; a pipe in its place is not waited for."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names that stand in ``folder``."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SYNCED:
+            raise
+
+
 class Blobs:
-    """A folder of files named by their digest; ``put`` is idempotent and atomic."""
+    """A folder of files named by their digest; ``put`` is idempotent, atomic and durable."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._parts = root / "parts"
+        self._synced = set[Path]()
+        """Folders whose own names the disk is known to have."""
 
     def path(self, digest: str) -> Path:
         """Where a blob stands or would stand."""
@@ -96,18 +122,33 @@ class Blobs:
         return whole if whole is not None or not stream.digest else self.get(stream.digest)
 
     def put(self, data: bytes) -> str:
-        """Store ``data``; its digest."""
+        """Store ``data``; its digest.  The disk has it, under its name, when this returns."""
         digest = hashlib.sha256(data).hexdigest()
         path = self.path(digest)
-        if path.exists():
-            return digest
-        # A name of its own for each writer: two attempts may print the same at once.
-        part = f"{path}.{os.getpid()}-{threading.get_ident()}.part"
         try:
-            _write(part, data)
-            os.replace(part, path)  # noqa: PTH105  for every attempt; pathlib takes its time
+            if self.get(digest) is None:
+                # A name of its own for each writer: two attempts may print the same at once.
+                _replace(self._parts / f"{digest}-{os.urandom(8).hex()}", path, data)
+            self._sync_names(path)
         except OSError as error:
-            with suppress(OSError):
-                os.unlink(part)  # noqa: PTH108
             raise not_written(f"the output {path}", error) from error
         return digest
+
+    def remove_left(self, before_s: float) -> None:
+        """Remove what engines that died were storing; ``before_s`` is in seconds of the epoch.
+
+        What cannot be removed stays, and is tried again the next time.
+        """
+        with suppress(OSError), os.scandir(self._parts) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < before_s:
+                        os.unlink(entry)  # noqa: PTH108
+
+    def _sync_names(self, path: Path) -> None:
+        """Whoever has stored ``path`` or made its folders may not have come to this yet."""
+        _sync_folder(path.parent)
+        for folder in (path.parent, self._root, self._root.parent):
+            if folder not in self._synced:
+                _sync_folder(folder.parent)
+                self._synced.add(folder)

@@ -111,7 +111,7 @@ def copy_blobs(source: Path, target: Path) -> int:
     """
     old, new, count = Blobs(source), Blobs(target), 0
     for path in sorted(source.glob("??/*")):
-        if not new.path(path.name).exists() and (data := old.get(path.name)) is not None:
+        if new.get(path.name) is None and (data := old.get(path.name)) is not None:
             new.put(data)
             count += 1
     return count

@@ -19,6 +19,7 @@ from engine.errors import NO_THREAD
 from engine.executors import old_files
 from engine.executors.command import attempt_directory
 from engine.executors.old_files import untouched_since
+from engine.store.blobs import Blobs
 from engine.store.command import Command, just
 from engine.store.protocol import Transaction
 from engine.store.recorder import Recorder
@@ -30,6 +31,25 @@ from tests.rules.standings import finished
 HOUR_S = 3600.0
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+def left(root: Path, name: str, hours_ago: float) -> Path:
+    part = root / "blobs" / "parts" / name
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(b"half of it")
+    os.utime(part, (time.time() - hours_ago * HOUR_S,) * 2)
+    return part
+
+
+async def test_what_an_engine_was_storing_when_it_died_goes(tmp_path: Path) -> None:
+    """However soon files may go, nobody's part is taken away while it is being written."""
+    old, young = left(tmp_path, "old", 1.01), left(tmp_path, "young", 0.99)
+    kept = Blobs(tmp_path / "blobs").put(b"x" * 600)
+    os.utime(Blobs(tmp_path / "blobs").path(kept), (0, 0))
+    async with left_open(a=HERE) as recorder:
+        await Tidying(recorder, tmp_path, 0).once()
+    assert (old.exists(), young.exists()) == (False, True)
+    assert Blobs(tmp_path / "blobs").get(kept)
 
 
 def made(root: Path, attempt: str, hours_ago: float) -> Path:

@@ -2,7 +2,8 @@
 
 Run as ``python -I -S witness.py HOME SECONDS FAMILY``.  The lock is an ``flock``, which everything
 that is forked from here holds too: as long as anything of an execution lives, another execution of
-the phase is seen.  ``FAMILY`` in a hundred leave behind a process in a session of its own.
+the phase is seen.  ``FAMILY`` in a hundred leave behind a process in a session of its own; half of
+all print more than stands in an event.
 """
 
 import fcntl
@@ -10,6 +11,9 @@ import os
 import select
 import sys
 import zlib
+
+WORDS = 60
+"""Output of so many is kept in a file of its own, beside the log."""
 
 
 def note(folder: str, name: str) -> bool:
@@ -40,6 +44,9 @@ if not note("ran", attempt):
     note("twice", attempt)
 with open(os.environ["RUNOFF_EVENTS_FILE"], "a") as events:  # noqa: PTH123  starts faster
     events.write('{"type":"usage","input_tokens":2,"output_tokens":1}\n')
+if chance % 2:
+    sys.stdout.write(f"{attempt} has much to say:{' and says it' * WORDS}\n")
+    sys.stdout.flush()
 if chance % 100 < family and os.fork() == 0:
     os.setsid()
     take_time(60)
