@@ -37,7 +37,8 @@ def left(root: Path, name: str, hours_ago: float) -> Path:
     part = root / "blobs" / "parts" / name
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(b"half of it")
-    os.utime(part, (time.time() - hours_ago * HOUR_S,) * 2)
+    at_s = time.time() - hours_ago * HOUR_S
+    os.utime(part, (at_s, at_s))
     return part
 
 
