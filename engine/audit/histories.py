@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,10 @@ Follow = Callable[[int, int | None, Event], None]
 
 @dataclass(slots=True)
 class _Attempt:
-    """An attempt; ``life`` is the phase's at its start, ``finish_pos`` 0 while it is open."""
+    """An attempt; ``life`` is the phase's at its start, ``finish_pos`` 0 while it is open.
+
+    ``host``: where its guardian was, "" if the log does not say.
+    """
 
     session: str
     run: str
@@ -28,6 +32,7 @@ class _Attempt:
     number: int
     life: int
     timeout_ms: int
+    host: str = ""
     usage: int = 0
     tokens: int = 0
     rejected: int = 0
@@ -70,7 +75,7 @@ class Histories:
             "session.lapsed": self._draining,
             "session.ended": self._ended,
             "attempt.started": self._started,
-            "attempt.spawned": self._while_open,
+            "attempt.spawned": self._spawned,
             "attempt.adopted": self._while_open,
             "attempt.finished": self._finished,
             "usage.recorded": self._used,
@@ -229,6 +234,11 @@ class Histories:
             return None
         return attempt
 
+    def _spawned(self, pos: int, cause: int | None, event: Event) -> None:
+        self._while_open(pos, cause, event)
+        if event["attempt_id"] in self._attempts:
+            self._attempts[event["attempt_id"]].host = sys.intern(event["host"])
+
     def _while_open(self, pos: int, _cause: int | None, event: Event) -> None:
         attempt = self._attempt(pos, event, "S6")
         if attempt is not None and attempt.finish_pos:
@@ -259,7 +269,8 @@ class Histories:
         for odd in odd_end(event, timeout_ms=attempt.timeout_ms, tokens=attempt.tokens):
             self._report(f"S34: {odd}", pos)
         for name in ("stdout", "stderr"):
-            attempt.output[name] = self._output.stored(pos, name, event.get(name, {}))
+            told = event.get(name, {})
+            attempt.output[name] = self._output.stored(pos, name, told, attempt.host)
 
     def _deferred(self, pos: int, cause: int | None, event: Event) -> None:
         """A provider's limit ended the attempt: it is no sample, and the phase stands as before."""

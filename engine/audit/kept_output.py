@@ -34,8 +34,11 @@ class KeptOutput:
         self._blobs: dict[str, Blob | None] = {}
         self._short: dict[str, bytes] = {}
 
-    def stored(self, pos: int, name: str, stream: dict[str, Any]) -> Blob | None:
-        """Check the stream ``name`` as the attempt finished at ``pos`` describes it."""
+    def stored(self, pos: int, name: str, stream: dict[str, Any], host: str = "") -> Blob | None:
+        """Check the stream ``name`` as the attempt finished at ``pos`` describes it.
+
+        ``host``: where the attempt ran, and its output was kept.
+        """
         size = stream.get("head_bytes", 0) + stream.get("tail_bytes", 0)
         if stream.get("total_bytes", 0) < size:
             self._report(f"S14: {name} keeps more bytes than there were", pos)
@@ -48,7 +51,8 @@ class KeptOutput:
         self._take_whole(digest, stream.get("excerpt"))
         blob = self._blob(digest)
         if blob is None:
-            self._report(f"S14: blob missing: {digest} ({name})", pos)
+            where = f", kept on {host}" if host else ""
+            self._report(f"S14: blob missing: {digest} ({name}{where})", pos)
         elif blob != (digest, size):
             self._report(f"S14: the stored {name} is not what was recorded: {digest}", pos)
         return Blob(digest, size)

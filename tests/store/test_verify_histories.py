@@ -18,6 +18,7 @@ from engine.errors import LogUnreadable
 from engine.events import (
     AnyEvent,
     AttemptFinished,
+    AttemptSpawned,
     AttemptStarted,
     BoundaryDetected,
     Evidence,
@@ -368,6 +369,18 @@ async def test_output_that_is_missing_or_another_is_named(
     found = verify(location)
     assert first(found) == ("S14", 9)
     assert (data is None) == ("blob missing" in found.violations[0].what)
+
+
+async def test_output_that_is_missing_is_looked_for_where_it_was_kept(tmp_path: Path) -> None:
+    process = AttemptSpawned(
+        session_id="s", run_id="r", phase_id="p0", attempt_id="a", host="build-2", boot_id="b",
+        pid=1, start_ticks=1, directory="d",
+    )  # fmt: skip
+    gone = Stream(total_bytes=10, head_bytes=10, digest="0" * 64)
+    told = [*BEGUN, started(), process, finished(stdout=gone), (NO_USAGE, 10), (judged(), 10)]
+    found = verify(await log_of(tmp_path, told))
+    missing = [v.what for v in found.violations if v.what.startswith("S14")]
+    assert missing == [f"S14: blob missing: {'0' * 64} (stdout, kept on build-2)"]
 
 
 def tamper(location: Location, *statements: str) -> None:
