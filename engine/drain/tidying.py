@@ -52,10 +52,9 @@ class Tidying:
         that is committed: should it not be, the next engine looks there for the outcome.
         """
         kept_s = max(self.keep_s, SHARED_S_MIN) if self.recorder.store.is_shared else self.keep_s
-        now_s = time.time()
-        since_s = now_s - kept_s
+        since_s = time.time() - kept_s
         blobs = Blobs(self.files_root / "blobs")
-        await to_thread.run_sync(blobs.remove_left, now_s - STORING_S_MAX)
+        await to_thread.run_sync(blobs.remove_left, time.time() - STORING_S_MAX)
         found = await to_thread.run_sync(untouched_since, self.files_root, since_s)
         try:
             await self.recorder.settled()

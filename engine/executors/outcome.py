@@ -16,8 +16,9 @@ import msgspec
 from engine.events import Deliverable
 from engine.executors import protocol
 from engine.executors.deliverables import missing_deliverables
+from engine.executors.guarding.files import TELLING, size_bytes
 from engine.executors.port import Output, Report
-from engine.executors.untrusted import read_at_most, size_bytes
+from engine.executors.untrusted import read_at_most
 from engine.prebuilt import prebuilt
 
 SPEC_FILE = "spec.json"
@@ -102,6 +103,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The guardian's last word: the contents of ``outcome.json``.
 
+    ``files``: how many bytes each of the attempt's files held by then, of those that held any.
     ``at_a_limit``: nothing began, since the machine gave no process or file for the child.
     """
 
@@ -114,6 +116,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     survivors: _Count
     stdout: Kept = Kept()
     stderr: Kept = Kept()
+    files: dict[str, _Count] = {}
 
 
 def read_outcome(directory: Path) -> Outcome:
@@ -138,7 +141,21 @@ def read_report(directory: Path) -> Report | None:
     except (OSError, ValueError, RecursionError) as error:
         why = protocol.excerpt(str(error).encode("utf-8", "replace"))
         return lost_report(directory, reason=f"its outcome cannot be understood: {why}")
+    short = _cut_short(directory, outcome)
+    if short is not None:
+        return lost_report(directory, reason=f"its file {short} has not reached the disk whole")
     return _finished(directory, outcome, spec)
+
+
+def _cut_short(directory: Path, outcome: Outcome) -> str | None:
+    """A file that holds less than it did: a power cut takes what a child wrote and nobody synced.
+
+    What the child said of its end may be gone then, and its exit code alone proves little.
+    """
+    for name in TELLING:
+        if size_bytes(f"{directory}/{name}") < outcome.files.get(name, 0):
+            return name
+    return None
 
 
 def _finished(directory: Path, outcome: Outcome, spec: Spec) -> Report:

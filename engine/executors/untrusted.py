@@ -41,15 +41,6 @@ def opened(path: Path) -> Generator[int]:
         os.close(descriptor)
 
 
-def size_bytes(path: Path) -> int:
-    """The size of a regular file; 0 for anything else."""
-    try:
-        with opened(path) as descriptor:
-            return os.fstat(descriptor).st_size
-    except OSError:
-        return 0
-
-
 def read_at_most(path: Path, limit_bytes: int) -> bytes:
     """The first ``limit_bytes`` of a regular file; raises as ``opened`` does."""
     parts: list[bytes] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -466,6 +467,41 @@ def test_an_outcome_that_cannot_be_understood_means_lost(tmp_path: Path, content
     assert (report.reason or "").startswith("its outcome cannot be understood: ")
     assert len(report.telemetry.usage) == 1
     assert report.stdout.head_bytes == 5
+
+
+FILES = {"events.ndjson": USAGE, "result.json": b'{"success": false}', "stdout": b"said"}
+
+
+def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
+    write_spec(directory)
+    for name, data in files.items():
+        (directory / name).write_bytes(data)
+    sizes = {name: len(data) for name, data in FILES.items()}
+    (directory / "outcome.json").write_text(json.dumps(OUTCOME | {"files": sizes}))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("left", [None, 0, -2])
+def test_an_outcome_whose_files_the_disk_has_not_whole_means_lost(
+    tmp_path: Path, name: str, left: int | None
+) -> None:
+    """After a power cut the child's own word may be missing, and its exit code proves little."""
+    write_files(tmp_path, FILES | {name: FILES[name][:left] if left is not None else b""})
+    if left is None:
+        (tmp_path / name).unlink()
+    report = read_report(tmp_path)
+    assert report is not None
+    assert report.ended == "lost"
+    assert report.reason == f"its file {name} has not reached the disk whole"
+    assert bool(report.telemetry.usage) == (name != "events.ndjson")
+
+
+def test_an_outcome_whose_files_have_grown_since_holds(tmp_path: Path) -> None:
+    """What could not be ended may still write."""
+    write_files(tmp_path, {name: data + b"\n" for name, data in FILES.items()})
+    report = read_report(tmp_path)
+    assert report is not None
+    assert (report.ended, report.claimed_success) == ("exited", False)
 
 
 @pytest.mark.parametrize("by", ["pipe", "folder", "link"])

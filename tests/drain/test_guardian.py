@@ -277,6 +277,12 @@ for at in range(0, {size}, {piece}):
     assert not (guarded.directory / "stdout.tail").exists()
 
 
+def test_an_outcome_says_how_large_the_files_are_that_belong_to_it(tmp_path: Path) -> None:
+    source = "cd attempt; echo out; echo 123 >events.ndjson; : >result.json; mkdir stderr"
+    outcome, _ = run(tmp_path, shell(source))
+    assert outcome["files"] == {"stdout": 4, "events.ndjson": 4}
+
+
 def test_a_silent_attempt_leaves_no_files_of_its_output(tmp_path: Path) -> None:
     _, guarded = run(tmp_path, shell("exit 3"))
     left = {path.name for path in guarded.directory.iterdir()}

@@ -166,6 +166,15 @@ class Place:
         )
         return {(str(run), str(phase)): int(str(count)) for run, phase, count in rows}
 
+    def believed_in_silence(self) -> set[str]:
+        """Attempts that count as done without the usage that every witness tells."""
+        told = "SELECT attempt FROM events WHERE type = 'usage.recorded'"
+        done = (
+            "SELECT attempt FROM events WHERE type = 'attempt.finished'"
+            " AND json_extract(data, '$.ending') = 'succeeded'"
+        )
+        return {str(attempt) for (attempt,) in self.rows(f"{done} AND attempt NOT IN ({told})")}
+
     def endings(self) -> dict[str, int]:
         """How many attempts ended in each way, those of dead engines with their reason."""
         rows = self.rows(

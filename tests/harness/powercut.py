@@ -6,6 +6,7 @@ device has it: writes that nobody had synced may be missing from it, as after a 
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -23,6 +24,8 @@ DISK_BYTES = 96 * 1024 * 1024
 PHASES, WORKERS, LONGEST_S = 60, 6, 0.2
 WORK_S = (0.05, 1.5)
 GONE_S = 10
+ENGINE_DIED = 0.3
+"""The share of power cuts before which the engine had died already."""
 
 
 def why_not(folder: Path) -> str | None:
@@ -126,20 +129,38 @@ def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, templ
             tally.found("left_open", place.not_recovered(), where)
             if engine.wait(chance.uniform(*WORK_S)) is not None:
                 break
+            alone = chance.random() < ENGINE_DIED
+            if alone:
+                _let_guardians_end(place, engine)
             _cut(disk, place, engine)
-            tally.rounds["powercut"] += 1
+            tally.rounds["engine dead" if alone else "powercut"] += 1
             tally.found("acknowledged_lost", place.lost_acknowledged(), where)
             tally.found("violations", place.violations(), where)
+            tally.found("violations", place.believed_in_silence(), where)
         engine = place.start()
         if engine.wait() != 0:
             tally.found("misbehaved", [engine.complaint()], "end")
         tally.found("left_open", place.open_attempts(), "end")
         tally.found("overlapping", place.overlapping(), "end")
         tally.found("violations", place.violations(), "end")
+        tally.found("violations", place.believed_in_silence(), "end")
         tally.acknowledged += len(place.acknowledged)
         tally.endings.update(place.endings())
     finally:
         kill_all(place)
+
+
+def _let_guardians_end(place: Place, engine: EngineProcess) -> None:
+    """The engine is killed before: its guardians leave outcomes that no engine has read yet.
+
+    What was written by then is synced, as it is after a while: the outcomes and what they rest on
+    reach the disk, or do not, on their own.
+    """
+    place.acknowledged |= engine.acknowledged()
+    strike(engine.pid, signal.SIGKILL)
+    engine.process.wait()
+    os.sync()
+    wait_until(lambda: not place.running(), GONE_S)
 
 
 def _cut(disk: Disk, place: Place, engine: EngineProcess) -> None:

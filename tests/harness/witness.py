@@ -42,8 +42,6 @@ except BlockingIOError:
     note("overlaps", attempt)
 if not note("ran", attempt):
     note("twice", attempt)
-with open(os.environ["RUNOFF_EVENTS_FILE"], "a") as events:  # noqa: PTH123  starts faster
-    events.write('{"type":"usage","input_tokens":2,"output_tokens":1}\n')
 if chance % 2:
     sys.stdout.write(f"{attempt} has much to say:{' and says it' * WORDS}\n")
     sys.stdout.flush()
@@ -52,4 +50,6 @@ if chance % 100 < family and os.fork() == 0:
     take_time(60)
     os._exit(0)
 take_time(longest_s * (0.1 + 0.9 * (chance // 100 % 1000) / 1000))
+with open(os.environ["RUNOFF_EVENTS_FILE"], "a") as events:  # noqa: PTH123  starts faster
+    events.write('{"type":"usage","input_tokens":2,"output_tokens":1}\n')
 note("done", f"{phase}.{attempt}")

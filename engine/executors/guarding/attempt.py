@@ -21,12 +21,14 @@ from engine.executors.guarding.child import (
     prctl,
 )
 from engine.executors.guarding.files import (
+    TELLING,
     hold_lock,
     parsed,
     publish,
     quietly,
     quoted,
     read,
+    size_bytes,
 )
 from engine.executors.guarding.streams import Stream, pipes
 from engine.executors.guarding.tree import (
@@ -272,11 +274,12 @@ class Guardian:
             number = os.WTERMSIG(self.status)
         survivors = len(self.living()) if self.stage == "given up" else 0
         streams = "".join(f',"{stream.name}":{stream.summary()}' for stream in self.streams)
+        sizes = ",".join(f'"{name}":{size}' for name in TELLING if (size := size_bytes(name)))
         return (
             f'{{"ended":"{self.ended}","exit_code":{code},"signal":{number},'
             f'"spawn_error":{quoted(self.spawn_error) if self.spawn_error else "null"},'
             f'"duration_ms":{(self.finished_ns - self.started_ns) // 1_000_000},'
-            f'"killed":{len(self.touched)},"survivors":{survivors}{streams}}}'
+            f'"killed":{len(self.touched)},"survivors":{survivors}{streams},"files":{{{sizes}}}}}'
         )
 
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 
 try:
     from _json import make_scanner
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHUNK_BYTES = 1 << 20
+TELLING = ("stdout", "stderr", "events.ndjson", "result.json")
+"""Files whose size an outcome says: nobody syncs them, and after a power cut it may stand alone."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_FAILS = (errno.EIO, errno.EROFS, errno.ESTALE)
 
@@ -37,6 +40,15 @@ def read(path: str) -> str:
     finally:
         os.close(descriptor)
     return b"".join(parts).decode("utf-8", "replace")
+
+
+def size_bytes(name: "str | os.PathLike[str]") -> int:
+    """The size of a file; 0 for none, and for what is no file."""
+    try:
+        found = os.lstat(name)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def fresh_file(name: str) -> int:
