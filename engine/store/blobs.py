@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -10,13 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from engine.disk import sync_folder
 from engine.errors import not_written, raise_at_a_limit
 from engine.events import Stream
 
 BLOB_BYTES_MAX = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
-"""Some file systems sync no folders, and a folder may be closed to readers."""
 
 
 class BlobStore(Protocol):
@@ -78,19 +76,6 @@ def _never_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names that stand in ``folder``."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in _NOT_SYNCED:
-            raise
-
-
 class Blobs:
     """A folder of files named by their digest; ``put`` is idempotent, atomic and durable."""
 
@@ -147,8 +132,8 @@ class Blobs:
 
     def _sync_names(self, path: Path) -> None:
         """Whoever has stored ``path`` or made its folders may not have come to this yet."""
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         for folder in (path.parent, self._root, self._root.parent):
             if folder not in self._synced:
-                _sync_folder(folder.parent)
+                sync_folder(folder.parent)
                 self._synced.add(folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from engine.errors import DiskFull, StorageFailed
 from engine.store.blobs import Blobs
+from tests.on_disk import names_on_the_disk, needs_proc
 
 
 def test_many_threads_may_store_the_same_bytes_at_once(tmp_path: Path) -> None:
@@ -46,37 +46,24 @@ def test_what_did_not_find_room_takes_none(
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
-def _names_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
-    """Grows with each folder that is synced: what stood in it then is found after a power cut."""
-    names, sync = set[Path](), os.fsync
-
-    def noted(descriptor: int) -> None:
-        sync(descriptor)
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            names.update(Path(f"/proc/self/fd/{descriptor}").resolve().iterdir())
-
-    monkeypatch.setattr("engine.store.blobs.os.fsync", noted)
-    return names
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="names of descriptors are in /proc")
+@needs_proc
 def test_a_name_is_on_the_disk_as_well_as_its_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event that names a blob is durable; a power cut must not take the blob's name away."""
-    names = _names_on_the_disk(monkeypatch)
+    names = names_on_the_disk(monkeypatch)
     root = tmp_path / "files" / "blobs"
     path = Blobs(root).path(Blobs(root).put(b"x"))
     assert {root.parent, root, path.parent, path} <= names
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="names of descriptors are in /proc")
+@needs_proc
 def test_a_blob_that_another_has_just_stored_is_not_relied_on_before_the_disk_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs = Blobs(tmp_path)
     path = blobs.path(blobs.put(b"x"))
-    names = _names_on_the_disk(monkeypatch)
+    names = names_on_the_disk(monkeypatch)
     blobs.put(b"x")
     assert path in names
 
