@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-from engine.errors import raise_at_a_limit
+from engine.errors import StorageFailed, raise_at_a_limit
 from engine.executors.port import KILL_BUDGET_S
 
 ATTEMPT_MARKER = "RUNOFF_ATTEMPT_ID"
@@ -30,9 +30,18 @@ LOCK_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOC
 
 @cache
 def boot_id() -> str:
-    """A name for this boot of the machine; nothing that ran under another one is alive."""
+    """A name for this boot of the machine; nothing that ran under another one is alive.
+
+    Raises StorageFailed where the system shows no processes.
+    """
     if LINUX:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        try:
+            return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        except FileNotFoundError:
+            raise StorageFailed(
+                f"{PROC} is not there, and without it no process can be told from another.",
+                remedy=f"mount it (`mount -t proc proc {PROC}`), then run this again.",
+            ) from None
     command = ["/usr/sbin/sysctl", "-n", "kern.boottime"]
     return subprocess.run(command, capture_output=True, check=False, text=True).stdout.strip()  # noqa: S603
 

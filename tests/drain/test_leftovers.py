@@ -13,6 +13,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from engine.errors import StorageFailed
+from engine.executors import processes
 from engine.executors.command import attempt_directory
 from engine.executors.guardian_process import Guardians
 from engine.executors.leftovers import end_leftovers, leftovers
@@ -68,3 +70,13 @@ def test_a_guardian_of_a_closed_attempt_is_a_leftover_even_when_it_was_stopped(
 
 def test_nothing_is_left_where_nothing_ever_ran(tmp_path: Path) -> None:
     assert end_leftovers(tmp_path, []) == []
+
+
+def test_a_system_that_shows_no_processes_is_told_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container without /proc there is no proof that anything is dead."""
+    monkeypatch.setattr(processes, "PROC", tmp_path / "proc")
+    with pytest.raises(StorageFailed, match="is not there") as told:
+        processes.boot_id.__wrapped__()
+    assert "mount -t proc" in told.value.remedy
