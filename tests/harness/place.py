@@ -29,7 +29,9 @@ GONE_WITHIN_S = 1.0
 class Place:
     """A backlog of ``phases`` in ``folder``, and engines that drain it one after the other.
 
-    ``longest_s``: of a child.  ``family``: in how many of a hundred it leaves a process behind.
+    ``notes``: where witnesses note what they did, for what happens to the log to leave it alone; by
+    default beside the log.  ``longest_s``: of a child.  ``family``: in how many of a hundred it
+    leaves a process behind.
     """
 
     folder: Path
@@ -38,13 +40,16 @@ class Place:
     longest_s: float = 0.3
     family: int = 10
     template: str = ENGINE
+    notes: Path | None = None
     acknowledged: set[str] = field(default_factory=set[str])
     engines: list[EngineProcess] = field(default_factory=list[EngineProcess])
 
     def __post_init__(self) -> None:
         self.folder = self.folder.resolve()
+        self.seen = self.notes or self.folder
+        self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("locks", "ran", "twice", "overlaps", "done", "out"):
-            (self.folder / name).mkdir(parents=True)
+            (self.seen / name).mkdir(parents=True)
         self.runoff("seed", "--repeat", str(-(-self.phases // 10))).check_returncode()
 
     @property
@@ -67,7 +72,7 @@ class Place:
         self, *more: str, environment: Mapping[str, str] | None = None, resume: bool | None = None
     ) -> EngineProcess:
         """Start an engine; ``more`` goes before its ``--``."""
-        child = [sys.executable, "-I", "-S", str(WITNESS), str(self.folder)]
+        child = [sys.executable, "-I", "-S", str(WITNESS), str(self.seen)]
         child += [str(self.longest_s), str(self.family)]
         again = self.has_session() if resume is None else resume
         values = {
@@ -76,7 +81,7 @@ class Place:
             "resume": shlex.join(["--resume", *more] if again else more),
             "child": shlex.join(child),
         }
-        output = self.folder / "out" / f"{len(self.engines)}.out"
+        output = self.seen / "out" / f"{len(self.engines)}.out"
         engine = EngineProcess(engine_argv(self.template, values), output, environment)
         self.engines.append(engine)
         return engine
@@ -121,7 +126,7 @@ class Place:
 
     def overlapping(self) -> list[str]:
         """Attempts that a witness saw beside another of their phase, or twice."""
-        return [p.name for kind in ("overlaps", "twice") for p in (self.folder / kind).iterdir()]
+        return [p.name for kind in ("overlaps", "twice") for p in (self.seen / kind).iterdir()]
 
     def unrecorded(self) -> set[str]:
         """Attempts that executed and of which the log knows no start, or says they never did."""
@@ -129,7 +134,7 @@ class Place:
         started = {str(attempt) for (attempt,) in self.rows(sql)}
         sql = "SELECT attempt, data FROM events WHERE type = 'attempt.finished'"
         never = {str(a) for a, data in self.rows(sql) if '"error":"never_spawned' in str(data)}
-        return {path.name for path in (self.folder / "ran").iterdir()} - (started - never)
+        return {path.name for path in (self.seen / "ran").iterdir()} - (started - never)
 
     def left_behind(self) -> list[int]:
         """Processes of attempts that are closed, or that the log does not know, after a moment."""

@@ -116,7 +116,8 @@ def powercut(
 
 def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, template: str) -> None:
     """Cuts until the backlog is drained or there were enough, then the last word."""
-    place = Place(disk.place / "place", PHASES, WORKERS, LONGEST_S, 5, template)
+    notes = disk.place.with_name(f"{disk.place.name}-notes").resolve()
+    place = Place(disk.place / "place", PHASES, WORKERS, LONGEST_S, 5, template, notes=notes)
     try:
         while sum(tally.rounds.values()) < rounds:
             where = f"power cut {sum(tally.rounds.values())}"
@@ -142,6 +143,7 @@ def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, templ
             tally.found("misbehaved", [engine.complaint()], "end")
         tally.found("left_open", place.open_attempts(), "end")
         tally.found("overlapping", place.overlapping(), "end")
+        tally.found("executed_unrecorded", place.unrecorded(), "end")
         tally.found("violations", place.violations(), "end")
         tally.found("violations", place.believed_in_silence(), "end")
         tally.acknowledged += len(place.acknowledged)
@@ -174,6 +176,3 @@ def _cut(disk: Disk, place: Place, engine: EngineProcess) -> None:
     engine.process.wait()
     wait_until(lambda: not place.running(), GONE_S)
     disk.come_back(copy)
-    # What it printed was heard before the cut; the file of it may be gone with the disk.
-    place.engines.clear()
-    engine.output.parent.mkdir(exist_ok=True)
