@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from engine.errors import RunoffError, UsageProblem, WrongDatabase
+from engine.errors import RunoffError, StorageFailed, UsageProblem, WrongDatabase
 from engine.store import pooler
 from engine.store.leaving import BACK_S, Leaving
 from engine.store.link import Link, patiently, say_goodbye
@@ -67,7 +67,7 @@ _BEGIN = (
 )
 
 
-class _TakesNoWrites(WrongDatabase):
+class _TakesNoWrites(StorageFailed):
     """A server that takes no writes, or none now."""
 
 
@@ -168,7 +168,10 @@ async def _connected_to(address: Address, settings: dict[str, str]) -> Connectio
 
 
 async def _begin(connection: Connection[Any], location: Location, settings: dict[str, str]) -> None:
-    """Make a connection ready; raises WrongDatabase where no log can be kept by it."""
+    """Make a connection ready.
+
+    Raises WrongDatabase where no log can be kept by it, StorageFailed where none can be now.
+    """
     address = location.address
     assert address is not None
     asyncpg = _driver()

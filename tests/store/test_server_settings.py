@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from engine.clock import SystemClock
-from engine.errors import ServerLost, WrongDatabase
+from engine.errors import ServerLost, StorageFailed
 from engine.events import RunRegistered
 from engine.store.command import Command, just
 from engine.store.leases import Holder, open_leases
@@ -121,7 +121,7 @@ async def test_a_database_that_takes_no_writes_is_read_and_refused_to_writers(
     place = await set_for(postgres)
     await (await open_writer(place, create=True)).close()
     await alter(postgres, place, "SET default_transaction_read_only = on")
-    with pytest.raises(WrongDatabase) as refused:
+    with pytest.raises(StorageFailed) as refused:
         await open_writer(place, create=False)
     assert refused.value.problem == f"{place.url} takes no writes: it is a replica, or read-only."
     reader = await open_reader(place)

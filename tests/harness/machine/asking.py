@@ -72,17 +72,17 @@ def wait_until(holds: Callable[[], object], limit_s: float = PATIENCE_S) -> bool
     return wait_for(lambda: bool(holds()), limit_s)
 
 
-def plan_of(run: str, phases: int, seconds: int) -> str:
-    """A plan file of a run whose phases take so long each."""
-    each = {"category": "docs", "complexity": "low", "goal": f"sleep for {seconds} seconds"}
+def plan_of(run: str, phases: int, goal: str) -> str:
+    """A plan file of a run whose phases have this goal."""
+    each = {"category": "docs", "complexity": "low", "goal": goal}
     made = [{"phase_id": f"p{number}", **each} for number in range(phases)]
     return json.dumps({"run_id": run, "phases": made})
 
 
-def seed(run: str, phases: int, seconds: int) -> subprocess.CompletedProcess[str]:
-    """Register such a run; the daemon takes it up, if there is one."""
+def seed(run: str, phases: int, seconds: int, goal: str = "") -> subprocess.CompletedProcess[str]:
+    """Register a run whose phases take so long each; the daemon takes it up, if there is one."""
     plan = HOME / f"{run}.json"
-    plan.write_text(plan_of(run, phases, seconds))
+    plan.write_text(plan_of(run, phases, goal or f"sleep for {seconds} seconds"))
     return runoff("seed", "--plan", plan.name)
 
 

@@ -6,8 +6,10 @@ from tests.harness.machine.asking import CHECK, call, tell
 from tests.harness.machine.container import container
 from tests.harness.machine.service import (
     comes_back,
+    greedy,
     hangs,
     killed,
+    locked_out,
     proved,
     refuses,
     reloads,
@@ -23,6 +25,8 @@ def first_boot() -> None:
     reloads()
     killed()
     hangs()
+    greedy()
+    locked_out()
     stops()
     refuses()
     proved("proof")

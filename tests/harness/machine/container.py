@@ -97,7 +97,7 @@ def furnished(problems: Problems) -> Path:
 
 def seeded(name: str, place: Path, run: str, seconds: int) -> None:
     """A run of three phases that take so long each."""
-    (place / f"{run}.json").write_text(plan_of(run, 3, seconds))
+    (place / f"{run}.json").write_text(plan_of(run, 3, f"sleep for {seconds} seconds"))
     inside(name, "seed", "--plan", f"{run}.json")
 
 

@@ -23,6 +23,7 @@ DISK_BYTES = 8 * 1024**3
 AGENT = """\
 #!/bin/sh
 echo '{"type":"usage","output_tokens":10}' >> "$RUNOFF_EVENTS_FILE"
+grep -q 'eat memory' "$1" && exec tail /dev/zero
 sleep "$(sed -n 's/.*sleep for \\([0-9]*\\) seconds.*/\\1/p' "$1")"
 """
 BOOT = """\

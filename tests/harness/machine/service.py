@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic
@@ -33,6 +35,7 @@ from tests.harness.machine.asking import (
 UNIT = "runoff.service"
 SETTINGS = HOME / "daemon.toml"
 WATCHDOG_S = 15
+GREEDY_BYTES = 128 * 1024**2
 
 
 def unit(name: str) -> str:
@@ -137,6 +140,40 @@ def hangs() -> None:
     problems = Problems()
     problems.unless("Watchdog timeout" in journal(), "the journal has no watchdog timeout")
     tell("watchdog in the journal", problems)
+
+
+def greedy() -> None:
+    """A child that eats the memory of the whole unit costs its attempt, and nothing else."""
+    problems, pid = Problems(), unit("MainPID")
+    limit = int(unit("MemoryCurrent")) + GREEDY_BYTES
+    narrow = ("systemctl", "set-property", "--runtime", UNIT)
+    call(*narrow, f"MemoryMax={limit}", "MemorySwapMax=0")
+    problems.unless(seed("greedy", 1, 0, "eat memory").returncode == 0, "it was not seeded")
+    over = wait_until(lambda: len(attempts("greedy")) > len(opened("greedy")))
+    problems.unless(over, "the attempt went on")
+    endings = [each["ending"] for each in attempts("greedy")]
+    problems.unless(endings[0] == "failed", f"they ended {endings}")
+    problems.unless("OOM killer" in journal(), "nothing ran out of memory")
+    call(*narrow, "MemoryMax=infinity")
+    seed("frugal", 2, 0)
+    problems.unless(wait_until(lambda: drained("frugal")), "nothing was drained after it")
+    problems.unless(unit("MainPID") == pid, "the daemon was ended with it")
+    tell("out of memory", problems)
+
+
+def locked_out() -> None:
+    """Another program holds the database for longer than the daemon waits: it comes back."""
+    problems, pid = Problems(), unit("MainPID")
+    seed("locked", 3, LONG_S)
+    problems.unless(wait_until(lambda: opened("locked") and at_work()), "no attempt began")
+    with closing(sqlite3.connect(HOME / "backlog.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        seed("unheard", 1, 0)  # so that the daemon has something to write
+        problems.unless(wait_until(lambda: unit("MainPID") != pid), "it did not end")
+        other.execute("ROLLBACK")
+    problems.unless(wait_until(lambda: drained("locked")), "the run was not drained")
+    problems.unless(not tried_twice("locked"), f"tried twice: {tried_twice('locked')}")
+    tell("locked out", problems)
 
 
 def stops() -> None:
