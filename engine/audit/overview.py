@@ -11,6 +11,7 @@ from engine.audit.answers import READY, Answer, in_words
 from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
 from engine.events import SessionEnd
+from engine.store.lock import DAEMON
 from engine.triage.hindrances import ENDS, LARGER, Hindrance
 from engine.triage.typed import quoted
 
@@ -81,6 +82,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 KINDS_SHOWN = 5
 DRAIN = "`runoff drain -- PROGRAM` begins one."
 RESUME = "`runoff drain --resume -- PROGRAM` goes on with it."
+REST = "`runoff daemon status` says what it waits for; `runoff daemon resume` ends a pause."
+"""While a daemon holds the log every drain is refused, and what it waits for may be a clock."""
+
 _BUSY = frozenset({"workers_full", "host_full"})
 """What lifts as soon as something ends."""
 
@@ -96,13 +100,21 @@ def answer_of(found: Overview) -> Answer:
         done = f"Nothing is left to run: {_all(total)} finished."
         return Answer(done if total else "The log holds no phases.", None)
     if session is None:
-        return Answer(f"No drain has begun yet; {_left(found)}.", _way(found, DRAIN))
+        begun = f"No drain has begun yet; {_left(found)}{_held(found)}."
+        return Answer(begun, _way(found, REST if _held(found) else DRAIN))
     name = f"Session {session.session_id}"
     if session.status != "ended":
         return _of_living(name, session, found)
     because = ENDS[session.because] if session.because else "it was told to"
     ended = f"Nothing is running: {name[0].lower()}{name[1:]} has ended because {because}"
-    return Answer(f"{ended}; {_left(found)}.", _way(found, _next_drain(session.because)))
+    way = REST if _held(found) else _next_drain(session.because)
+    return Answer(f"{ended}; {_left(found)}{_held(found)}.", _way(found, way))
+
+
+def _held(found: Overview) -> str:
+    """That a daemon holds the log, as the end of a sentence; empty when none does."""
+    holder = found.holder or ""
+    return f"; {holder} holds the log" if holder.startswith(DAEMON) else ""
 
 
 def _next_drain(because: SessionEnd | None) -> str:
@@ -123,8 +135,9 @@ def _of_living(name: str, session: SessionView, found: Overview) -> Answer:
         return Answer(looks, "`runoff drain --resume -- PROGRAM` takes over what it left.")
     if session.status == "draining":
         because = ENDS[session.because] if session.because else "it was told to"
-        sentence = f"{name} starts nothing more because {because}, with {_open(found)}."
-        return Answer(sentence, "The end of these; then `runoff drain --resume -- PROGRAM`.")
+        sentence = f"{name} starts nothing more because {because}, with {_open(found)}"
+        then = REST if _held(found) else "`runoff drain --resume -- PROGRAM`."
+        return Answer(f"{sentence}{_held(found)}.", f"The end of these; then {then}")
     running = f"{name} is running with {_open(found)}; {_left(found)}"
     return Answer(f"{running}.", _way(found, "The end of an attempt."))
 

@@ -24,14 +24,11 @@ from engine.events import AnyEvent, event_of
 from engine.store.boards import load_board
 from engine.store.database import open_reader
 from engine.store.location import Location, locate
-from engine.store.lock import holder_of
+from engine.store.lock import DAEMON, holder_of
 from engine.store.protocol import LogReader
 from engine.store.recorder import Recorder
 from engine.triage.operating import Operation
 from projections.board import Board
-
-DAEMON = "runoff daemon"
-"""How a daemon names itself in the lock file."""
 
 _START_S = 10.0
 _PAUSE_S = 0.05

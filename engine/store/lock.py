@@ -12,6 +12,9 @@ from pathlib import Path
 
 from engine.errors import LogHeld, StorageFailed
 
+DAEMON = "runoff daemon"
+"""How a daemon names itself in the lock file."""
+
 _HOLDER_BYTES_MAX = 512
 _FLOCK = "hhqqi"
 _held: dict[Path, str] = {}

@@ -15,6 +15,7 @@ from engine.cli.main import runoff as tree
 from engine.errors import UsageProblem
 from engine.store.database import open_reader, open_writer
 from engine.store.location import locate
+from engine.store.lock import DAEMON, WriterLock
 from engine.store.protocol import Query
 from projections.board import FOLDS
 from tests.program import runoff
@@ -237,6 +238,33 @@ def test_what_a_dead_engine_left_is_said_and_how_to_go_on(broken: Path, tmp_path
     assert kinds(phase["hindrances"]) == {"open", "sample_in_flight", "workers_full"}
     sibling = told(tmp_path / "b.db", RUN, "telemetry-p2-number-util")
     assert kinds(sibling["hindrances"]) == {"sample_in_flight", "workers_full"}
+
+
+@pytest.mark.parametrize("left", ["seeded", "ended", "draining"])
+def test_while_a_daemon_holds_the_log_nobody_is_sent_to_a_drain_that_it_would_keep_out(
+    broken: Path, tmp_path: Path, left: str
+) -> None:
+    import anyio  # noqa: PLC0415  commands start event loops of their own
+
+    database = tmp_path / "b.db"
+    if left == "seeded":
+        assert runoff(tmp_path, "seed").returncode == 0
+    elif left == "ended":
+        anyio.run(cut, broken, database, "session.ended")
+    else:
+        (tmp_path / "whole").mkdir()
+        whole = drained(tmp_path / "whole", [{"events": 1}], "--batch-size", "3", runs=1)
+        anyio.run(cut, whole, database, "session.draining")
+    before = told(database)
+    lock = WriterLock(locate(f"sqlite:///{database}").beside("lock"), DAEMON)
+    try:
+        found = told(database)
+    finally:
+        lock.close()
+    assert "`runoff drain" in before["change"]
+    assert "runoff drain" not in found["change"]
+    assert "`runoff daemon status` says what it waits for" in found["change"]
+    assert f"{found['holder']} holds the log" in found["sentence"]
 
 
 def test_time_goes_by_the_last_event_with_at_and_by_the_clock_without(broken: Path) -> None:
