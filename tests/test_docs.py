@@ -237,7 +237,8 @@ def commands_in(text: str) -> Iterator[str]:
 
 def unknown_in(line: str) -> list[str]:
     """Verbs and options of a typed command that there are not."""
-    if "runoff " not in line or line.lstrip().startswith("pip"):
+    line = line.strip().removeprefix("sudo -u runoff ")
+    if "runoff " not in line or line.startswith(("pip ", "ln ", "useradd ")):
         return []
     words = shlex.split(line.partition("runoff ")[2], comments=True)
     command: click.Command = runoff

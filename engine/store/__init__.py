@@ -1,1 +1,1 @@
-"""The log on disk or in memory, and the one writer."""
+"""The log in a file, on a server or in memory, and the recorder that writes it."""

@@ -236,7 +236,7 @@ def _driver() -> Any:
     except ImportError:
         raise WrongDatabase(
             "this installation has no driver for PostgreSQL.",
-            remedy="pip install 'runoff[postgres]'",
+            remedy="install the extra `postgres`: in a checkout, pip install '.[postgres]'",
         ) from None
     return asyncpg
 
