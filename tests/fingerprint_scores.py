@@ -127,6 +127,8 @@ def texts_per_second(rows: Sequence[Row]) -> float:
 
 def main(arguments: Sequence[str]) -> None:
     """Score a file, the shared development data without one."""
+    if not arguments and not DATA.exists():
+        sys.exit("name a file of labelled texts: python -m tests.fingerprint_scores FILE")
     rows = rows_of(Path(arguments[0]) if arguments else DATA)
     found = judged(rows)
     tiers = sorted({row.label.tier for row in rows})

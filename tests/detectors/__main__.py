@@ -60,7 +60,10 @@ def main() -> None:
     parser.add_argument("--misses", action="store_true")
     options = parser.parse_args()
     report: dict[str, Any] = {}
-    for path in options.files or sorted(DATA.glob("dev_*.jsonl")):
+    files = options.files or sorted(DATA.glob("dev_*.jsonl"))
+    if not files:
+        parser.error("the development data is not beside the checkout; name files of your own")
+    for path in files:
         kind = next(kind for kind in SCORERS if kind.replace("-", "_") in path.name)
         pairs = answered(kind, path)
         report[path.stem] = SCORERS[kind](pairs)
