@@ -272,3 +272,12 @@ def test_every_command_that_is_told_has_its_verb_and_options() -> None:
     wrong = [(path.name, line, unknown) for path, line in lines if (unknown := unknown_in(line))]
     assert len(lines) > 100
     assert wrong == []
+
+
+def test_no_line_of_a_list_of_commands_is_cut_short_in_eighty_columns() -> None:
+    context = click.Context(runoff, terminal_width=80)
+    groups = [runoff.get_command(context, name) for name in runoff.list_commands(context)]
+    for group in [runoff, *(each for each in groups if isinstance(each, click.Group))]:
+        told = group.get_help(click.Context(group, info_name=group.name, terminal_width=80))
+        cut = [line for line in told.partition("Commands:")[2].splitlines() if "..." in line]
+        assert cut == [], group.name

@@ -49,7 +49,7 @@ def account() -> None:
 @allow_empty_option
 @json_option
 def account_list(**options: Any) -> None:
-    """Every account that ever met a provider's limit: whether it is paused, until when and why."""
+    """Every account that met a provider's limit, and whether it rests."""
 
     async def work() -> list[AccountView]:
         allow, at = options["allow_empty_db"], options["at"]
@@ -94,7 +94,7 @@ def view(standing: AccountStanding, now_us: int) -> AccountView:
 @allow_empty_option
 @json_option
 def resume(name: str, why: str, by: str, **options: Any) -> None:
-    """End the pause of an account, so that attempts go to it again at once."""
+    """End the pause of an account: attempts go to it again at once."""
     asked(name, "NAME")
     next_step = say(ResumeAccount(account=name, by=by, why=why), options)
     if not options["as_json"]:

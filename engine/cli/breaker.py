@@ -73,7 +73,7 @@ def breaker() -> None:
 @allow_empty_option
 @json_option
 def breaker_list(**options: Any) -> None:
-    """Every cause that was ever taken for systemic, those that are open first."""
+    """Every cause that was ever taken for systemic, open ones first."""
 
     async def work() -> list[BreakerView]:
         allow, at = options["allow_empty_db"], options["at"]
@@ -140,7 +140,7 @@ def _known(board: Board, fingerprint: str) -> BreakerStanding:
 @allow_empty_option
 @json_option
 def breaker_show(fingerprint: str, **options: Any) -> None:
-    """One cause in full: how often it was seen, when it opened, its probes, when it closed."""
+    """One cause in full: its counts, openings, probes and closings."""
     asked(fingerprint, "FINGERPRINT")
 
     async def work() -> BreakerLook:
@@ -190,7 +190,7 @@ def _told(record: Record) -> tuple[str, Fact] | None:
 @allow_empty_option
 @json_option
 def reset(fingerprint: str, why: str, by: str, **options: Any) -> None:
-    """Close an open breaker, so that runs without a verdict go on; its count starts anew."""
+    """Close a breaker: unsampled runs go on, its count starts anew."""
     asked(fingerprint, "FINGERPRINT")
     next_step = say(ResetBreaker(fingerprint=fingerprint, by=by, why=why), options)
     if not options["as_json"]:

@@ -92,7 +92,7 @@ def calibrate() -> None:
 @click.option("--record", is_flag=True, help="Put the proposal into the log.")
 @source_options("in force")
 def report(**options: Any) -> None:
-    """Say what the estimates came to and what should change; write the report as three files.
+    """Say what estimates came to and should become; write a report.
 
     The database is only read; with --record the proposal is appended to its log.
 
@@ -165,7 +165,7 @@ def _write(
 @click.option("--csv", "as_csv", is_flag=True, help="A table, as --from-csv reads it.  [default]")
 @source_options("all")
 def samples(*, as_csv: bool, as_json: bool, **options: Any) -> None:
-    """Print the samples themselves: a table, or JSON with an object a line.
+    """Print the samples: a table, or JSON with an object a line.
 
     \b
     Examples:

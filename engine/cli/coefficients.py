@@ -37,7 +37,7 @@ def coefficients() -> None:
 def show(
     file: str | None, database: str | None, *, as_toml: bool, as_json: bool, **options: Any
 ) -> None:
-    """The coefficients of FILE, those adopted in the log, or else the shipped ones.
+    """The coefficients of FILE, those of the log, or the shipped ones.
 
     \b
     Examples:
@@ -87,7 +87,7 @@ def _rows(found: Coefficients) -> list[list[object]]:
 @click.argument("file", metavar="FILE")
 @json_option
 def check(file: str, *, as_json: bool) -> None:
-    """Whether FILE holds coefficients, and how it differs from the shipped ones."""
+    """Whether FILE holds coefficients; what differs from the shipped."""
     found = coefficients_in_file(file)
     changed = _differences(shipped(), found)
     if as_json:

@@ -76,7 +76,7 @@ def daemon() -> None:
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
-    """Drain whatever backlog there is and whatever comes, until told to stop.
+    """Drain what there is and whatever comes, until told to stop.
 
     Everything after -- is the program that executes a phase, as for `runoff drain`. SIGHUP reads
     policy and settings again; SIGTERM or SIGINT stops within --stop-seconds, a second one at once.
@@ -247,7 +247,7 @@ def stop(*, now: bool, **options: Any) -> None:
 @daemon.command()
 @_asking
 def reload(**options: Any) -> None:
-    """Read policy and settings again, as SIGHUP does; what is wrong with them is said here."""
+    """Read policy and settings again, as SIGHUP does.  What is wrong with them is said here."""
     _ask(Reload(), options)
 
 

@@ -24,7 +24,7 @@ COLUMNS = "seq run phase group category verdict final_state returncode events ze
 @allow_empty_option
 @json_option
 def decisions(session_id: str | None, **options: Any) -> None:
-    """Every attempt of a session, the newest unless named, in the order of the picks.
+    """Every attempt of a session, by default the newest, as picked.
 
     With --json one object a line: why it was picked, what it came to, what was decided from that.
     """

@@ -131,7 +131,7 @@ def _why(error: ValueError | RecursionError) -> str:
 @click.option("--rules", "with_rules", is_flag=True, help="Name every rule.")
 @json_option
 def list_(*, with_rules: bool, as_json: bool) -> None:
-    """Name the rule sets with version, digest and number of rules; with --rules the rules too."""
+    """Name the rule sets with version, digest and number of rules."""
     sets, named = rule_sets(), list(rules()) if with_rules else None
     if as_json:
         print_json({"rule_sets": sets} | ({"rules": named} if named is not None else {}))
@@ -152,7 +152,7 @@ def list_(*, with_rules: bool, as_json: bool) -> None:
 @click.argument("rule", metavar="RULE")
 @json_option
 def explain(rule: str, *, as_json: bool) -> None:
-    """Show a rule: kind, pattern, where its words come from, and since when.
+    """Show a rule: kind, pattern, where it comes from, since when.
 
     \b
     Examples:
@@ -172,7 +172,7 @@ def explain(rule: str, *, as_json: bool) -> None:
 @click.option("--exit-code", type=int, default=1, show_default=True, help="How it exited.")
 @json_option
 def try_(file: Path, errors: Path | None, exit_code: int, *, as_json: bool) -> None:
-    """Ask all three detectors about what is in FILE, and show what each tier saw.
+    """Ask all three detectors about FILE; show what each tier saw.
 
     FILE is taken for standard output.  An exit code of 0 is taken for a success.
     """

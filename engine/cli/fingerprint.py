@@ -49,7 +49,7 @@ def fingerprint() -> None:
 @allow_empty_option
 @json_option
 def fingerprint_list(*, pairs: bool, **options: Any) -> None:
-    """Every fingerprint, the most frequent first: counts, runs, and what was decided at its ends.
+    """Every fingerprint, the most frequent first: runs, times, decisions.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def fingerprint_list(*, pairs: bool, **options: Any) -> None:
 @allow_empty_option
 @json_option
 def fingerprint_show(name: str, **options: Any) -> None:
-    """One fingerprint in full: its template beside a raw sample, and the ones that look like it.
+    """One fingerprint in full: template, raw sample, and those like it.
 
     The beginning of a fingerprint is enough where it names one alone.
     """

@@ -33,7 +33,7 @@ class _Copied(NamedTuple):
 @click.option("--live", is_flag=True, help="A backup, beside whatever writes the log meanwhile.")
 @json_option
 def log_copy(source: str, target: str, *, resume: bool, live: bool, as_json: bool) -> None:
-    """Copy a log with its chain, and the output that was kept, into an empty database.
+    """Copy a log with its chain and kept output into an empty database.
 
     Positions, epochs, hashes and bytes stay as they are; every row is checked on the way and read
     back. What was copied when it is cut short is a beginning of the log: --resume goes on. Stop

@@ -134,7 +134,7 @@ class _RunLook(msgspec.Struct):
 @click.argument("run_id", metavar="RUN")
 @_looking
 def run_show(run_id: str, **options: Any) -> None:
-    """One run in full: its standing, the verdict with its reason, and its phases."""
+    """One run in full: standing, verdict with its reason, phases."""
 
     async def work() -> _RunLook:
         async with _opened(options) as (_, store, board):
@@ -236,7 +236,7 @@ def session_list(limit: int | None, **options: Any) -> None:
 @click.argument("session_id", metavar="SESSION")
 @_looking
 def session_show(session_id: str, **options: Any) -> None:
-    """One session in full: limits, policy, counts, and why attempts had no usage."""
+    """One session in full: limits, policy, counts, zero yield."""
 
     def look(board: Board) -> dict[str, object]:
         state = _known(board.sessions.get(session_id), "session", session_id)

@@ -63,7 +63,7 @@ def policy() -> None:
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, database: str | None, *, as_json: bool) -> None:
-    """Built-in policies and, with --database, those that sessions of the log went by."""
+    """The built-in policies, and those that sessions of the log went by."""
     found = {
         policy.sha256: Listed(
             name=policy.name, version=policy.version, sha256=policy.sha256, built_in=True
@@ -112,7 +112,7 @@ def _row(listed: Listed) -> list[object]:
 def show(
     ctx: click.Context, what: str, database: str | None, *, as_toml: bool, as_json: bool
 ) -> None:
-    """Every field of one policy: value, default where it differs, and meaning.
+    """Every field of a policy: value, default where it differs, meaning.
 
     \b
     Examples:
@@ -167,7 +167,7 @@ def _print_fields(found: Policy) -> None:
 @click.argument("path", metavar="FILE")
 @json_option
 def check(path: str, *, as_json: bool) -> None:
-    """Whether FILE is a policy, what it changes, and what about it one should know.
+    """Whether FILE is a policy, what it changes, and warnings.
 
     Exits 0 for a policy, with or without warnings, and 2 for what is none.
     """
@@ -191,7 +191,7 @@ def check(path: str, *, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def diff(ctx: click.Context, old: str, new: str, database: str | None, *, as_json: bool) -> None:
-    """The fields in which B differs from A; each a NAME, a FILE or a SESSION."""
+    """The fields in which B differs from A.  Each is a NAME, FILE or SESSION."""
     first, second = _meant(ctx, old, database), _meant(ctx, new, database)
     changed = differences(first, second)
     if as_json:

@@ -38,7 +38,7 @@ def projection() -> None:
 @allow_empty_option
 @json_option
 def list_(database: str | None, *, allow_empty_db: bool, as_json: bool) -> None:
-    """Every stored projection: version, position, rows, digest, and how far it lags."""
+    """Every stored projection: version, position, lag, rows, digest."""
 
     async def work() -> list[Described]:
         async with reading(database, allow_empty=allow_empty_db) as (_, store, _board):
@@ -52,7 +52,7 @@ def list_(database: str | None, *, allow_empty_db: bool, as_json: bool) -> None:
 @allow_empty_option
 @json_option
 def check(database: str | None, *, allow_empty_db: bool, as_json: bool) -> None:
-    """Rebuild everything from nothing in memory and compare with what is stored, byte for byte."""
+    """Rebuild everything in memory and compare with what is stored."""
 
     async def work() -> list[Described]:
         location = locate(database)
@@ -88,7 +88,7 @@ async def _guarded(location: Location, store: LogReader, *, allow_empty: bool) -
 @allow_empty_option
 @json_option
 def rebuild(name: str | None, database: str | None, *, allow_empty_db: bool, as_json: bool) -> None:
-    """Drop what is stored and build it again from the log; show the digests before and after.
+    """Drop what is stored and build it again from the log.
 
     All projections stand at one position, so with NAME the others are written again as well.
     """
