@@ -168,10 +168,11 @@ class _Life:
         await service.open()
         for left in filter(is_stale, control_paths(place)):
             left.unlink(missing_ok=True)
-        with listening(control_path(place)) as control:
+        control = Control(service)
+        with listening(control_path(place)) as door:
             async with anyio.create_task_group() as group:
                 await group.start(self._heed, service)
-                group.start_soon(Control(service).serve, control)
+                group.start_soon(control.serve, door)
                 if self._address is not None:
                     listener = tcp_listener(self._address)
                     port = listener.getsockname()[1]
@@ -182,6 +183,7 @@ class _Life:
                 await service.run()
                 if self._watch is not None:
                     await self._watch.look()
+                await control.finish()
                 group.cancel_scope.cancel()
         self.signal = service.stopping.signal
 

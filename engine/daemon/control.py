@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+import anyio
+
 from engine.daemon.messages import (
     LINE_BYTES_MAX,
     Answer,
@@ -28,6 +30,8 @@ from engine.errors import RunoffError, UsageProblem
 
 SECONDS_MAX = 60.0
 REQUESTS_MAX = 10_000
+ANSWER_S = 2.0
+"""How long the end waits for answers that are owed; by then no server is waited for."""
 
 
 class Control:
@@ -35,10 +39,17 @@ class Control:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._owed: set[anyio.Event] = set()
 
     async def serve(self, listener: socket.socket) -> None:
         """Answer whoever connects, for ever."""
         await serve(listener, self._attend, seconds_max=SECONDS_MAX)
+
+    async def finish(self) -> None:
+        """Before ``serve`` is cancelled: answer those that were heard, such as who said stop."""
+        with anyio.move_on_after(ANSWER_S):
+            for answered in tuple(self._owed):
+                await answered.wait()
 
     async def _attend(self, wire: Wire) -> None:
         if wire.user not in (None, 0, os.geteuid()):
@@ -51,7 +62,16 @@ class Control:
                 return
             if not line:
                 return
+            await self._reply(wire, line)
+
+    async def _reply(self, wire: Wire, line: bytes) -> None:
+        answered = anyio.Event()
+        self._owed.add(answered)
+        try:
             await wire.send(line_of(await self.answer(line)))
+        finally:
+            self._owed.discard(answered)
+            answered.set()
 
     async def answer(self, line: bytes) -> Answer:
         """The answer to a line, whatever is in it."""

@@ -31,11 +31,14 @@ def test_files_that_are_named_are_those_of_whoever_calls_and_tests_those_of_the_
 ) -> None:
     module, begun = loaded(), list[Path]()
 
+    def set_up(_extra: str) -> int:
+        return 0
+
     def started(_argv: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
         begun.append(Path(options.get("cwd") or Path.cwd()))
         return subprocess.CompletedProcess([], 7)
 
-    monkeypatch.setattr(module, "_set_up", lambda _extra: 0)
+    monkeypatch.setattr(module, "_set_up", set_up)
     monkeypatch.setattr(subprocess, "run", started)
     monkeypatch.chdir("/")
     assert module.main([command, "seed"]) == 7

@@ -21,6 +21,7 @@ import pytest
 
 from engine.cli.daemon import daemon
 from engine.daemon.answers import State, Status, Today
+from engine.daemon.control import ANSWER_S
 from engine.daemon.http import PATHS
 from engine.daemon.messages import Answer, Requested
 from engine.daemon.settings import Settings, plan_of, settings_from
@@ -156,7 +157,7 @@ def test_the_lines_of_the_container_file_start_tell_and_stop(tmp_path: Path) -> 
 
 def test_the_unit_waits_longer_than_the_daemon_takes() -> None:
     settings = Settings()
-    bound_s = settings.stop_seconds + settings.grace_seconds + 2
+    bound_s = settings.stop_seconds + settings.grace_seconds + 2 + ANSWER_S
     assert float(unit()["TimeoutStopSec"]) > bound_s
     assert unit()["KillMode"] == "process", "guardians outlive a daemon that dies"
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 from msgspec.structs import replace
 
+from engine.daemon import control as control_module
 from engine.daemon.client import Client, NobodyListens
 from engine.daemon.control import Control
 from engine.daemon.messages import (
@@ -152,6 +153,37 @@ async def test_garbage_is_answered_and_the_next_line_is_heard(tmp_path: Path) ->
     assert [answer["ok"] for answer in found[0]] == [False, False, True]
     assert found[0][0]["exit_code"] == 2
     assert found[1] == [], "a line without its end was never sent"
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_who_tells_it_to_stop_is_answered_before_it_goes_and_waited_for_a_moment(
+    is_late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, settled = tmp_path / "s", anyio.Event()
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(control_module, "ANSWER_S", 0.01 if is_late else 60)
+
+    async def ask() -> None:
+        found.extend(await _answers(path, line_of(Stop(now=False))))
+
+    with listening(path) as listener:
+        async with anyio.create_task_group() as asking, anyio.create_task_group() as tasks:
+            async with Living().life() as service:
+                monkeypatch.setattr(service, "settle", settled.wait)
+                control = Control(service)
+                tasks.start_soon(control.serve, listener)
+                asking.start_soon(ask)
+                await service.stopping.asked.wait()
+
+            async def leave() -> None:
+                await control.finish()
+                tasks.cancel_scope.cancel()
+
+            asking.start_soon(leave)
+            await anyio.wait_all_tasks_blocked()
+            if not is_late:
+                settled.set()
+    assert [answer["status"]["state"] for answer in found] == ([] if is_late else ["stopping"])
 
 
 async def test_a_line_without_end_is_cut_off(tmp_path: Path) -> None:
