@@ -9,11 +9,10 @@ import msgspec
 
 from engine.cli.context import allow_empty_option, database_option, json_option, run_async
 from engine.cli.groups import DefaultGroup
-from engine.cli.log import when
 from engine.cli.moment import at_option
 from engine.cli.operating import say, why_options
 from engine.cli.peeking import peeking
-from engine.cli.render import asked, clean, print_json, table
+from engine.cli.render import asked, clean, print_json, table, when
 from engine.store.boards import load_folds
 from engine.triage.operating import ResumeAccount
 from projections.accounts import ACCOUNTS, AccountStanding

@@ -9,9 +9,9 @@ import msgspec
 
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
-from engine.cli.log import pages, record_words, when
+from engine.cli.log import pages, record_words
 from engine.cli.moment import at_option
-from engine.cli.render import asked, clean, print_json, table
+from engine.cli.render import asked, clean, print_json, table, when
 from engine.errors import UsageProblem
 from engine.events import AttemptFinished, AttemptStarted, Ending, Record, event_of
 from engine.store.protocol import PAGE_ROWS, LogReader, Query

@@ -11,10 +11,10 @@ from engine.amounts import counted
 from engine.audit.facts import Fact, fact
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
-from engine.cli.log import pages, when
+from engine.cli.log import pages
 from engine.cli.moment import at_option
 from engine.cli.operating import say, why_options
-from engine.cli.render import asked, clean, fields, print_json, table
+from engine.cli.render import asked, clean, fields, print_json, table, when
 from engine.errors import UsageProblem
 from engine.events import Record
 from engine.store.boards import seen_page

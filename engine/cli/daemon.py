@@ -29,9 +29,8 @@ from engine.cli.executing import executing_options, executor_of, tidying_of
 from engine.cli.groups import DefaultGroup
 from engine.cli.last_room import last_words_of, reserved
 from engine.cli.live import words
-from engine.cli.log import when
 from engine.cli.operating import said, why_options
-from engine.cli.render import clean, clean_lines, print_json
+from engine.cli.render import clean, clean_lines, print_json, when
 from engine.cli.stop_signals import heeded
 from engine.cli.streams import lines_lost
 from engine.clock import SystemClock

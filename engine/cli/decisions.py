@@ -33,7 +33,7 @@ def decisions(session_id: str | None, **options: Any) -> None:
     async def work() -> list[Decision]:
         allow, at = options["allow_empty_db"], options["at"]
         async with reading(options["database"], allow_empty=allow, at=at) as (_, store, board):
-            return await decisions_of(store, _session(board, session_id), board.head.pos)
+            return await decisions_of(store, session_named(board, session_id), board.head.pos)
 
     found = run_async(work)
     if options["as_json"]:
@@ -50,8 +50,8 @@ def _row(decision: Decision) -> list[object]:
     return [*(None if cell is msgspec.UNSET else cell for cell in cells), stopped]
 
 
-def _session(board: Board, session_id: str | None) -> str:
-    """The session that is meant.  Raises UsageProblem when there is no such session, or none."""
+def session_named(board: Board, session_id: str | None) -> str:
+    """The session that is meant, the newest by default.  Raises UsageProblem if there is none."""
     known = board.sessions.values()
     newest = max(known, key=lambda found: (found.started_us, found.session_id), default=None)
     if newest is None:

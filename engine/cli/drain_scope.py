@@ -107,8 +107,10 @@ def _resumable(board: Board) -> SessionStanding:
             and not (session.status == "ended" and session.because == "nothing_eligible")
         ):
             return session
+    why = " (each has ended with nothing left that it could attempt, or is another engine's)"
     raise UsageProblem(
-        "there is no session to resume.", remedy="start one: the same command without --resume."
+        f"there is no session to resume{why if board.sessions.states else ''}.",
+        remedy="the same command without --resume starts one; `runoff why` says what is left.",
     )
 
 

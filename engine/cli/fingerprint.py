@@ -11,9 +11,8 @@ from engine.amounts import counted
 from engine.audit.failures import TYPES, Alike, Failure, Failures, alike, alike_to, sample_text
 from engine.cli.context import allow_empty_option, database_option, json_option, reading, run_async
 from engine.cli.groups import DefaultGroup
-from engine.cli.log import when
 from engine.cli.moment import at_option
-from engine.cli.render import asked, clean, print_json, table
+from engine.cli.render import asked, clean, print_json, table, when
 from engine.errors import UsageProblem
 from engine.events import AttemptFinished
 from engine.store.blobs import Blobs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,7 +15,7 @@ from engine.cli.groups import DefaultGroup
 from engine.cli.log_copy import log_copy
 from engine.cli.log_follow import SameName, growth
 from engine.cli.moment import POS_MAX, moment, place_of
-from engine.cli.render import as_json as to_json, asked, clean
+from engine.cli.render import as_json as to_json, asked, clean, when
 from engine.cli.words import in_words
 from engine.errors import UsageProblem
 from engine.events import Record, event_of
@@ -166,17 +165,6 @@ def record_json(record: Record) -> str:
     """All columns as one JSON object: ``hash`` and ``request`` in hex, ``data`` as an object."""
     row = record._asdict() | {"data": msgspec.Raw(record.data.encode())}
     return to_json(row | {"hash": record.hash.hex(), "request": record.request.hex()})
-
-
-_LATEST_US = 253_402_300_799_000_000
-"""The end of the year 9999, where calendars of Python end."""
-
-
-def when(recorded_us: int) -> str:
-    """Unix microseconds as a person reads them, in UTC."""
-    if not 0 <= recorded_us <= _LATEST_US:
-        return f"{recorded_us} us"  # no time that a clock shows, as a doctored log may have
-    return datetime.fromtimestamp(recorded_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def record_words(record: Record) -> str:

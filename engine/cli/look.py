@@ -17,7 +17,7 @@ from engine.cli.context import (
     reading,
     run_async,
 )
-from engine.cli.decisions import decisions
+from engine.cli.decisions import decisions, session_named
 from engine.cli.groups import DefaultGroup
 from engine.cli.log import record_words
 from engine.cli.moment import at_option
@@ -233,20 +233,25 @@ def session_list(limit: int | None, **options: Any) -> None:
 
 
 @session.command("show")
-@click.argument("session_id", metavar="SESSION")
+@click.argument("session_id", metavar="[SESSION]", required=False)
 @_looking
-def session_show(session_id: str, **options: Any) -> None:
-    """One session in full: limits, policy, counts, zero yield."""
+def session_show(session_id: str | None, **options: Any) -> None:
+    """One session in full, by default the newest: limits, counts."""
 
     def look(board: Board) -> dict[str, object]:
-        state = _known(board.sessions.get(session_id), "session", session_id)
-        counts = board.zero_yield.get(session_key(session_id)) or YieldCounts()
+        named = session_named(board, session_id)
+        state = board.sessions.states[named]
+        counts = board.zero_yield.get(session_key(named)) or YieldCounts()
         told = {"zero_yield": counts.zero_yield, "boundaries": counts.boundaries}
         shown: dict[str, object] = msgspec.to_builtins(state)
         return shown | told
 
     found = _board(options, look)
-    print_json(found) if options["as_json"] else click.echo(fields(found))
+    if options["as_json"]:
+        print_json(found)
+        return
+    # All of the policy is thirty fields on one line; `runoff policy show SESSION` has a table.
+    click.echo(fields({name: value for name, value in found.items() if name != "policy_json"}))
 
 
 session.add_command(decisions)

@@ -8,6 +8,8 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import cast
 
 import click
 import msgspec
@@ -116,11 +118,31 @@ def _drawn(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -
     Console(markup=False, no_color=bool(os.environ.get("NO_COLOR"))).print(drawn)
 
 
+_LATEST_US = 253_402_300_799_000_000
+"""The end of the year 9999, where calendars of Python end."""
+
+
+def when(recorded_us: int) -> str:
+    """Unix microseconds as a person reads them, in UTC."""
+    if not 0 <= recorded_us <= _LATEST_US:
+        return f"{recorded_us} us"  # no time that a clock shows, as a doctored log may have
+    return datetime.fromtimestamp(recorded_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
 def fields(found: object) -> str:
-    """One value a line, for a single thing; what is None is left out."""
-    shown = {name: value for name, value in _flat(msgspec.to_builtins(found)) if value is not None}
+    """One value a line, for a single thing; what is None, an empty text or no time is left out."""
+    told = {name: _told(name, value) for name, value in _flat(msgspec.to_builtins(found))}
+    shown = {name: text for name, text in told.items() if text}
     width = max(map(len, shown), default=0)
-    return "\n".join(f"{name:<{width}}  {clean(str(value))}" for name, value in shown.items())
+    return "\n".join(f"{name:<{width}}  {clean(text)}" for name, text in shown.items())
+
+
+def _told(name: str, value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, cast("Sequence[object]", value)))
+    if name.endswith("_us") and isinstance(value, int):
+        return when(value) if value else ""
+    return "" if value is None else str(value)
 
 
 def _flat(fields_of: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:

@@ -9,8 +9,8 @@ import msgspec
 
 from engine.amounts import counted
 from engine.audit.replay import FieldChange, Overview, ProjectionChange, RowChange, Step
-from engine.cli.log import record_words, when
-from engine.cli.render import clean
+from engine.cli.log import record_words
+from engine.cli.render import clean, when
 from engine.iso_time import iso
 from projections.days import DAY_US, DAYS
 from projections.timeline import MINUTE_US, TIMELINE

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.amounts import counted, lasting
-from engine.cli.log import when
+from engine.cli.render import when
 from tests.program import runoff
 
 

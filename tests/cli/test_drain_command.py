@@ -253,3 +253,12 @@ def test_a_session_that_met_a_limit_says_which_one_has_to_be_raised(
     on = json.loads(runoff(*drain, "--resume", larger, "20", "--json").stdout)
     assert on["attempts"] > limit + 2
     assert runoff("audit").returncode == 0
+
+
+def test_where_all_is_done_a_resume_says_so_and_what_to_do(runoff: Runoff) -> None:
+    assert runoff("seed").returncode == 0
+    done = runoff("drain", "--batch-size", "99", "--", "true")
+    assert done.returncode == 0, done.stderr
+    refused = runoff("drain", "--resume", "--", "true")
+    assert refused.returncode == 2
+    assert "each has ended with nothing left" in refused.stderr

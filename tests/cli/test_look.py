@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,8 +54,17 @@ def test_every_noun_lists_and_shows(drained: Path) -> None:
     assert shown(drained, "phase", "show", RUN, PHASE)["state"] == "COMPLETE"
     (session,) = shown(drained, "session", "list")
     assert shown(drained, "session", "show", session["session_id"])["attempts"] >= 10
+    assert shown(drained, "session", "show") == shown(
+        drained, "session", "show", session["session_id"]
+    )
     attempt = shown(drained, "attempt", "list", "--limit", "1")[0]
     assert shown(drained, "attempt", "show", attempt["attempt_id"])
+
+
+def test_a_session_in_words_has_no_line_of_all_its_policy_and_times_to_read(drained: Path) -> None:
+    text = runoff(drained, "session", "show").stdout
+    assert max(map(len, text.splitlines())) < 80
+    assert re.search(r"^started_us +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from engine.cli.render import (
     as_json,
     cells_of,
     clean_lines,
+    fields,
     in_short,
     padded,
 )
@@ -24,6 +25,13 @@ def test_wide_letters_and_marks_do_not_shift_the_columns_behind_them() -> None:
     assert {cells_of(line.partition("|")[0]) for line in lines} == {8}
     assert lines[1] == "日本語  |"
     assert lines[2] == "e\u0301te\u0301     |"
+
+
+def test_one_thing_shows_times_as_clocks_do_and_lists_without_brackets_and_nothing_empty() -> None:
+    found = {"a_us": 1_795_802_609_633_460, "b_us": 0, "c": ["x", "y"], "d": [], "e": None}
+    nested = {"f": {"g": 0, "h": {}}, "i": [{"j": 1}]}
+    lines = fields(found | nested).splitlines()
+    assert lines == ["a_us  2026-11-27 18:03:29Z", "c     x, y", "f.g   0", "i     {'j': 1}"]
 
 
 def test_what_is_too_long_is_not_cut() -> None:
