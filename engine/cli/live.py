@@ -180,20 +180,20 @@ def words(event: AnyEvent) -> str | None:
     match event:
         case AttemptStarted():
             name = _name(event.run_id, event.phase_id)
-            return f"start    {name} #{event.number} ({event.group}, {event.category})"
+            return _labelled("start", f"{name} #{event.number} ({event.group}, {event.category})")
         case AttemptAdopted():
-            return f"adopted  {_name(event.run_id, event.phase_id)}"
+            return _labelled("adopted", _name(event.run_id, event.phase_id))
         case AttemptFinished():
             return _finished(event)
         case ZeroYieldExplained():
             detail = f", {clean(event.detail)}" if event.detail else ""
             name = _name(event.run_id, event.phase_id)
-            return f"         {name}: 0 events (reason: {event.reason}{detail})"
+            return _labelled("", f"{name}: 0 events (reason: {event.reason}{detail})")
         case BoundaryDetected(disposition="stopped_by"):
             name = _name(event.run_id, event.phase_id)
-            return f"LIMIT    {name} stopped by {event.kind} ({clean(event.pattern)})"
+            return _labelled("LIMIT", f"{name} stopped by {event.kind} ({clean(event.pattern)})")
         case RunJudged():
-            return f"verdict  {clean(event.run_id)}: {event.verdict} ({event.because})"
+            return _labelled("verdict", f"{clean(event.run_id)}: {event.verdict} ({event.because})")
         case _:
             return None
 
@@ -201,7 +201,12 @@ def words(event: AnyEvent) -> str | None:
 def _decided(event: _Decided) -> str:
     run_id = getattr(event, "run_id", None)
     about = f"{clean(run_id)}: " if run_id else ""
-    return f"{_LABELS[type(event)]:<8} {about}{clean(event.reason.sentence)}"
+    return _labelled(_LABELS[type(event)], f"{about}{clean(event.reason.sentence)}")
+
+
+def _labelled(label: str, text: str) -> str:
+    """``abandoned``, the longest label, has nine letters."""
+    return f"{label:<9} {text}"
 
 
 def _name(run_id: str, phase_id: str) -> str:
@@ -214,7 +219,8 @@ def _finished(event: AttemptFinished) -> str:
     if event.yield_events:
         usage = f", {counted(event.yield_events, 'event')}, {counted(event.tokens, 'token')}"
     name = _name(event.run_id, event.phase_id)
-    return f"{event.ending:<9} {name} after {event.duration_ms / 1000:.1f} s{usage}{error}"
+    lasted = f"after {event.duration_ms / 1000:.1f} s"
+    return _labelled(event.ending, f"{name} {lasted}{usage}{error}")
 
 
 def summary_words(summary: Summary) -> str:
@@ -237,7 +243,7 @@ def summary_words(summary: Summary) -> str:
         lines.append(f"  {'run':<{width}}  standing       attempts  timeouts  usage  stopped")
         lines += [
             f"  {padded(clean(run.run_id), width)}  {run.standing:<13}  {run.attempts:>8}"
-            f"  {run.timeouts:>8}  {run.yield_events:>5}  {run.stopped or ''}"
+            f"  {run.timeouts:>8}  {run.yield_events:>5}  {run.stopped or ''}".rstrip()
             for run in summary.runs
         ]
     lines += [f"  stop: {clean(text)}" for text in summary.stops[:20]]

@@ -262,3 +262,13 @@ def test_where_all_is_done_a_resume_says_so_and_what_to_do(runoff: Runoff) -> No
     refused = runoff("drain", "--resume", "--", "true")
     assert refused.returncode == 2
     assert "each has ended with nothing left" in refused.stderr
+
+
+def test_lines_of_a_drain_say_what_they_are_about_in_one_column(runoff: Runoff) -> None:
+    assert runoff("seed").returncode == 0
+    fails = "case $RUNOFF_PHASE_ID in *p1*) exit 1;; esac; exit 0"
+    told = runoff("drain", "--batch-size", "5", "--", "sh", "-c", fails).stderr
+    lines = told.partition("\nlog ")[2].splitlines()[1:]
+    labels = {line[:10].strip() for line in lines}
+    assert {"start", "failed", "succeeded", "verdict", "stop", ""} <= labels
+    assert [line for line in lines if line[9:10] != " " or line[10:11] == " "] == []
