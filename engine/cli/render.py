@@ -19,6 +19,9 @@ from engine.errors import UsageProblem
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 LINE_CHARS_MAX = 8000
 """The longest line that is told of an error; a path has at most 4096."""
+INDENT = "    "
+TEXT_CELLS_MIN = 20
+"""A text that is folded into a narrower column cannot be read."""
 TEXT_CHARS_MAX = 2000
 """The longest text that an operator may pass to go into the log, or to look something up."""
 
@@ -66,24 +69,48 @@ def asked(text: str, what: str) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table to stdout: drawn on a terminal, aligned text without the title elsewhere.
+    """Print a table to stdout: drawn on a terminal that it fits, else aligned text and no title.
 
-    Every cell is made harmless; None shows as nothing.  NO_COLOR is respected.
+    Every cell is made harmless; None shows as nothing.  When it is drawn texts are folded, and ids
+    never are, so that they can be copied.  NO_COLOR is respected.
     """
     cells = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _drawn(title, columns, cells)
-    else:
+    if not sys.stdout.isatty():
         click.echo(aligned([columns, *cells]))
+    else:
+        _drawn(title, columns, cells)
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """Columns padded to the widest of their cells; ``lines`` all have as many cells."""
-    widths = [max(map(cells_of, column)) for column in zip(*lines, strict=True)]
+    widths = _widths(lines)
     return "\n".join(
         "  ".join(padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def broken(lines: Sequence[Sequence[str]], width: int) -> str:
+    """The same for a terminal so wide: what does not fit goes on in a further line, indented.
+
+    All rows break before the same columns, and a further line with nothing in it is left out.
+    """
+    firsts, used = [0], 0
+    for place, cells in enumerate(_widths(lines)):
+        if place and used + cells > width:
+            firsts, used = [*firsts, place], len(INDENT)
+        used += cells + 2
+    ends = [*firsts[1:], None]
+    parts = [aligned([line[a:b] for line in lines]) for a, b in zip(firsts, ends, strict=True)]
+    shown = [
+        [first, *(INDENT + more for more in rest if more)]
+        for first, *rest in zip(*(part.split("\n") for part in parts), strict=True)
+    ]
+    return "\n".join(line for row in shown for line in row)
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(cells_of, column)) for column in zip(*lines, strict=True)]
 
 
 def cells_of(text: str) -> int:
@@ -110,12 +137,19 @@ def _drawn(title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]) -
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    drawn = Table(title=Text(title), title_justify="left")
-    for name in columns:
-        drawn.add_column(Text(name), overflow="fold")
+    console = Console(markup=False, no_color=bool(os.environ.get("NO_COLOR")))
+    drawn, needed = Table(title=Text(title), title_justify="left"), 1
+    for name, *column in zip(columns, *cells, strict=True):
+        is_text = any(" " in cell for cell in column)
+        drawn.add_column(Text(name), overflow="fold", no_wrap=not is_text)
+        least = max(map(cells_of, column), default=0)
+        needed += 3 + max(cells_of(name), min(least, TEXT_CELLS_MIN) if is_text else least)
+    if needed > console.width:
+        click.echo(broken([columns, *cells], console.width))
+        return
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
-    Console(markup=False, no_color=bool(os.environ.get("NO_COLOR"))).print(drawn)
+    console.print(drawn)
 
 
 _LATEST_US = 253_402_300_799_000_000

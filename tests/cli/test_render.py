@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 
+import click
 import msgspec
 import pytest
 
@@ -11,11 +13,13 @@ from engine.cli.render import (
     LINE_CHARS_MAX,
     aligned,
     as_json,
+    broken,
     cells_of,
     clean_lines,
     fields,
     in_short,
     padded,
+    table,
 )
 
 
@@ -32,6 +36,48 @@ def test_one_thing_shows_times_as_clocks_do_and_lists_without_brackets_and_nothi
     found |= {"d": [], "e": None, "f": {"g": 0, "h": {}}, "i": [{"j": 1}]}
     lines = fields(found).splitlines()
     assert lines == ["a_us  2026-11-27 18:03:29Z", "c     x, y", "f.g   0", "i     {'j': 1}"]
+
+
+IDS = ("nightly-import-customers", "att_01M8F2TDFS6ZDRAFDRJ53A7JAC")
+TOLD = "The run is deprioritized because its sample failed without any usage. " * 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "is_drawn"),
+    [
+        (["run", "tokens"], [IDS[0], 7], True),
+        (["run", "tokens", "why"], [IDS[0], 7, TOLD], True),
+        (["run", "attempt", "exit_code", "yield_events"], [*IDS, 1, 0], False),
+        (["run", "attempt", "exit_code", "why"], [*IDS, 1, TOLD], False),
+    ],
+)
+def test_ids_are_whole_in_eighty_columns_texts_are_folded_and_what_does_not_fit_is_not_drawn(
+    columns: list[str],
+    row: list[object],
+    is_drawn: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    table("Runs", columns, [row])
+    shown = click.unstyle(capsys.readouterr().out)
+    assert ("┃" in shown) == is_drawn
+    assert all(str(cell) in shown for cell in row if cell is not TOLD)
+    assert all(name in shown for name in columns)
+    assert not is_drawn or max(map(cells_of, shown.splitlines())) <= 80
+
+
+def test_a_row_that_does_not_fit_is_broken_between_columns_everywhere_alike() -> None:
+    lines = [["a", "b" * 7, "c"], ["x" * 9, "y", "z" * 30], ["1", "2", ""]]
+    assert broken(lines, 18) == "\n".join(
+        [
+            *("a          bbbbbbb", "    c"),
+            *(f"{'x' * 9}  y", f"    {'z' * 30}"),
+            "1          2",
+        ]
+    )
+    assert broken(lines, 80) == aligned(lines)
 
 
 def test_what_is_too_long_is_not_cut() -> None:
