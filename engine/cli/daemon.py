@@ -72,7 +72,7 @@ def daemon() -> None:
 @click.option("--http", metavar="HOST:PORT", help="Health and metrics, on loopback. [default: off]")
 @click.option("--log-format", type=click.Choice(["auto", "words", "json"]), default="auto")
 @allow_empty_option
-@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARG]...]")
 @click.pass_context
 def run(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
     """Drain what there is and whatever comes, until told to stop.
@@ -298,7 +298,7 @@ def status_words(found: Status) -> str:
             f"state     {found.state}{until}: {clean(found.sentence)}",
             f"process   {found.pid}, version {found.version}, since {when(found.started_us)}",
             f"log       position {found.position}, epoch {found.epoch}",
-            f"session   {found.session_id or 'none'} under {clean(found.policy)}",
+            f"session   {found.session_id or 'none'}; policy {clean(found.policy)}",
             f"attempts  {found.open_attempts} running; this daemon runs {most} at most",
             f"backlog   {counted(found.runs, 'run')}; phases: {phases or 'none'}",
             f"today     {spent}, {lasting(today.busy_ms)}",

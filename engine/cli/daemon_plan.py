@@ -42,7 +42,7 @@ _OPTIONS = (
     click.option("--workers", type=int, help="Attempts at once. [default: 4]"),
     click.option("--host-workers", type=int, metavar="N", help=HOST_WORKERS_HELP),
     click.option("--max-per-run", type=int, help="Of one run at once. [default: 2]"),
-    click.option("--phase-timeout-seconds", type=float, help="[default: 900]"),
+    click.option("--phase-timeout-seconds", type=float, help="Of an attempt. [default: 900]"),
     click.option("--grace-seconds", type=float, help="TERM to KILL. [default: 5]"),
     click.option("--stop-seconds", type=float, help="For attempts after SIGTERM. [default: 1]"),
     click.option("--session-hours", type=float, help="Then counts begin anew. [default: 24]"),

@@ -82,7 +82,9 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 @click.option("--host-workers", type=click.IntRange(1, 65536), metavar="N", help=HOST_WORKERS_HELP)
 @click.option("--max-per-run", type=click.IntRange(1, 1024), default=2, help="Of one run at once.")
 @click.option("--batch-size", type=click.IntRange(1), default=10, help="Attempts in this session.")
-@click.option("--phase-timeout-seconds", type=FiniteRange(0.05, 604800), default=900)
+@click.option(
+    "--phase-timeout-seconds", type=FiniteRange(0.05, 604800), default=900, help="Of an attempt."
+)
 @click.option("--grace-seconds", type=FiniteRange(0, 600), default=5, help="TERM to KILL.")
 @click.option("--max-total-tokens", type=click.IntRange(1), metavar="N", help="Of the session.")
 @click.option("--max-run-tokens", type=click.IntRange(1), metavar="N", help="Of each run.")
@@ -99,7 +101,11 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 @click.option("--run-id", metavar="ID", help="Only this run.")
 @click.option("--phase-id", metavar="ID", help="With --run-id: only this phase, whatever its run.")
 @click.option(
-    "--policy", "policy_name", default="default", help=f"{', '.join(POLICIES)}, or a FILE.toml."
+    "--policy",
+    "policy_name",
+    metavar="NAME|FILE",
+    default="default",
+    help=f"{', '.join(POLICIES)}, or a FILE.toml.",
 )
 @click.option("--ignore-order", is_flag=True, help="Let phases of a tier go in any order.")
 @executing_options
@@ -111,7 +117,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM)
 @click.option("--ack-lines", is_flag=True, help="Print ACK lines after each commit, and READY.")
 @allow_empty_option
 @json_option
-@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[-- PROGRAM [ARG]...]")
 @click.pass_context
 def drain(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
     """Execute the backlog with many workers, each attempt under a deadline.

@@ -19,7 +19,10 @@ class Record(NamedTuple):
     ``pos`` is 1..n without gaps and the only order there is.  ``version`` counts within
     ``stream``; ``idx`` within ``command_id``; ``request`` is the sha256 of what the command asked.
     ``occurred_us`` is claimed, ``recorded_us`` the writer's (never decreasing).  ``cause`` is the
-    position of the fact a decision belongs to.  ``hash`` chains every column to the one before.
+    position of the fact a decision belongs to.  ``schema`` is the version of the type, ``epoch``
+    the writer's (one more with each that begins), ``actor`` which part of the program spoke, and
+    ``code`` the program's version.  ``session`` to ``attempt`` say what it is about, if they can.
+    ``hash`` chains every column to the row before.
     """
 
     pos: int

@@ -1,4 +1,4 @@
-"""What every store must do, over memory and SQLite alike."""
+"""What every store must do: in memory, in SQLite and in PostgreSQL alike."""
 
 from __future__ import annotations
 
