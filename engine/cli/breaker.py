@@ -20,7 +20,7 @@ from engine.events import Record
 from engine.store.boards import seen_page
 from engine.store.protocol import LogReader, Query
 from engine.triage.breaker import next_probe_us
-from engine.triage.operating import ResetBreaker
+from engine.triage.operating import ResetBreaker, Spoken
 from engine.triage.policy import policy_from_json
 from projections.board import Board
 from projections.breakers import BreakerStanding
@@ -123,14 +123,18 @@ def _unsampled(board: Board) -> int:
     return sum(run.standing == "unsampled" for run in board.runs.values())
 
 
-def _known(board: Board, fingerprint: str) -> BreakerStanding:
-    found = board.breakers.get(fingerprint)
-    if found is None:
-        raise UsageProblem(
-            f"no breaker was ever opened by {fingerprint[:80]!a}.",
-            remedy="`runoff breaker list` names them all.",
-        )
-    return found
+def _known(board: Board, name: str) -> BreakerStanding:
+    """The breaker of a fingerprint, of which the beginning is enough."""
+    found = board.breakers.get(name)
+    if found is not None:
+        return found
+    begun = [each for each in board.breakers.values() if name and each.fingerprint.startswith(name)]
+    if len(begun) == 1:
+        return begun[0]
+    problem = f"{len(begun)} breakers were" if begun else "no breaker was ever"
+    raise UsageProblem(
+        f"{problem} opened by {name[:80]!a}.", remedy="`runoff breaker list` names them all."
+    )
 
 
 @breaker.command("show")
@@ -147,12 +151,12 @@ def breaker_show(fingerprint: str, **options: Any) -> None:
         allow, at = options["allow_empty_db"], options["at"]
         async with reading(options["database"], allow_empty=allow, at=at) as (_, store, board):
             standing = _known(board, fingerprint)
-            seen = board.fingerprints.get(join(standing.session_id, fingerprint))
+            seen = board.fingerprints.get(join(standing.session_id, standing.fingerprint))
             return BreakerLook(
                 breaker=view(standing, board),
                 seen=seen.count if seen else 0,
                 seen_in=seen.runs if seen else (),
-                history=await _history(store, fingerprint, board.head.pos),
+                history=await _history(store, standing.fingerprint, board.head.pos),
             )
 
     found = run_async(work)
@@ -192,6 +196,14 @@ def _told(record: Record) -> tuple[str, Fact] | None:
 def reset(fingerprint: str, why: str, by: str, **options: Any) -> None:
     """Close a breaker: unsampled runs go on, its count starts anew."""
     asked(fingerprint, "FINGERPRINT")
-    next_step = say(ResetBreaker(fingerprint=fingerprint, by=by, why=why), options)
+
+    named = fingerprint
+
+    def meant(_: Spoken, board: Board) -> Spoken:
+        nonlocal named
+        named = _known(board, fingerprint).fingerprint
+        return ResetBreaker(fingerprint=named, by=by, why=why)
+
+    next_step = say(ResetBreaker(fingerprint=fingerprint, by=by, why=why), options, meant)
     if not options["as_json"]:
-        click.echo(f"Reset the breaker of {clean(fingerprint)}. {next_step}")
+        click.echo(f"Reset the breaker of {clean(named)}. {next_step}")

@@ -26,7 +26,7 @@ from engine.cli.render import asked, clean, fields, print_json, table
 from engine.errors import UsageProblem
 from engine.store.location import Location
 from engine.store.protocol import LogReader, Query
-from engine.triage.operating import ReinstateRun, RequeuePhase
+from engine.triage.operating import ReinstateRun, RequeuePhase, Spoken
 from projections.backlog import PhaseStanding
 from projections.board import Board
 from projections.fold import join
@@ -193,29 +193,47 @@ def phase_list(run_id: str | None, limit: int | None, **options: Any) -> None:
     _list("Phases", _board(options, look), PHASE_COLUMNS, as_json=options["as_json"])
 
 
+def _phase_named(function: F) -> F:
+    phase_argument = click.argument("phase_id", metavar="[PHASE]", required=False)
+    return click.argument("run_id", metavar="RUN[/PHASE]")(phase_argument(function))
+
+
+def _named(board: Board, run_id: str, phase_id: str | None) -> PhaseStanding:
+    """RUN PHASE, or RUN/PHASE cut where that leaves a phase; ids may hold slashes."""
+    cuts = [at for at, character in enumerate(run_id) if character == "/"]
+    pairs = [(run_id[:at], run_id[at + 1 :]) for at in reversed(cuts)]
+    for pair in pairs if phase_id is None else [(run_id, phase_id)]:
+        if (found := board.backlog.get(join(*pair))) is not None:
+            return found
+    return _known(None, "phase", phase_id or run_id)
+
+
 @phase.command("show")
-@click.argument("run_id", metavar="RUN")
-@click.argument("phase_id", metavar="PHASE")
+@_phase_named
 @_looking
-def phase_show(run_id: str, phase_id: str, **options: Any) -> None:
+def phase_show(run_id: str, phase_id: str | None, **options: Any) -> None:
     """One phase in full."""
-    key = join(run_id, phase_id)
-    found = _board(options, lambda b: _known(b.backlog.get(key), "phase", phase_id))
+    found = _board(options, lambda board: _named(board, run_id, phase_id))
     print_json(found) if options["as_json"] else click.echo(fields(found))
 
 
 @phase.command()
-@click.argument("run_id", metavar="RUN")
-@click.argument("phase_id", metavar="PHASE")
+@_phase_named
 @why_options
 @_common
-def requeue(run_id: str, phase_id: str, why: str, by: str, **options: Any) -> None:
+def requeue(run_id: str, phase_id: str | None, why: str, by: str, **options: Any) -> None:
     """Put a phase back; its attempts count from one again."""
     asked(run_id, "RUN")
-    asked(phase_id, "PHASE")
-    next_step = say(RequeuePhase(run_id=run_id, phase_id=phase_id, by=by, why=why), options)
+    asked(phase_id or "", "PHASE")
+
+    def meant(_: Spoken, board: Board) -> Spoken:
+        found = _named(board, run_id, phase_id)
+        return RequeuePhase(run_id=found.run_id, phase_id=found.phase_id, by=by, why=why)
+
+    next_step = say(RequeuePhase(run_id=run_id, phase_id="", by=by, why=why), options, meant)
     if not options["as_json"]:
-        click.echo(f"Requeued {clean(run_id)}/{clean(phase_id)}. {next_step}")
+        name = "/".join(clean(part) for part in (run_id, phase_id) if part)
+        click.echo(f"Requeued {name}. {next_step}")
 
 
 @click.group(cls=DefaultGroup)

@@ -16,6 +16,7 @@ from engine.errors import UsageProblem
 from engine.events import AnyEvent
 from engine.triage.operating import ReinstateRun, Spoken
 from engine.triage.used_up import used_up_run
+from projections.board import Board
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,11 +45,20 @@ def said(text: str, name: str) -> str:
     return text
 
 
-def say(operation: Spoken, options: dict[str, Any]) -> str:
+def as_typed(operation: Spoken, _board: Board) -> Spoken:
+    """What was typed names it whole."""
+    return operation
+
+
+def say(
+    operation: Spoken,
+    options: dict[str, Any],
+    meant: Callable[[Spoken, Board], Spoken] = as_typed,
+) -> str:
     """Record what an operator asks for, by whoever writes the log; what is to be done next.
 
-    With ``--json`` the event is printed.  Raises UsageProblem for what makes no sense at the head
-    of the log.
+    ``meant``: the same with ids of the log, where less may be typed.  With ``--json`` the event is
+    printed.  Raises UsageProblem for what makes no sense at the head of the log.
     """
     said(operation.why, "--why")
     said(operation.by, "--by")
@@ -58,7 +68,7 @@ def say(operation: Spoken, options: dict[str, Any]) -> str:
             refuse_empty(
                 show_identity(keeper.location, keeper.board), allow_empty=options["allow_empty_db"]
             )
-            event = await keeper.operate(operation)
+            event = await keeper.operate(meant(operation, keeper.board))
             if isinstance(operation, ReinstateRun):
                 stuck = used_up_run(await keeper.look(), operation.run_id)
                 if stuck is not None:

@@ -62,6 +62,7 @@ def test_it_shows_the_whole_story_of_a_cause(broken: Path) -> None:
     assert len(found["seen_in"]) == 5
     names = [each["type"] for each in found["history"]]
     assert names == ["triage.breaker_opened", *["triage.breaker_probed"] * 2]
+    assert shown(broken, "show", listed["fingerprint"][:9]) == found
     words = runoff(broken, "breaker", "show", listed["fingerprint"]).stdout
     assert f"@{found['history'][0]['pos']}" in words
     assert "\x1b" not in words
@@ -77,7 +78,9 @@ def test_as_of_before_it_opened_there_was_none(broken: Path) -> None:
 def test_reset_by_hand_runs_without_a_verdict_go_on(copied: Path) -> None:
     (before,) = shown(copied)
     name = before["fingerprint"]
-    said = runoff(copied, "breaker", "reset", name, "--why", "new key", "--by", "ops", "--json")
+    assert runoff(copied, "breaker", "reset", "", "--why", "whichever").returncode == 2
+    beginning = ("breaker", "reset", name[:9])
+    said = runoff(copied, *beginning, "--why", "new key", "--by", "ops", "--json")
     assert said.returncode == 0, said.stderr
     event = json.loads(said.stdout)
     assert (event["session_id"], event["fingerprint"]) == (before["session_id"], name)

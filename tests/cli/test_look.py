@@ -61,6 +61,14 @@ def test_every_noun_lists_and_shows(drained: Path) -> None:
     assert shown(drained, "attempt", "show", attempt["attempt_id"])
 
 
+def test_a_phase_is_named_as_other_commands_name_it(drained: Path, tmp_path: Path) -> None:
+    whole = shown(drained, "phase", "show", RUN, PHASE)
+    assert shown(drained, "phase", "show", f"{RUN}/{PHASE}") == whole
+    shutil.copytree(drained, tmp_path / "copy")
+    back = shown(tmp_path / "copy", "phase", "requeue", f"{RUN}/{PHASE}", "--why", "again")
+    assert (back["run_id"], back["phase_id"]) == (RUN, PHASE)
+
+
 def test_a_session_in_words_has_no_line_of_all_its_policy_and_times_to_read(drained: Path) -> None:
     text = runoff(drained, "session", "show").stdout
     assert max(map(len, text.splitlines())) < 80
@@ -128,6 +136,8 @@ def test_why_names_the_rule_and_the_positions(drained: Path) -> None:
     [
         ("run", "show", "nope"),
         ("phase", "show", RUN, "nope"),
+        ("phase", "show", f"{RUN}/nope"),
+        ("phase", "show", RUN),
         ("session", "show", "nope"),
         ("attempt", "show", "nope"),
         ("why", "nope"),
