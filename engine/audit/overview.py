@@ -114,7 +114,7 @@ def answer_of(found: Overview) -> Answer:
 def _held(found: Overview) -> str:
     """That a daemon holds the log, as the end of a sentence; empty when none does."""
     holder = found.holder or ""
-    return f"; {holder} holds the log" if holder.startswith(DAEMON) else ""
+    return f"; {holder}, holds the log" if holder.startswith(DAEMON) else ""
 
 
 def _next_drain(because: SessionEnd | None) -> str:

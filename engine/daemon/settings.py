@@ -19,6 +19,7 @@ from engine.labels import checked_labels
 from engine.toml_text import DOTS_PER_LINE_MAX, has_too_many_dots
 from engine.triage.budgets import budget_from
 from engine.triage.policy import Policy
+from engine.triage.policy_fields import closest
 from engine.triage.schedule import WINDOWS_MAX, Window, window_from
 
 SETTINGS_BYTES_MAX = 64 * 1024
@@ -100,6 +101,14 @@ def table_from(text: str, origin: str) -> dict[str, Any]:
 
 def settings_from(table: dict[str, Any], origin: str) -> Settings:
     """Settings from keys and values.  Raises UsageProblem naming what cannot be one."""
+    known = Settings.__struct_fields__
+    for key in table:
+        if key not in known:
+            near = closest(key, known)
+            raise UsageProblem(
+                f"{origin}: there is no setting {key[:80]!a}.",
+                remedy=f"did you mean {near}?" if near else f"the settings are {', '.join(known)}.",
+            )
     try:
         return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:

@@ -264,7 +264,7 @@ def test_while_a_daemon_holds_the_log_nobody_is_sent_to_a_drain_that_it_would_ke
     assert "`runoff drain" in before["change"]
     assert "runoff drain" not in found["change"]
     assert "`runoff daemon status` says what it waits for" in found["change"]
-    assert f"{found['holder']} holds the log" in found["sentence"]
+    assert f"{found['holder']}, holds the log" in found["sentence"]
 
 
 def test_time_goes_by_the_last_event_with_at_and_by_the_clock_without(broken: Path) -> None:

@@ -426,3 +426,13 @@ def test_a_plan_refuses_what_a_daemon_has_no_use_for() -> None:
     for wrong in ({"budget": ("session:tokens=5",)}, {"windows": ("x",)}, {"timezone": "Mars/X"}):
         with pytest.raises(UsageProblem):
             plan_of(settings_from(wrong, "test"), FREE)
+
+
+@pytest.mark.parametrize(
+    ("key", "remedy"), [("worker", "did you mean workers?"), ("x", "the settings are policy, ")]
+)
+def test_a_setting_that_there_is_not_is_named_with_those_there_are(key: str, remedy: str) -> None:
+    with pytest.raises(UsageProblem) as refused:
+        settings_from({"workers": 2, key: 1}, "daemon.toml")
+    assert refused.value.problem == f"daemon.toml: there is no setting {key!r}."
+    assert refused.value.remedy.startswith(remedy)
