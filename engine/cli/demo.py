@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -124,10 +125,19 @@ def _limits() -> Limits:
 
 
 def _what_next(url: str) -> None:
-    database = shlex.quote(url)
+    runoff, database = _as_called(), shlex.quote(url)
     click.echo(clean(f"The database is {url[len('sqlite:///') :]}. Look around:"))
     for line in ("run list", "why media-transcode-v1", "log show --limit 20", "verify"):
-        click.echo(clean(f"  runoff {line} --database {database}"))
-    click.echo(
-        "Then take in a backlog of your own: runoff import OLD.db --database sqlite:///my.db"
-    )
+        click.echo(clean(f"  {runoff} {line} --database {database}"))
+    own = f"{runoff} import OLD.db --database sqlite:///my.db"
+    click.echo(clean(f"Then take in a backlog of your own: {own}"))
+
+
+def _as_called() -> str:
+    """How it can be called from here: in a checkout nothing has put it on the path."""
+    if shutil.which("runoff"):
+        return "runoff"
+    called, here = Path(sys.argv[0]), Path.cwd()
+    if called.name != "runoff":
+        return f"{shlex.quote(sys.executable)} -m engine"
+    return shlex.quote(str(called.relative_to(here) if called.is_relative_to(here) else called))
