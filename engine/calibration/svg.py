@@ -8,7 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 DECADE = 10.0
-THOUSAND, MILLION, BILLION = 1e3, 1e6, 1e9
+TENTH, THOUSAND, MILLION, BILLION = 0.1, 1e3, 1e6, 1e9
 FEW_DECADES = 1.2
 TRIANGLE = 4.0
 NAME_CHARS = 30
@@ -60,10 +60,10 @@ def number(value: float) -> str:
 
 
 def times(value: float | None) -> str:
-    """A multiplier: ``1.94×``, or a dash."""
+    """A multiplier: ``1.94×``, of which two digits always say something, or a dash."""
     if value is None:
         return "–"
-    return f"{value:.2f}×" if value < THOUSAND else f"{value:.2g}×"
+    return f"{value:.2f}×" if TENTH <= value < THOUSAND else f"{value:.2g}×"
 
 
 def svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:

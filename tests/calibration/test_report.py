@@ -149,6 +149,7 @@ def test_axes_and_numbers_read_well() -> None:
         "5e+12",
     ]
     assert [times(each) for each in (None, 1.943, 12345.0)] == ["–", "1.94×", "1.2e+04×"]
+    assert [times(each) for each in (0.1, 0.0999, 0.00123)] == ["0.10×", "0.1×", "0.0012×"]
 
 
 def test_the_preview_shows_one_attempt_a_phase_the_one_that_counts() -> None:
