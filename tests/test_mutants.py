@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import automatic
-from tests.mutants.__main__ import main
+from tests.mutants.__main__ import WRONG, main
 from tests.mutants.bench import results
 from tests.mutants.catalogue import HOME, LISTS, Mutant, Stale, listed, modules_for, stale
 
@@ -136,3 +136,8 @@ def test_lists_stand_one_for_each_file_and_name_no_mutant_twice() -> None:
     paths = [Path(mutant.path).stem for mutant in listed()]
     # Where a projection has the same name, the list of a detector says what it is of.
     assert set(paths) == {path.stem.removeprefix("detect_") for path in LISTS.glob("*.toml")}
+
+
+def test_a_pattern_that_no_mutant_has_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "cool_down: *"]) == WRONG
+    assert "no mutant is called 'cool_down: *'" in capsys.readouterr().out

@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say(*[f"does not apply  {each}" for each in wrong])
             return WRONG
     mutants = [m for m in mutants if fnmatchcase(m.name, options.only)]
+    if not mutants:
+        _say(f"no mutant is called {options.only!r}.")
+        return WRONG
     if options.sample is not None:
         chosen = random.Random(options.seed)
         mutants = chosen.sample(mutants, min(options.sample, len(mutants)))
