@@ -30,6 +30,7 @@ from engine.audit.redecide import Redecision, Unverifiable
 from engine.collector import without_collector
 from engine.errors import LogUnreadable, StorageFailed, nothing_left
 from engine.events import AttemptFinished
+from engine.pace import Pace
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from projections.board import FOLDS
@@ -72,17 +73,18 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
-def audit(location: Location, levels: Sequence[Level] = LEVELS) -> Audit:
+def audit(location: Location, levels: Sequence[Level] = LEVELS, pace: Pace | None = None) -> Audit:
     """Audit the log at ``location``; synchronous, changes no byte.
 
+    ``pace`` is told how far it has come.
     Raises LogUnreadable when it cannot be read to its end, UnknownEvent for what a newer program
     wrote.
     """
-    with local(location) as place:
-        return _audited(place, levels)
+    with local(location, pace) as place:
+        return _audited(place, levels, pace)
 
 
-def _audited(location: Location, levels: Sequence[Level]) -> Audit:
+def _audited(location: Location, levels: Sequence[Level], pace: Pace | None) -> Audit:
     try:
         with closing(connect(location.path)) as connection:
             connection.execute("BEGIN")
@@ -90,7 +92,7 @@ def _audited(location: Location, levels: Sequence[Level]) -> Audit:
             connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
             rows: dict[str, Any] = {}
             with _beside(location, levels, rows) as ahead:
-                follower = _Follower(connection, location, ahead)
+                follower = _Follower(connection, location, ahead, pace)
                 if _RULES & set(levels):
                     with without_collector():
                         follower.run()
@@ -172,9 +174,14 @@ class _Follower:
     """The rules' side: decisions taken again, and projections rebuilt, in one pass."""
 
     def __init__(
-        self, connection: sqlite3.Connection, location: Location, ahead: TakeAhead
+        self,
+        connection: sqlite3.Connection,
+        location: Location,
+        ahead: TakeAhead,
+        pace: Pace | None,
     ) -> None:
         self._connection = connection
+        self._pace = pace
         blobs = Blobs(location.beside("files") / "blobs")
         self.redecision = Redecision(blobs.get, partial(said_of, connection), ahead)
         self.findings: list[Finding] = []
@@ -206,7 +213,7 @@ class _Follower:
         return True
 
     def _lines(self) -> Iterator[Line]:
-        for line in read_lines(self._connection):
+        for line in read_lines(self._connection, pace=self._pace):
             event = line.event
             if type(event) is AttemptFinished:
                 self._yields[event.attempt_id] = (line.pos, event.yield_events)

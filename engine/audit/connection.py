@@ -37,3 +37,9 @@ def reachable(path: Path) -> str:
             raise
         return f"{uri}&immutable=1"
     return uri
+
+
+def last_pos(connection: sqlite3.Connection) -> int:
+    """The last position of the log, 0 where none can be told."""
+    (pos,) = connection.execute("SELECT max(pos) FROM events").fetchone()
+    return pos if isinstance(pos, int) else 0

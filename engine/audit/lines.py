@@ -6,7 +6,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from engine.audit.connection import last_pos
 from engine.events import AnyEvent, decode_page
+from engine.pace import Pace
 
 PAGE_ROWS = 2000
 UNSEEN = (
@@ -51,13 +53,18 @@ class Line(NamedTuple):
     event: AnyEvent
 
 
-def read_lines(connection: sqlite3.Connection, until: int | None = None) -> Iterator[Line]:
-    """The lines of a log up to position ``until``.
+def read_lines(
+    connection: sqlite3.Connection, until: int | None = None, pace: Pace | None = None
+) -> Iterator[Line]:
+    """The lines of a log up to position ``until``; ``pace`` is told how far they are read.
 
     Raises UnknownEvent at what this program does not know.
     """
+    end = last_pos(connection) if until is None else until
     cursor = connection.execute(_LINES, (*UNSEEN, _END if until is None else until))
     while rows := cursor.fetchmany(PAGE_ROWS):
+        if pace is not None:
+            pace(rows[0][0], end)
         events = decode_page([row[:5] for row in rows])
         for row, event in zip(rows, events, strict=True):
             yield Line(row[0], row[1], row[5], row[6], row[4], event)

@@ -21,6 +21,7 @@ from typing import Any
 
 from engine.audit.chain import Row
 from engine.errors import StorageFailed
+from engine.pace import Pace
 from engine.store.link import say_goodbye
 from engine.store.location import Location
 from engine.store.postgres_connection import READER, connected, refuse_missing
@@ -44,8 +45,8 @@ _END = (BY_ATTEMPT, "COMMIT")
 
 
 @contextmanager
-def local(location: Location) -> Generator[Location, None, None]:
-    """Where the log can be read as a file while the block runs.
+def local(location: Location, pace: Pace | None = None) -> Generator[Location, None, None]:
+    """Where the log can be read as a file while the block runs; ``pace`` of fetching it, if so.
 
     Raises WrongDatabase where a server has no log, ServerLost when it cannot be reached.
     """
@@ -61,16 +62,16 @@ def local(location: Location) -> Generator[Location, None, None]:
         place.beside("files").symlink_to(location.beside("files"))
         with ThreadPoolExecutor(1) as thread:
             # In a thread of its own, because the caller may be a coroutine of another loop.
-            thread.submit(asyncio.run, _fetch(location, place.path)).result()
+            thread.submit(asyncio.run, _fetch(location, place.path, pace)).result()
         yield place
 
 
-async def _fetch(location: Location, path: Path) -> None:
+async def _fetch(location: Location, path: Path, pace: Pace | None) -> None:
     server = await connected(location, READER)
     try:
         await refuse_missing(server, location)
         with translated(server), _written(path), closing(_file(path)) as file:
-            await _copy(server, file)
+            await _copy(server, file, pace)
     finally:
         await say_goodbye(server)
 
@@ -99,7 +100,7 @@ def not_copied(path: Path, error: sqlite3.Error) -> StorageFailed:
     )
 
 
-async def _copy(server: Any, file: sqlite3.Connection) -> None:
+async def _copy(server: Any, file: sqlite3.Connection, pace: Pace | None) -> None:
     """All rows of the log and of the stored projections, as of one moment."""
     await server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     for statement in _BEGINNING:
@@ -107,10 +108,12 @@ async def _copy(server: Any, file: sqlite3.Connection) -> None:
     columns = ", ".join(Row._fields)
     page = f"SELECT {columns} FROM events WHERE pos >= $1 ORDER BY pos LIMIT {_PAGE_ROWS}"  # noqa: S608
     insert = f"INSERT INTO events VALUES ({', '.join('?' * len(Row._fields))})"  # noqa: S608
-    start = _FIRST_POS
+    start, end = _FIRST_POS, await server.fetchval("SELECT max(pos) FROM events") or 0
     while rows := await server.fetch(page, start):
         file.executemany(insert, map(tuple, rows))
         start = rows[-1][0] + 1
+        if pace is not None:
+            pace(start - 1, end)
     rows = await server.fetch("SELECT name, version, pos, hash, digest FROM projections")
     file.executemany("INSERT INTO projections VALUES (?, ?, ?, ?, ?)", map(tuple, rows))
     rows = await server.fetch("SELECT type, schema, first_pos FROM event_shapes")

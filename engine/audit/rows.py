@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, cast
 
 from engine.audit.anchored import Anchors, AnchorsState, End
 from engine.audit.chain import Chain, Report, Row
-from engine.audit.connection import connect
+from engine.audit.connection import connect, last_pos
 from engine.audit.origins import Origins
 from engine.audit.parts import PAGE, Parts, Tags, checked
 from engine.errors import LogUnreadable, RunoffError, StorageFailed
+from engine.pace import Pace
 from engine.store.location import Location
 
 _FIRST_POS, _LAST_POS = -(2**63), 2**63 - 1
@@ -60,14 +61,18 @@ class Followed:
 
 
 def follow(
-    location: Location, known: Mapping[str, int], report: Report, each: Each | None = None
+    location: Location,
+    known: Mapping[str, int],
+    report: Report,
+    each: Each | None = None,
+    pace: Pace | None = None,
 ) -> Followed:
     """Check the rows of the log at ``location`` and its anchors; changes no byte.
 
     ``known``: the newest version of every type of event.  Of the data only the beginning is read,
     which names the type; that it is JSON to its end is left to whoever reads it.  ``each`` is
     handed every row, a doubtful one before anything is said about it, and says itself what is
-    wrong with its data (S3).
+    wrong with its data (S3).  ``pace`` is told how far it has come.
 
     Raises LogUnreadable when the file cannot be read to its end, or holds an event of a type or
     version that is not known; StorageFailed when it cannot be opened.
@@ -81,7 +86,7 @@ def follow(
             follower = _Follower(
                 connection, followed, anchors, known=known, report=report, each=each
             )
-            follower.run()
+            follower.run(pace)
     except sqlite3.Error as error:
         raise not_read(error, f"beyond position {followed.events}") from error
     return followed
@@ -126,12 +131,14 @@ class _Follower:
         self._usage: dict[bytes | None, int] = {}
         self._right_kinds: set[tuple[type, ...]] = set()
 
-    def run(self) -> None:
+    def run(self, pace: Pace | None) -> None:
         """Follow all rows and note what they came to."""
-        start = _FIRST_POS
+        start, last = _FIRST_POS, last_pos(self._connection) if pace is not None else 0
         try:
             while page := self._page(start):
                 self._take(page)
+                if pace is not None:
+                    pace(self._chain.pos, last)
                 start = max(start, *(row[0] for row in page)) + 1
         except sqlite3.Error:
             # Whatever can still be read counts; then this meets the error again.

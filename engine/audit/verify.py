@@ -24,6 +24,7 @@ from engine.audit.parts import Tags
 from engine.audit.requests import Requests
 from engine.audit.rows import Asked, follow, not_read
 from engine.audit.schema import check_schema
+from engine.pace import Pace
 from engine.store.location import Location
 
 VIOLATIONS_MAX = 1000
@@ -140,19 +141,20 @@ class Verification:
             self.violations.append(Violation(printable, pos))
 
 
-def verify(location: Location, *, is_copy: bool = False) -> Verification:
+def verify(location: Location, *, is_copy: bool = False, pace: Pace | None = None) -> Verification:
     """Check the log at ``location``; synchronous, one pass, little memory, no byte changed.
 
     ``is_copy``: it is a copy of its rows alone, without what keeps them as they were written.
+    ``pace`` is told how far it has come.
 
     Raises LogUnreadable when the file cannot be read to its end, or holds an event of a type or
     version that this program does not know.
     """
-    with local(location) as place:
-        return _verified(place, is_copy=is_copy or place.is_shared)
+    with local(location, pace) as place:
+        return _verified(place, is_copy=is_copy or place.is_shared, pace=pace)
 
 
-def _verified(location: Location, *, is_copy: bool) -> Verification:
+def _verified(location: Location, *, is_copy: bool, pace: Pace | None) -> Verification:
     result = Verification()
     histories = Histories(result.report, location.beside("files") / "blobs")
     requests = Requests(result.report)
@@ -163,7 +165,7 @@ def _verified(location: Location, *, is_copy: bool) -> Verification:
         if event is not None:
             histories.take(pos, asked.cause, event)
 
-    followed = follow(location, KNOWN_SCHEMAS, result.report, each)
+    followed = follow(location, KNOWN_SCHEMAS, result.report, each, pace)
     histories.close()
     requests.close()
     _look_beside_rows(location, result, check_derived)

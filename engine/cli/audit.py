@@ -12,6 +12,7 @@ from engine.audit.reestimate import Reestimated, reestimated
 from engine.cli.audited import as_it_stood
 from engine.cli.context import database_option, json_option
 from engine.cli.moment import Moment, at_option
+from engine.cli.progress import Progress
 from engine.cli.render import clean, print_json
 from engine.errors import AuditDifference, UsageProblem
 
@@ -59,7 +60,8 @@ def audit(
             remedy="leave out one of --at and --level projections.",
         )
     with as_it_stood(database, at) as place:
-        found = audit_log(place, wanted)
+        with Progress("Auditing") as pace:
+            found = audit_log(place, wanted, pace)
         if "decisions" in found.levels:
             found = _with(found, reestimated(place))
     if as_json:

@@ -8,9 +8,9 @@ from engine.audit.ledger import Ledger, LedgerLine, ledger
 from engine.cli.context import allow_empty_option, database_option, json_option, run_async
 from engine.cli.moment import Moment, at_option
 from engine.cli.peeking import peeking
+from engine.cli.progress import read_board
 from engine.cli.render import asked, clean, print_json, table
 from engine.events import Budget, Measure
-from engine.store.boards import load_board
 
 COLUMNS = "scope what tokens minutes attempts limits reached"
 
@@ -44,7 +44,7 @@ def budget(
 
     async def work() -> Ledger:
         async with peeking(database, allow_empty=allow_empty_db, at=at) as peek:
-            board = await load_board(peek.reader, peek.end)
+            board = await read_board(peek.reader, peek.end)
             return ledger(board, session_id, peek.now_us, top)
 
     found = run_async(work)

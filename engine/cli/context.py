@@ -15,14 +15,15 @@ import click
 
 from engine import __version__
 from engine.cli.moment import Moment, place_of
+from engine.cli.progress import Progress, read_board
 from engine.cli.render import clean, clean_lines
 from engine.clock import Clock, SystemClock
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import WrongDatabase
 from engine.executors.processes import boot_id
 from engine.ids import IdMaker
+from engine.pace import Pace
 from engine.store.anchors import check_against, set_aside
-from engine.store.boards import load_board
 from engine.store.identity import Identity, identify
 from engine.store.location import Location, locate
 from engine.store.opening import held, is_missing, open_reader, open_writer
@@ -109,7 +110,7 @@ async def reading(
     location = locate(url)
     store = await open_reader(location)
     try:
-        board = await load_board(store)
+        board = await read_board(store)
         identity = identify(location, board)
         if not quiet:
             banner(identity)
@@ -118,7 +119,7 @@ async def reading(
         if at is not None:
             place = await place_of(store, at)
             click.echo(f"as of {place.words()}", err=True)
-            board = await load_board(store, place.pos)
+            board = await read_board(store, place.pos)
         yield location, store, board
     finally:
         await store.close()
@@ -132,9 +133,18 @@ def refuse_empty(identity: Identity, *, allow_empty: bool) -> None:
 
 @asynccontextmanager
 async def writing(
-    url: str | None, program: str, *, create: bool = False, clock: Clock | None = None
+    url: str | None,
+    program: str,
+    *,
+    create: bool = False,
+    clock: Clock | None = None,
+    pace: Pace | None = None,
 ) -> AsyncGenerator[tuple[Location, Recorder], None]:
-    """Hold the log as its one writer; ``create`` may start a new database, and says so."""
+    """Hold the log as its one writer; ``create`` may start a new database, and says so.
+
+    ``pace`` is told how far the log was read, if stored projections cannot be gone on with; by
+    default a person is.
+    """
     location = locate(url)
     fresh = await is_missing(location)
     if fresh and not create:
@@ -151,8 +161,12 @@ async def writing(
             if not anchors.exists() and (await store.head()).pos:
                 click.echo(clean(ANCHORS_MISSING.format(anchors.name)), err=True)
             await check_against(anchors, store)
-            async with recording(store, clock, _writer(program), anchors=anchors) as recorder:
-                yield location, recorder
+            with Progress("Reading the log") as told:
+                opened = recording(
+                    store, clock, _writer(program), anchors=anchors, pace=pace or told
+                )
+                async with opened as recorder:
+                    yield location, recorder
         finally:
             await store.close()
 

@@ -45,7 +45,7 @@ from engine.daemon.pages import pages_of
 from engine.daemon.service import Service
 from engine.daemon.settings import Plan
 from engine.daemon.sockets import control_path, control_paths, is_stale, pid_of
-from engine.daemon.telling import Teller
+from engine.daemon.telling import Reading, Teller
 from engine.daemon.wire import listening
 from engine.drain.drift_watch import DriftWatch
 from engine.drain.last_words import Unrecorded
@@ -124,8 +124,10 @@ class _Life:
         return self._service_run.unrecorded if self._service_run is not None else ()
 
     async def _run(self) -> None:
-        async with writing(self._options["database"], "daemon") as (place, recorder):
-            logger = logger_of(self._options["log_format"])
+        logger = logger_of(self._options["log_format"])
+        pace = Reading(logger, self._notifier.getting_ready)
+        opened = writing(self._options["database"], "daemon", pace=pace)
+        async with opened as (place, recorder):
             teller = Teller(logger, words, lambda: recorder.head.pos, lines_lost)
             identity = identify(place, recorder.board)
             held = f"{counted(identity.runs, 'run')}, {counted(identity.phases, 'phase')}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from engine.cli.context import database_option, json_option, run_async
+from engine.cli.progress import read_board
 from engine.cli.render import clean, print_json
 from engine.clock import SystemClock
 from engine.daemon.sockets import control_paths, is_stale
 from engine.doctor import checks, probes
 from engine.doctor.checks import Check, Left
 from engine.errors import RunoffError
-from engine.store.boards import load_board
 from engine.store.location import Location, locate
 from engine.store.opening import forgetful_settings, holder, open_reader
 from engine.store.protocol import Query
@@ -75,7 +75,7 @@ async def _of_log(location: Location) -> list[Check]:
         return [*found, checks.unreadable(error.problem, error.remedy)]
     try:
         found.append(checks.server(await forgetful_settings(location, store)))
-        board = await load_board(store)
+        board = await read_board(store)
         open_ids = {p.open_attempt for p in board.backlog.values() if p.open_attempt}
         newest = await store.records(Query(newest_first=True), limit=1)
         newest_us = newest[0].recorded_us if newest else 0

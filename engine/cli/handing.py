@@ -14,6 +14,7 @@ import anyio
 
 from engine.backlog.batch import Registration
 from engine.cli.context import ids, writing
+from engine.cli.progress import read_board
 from engine.daemon.client import Client, NobodyListens
 from engine.daemon.messages import Operate, event_in, reclassify_of, register_of
 from engine.daemon.sockets import control_path
@@ -163,7 +164,7 @@ async def _keeper(stack: AsyncExitStack, url: str | None, program: str, *, creat
     stack.callback(client.close)
     reader = await open_reader(location)
     stack.push_async_callback(reader.close)
-    return Handed(location, reader, await load_board(reader), client)
+    return Handed(location, reader, await read_board(reader), client)
 
 
 async def _client(location: Location, held: LogHeld) -> Client:

@@ -17,9 +17,9 @@ from engine.cli.context import (
     writing,
 )
 from engine.cli.groups import DefaultGroup
+from engine.cli.progress import read_board
 from engine.cli.render import print_json, table
 from engine.errors import AuditDifference, LogUnreadable, UnknownEvent, UsageProblem
-from engine.store.boards import load_board
 from engine.store.location import Location, locate
 from engine.store.opening import check as check_place, held, open_reader, open_writer
 from engine.store.protocol import LogReader
@@ -74,7 +74,7 @@ def check(database: str | None, *, allow_empty_db: bool, as_json: bool) -> None:
 async def _guarded(location: Location, store: LogReader, *, allow_empty: bool) -> None:
     """Banner and guardrail, if the stored rows that they are read from can be read at all."""
     try:
-        identity = show_identity(location, await load_board(store))
+        identity = show_identity(location, await read_board(store))
     except UnknownEvent:
         raise  # a newer program's log: nothing here may touch it
     except (LogUnreadable, msgspec.MsgspecError):

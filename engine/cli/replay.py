@@ -15,11 +15,12 @@ from engine.cli.context import allow_empty_option, database_option, json_option,
 from engine.cli.keys import keys
 from engine.cli.log import pages, record_json
 from engine.cli.moment import POS_MAX, Moment, Place, moment, place_of
+from engine.cli.progress import Progress, read_board
 from engine.cli.render import as_json as to_json, print_json
 from engine.cli.replay_words import difference_words, overview_words, step_words
 from engine.errors import UsageProblem
 from engine.events import Record
-from engine.store.boards import catch_up, load_board
+from engine.store.boards import catch_up
 from engine.store.protocol import LogReader, Query
 from projections.board import Board
 
@@ -87,9 +88,10 @@ async def _differ(store: LogReader, head: int, options: dict[str, Any]) -> None:
     wanted = (options["at"] or Moment(pos=head), options["diff"])
     begin, end = sorted([await place_of(store, which) for which in wanted], key=lambda p: p.pos)
     click.echo(f"as of {begin.words()} and of {end.words()}", err=True)
-    board = await load_board(store, begin.pos)
+    board = await read_board(store, begin.pos)
     before = rows_of(board)
-    await catch_up(board, store, end.pos)
+    with Progress("Reading the log") as pace:
+        await catch_up(board, store, end.pos, pace)
     found = difference(before, rows_of(board))
     limit = options["limit"]
     if not options["as_json"]:

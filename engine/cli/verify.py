@@ -14,9 +14,9 @@ from engine.audit.verify import Verification, verify as verify_log
 from engine.cli.audited import as_it_stood
 from engine.cli.context import banner, database_option, json_option, run_async
 from engine.cli.moment import Moment, at_option
+from engine.cli.progress import Progress, read_board
 from engine.cli.render import as_json as to_json, clean
 from engine.errors import AuditDifference, LogUnreadable
-from engine.store.boards import load_board
 from engine.store.identity import identify
 from engine.store.location import locate
 from engine.store.opening import check, open_reader
@@ -44,8 +44,8 @@ def verify(
     if at is None:
         result = _verified(database)
     else:
-        with as_it_stood(database, at) as place:
-            result = verify_log(place, is_copy=True)
+        with as_it_stood(database, at) as place, Progress("Verifying") as pace:
+            result = verify_log(place, is_copy=True, pace=pace)
     click.echo(_json(result) if as_json else _words(result))
     ctx.exit(0 if result.ok else AuditDifference.exit_code)
 
@@ -54,14 +54,15 @@ def _verified(database: str | None) -> Verification:
     """The whole log, with the projections that are stored beside it."""
     location = locate(database)
     check(location)
-    result = verify_log(location)
+    with Progress("Verifying") as pace:
+        result = verify_log(location, pace=pace)
 
     async def projections() -> None:
         store = await open_reader(location)
         try:
             # Rows that cannot be read are a difference to report below, not a reason to stop.
             with suppress(msgspec.MsgspecError):
-                banner(identify(location, await load_board(store)))
+                banner(identify(location, await read_board(store)))
             for difference in await differences(store):
                 result.report(*difference)
         finally:

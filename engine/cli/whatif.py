@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,12 @@ from engine.cli.context import allow_empty_option, database_option, json_option,
 from engine.cli.moment import at_option
 from engine.cli.peeking import announced_at
 from engine.cli.policies import policy_of, with_settings
+from engine.cli.progress import Progress
 from engine.cli.render import aligned, clean, print_json
 from engine.collector import without_collector
 from engine.errors import UsageProblem
 from engine.events import PolicyAdopted
+from engine.pace import Pace
 from engine.store.blobs import Blobs
 from engine.store.location import Location
 from engine.store.sqlite_errors import translated
@@ -73,20 +75,34 @@ def whatif(database: str | None, *, as_json: bool, **options: Any) -> None:
 
 
 def _held_against(location: Location, end: int, options: dict[str, Any], *, as_json: bool) -> None:
-    with local(location) as place, translated(), closing(connect(place.path)) as connection:
-        lines = list(read_lines(connection, end))
+    with (
+        Progress("Reading the log") as pace,
+        local(location, pace) as place,
+        translated(),
+        closing(connect(place.path)) as connection,
+    ):
+        lines = list(read_lines(connection, end, pace))
     base = _base(options["policy_name"], lines)
     policy = with_settings(base, options["settings"]) if options["settings"] else base
     blobs = Blobs(location.beside("files") / "blobs")
     if options["sweep"]:
         _sweep(options["sweep"], policy, lines, blobs, as_json=as_json)
         return
-    found = walked(commands(lines), policy, blobs.get)
+    with Progress("Deciding again") as pace:
+        found = walked(_paced(commands(lines), pace, end), policy, blobs.get)
     simulated = _simulated(lines, policy, blobs, options) if options["simulate"] else None
     if as_json:
         print_json({"whatif": found, "simulated": simulated})
     else:
         click.echo(_in_words(found, simulated, location))
+
+
+def _paced(groups: Iterable[list[Line]], pace: Pace, end: int) -> Iterator[list[Line]]:
+    """The same commands, telling of each hundredth how far it is."""
+    for number, group in enumerate(groups):
+        if number % 100 == 0:
+            pace(group[0].pos, end)
+        yield group
 
 
 def _base(name: str | None, lines: Sequence[Line]) -> Policy:

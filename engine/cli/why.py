@@ -11,10 +11,10 @@ from engine.audit.why_attempt import PREFIX, AttemptExplanation, attempt_explana
 from engine.cli.context import allow_empty_option, database_option, json_option, run_async
 from engine.cli.moment import Moment, at_option
 from engine.cli.peeking import Peek, peeking
+from engine.cli.progress import read_board
 from engine.cli.render import asked, print_json
 from engine.cli.why_words import attempt_lines, explanation_lines, overview_lines
 from engine.errors import UsageProblem
-from engine.store.boards import load_board
 from engine.store.opening import holder
 
 
@@ -66,7 +66,7 @@ def why(
 
 
 async def _all(peek: Peek, *, is_now: bool) -> Overview:
-    board = await load_board(peek.reader, peek.end)
+    board = await read_board(peek.reader, peek.end)
     held_by = holder(peek.location) if is_now else None
     return await survey(peek.reader, board, peek.now_us, held_by)
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import anyio
 
 CATCH_UP_S = 1.0
+ANOTHER_S = 60
+"""Until the next such word, or until it is ready."""
 _TEXT_MAX = 200
 _DIGITS_MAX = 20  # of a number of 64 bits, which this is
 _WATCHDOG_S_MIN = 0.02
@@ -40,6 +42,11 @@ class Notifier:
     def ready(self) -> None:
         """Attempts of dead engines are seen to; work may begin."""
         self._send("READY=1")
+
+    def getting_ready(self, text: str) -> None:
+        """It takes its time, and gets on; a manager would end it after a minute and a half."""
+        self.status(text)
+        self._send(f"EXTEND_TIMEOUT_USEC={ANOTHER_S * 1_000_000}")
 
     def reloading(self) -> None:
         """Settings are being read again; ``ready`` says when that is done."""

@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.amounts import counted
 from engine.events import AnyEvent, Record, event_of
 from engine.losses import Losses
 
+READING_S = 5.0
+"""Between two words of how far the log was read."""
+
 Words = Callable[[AnyEvent], str | None]
+
+
+class Reading:
+    """Says how far the log was read before work can begin, while that takes time.
+
+    ``more``: told the same, for a service manager that would lose its patience.
+    """
+
+    def __init__(
+        self,
+        logger: Any,
+        more: Callable[[str], object],
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logger = logger
+        self._more = more
+        self._now_s = now_s
+        self._due_s = now_s() + READING_S
+
+    def __call__(self, reached: int, end: int) -> None:
+        """Say it, if it is time to."""
+        if self._now_s() < self._due_s:
+            return
+        self._due_s = self._now_s() + READING_S
+        text = f"Reading the log: {reached} of {counted(end, 'event')}."
+        self._logger.info("daemon.reading", pos=reached, text=text, end=end)
+        self._more(text)
 
 
 class Teller:

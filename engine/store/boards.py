@@ -9,6 +9,7 @@ import msgspec
 
 from engine.errors import LogUnreadable, LogWentBack
 from engine.events import GENESIS, Head, Seen, decode_page, event_type, refuse_unknown
+from engine.pace import Pace
 from engine.store.protocol import FoldRow, LogReader
 from projections.board import FOLDS, Board, StoredRows
 from projections.fold import Checkpoint, Fold, Keyed, row_digest
@@ -48,7 +49,9 @@ def feed(seen: Seen, *takers: Takes) -> None:
         ) from error
 
 
-async def load_board(reader: LogReader, until: int | None = None) -> Board:
+async def load_board(
+    reader: LogReader, until: int | None = None, pace: Pace | None = None
+) -> Board:
     """The board at the head, or at position ``until``.
 
     Raises UnknownEvent when the log holds up to there what this program does not know, even if
@@ -62,7 +65,7 @@ async def load_board(reader: LogReader, until: int | None = None) -> Board:
     end = head.pos if until is None else min(until, head.pos)
     await refuse_unreadable(reader, end)
     board = await _stored_board(reader, end)
-    await catch_up(board, reader, end)
+    await catch_up(board, reader, end, pace)
     return board
 
 
@@ -97,7 +100,7 @@ async def load_folds(
     return found
 
 
-async def catch_up(board: Board, reader: LogReader, end: int) -> None:
+async def catch_up(board: Board, reader: LogReader, end: int, pace: Pace | None = None) -> None:
     """Feed ``board`` every event up to position ``end``."""
     pos = board.head.pos
     while pos < end:
@@ -107,6 +110,8 @@ async def catch_up(board: Board, reader: LogReader, end: int) -> None:
         for seen in seen_page(rows):
             feed(seen, board)
         pos = rows[-1][0]
+        if pace is not None:
+            pace(pos, end)
     board.head = Head(pos, await reader.hash_at(pos) or GENESIS)
 
 

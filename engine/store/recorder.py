@@ -20,6 +20,7 @@ import anyio.lowlevel
 from engine.clock import Clock
 from engine.errors import RunoffError, ServerLost, StorageFailed, limit_met
 from engine.events import Head, Seen
+from engine.pace import Pace
 from engine.store.anchoring import Anchoring
 from engine.store.anchors import Anchors
 from engine.store.batch import Batch, Pending
@@ -371,15 +372,21 @@ def _unexpected(error: Exception) -> StorageFailed:
 
 @asynccontextmanager
 async def recording(
-    store: EventStore, clock: Clock, writer: Writer, *, anchors: Path | None = None
+    store: EventStore,
+    clock: Clock,
+    writer: Writer,
+    *,
+    anchors: Path | None = None,
+    pace: Pace | None = None,
 ) -> AsyncGenerator[Recorder, None]:
     """A recorder that runs while the block does, and drains its queue at the end.
 
-    ``anchors``: the file that each commit is anchored in, None for none.  When the writer stops by
-    itself, whoever submits hears why (StorageFailed, Fenced).
+    ``anchors``: the file that each commit is anchored in, None for none.  ``pace`` is told how far
+    the log was read, if it has to be.  When the writer stops by itself, whoever submits hears why
+    (StorageFailed, Fenced).
     """
     anchored = Anchors(anchors) if anchors else None
-    recorder = Recorder(store, await load_board(store), clock, writer, anchored)
+    recorder = Recorder(store, await load_board(store, pace=pace), clock, writer, anchored)
     await recorder.open()
     async with anyio.create_task_group() as group:
         group.start_soon(_shielded, recorder)

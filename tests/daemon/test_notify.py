@@ -28,6 +28,7 @@ def test_each_state_is_one_datagram(tmp_path: Path, address: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + name[1:] if name.startswith("@") else name)
         notifier = Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "5000000"})
+        notifier.getting_ready("slowly")
         notifier.ready()
         notifier.status("two\nlines")
         notifier.status("two\nlines")
@@ -37,9 +38,10 @@ def test_each_state_is_one_datagram(tmp_path: Path, address: str) -> None:
         notifier.close()
         notifier.ready()
         states = heard(manager)
-    assert states[:3] == ["READY=1", "STATUS=two lines", "WATCHDOG=1"]
-    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", states[3])
-    assert states[4:] == ["STOPPING=1"]
+    assert states[:2] == ["STATUS=slowly", "EXTEND_TIMEOUT_USEC=60000000"]
+    assert states[2:5] == ["READY=1", "STATUS=two lines", "WATCHDOG=1"]
+    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", states[5])
+    assert states[6:] == ["STOPPING=1"]
     assert notifier.watchdog_s == 5.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.daemon.telling import Teller
+from engine.daemon.telling import READING_S, Reading, Teller
 
 
 class Lines:
@@ -41,4 +41,19 @@ def test_lost_lines_are_counted_and_told_of_once() -> None:
         ("daemon.stopping", {"pos": 7, "text": "It stops.", "why": "asked"}),
         ("daemon.lines_lost", {"pos": 7, "text": told, "lines": 2}),
         ("daemon.stopped", {"pos": 7, "text": "Stopped."}),
+    ]
+
+
+def test_a_long_reading_is_told_to_the_log_and_to_whoever_waits() -> None:
+    """A service manager ends what has not begun after a minute and a half."""
+    lines, waiting, now_s = Lines(), list[str](), [50.0]
+    reading = Reading(lines, waiting.append, lambda: now_s[0])
+    for after_s, reached in ((READING_S - 0.1, 1), (0.2, 20), (READING_S - 0.3, 30), (0.3, 1)):
+        now_s[0] += after_s
+        reading(reached, 1_000_000)
+    told = [f"Reading the log: {reached} of 1000000 events." for reached in (20, 1)]
+    assert waiting == told
+    assert lines.taken == [
+        ("daemon.reading", {"pos": pos, "text": text, "end": 1_000_000})
+        for pos, text in zip((20, 1), told, strict=True)
     ]
