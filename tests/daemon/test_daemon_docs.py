@@ -77,7 +77,7 @@ def test_every_request_and_every_field_of_an_answer_is_described() -> None:
 
 def test_every_name_of_a_log_line_has_its_row() -> None:
     places = [*HOME.glob("engine/daemon/*.py"), HOME / "engine" / "cli" / "daemon.py"]
-    said = r'(?:say|complain|error)\(\s*"(daemon\.\w+)"'
+    said = r'(?:say|complain|error|info)\(\s*"(daemon\.\w+)"'
     names = {name for path in places for name in re.findall(said, path.read_text("utf-8"))}
     lines = rows(section("Signals and the service manager"))
     assert names == {row for row in lines if row.startswith("daemon.")}
