@@ -12,7 +12,7 @@ from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
 from engine.events import SessionEnd
 from engine.store.lock import DAEMON
-from engine.triage.hindrances import ENDS, LARGER, Hindrance
+from engine.triage.hindrances import ENDS, HIGHER, LARGER, Hindrance
 from engine.triage.typed import quoted
 
 __all__ = ["READY", "Example", "Next", "OpenAttempt", "Overview", "answer_of"]
@@ -124,6 +124,9 @@ def _next_drain(because: SessionEnd | None) -> str:
         resumed = f"`runoff drain --resume {larger} N -- PROGRAM`"
         anew = f"{DRAIN[:-1]} with new counts."
         return f"{resumed} with a larger N than it had goes on with it; {anew}"
+    if because == "session_budget":
+        resumed = f"`runoff drain --resume -- PROGRAM` {HIGHER[because]}"
+        return f"{resumed} goes on with it; {DRAIN[:-1]} with new counts."
     return RESUME if because in _LEFT_OVER else DRAIN
 
 

@@ -39,7 +39,7 @@ from engine.events import (
 )
 from engine.losses import Losses
 from engine.store.recorder import Recorder
-from engine.triage.hindrances import LARGER
+from engine.triage.hindrances import HIGHER, LARGER
 from engine.triage.scope import Scope
 
 if TYPE_CHECKING:
@@ -226,7 +226,6 @@ def _finished(event: AttemptFinished) -> str:
 def summary_words(summary: Summary) -> str:
     """The summary for a person."""
     lasted = lasting(summary.active_ms)
-    left = counted(summary.work_left, "phase is", "phases are")
     endings = (
         f"{summary.succeeded} succeeded, {summary.failed} failed, {summary.timed_out} timed out,"
         f" {summary.abandoned} abandoned, {summary.orphaned} orphaned, {summary.deferred} deferred"
@@ -246,28 +245,35 @@ def summary_words(summary: Summary) -> str:
             f"  {run.timeouts:>8}  {run.yield_events:>5}  {run.stopped or ''}".rstrip()
             for run in summary.runs
         ]
-    lines += [f"  stop: {clean(text)}" for text in summary.stops[:20]]
-    if summary.work_left and summary.because == "held_back":
-        lines.append(
-            f"  {left} left; an open circuit breaker holds back runs that"
+    # A session that is resumed and ends at the same limit again says it in each of its parts.
+    stops = list(dict.fromkeys(summary.stops))
+    lines += [f"  stop: {clean(text)}" for text in stops[:20]]
+    if summary.work_left:
+        left = counted(summary.work_left, "phase is", "phases are")
+        lines.append(f"  {left} {_of_what_is_left(summary.because)}")
+    return "\n".join(lines)
+
+
+def _of_what_is_left(because: str) -> str:
+    """How to go on behind a session that ended so, after the count of what it left."""
+    if because == "held_back":
+        return (
+            "left; an open circuit breaker holds back runs that"
             " were never sampled. `runoff why` says by what, `runoff breaker reset` lets them go."
         )
-    elif summary.work_left and summary.because == "run_budgets":
-        lines.append(
-            f"  {left} left; `runoff budget` says what was spent,"
-            " `runoff drain --resume` with higher budgets of runs and phases goes on."
-        )
-    elif summary.work_left and summary.because == "nothing_eligible":
-        lines.append(f"  {left} held back; `runoff why RUN` says why.")
-    elif summary.work_left and summary.because in LARGER:
-        larger = LARGER[summary.because]
-        lines.append(
-            f"  {left} left; `runoff drain --resume {larger} N` with a larger N than it had"
-            " goes on, `runoff drain` begins a session with new counts."
-        )
-    elif summary.work_left:
-        lines.append(f"  {left} left; `runoff drain --resume` goes on.")
-    return "\n".join(lines)
+    if because == "nothing_eligible":
+        return "held back; `runoff why RUN` says why."
+    anew = "`runoff drain` begins a session with new counts."
+    if because in LARGER:
+        larger = LARGER[because]
+        resumed = f"`runoff drain --resume {larger} N` with a larger N than it had"
+        return f"left; {resumed} goes on, {anew}"
+    resumed = "`runoff drain --resume`"
+    if because in HIGHER:
+        spent = "`runoff budget` says what was spent"
+        higher = f"left; {spent}, {resumed} {HIGHER[because]} goes on"
+        return f"{higher}, {anew}" if because == "session_budget" else f"{higher}."
+    return f"left; {resumed} goes on."
 
 
 def _counts(counts: dict[str, int]) -> str:

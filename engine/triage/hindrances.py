@@ -83,6 +83,13 @@ LARGER: dict[SessionEnd, str] = {
 }
 """The option that must be raised before a session that ended so can go on: it keeps its counts."""
 
+HIGHER: dict[SessionEnd, str] = {
+    "session_budget": "with higher budgets of the session",
+    "day_budget": "with higher budgets of the day, or on another day,",
+    "run_budgets": "with higher budgets of runs and phases",
+}
+"""What a session whose budgets ended it so needs to go on: it keeps what it spent."""
+
 
 class Hindrance(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that keeps a phase or a run from being attempted now.

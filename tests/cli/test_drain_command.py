@@ -272,3 +272,42 @@ def test_lines_of_a_drain_say_what_they_are_about_in_one_column(runoff: Runoff) 
     labels = {line[:10].strip() for line in lines}
     assert {"start", "failed", "succeeded", "verdict", "stop", ""} <= labels
     assert [line for line in lines if line[9:10] != " " or line[10:11] == " "] == []
+
+
+@pytest.mark.parametrize(
+    ("because", "option", "told"),
+    [
+        (
+            "session_budget",
+            "--max-total-tokens",
+            (
+                "with higher budgets of the session goes on, `runoff drain` begins",
+                "PROGRAM` with higher budgets of the session goes on with it; `runoff drain",
+            ),
+        ),
+        (
+            "day_budget",
+            "--max-day-tokens",
+            (
+                "with higher budgets of the day, or on another day, goes on.",
+                "The next day (UTC), or a higher budget.",
+            ),
+        ),
+    ],
+)
+def test_a_session_that_used_up_a_budget_says_that_it_has_to_be_raised(
+    runoff: Runoff, tmp_path: Path, because: str, option: str, told: tuple[str, str]
+) -> None:
+    goes_on, change = told
+    runoff("seed")
+    outcomes = script(tmp_path, {"state": "COMPLETE", "usage": [{"output_tokens": 10}]})
+    drain = ("drain", "--script", outcomes, "--virtual-time", "--workers", "1")
+    spent = "`runoff budget` says what was spent"
+    for resumed in ((option, "5"), ("--resume",)):
+        stopped = runoff(*drain, *resumed)
+        assert f"ended: {because} after" in stopped.stdout
+        assert f"9 phases are left; {spent}, `runoff drain --resume` {goes_on}" in stopped.stdout
+        assert stopped.stdout.count("  stop: ") == 1
+        assert change in runoff("why").stdout
+    on = json.loads(runoff(*drain, "--resume", option, "500", "--json").stdout)
+    assert on["attempts"] == 10
