@@ -20,6 +20,7 @@ from engine.events import Record
 from engine.store.boards import seen_page
 from engine.store.protocol import LogReader, Query
 from engine.triage.breaker import next_probe_us
+from engine.triage.eligible import is_unfinished
 from engine.triage.operating import ResetBreaker, Spoken
 from engine.triage.policy import policy_from_json
 from projections.board import Board
@@ -35,7 +36,8 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     """One cause: as the projection has it, and what follows for sessions.
 
     ``next_probe_us`` (Unix): when the next probe may go; None while one is out, when one may go at
-    once, or when none ever will.  ``held_back`` counts runs without a verdict that wait for it.
+    once, or when none ever will.  ``held_back`` counts the runs that wait for it: those without a
+    verdict, of which something is left to do and nothing runs.
     """
 
     fingerprint: str
@@ -115,12 +117,14 @@ def view(standing: BreakerStanding, board: Board) -> BreakerView:
         **msgspec.structs.asdict(standing),
         state="open" if is_open else "closed",
         next_probe_us=due_us,
-        held_back=_unsampled(board) if is_open else 0,
+        held_back=_waiting(board) if is_open else 0,
     )
 
 
-def _unsampled(board: Board) -> int:
-    return sum(run.standing == "unsampled" for run in board.runs.values())
+def _waiting(board: Board) -> int:
+    unfinished = {phase.run_id for phase in board.backlog.values() if is_unfinished(phase)}
+    runs = (run for run in board.runs.values() if run.standing == "unsampled" and not run.open)
+    return sum(run.run_id in unfinished for run in runs)
 
 
 def _known(board: Board, name: str) -> BreakerStanding:

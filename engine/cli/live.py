@@ -199,8 +199,9 @@ def words(event: AnyEvent) -> str | None:
 
 
 def _decided(event: _Decided) -> str:
-    run_id = getattr(event, "run_id", None)
-    about = f"{clean(run_id)}: " if run_id else ""
+    ids = (getattr(event, name, None) for name in ("run_id", "phase_id"))
+    about = "/".join(clean(each) for each in ids if each)
+    about = f"{about}: " if about else ""
     return _labelled(_LABELS[type(event)], f"{about}{clean(event.reason.sentence)}")
 
 

@@ -205,7 +205,7 @@ def _named(board: Board, run_id: str, phase_id: str | None) -> PhaseStanding:
     for pair in pairs if phase_id is None else [(run_id, phase_id)]:
         if (found := board.backlog.get(join(*pair))) is not None:
             return found
-    return _known(None, "phase", phase_id or run_id)
+    return _known(None, "phase", f"{run_id}/{phase_id}" if phase_id else run_id)
 
 
 @phase.command("show")

@@ -65,7 +65,8 @@ def overview_lines(found: Overview) -> list[str]:
         lines.append(f"    {count:>6}  {kind}, such as {example.run_id}/{example.phase_id}")
     if found.next is not None:
         about = "/".join(filter(None, (found.next.run_id, found.next.phase_id)))
-        lines.append(f"  next {where}: {found.next.what} {about}: {found.next.sentence}")
+        what = f"{found.next.what} {about}".rstrip()
+        lines.append(f"  next {where}: {what}: {found.next.sentence}")
     else:
         lines.append(f"  next {where}: nothing")
     return [clean(line) for line in lines]

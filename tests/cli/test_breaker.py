@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.backlog.sample import write_sample
 from engine.errors import UsageProblem
 from tests.program import runoff
 
@@ -53,6 +56,20 @@ def test_an_open_breaker_is_listed_with_when_its_next_probe_is_due(broken: Path)
     words = runoff(broken, "breaker").stdout
     assert found["fingerprint"] in words
     assert "\x1b" not in words
+
+
+def test_a_run_with_nothing_left_to_do_is_not_held_back(tmp_path: Path) -> None:
+    write_sample(tmp_path / "older.db")
+    with closing(sqlite3.connect(tmp_path / "older.db")) as older, older:
+        older.execute("UPDATE phases SET state = 'COMPLETE' WHERE run_id = 'docs-refresh-v2'")
+    rule = {"state": "FAILED", "rc": 1, "reason": "invalid api key"}
+    (tmp_path / "script.json").write_text(json.dumps([rule]))
+    assert runoff(tmp_path, "import", "older.db").returncode == 0
+    assert runoff(tmp_path, *DRAIN, "--batch-size", "99").returncode == 4
+    (found,) = shown(tmp_path)
+    why = json.loads(runoff(tmp_path, "why", "--json").stdout)
+    # Every run has one phase that could be its sample; the others wait for it.
+    assert found["held_back"] == why["phases"]["breaker_open"] > 0
 
 
 def test_it_shows_the_whole_story_of_a_cause(broken: Path) -> None:

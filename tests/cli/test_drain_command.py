@@ -274,6 +274,17 @@ def test_lines_of_a_drain_say_what_they_are_about_in_one_column(runoff: Runoff) 
     assert [line for line in lines if line[9:10] != " " or line[10:11] == " "] == []
 
 
+def test_what_befalls_a_phase_is_told_live_with_its_name(runoff: Runoff, tmp_path: Path) -> None:
+    runoff("seed")
+    limited = {"phase": "*-p2-*", "rc": 75, "stderr": "429 rate limit exceeded", "attempt": 1}
+    done = {"state": "COMPLETE", "usage": [{"output_tokens": 10}]}
+    drain = ("drain", "--script", script(tmp_path, limited, done), "--virtual-time")
+    told = runoff(*drain, "--workers", "1", "--budget", "phase:tokens=5").stderr
+    run = "telemetry-collection-v4"
+    assert f"budget    {run}/telemetry-p1-string-util: The phase has used 10 tokens" in told
+    assert f"deferred  {run}/telemetry-p2-number-util: The provider's rate_limit" in told
+
+
 @pytest.mark.parametrize(
     ("because", "option", "told"),
     [
@@ -290,7 +301,7 @@ def test_lines_of_a_drain_say_what_they_are_about_in_one_column(runoff: Runoff) 
             "--max-day-tokens",
             (
                 "with higher budgets of the day, or on another day, goes on.",
-                "The next day (UTC), or a higher budget.",
+                "next in a session begun now: limit: This day has used",
             ),
         ),
     ],

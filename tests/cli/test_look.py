@@ -47,6 +47,12 @@ RUN = "telemetry-collection-v4"
 PHASE = "telemetry-p1-string-util"
 
 
+def test_a_phase_that_is_not_there_is_named_with_its_run(drained: Path) -> None:
+    refused = runoff(drained, "phase", "show", RUN, "nowhere")
+    assert refused.returncode == 2
+    assert f"there is no phase '{RUN}/nowhere'" in refused.stderr
+
+
 def test_every_noun_lists_and_shows(drained: Path) -> None:
     assert {run["run_id"] for run in shown(drained, "run", "list")} == {RUN, f"{RUN}-r2"}
     assert shown(drained, "run", "show", RUN)["standing"] == "promising"
