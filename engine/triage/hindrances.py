@@ -215,9 +215,10 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     policy = case.scope.policy
     most, lost = policy.attempts_per_phase_max, policy.orphans_per_phase_max
     if most and phase.attempts >= most:
-        yield _requeueable(
-            phase, "exhausted", f"it has used up its attempts ({phase.attempts} of {most})"
-        )
+        others = phase.number - phase.attempts
+        more = f"; {others} more did not count" if others > 0 else ""
+        text = f"it has used up its attempts ({phase.attempts} of {most}{more})"
+        yield _requeueable(phase, "exhausted", text)
     if lost and phase.orphans >= lost:
         text = (
             f"its attempts were lost with engine and guardian {counted(phase.orphans, 'time')},"

@@ -276,8 +276,13 @@ def test_lines_of_a_drain_say_what_they_are_about_in_one_column(runoff: Runoff) 
 
 def test_what_befalls_a_phase_is_told_live_with_its_name(runoff: Runoff, tmp_path: Path) -> None:
     runoff("seed")
-    limited = {"phase": "*-p2-*", "rc": 75, "stderr": "429 rate limit exceeded", "attempt": 1}
-    done = {"state": "COMPLETE", "usage": [{"output_tokens": 10}]}
+    limited: dict[str, object] = {
+        "phase": "*-p2-*",
+        "rc": 75,
+        "stderr": "429 rate limit exceeded",
+        "attempt": 1,
+    }
+    done: dict[str, object] = {"state": "COMPLETE", "usage": [{"output_tokens": 10}]}
     drain = ("drain", "--script", script(tmp_path, limited, done), "--virtual-time")
     told = runoff(*drain, "--workers", "1", "--budget", "phase:tokens=5").stderr
     run = "telemetry-collection-v4"

@@ -121,7 +121,8 @@ TRIED_ONCE = told(
             scope(),
             {"attempts": 3, "number": 7, "orphans": 5},
             [
-                told("exhausted", "phase", "it has used up its attempts (3 of 2)", REQUEUE),
+                told("exhausted", "phase",
+                     "it has used up its attempts (3 of 2; 4 more did not count)", REQUEUE),
                 told("lost_too_often", "phase",
                      "its attempts were lost with engine and guardian 5 times, the limit is 5",
                      REQUEUE),
