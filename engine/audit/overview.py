@@ -188,7 +188,7 @@ _WHY = "--why TEXT"
 _WAYS: dict[str, tuple[str, int, str, str]] = {
     "exhausted": ("phase requeue", 2, _WHY, "gives one of them new attempts."),
     "lost_too_often": ("phase requeue", 2, _WHY, "gives one of them new attempts."),
-    "not_drained": ("phase requeue", 2, _WHY, "queues one of them."),
+    "not_drained": ("why", 2, "", "says what would have one of them drained."),
     "over_budget": ("budget", 0, "", "shows what was spent; a higher budget lets them go."),
     "deprioritized": ("run reinstate", 1, _WHY, "has one of these runs sampled again."),
     "label_missing": ("why", 2, "", "says which label one of them needs."),

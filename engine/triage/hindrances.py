@@ -24,7 +24,7 @@ from engine.triage.picking import active_ms
 from engine.triage.rules import JUDGED_ENDINGS
 from engine.triage.scope import Scope
 from engine.triage.typed import quoted
-from engine.triage.used_up import may_be_sampled, used_up
+from engine.triage.used_up import may_be_sampled, requeueing, used_up
 from projections.backlog import PhaseStanding
 from projections.breakers import BreakerStanding
 from projections.sessions import SessionStanding
@@ -172,18 +172,23 @@ def _of_state(phase: PhaseStanding, scope: Scope) -> Iterator[Hindrance]:
     if not is_unfinished(phase):
         past = phase.state in ("GATE", "CI_RUNNING")
         said = "it is past execution" if past else "it is finished"
-        yield _requeueable(phase, "done", f"{said} ({phase.state})", pos=phase.last_pos)
+        text = f"{said} ({phase.state})"
+        yield _requeueable(phase, scope, "done", text, pos=phase.last_pos)
     elif not scope.is_named_phase:
         states = ", ".join(scope.policy.drains)
         text = f"its state is {phase.state}, and the policy drains {states}"
-        yield _requeueable(phase, "not_drained", text, pos=phase.last_pos)
+        found = _requeueable(phase, scope, "not_drained", text, pos=phase.last_pos)
+        if "QUEUED" not in scope.policy.drains:
+            other = "`runoff drain --policy default -- PROGRAM`"
+            change = f"A policy that drains {phase.state}: {other}."
+            found = msgspec.structs.replace(found, change=change)
+        yield found
 
 
 def _requeueable(
-    phase: PhaseStanding, kind: Kind, text: str, *, pos: int | None = None
+    phase: PhaseStanding, scope: Scope, kind: Kind, text: str, *, pos: int | None = None
 ) -> Hindrance:
-    command = quoted("phase requeue", phase.run_id, phase.phase_id, options="--why TEXT")
-    change = f"`{command}` puts it back, with its counts at nothing."
+    change = requeueing(phase, "puts it back, with its counts at nothing", scope)
     return Hindrance(kind=kind, of="phase", text=text, change=change, pos=pos)
 
 
@@ -218,20 +223,21 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
         others = phase.number - phase.attempts
         more = f"; {others} more did not count" if others > 0 else ""
         text = f"it has used up its attempts ({phase.attempts} of {most}{more})"
-        yield _requeueable(phase, "exhausted", text)
+        yield _requeueable(phase, case.scope, "exhausted", text)
     if lost and phase.orphans >= lost:
         text = (
             f"its attempts were lost with engine and guardian {counted(phase.orphans, 'time')},"
             f" the limit is {lost}"
         )
-        yield _requeueable(phase, "lost_too_often", text)
+        yield _requeueable(phase, case.scope, "lost_too_often", text)
 
 
 def _over_budget(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
     for budget in budgets.phase_budgets(phase, case.scope):
         spent = budgets.of_phase(phase, budget.measure)
         if spent >= budget.limit:
-            yield _requeueable(phase, "over_budget", budgets.clause_of("it", budget, spent))
+            text = budgets.clause_of("it", budget, spent)
+            yield _requeueable(phase, case.scope, "over_budget", text)
 
 
 def _labels(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:

@@ -47,9 +47,19 @@ def used_up(phases: Iterable[PhaseStanding], scope: Scope) -> UsedUp | None:
     told = ", ".join(f"{phase.phase_id} {text}" for phase, text in spent[:NAMES_SHOWN])
     more = f" and {len(spent) - NAMES_SHOWN} more are" if len(spent) > NAMES_SHOWN else ""
     first = spent[0][0]
-    command = quoted("phase requeue", first.run_id, first.phase_id, options="--why TEXT")
     clause = f"none of its phases can be attempted ({told}{more})"
-    return UsedUp(clause, f"`{command}` gives it new attempts.")
+    return UsedUp(clause, requeueing(first, "gives it new attempts", scope))
+
+
+def requeueing(phase: PhaseStanding, does: str, scope: Scope) -> str:
+    """The command that puts ``phase`` back and what that ``does``, as a sentence.
+
+    What was put back is QUEUED, so under a policy that drains no such phases that is not enough.
+    """
+    command = quoted("phase requeue", phase.run_id, phase.phase_id, options="--why TEXT")
+    goes = scope.is_named_phase or "QUEUED" in scope.policy.drains
+    then = "" if goes else "; a policy that drains QUEUED, such as default, attempts it then"
+    return f"`{command}` {does}{then}."
 
 
 def used_up_run(board: Board, run_id: str) -> UsedUp | None:

@@ -180,6 +180,17 @@ def test_nothing_runs_because_a_breaker_holds_the_rest(broken: Path) -> None:
     assert "next in a session begun now: attempt" in words
 
 
+def test_what_a_policy_does_not_drain_is_drained_by_the_one_that_is_named(tmp_path: Path) -> None:
+    database = drained(tmp_path, [{"rc": 0}], "--policy", "classic", runs=1)
+    over = told(database)
+    assert (over["phases"], over["open"]) == ({"not_drained": 10}, 0)
+    assert over["change"].startswith(f"`runoff why {RUN} ")
+    assert "`runoff drain --policy default" in told(database, RUN, PHASE)["change"]
+    drain = ("drain", "--script", "script.json", "--virtual-time", "--policy", "default")
+    assert runoff(tmp_path, *drain).returncode == 0
+    assert told(database, RUN, PHASE)["state"] == "COMPLETE"
+
+
 def test_what_it_says_comes_next_is_what_a_dry_run_plans(broken: Path) -> None:
     plan = runoff(broken.parent, "drain", "--dry-run", "--json", "--batch-size", "1").stdout
     (step,) = json.loads(plan)

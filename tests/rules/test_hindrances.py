@@ -46,6 +46,9 @@ from tests.rules.standings import (
 )
 
 REQUEUE = "`runoff phase requeue r p --why TEXT` puts it back, with its counts at nothing."
+REQUEUE_FOR_OTHERS = (
+    f"{REQUEUE[:-1]}; a policy that drains QUEUED, such as default, attempts it then."
+)
 HOUR_US = 3_600_000_000
 NEW_SESSION = "A new session tries it again."
 
@@ -107,14 +110,29 @@ TRIED_ONCE = told(
             {"last_pos": 12, "attempts": 2},
             [
                 told("not_drained", "phase",
-                     "its state is QUEUED, and the policy drains FAILED, GATE", REQUEUE, pos=12),
-                told("exhausted", "phase", "it has used up its attempts (2 of 2)", REQUEUE),
+                     "its state is QUEUED, and the policy drains FAILED, GATE",
+                     "A policy that drains QUEUED: `runoff drain --policy default -- PROGRAM`.",
+                     pos=12),
+                told("exhausted", "phase",
+                     "it has used up its attempts (2 of 2)", REQUEUE_FOR_OTHERS),
             ],
+        ),
+        (
+            scope(policy(drains=("QUEUED",))),
+            {"state": "FAILED", "last_pos": 12},
+            [told("not_drained", "phase",
+                  "its state is FAILED, and the policy drains QUEUED", REQUEUE, pos=12)],
         ),
         (
             scope(policy(drains=("FAILED", "GATE"))),
             {"state": "GATE", "attempts": 2},
-            [told("exhausted", "phase", "it has used up its attempts (2 of 2)", REQUEUE)],
+            [told("exhausted", "phase",
+                  "it has used up its attempts (2 of 2)", REQUEUE_FOR_OTHERS)],
+        ),
+        (
+            named(policy(drains=("FAILED",))),
+            {"state": "COMPLETE", "last_pos": 12},
+            [told("done", "phase", "it is finished (COMPLETE)", REQUEUE, pos=12)],
         ),
         (named(policy(drains=("FAILED",))), {"attempts": 9, "orphans": 9}, []),
         (

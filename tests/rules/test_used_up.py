@@ -47,6 +47,14 @@ def test_what_is_used_up_is_named_with_what_helps() -> None:
         "(q 0 is exhausted, q 1 is exhausted, q 2 is exhausted and 2 more are)"
     )
     assert "requeue r 'q 0'" in first.remedy
+    unqueued = used_up(rows, scope(policy(attempts_per_phase_max=2, drains=("FAILED",))))
+    assert unqueued is None, "what is QUEUED is not drained, and not used up"
+    failed = [phase(attempts=2, state="FAILED")]
+    unqueued = used_up(failed, scope(policy(attempts_per_phase_max=2, drains=("FAILED",))))
+    assert unqueued is not None
+    assert unqueued.remedy.endswith(
+        "new attempts; a policy that drains QUEUED, such as default, attempts it then."
+    )
     three = used_up([phase(phase_id=f"q{n}", phase_index=n, **SPENT) for n in range(3)], OF)
     assert three is not None
     assert three.clause.endswith("(q0 is exhausted, q1 is exhausted, q2 is exhausted)")
