@@ -446,9 +446,8 @@ def of_session(case: Case) -> Iterator[Hindrance]:
 def _limits(case: Case) -> Iterator[Hindrance]:
     session, limits = case.session, case.scope.limits
     if session.attempts >= limits.batch_size:
-        yield _of_session(
-            "batch_size", f"the session has made {counted(session.attempts, 'attempt')}"
-        )
+        text = f"the session has made {counted(session.attempts, 'attempt')}, its limit"
+        yield _of_session("batch_size", text)
     elapsed_ms = active_ms(session, case.now_us)
     if limits.total_ms_max and elapsed_ms >= limits.total_ms_max:
         text = f"the session has run for {lasting(elapsed_ms)}, its limit"

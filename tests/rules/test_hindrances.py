@@ -478,7 +478,11 @@ def test_a_session_that_starts_nothing_says_why(
     ("of", "fields", "found"),
     [
         (scope(), {"attempts": 8, "open": 1}, []),
-        (scope(), {"attempts": 9}, [("batch_size", "the session has made 9 attempts", DRAIN)]),
+        (
+            scope(),
+            {"attempts": 9},
+            [("batch_size", "the session has made 9 attempts, its limit", DRAIN)],
+        ),
         (scope(total_ms_max=90_001), {}, []),
         (
             scope(total_ms_max=90_000),
