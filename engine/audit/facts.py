@@ -133,9 +133,8 @@ def _text(event: AnyEvent) -> str | None:
 def _diagnosis(event: AnyEvent) -> str | None:
     match event:
         case FailureFingerprinted():
-            return (
-                f"fingerprint {event.fingerprint}, seen {counted(event.seen_before, 'time')} before"
-            )
+            seen = counted(event.seen_before, "time")
+            return f"fingerprint {event.fingerprint}, seen {seen} before in its session"
         case BoundaryDetected():
             return f"limit {event.kind} ({event.disposition}) by {event.pattern}"
         case ZeroYieldExplained():

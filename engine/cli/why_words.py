@@ -39,7 +39,9 @@ def attempt_lines(found: AttemptExplanation) -> list[str]:
     lines = [f"Why {found.attempt_id}?", f"  {found.sentence}"]
     if found.change:
         lines.append(f"  what would change it: {found.change}")
-    lines.append(f"  why it was started: {found.started.text} ({rule_words(found.rule)})")
+    why = found.started.text.removeprefix(f"attempt {found.number} of {found.phase_id} started: ")
+    place = f"@{found.started.pos}, {rule_words(found.rule)}"
+    lines.append(f"  why it was started: {why} ({place})")
     lines += _facts("what was decided from its end", found.decided)
     lines += _facts("facts", found.facts)
     lines += _seen(found.fingerprint, found.seen)

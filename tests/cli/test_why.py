@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,11 @@ def test_an_attempt_says_why_it_started_how_it_ended_and_what_followed(broken: P
     assert found["open_us"] is None
     assert [fact["pos"] for fact in found["decided"]][:1] == [pos]
     assert "It failed after 3.0 s. The run is deprioritized because" in found["sentence"]
+    begun = found["started"]["pos"]
+    words = asked(broken, attempt_id).stdout
+    assert "\n  why it was started: Its run is unsampled, so " in words
+    assert f" (@{begun}, pick version 1, default@2)\n" in words
+    assert re.search(r"  fingerprint fp-1:\w{16}, seen \d+ times? before in its session\n", words)
     before = told(broken, attempt_id, "--at", str(found["started"]["pos"] + 1))
     assert before["ended"] is None or before["ended"]["pos"] <= before["position"]
     open_then = told(broken, attempt_id, "--at", str(found["started"]["pos"]))
