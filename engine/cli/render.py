@@ -9,7 +9,6 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import cast
 
 import click
 import msgspec
@@ -164,19 +163,23 @@ def when(recorded_us: int) -> str:
 
 
 def fields(found: object) -> str:
-    """One value a line, for a single thing; what is None, an empty text or no time is left out."""
-    told = {name: _told(name, value) for name, value in _flat(msgspec.to_builtins(found))}
-    shown = {name: text for name, text in told.items() if text}
+    """One value a line, for a single thing; what is None or empty, or never was, is left out."""
+    known = dict(_in_words(name, value) for name, value in _flat(msgspec.to_builtins(found)))
+    shown = {name: text for name, text in known.items() if text}
     width = max(map(len, shown), default=0)
-    return "\n".join(f"{name:<{width}}  {clean(text)}" for name, text in shown.items())
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in shown.items())
 
 
-def _told(name: str, value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, cast("Sequence[object]", value)))
+def _in_words(name: str, value: object) -> tuple[str, str]:
+    """A field as a person reads it: times in UTC, as ``started_at`` for ``started_us``."""
+    if value is None:
+        return name, ""
     if name.endswith("_us") and isinstance(value, int):
-        return when(value) if value else ""
-    return "" if value is None else str(value)
+        return f"{name.removesuffix('_us')}_at", when(value) if value else ""
+    if isinstance(value, tuple | list):
+        each = msgspec.convert(value, list[object])
+        return name, ", ".join(clean(e) if isinstance(e, str) else as_json(e) for e in each)
+    return name, clean(str(value))
 
 
 def _flat(fields_of: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:

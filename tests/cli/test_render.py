@@ -112,3 +112,25 @@ def test_of_a_line_that_is_too_long_both_ends_are_told(more: int) -> None:
     assert short[1].endswith("xz")
     assert len(short[1]) < LINE_CHARS_MAX + 50
     assert more == 0 or f"[… {more} characters …]" in short[1]
+
+
+class Shown(msgspec.Struct):
+    started_us: int = 1_767_225_600_000_000
+    ended_us: int = 0
+    limits: tuple[dict[str, object], ...] = ({"scope": "run\x1b", "limit": 6},)
+    seen_in: tuple[str, ...] = ("r1", "r\x1b2")
+    others: tuple[str, ...] = ()
+    host: str = ""
+    attempts: int = 0
+    stopped: str | None = None
+    inner: dict[str, int] = msgspec.field(default_factory=lambda: {"until_us": 2**62})
+
+
+def test_one_thing_is_shown_in_words_with_times_for_a_person() -> None:
+    assert fields(Shown()).split("\n") == [
+        "started_at      2026-01-01 00:00:00Z",
+        'limits          {"scope":"run\\u001b","limit":6}',
+        "seen_in         r1, r\\x1b2",
+        "attempts        0",
+        f"inner.until_at  {2**62} us",
+    ]

@@ -72,6 +72,7 @@ def phase_held(of: Scope, *phases: PhaseStanding) -> list[Hindrance]:
 
 CAPPED = policy(heed_incident_caps=True)
 ONCE = policy(once_per_session=True)
+USED_UP = told("exhausted", "phase", "it has used up its attempts (2 of 2)", REQUEUE_FOR_OTHERS)
 TRIED = {"last_session": "s", "last_ending": "failed", "state": "FAILED", "last_pos": 12}
 TRIED_ONCE = told(
     "tried_this_session",
@@ -113,8 +114,7 @@ TRIED_ONCE = told(
                      "its state is QUEUED, and the policy drains FAILED, GATE",
                      "A policy that drains QUEUED: `runoff drain --policy default -- PROGRAM`.",
                      pos=12),
-                told("exhausted", "phase",
-                     "it has used up its attempts (2 of 2)", REQUEUE_FOR_OTHERS),
+                USED_UP,
             ],
         ),
         (
@@ -123,12 +123,7 @@ TRIED_ONCE = told(
             [told("not_drained", "phase",
                   "its state is FAILED, and the policy drains QUEUED", REQUEUE, pos=12)],
         ),
-        (
-            scope(policy(drains=("FAILED", "GATE"))),
-            {"state": "GATE", "attempts": 2},
-            [told("exhausted", "phase",
-                  "it has used up its attempts (2 of 2)", REQUEUE_FOR_OTHERS)],
-        ),
+        (scope(policy(drains=("FAILED", "GATE"))), {"state": "GATE", "attempts": 2}, [USED_UP]),
         (
             named(policy(drains=("FAILED",))),
             {"state": "COMPLETE", "last_pos": 12},
