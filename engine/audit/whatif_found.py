@@ -100,7 +100,9 @@ class Found:
     def result(self, policy: Policy) -> WhatIf:
         """What it came to under ``policy``."""
         not_made = [*self._not_made, *self._open.values()]
-        saved = [each for each in not_made if not self._may_come(each)]
+        not_made.sort(key=lambda each: each.pos)
+        not_made = [replace(each, saved=not self._may_come(each)) for each in not_made]
+        saved = [each for each in not_made if each.saved]
         return WhatIf(
             policy=policy.label,
             policy_sha256=policy.sha256,

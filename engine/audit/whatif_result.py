@@ -20,7 +20,10 @@ from engine.iso_time import iso
 
 
 class NotMade(msgspec.Struct, frozen=True, kw_only=True):
-    """A recorded attempt that the other policy would not have made, and what it came to."""
+    """A recorded attempt that the other policy would not have made, and what it came to.
+
+    ``saved``: it would not have been made at another time either, as far as the record can tell.
+    """
 
     pos: int
     attempt_id: str
@@ -31,6 +34,7 @@ class NotMade(msgspec.Struct, frozen=True, kw_only=True):
     yield_events: int
     tokens: int
     duration_ms: int
+    saved: bool = False
 
 
 class Differing(msgspec.Struct, frozen=True, kw_only=True):

@@ -151,7 +151,8 @@ def _in_words(found: WhatIf, simulated: Rerun | None, location: Location) -> str
     ]
     lines += [
         f"    @{each.pos} {clean(each.run_id)}/{clean(each.phase_id)} not attempted:"
-        f" {each.because} (it {each.ending or 'is still open'})"
+        f" {each.because} (it {each.ending or 'is still open'};"
+        f" {'saved' if each.saved else 'unknown'})"
         for each in found.not_made[:SHOWN_MAX]
     ]
     goes_on = counted(len(found.horizons), "run goes", "runs go")
@@ -194,7 +195,15 @@ def _sweep(text: str, base: Policy, lines: Sequence[Line], blobs: Blobs, *, as_j
     if as_json:
         print_json({"key": key, "values": [{"value": v, "whatif": w} for v, w in found]})
         return
-    columns = ("made", "saved", "unknown", "tokens saved", "successes lost", "differing", "runs")
+    columns = [
+        "made",
+        "saved",
+        "unknown",
+        "tokens saved",
+        "successes lost",
+        "differing",
+        "horizons",
+    ]
     rows = [
         (
             value,

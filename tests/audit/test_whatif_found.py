@@ -74,8 +74,17 @@ def test_beyond_the_horizon_of_its_run_nothing_is_saved(
     told = came_to(found)
     assert (told.attempts_saved, told.attempts_unknown) == (1 - unknown, 1 * unknown)
     assert told.attempts_made == 0
+    assert [each.saved for each in told.not_made] == [not unknown]
     assert told.tokens_saved == (0 if unknown else 5)
     assert told.successes_lost == told.usage_lost == told.minutes_saved == 1 - unknown
+
+
+def test_attempts_not_made_stand_in_the_order_of_the_log() -> None:
+    found = Found()
+    left_out(found, 20)
+    left_out(found, 30, ended=False)
+    left_out(found, 10)
+    assert [each.pos for each in came_to(found).not_made] == [10, 20, 30]
 
 
 def test_a_horizon_of_another_run_makes_nothing_unknown() -> None:

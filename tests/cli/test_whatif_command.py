@@ -154,6 +154,9 @@ def test_as_of_a_moment_it_knows_no_more_than_was_known_then(log: Path) -> None:
     second = [row["pos"] for row in rows if row["type"] == "attempt.started"][1]
     found = asked(log, "--set", "drains=['FAILED']", "--at", str(second))["whatif"]
     assert [each["ending"] for each in found["not_made"]] == ["failed", None]
+    words = runoff(log, "whatif", "--set", "drains=['FAILED']", "--at", str(second)).stdout
+    assert "not attempted: not_drained (it failed; saved)" in words
+    assert "not attempted: not_drained (it is still open; saved)" in words
     told = runoff(log, "whatif", "--at", str(second))
     assert f"as of position {second} (" in told.stderr
 
@@ -162,6 +165,7 @@ def test_a_sweep_gives_a_line_a_value_and_a_chart(log: Path) -> None:
     done = runoff(log, "whatif", "--sweep", "fingerprint_repeats_max=1..4")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
+    assert lines[0].endswith("  differing  horizons")
     assert [line.split()[:2] for line in lines[1:5]] == [
         ["1", "8"],
         ["2", "9"],
