@@ -145,8 +145,7 @@ def _in_words(found: WhatIf, simulated: Rerun | None, location: Location) -> str
         f"  decisions that differ: at {counted(len(found.differing), 'end')} of attempts",
     ]
     lines += [
-        f"    @{each.pos} {clean(each.run_id)}: instead of {_told(each.recorded)}:"
-        f" {_told(each.instead)}"
+        f"    @{each.pos} {clean(each.run_id)}: {_told(each.recorded)} -> {_told(each.instead)}"
         for each in found.differing[:SHOWN_MAX]
     ]
     lines += [

@@ -161,6 +161,14 @@ def test_as_of_a_moment_it_knows_no_more_than_was_known_then(log: Path) -> None:
     assert f"as of position {second} (" in told.stderr
 
 
+def test_what_was_decided_stands_before_what_would_have_been(log: Path) -> None:
+    other = ("--set", "fingerprint_repeats_max=2")
+    first = asked(log, *other)["whatif"]["differing"][0]
+    recorded, instead = ("; ".join(first[key]) or "nothing" for key in ("recorded", "instead"))
+    words = runoff(log, "whatif", *other).stdout
+    assert f"    @{first['pos']} {first['run_id']}: {recorded} -> {instead}\n" in words
+
+
 def test_a_sweep_gives_a_line_a_value_and_a_chart(log: Path) -> None:
     done = runoff(log, "whatif", "--sweep", "fingerprint_repeats_max=1..4")
     assert done.returncode == 0, done.stderr
