@@ -13,9 +13,12 @@ from engine.triage.ordering import RunOrder
 from engine.triage.typed import quoted
 from engine.triage.used_up import used_up
 from projections.backlog import PhaseStanding
+from projections.run_triage import RunStanding
 
 TEXTS_SHOWN = 4
 READY = "ready"
+_PROMISING_FOR = frozenset({"success", "telemetry", "timeout"})
+"""What makes a run promising by any rule, so that it stands otherwise only after a stop."""
 _COUNTED = {"waits": "waiting", "label_missing": "for want of a label"}
 
 
@@ -56,10 +59,8 @@ def _first(case: Case, phase: PhaseStanding, order: RunOrder) -> str:
 
 def of_run(case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
     """What is said of a run; the hindrances are those in its session and in a new one."""
-    run = case.run
-    because = f" ({run.because}, decided at position {run.verdict_pos})" if run.because else ""
+    run, base = case.run, _standing(case.run)
     left = sum(1 for phase in case.phases if is_unfinished(phase))
-    base = f"The run is {run.standing}{because}"
     if not left:
         return Answer(f"{base}; {_of(len(case.phases), len(case.phases))} finished.", None)
     counts = phase_counts(case if not case.is_over else case.anew())
@@ -77,6 +78,16 @@ def of_run(case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
         return Answer(f"{base}, and {none} go on ({told}).", change)
     some = f", {ready} of them ready" if left > 1 else ", and ready" if ready else ""
     return _held(f"{base}{some}", case, held, later)
+
+
+def _standing(run: RunStanding) -> str:
+    """How a run stands, by which verdict, and what became of that."""
+    if not run.because:
+        return f"The run is {run.standing}"
+    decided = f"({run.because}, decided at position {run.verdict_pos})"
+    if run.standing == "inconclusive" and run.because in _PROMISING_FOR:
+        return f"The run is inconclusive: it was promising {decided} until it was stopped"
+    return f"The run is {run.standing} {decided}"
 
 
 def _of(some: int, total: int) -> str:

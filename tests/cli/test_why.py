@@ -197,6 +197,17 @@ def test_what_a_policy_does_not_drain_is_drained_by_the_one_that_is_named(tmp_pa
     assert told(database, RUN, PHASE)["state"] == "COMPLETE"
 
 
+def test_a_run_that_a_stop_demoted_is_said_to_have_been_promising(tmp_path: Path) -> None:
+    database = drained(tmp_path, [{"sleep": 5000}], "--batch-size", "2", runs=1)
+    found = told(database, RUN)
+    assert found["standing"] == "inconclusive"
+    pos = found["judged"]["pos"]
+    promising = f"it was promising (timeout, decided at position {pos}) until it was stopped;"
+    assert found["sentence"].startswith(f"The run is inconclusive: {promising} all of its 10")
+    before = told(database, RUN, "--at", str(pos))["sentence"]
+    assert before.startswith(f"The run is promising (timeout, decided at position {pos}); all of")
+
+
 def test_what_it_says_comes_next_is_what_a_dry_run_plans(broken: Path) -> None:
     plan = runoff(broken.parent, "drain", "--dry-run", "--json", "--batch-size", "1").stdout
     (step,) = json.loads(plan)
