@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from engine.amounts import counted
+from engine.detect.port import DECLARED
 from engine.events import (
     AnyEvent,
     AttemptDeferred,
@@ -136,7 +137,9 @@ def _diagnosis(event: AnyEvent) -> str | None:
             seen = counted(event.seen_before, "time")
             return f"fingerprint {event.fingerprint}, seen {seen} before in its session"
         case BoundaryDetected():
-            return f"limit {event.kind} ({event.disposition}) by {event.pattern}"
+            found = f" by the pattern {event.pattern!r}"
+            by = ", declared by the program" if event.pattern == DECLARED else found
+            return f"limit {event.kind} ({event.disposition}){by}"
         case ZeroYieldExplained():
             return f"no usage: {event.reason} ({event.evidence})"
         case Reclassified():

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import msgspec
 
 from engine.detect.catalogue import boundary_rules
-from engine.detect.port import BOUNDARIES_MAX, Boundary, Outcome
+from engine.detect.port import BOUNDARIES_MAX, DECLARED, Boundary, Outcome
 from engine.detect.seen import Seen, phrase_matches, record_match, seen_in
 from engine.detect.suspects import suspects
 from engine.events.diagnosis import BoundaryKind
@@ -53,7 +53,7 @@ def boundary(outcome: Outcome) -> tuple[Boundary, ...]:
 def _declared(outcome: Outcome) -> list[Boundary]:
     if outcome.declared is None:
         return []
-    return [Boundary(kind=outcome.declared, disposition="stopped_by", pattern="declared")]
+    return [Boundary(kind=outcome.declared, disposition="stopped_by", pattern=DECLARED)]
 
 
 def _hits(seen: Seen) -> Iterator[tuple[int, Boundary]]:

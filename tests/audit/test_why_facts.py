@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.audit import why
-from engine.audit.facts import DECIDED
+from engine.audit.facts import DECIDED, fact
 from engine.audit.why import Explanation, explanation
 from engine.audit.why_attempt import attempt_explanation
 from engine.drain.intake import operating
@@ -13,11 +13,13 @@ from engine.events import (
     AnyEvent,
     AttemptFinished,
     AttemptStarted,
+    BoundaryDetected,
     FailureFingerprinted,
     PhaseRegistered,
     Record,
     RunJudged,
     RunStopped,
+    Seen,
     event_of,
 )
 from engine.store.boards import load_board
@@ -28,6 +30,29 @@ from tests.worlds import WRITER, Simulation
 
 SEEDS = range(24)
 FEW = 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("declared", "limit max_turns (stopped_by), declared by the program"),
+        ("max turns", "limit max_turns (stopped_by) by the pattern 'max turns'"),
+    ],
+)
+def test_a_limit_says_by_what_it_was_found(pattern: str, text: str) -> None:
+    event = BoundaryDetected(
+        session_id="s",
+        run_id="r",
+        phase_id="p",
+        attempt_id="a",
+        detector="d",
+        kind="max_turns",
+        disposition="stopped_by",
+        pattern=pattern,
+    )
+    found = fact(Seen(9, 1, event))
+    assert found is not None
+    assert found.text == text
 
 
 async def drained(seed: int) -> tuple[Simulation, list[Record]]:
