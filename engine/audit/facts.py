@@ -8,7 +8,6 @@ from typing import Literal
 import msgspec
 
 from engine.amounts import counted
-from engine.detect.port import DECLARED
 from engine.events import (
     AnyEvent,
     AttemptDeferred,
@@ -31,6 +30,7 @@ from engine.events import (
     ZeroYieldExplained,
     event_type,
 )
+from engine.events.diagnosis import DECLARED
 from engine.store.boards import seen_page
 from engine.store.protocol import LogReader, Query
 from projections.fingerprints import FINGERPRINTS, FingerprintCount

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import msgspec
 
 from engine.detect.catalogue import boundary_rules
-from engine.detect.port import BOUNDARIES_MAX, DECLARED, Boundary, Outcome
+from engine.detect.port import BOUNDARIES_MAX, Boundary, Outcome
 from engine.detect.seen import Seen, phrase_matches, record_match, seen_in
 from engine.detect.suspects import suspects
-from engine.events.diagnosis import BoundaryKind
+from engine.events.diagnosis import DECLARED, BoundaryKind
 
 
 class _Hit(msgspec.Struct, frozen=True, kw_only=True):

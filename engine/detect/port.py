@@ -21,8 +21,6 @@ TEMPLATE_CHARS_MAX = 500
 ERROR_CHARS_MAX = 2000
 STORED_CHARS_MAX = 1000
 BOUNDARIES_MAX = 8
-DECLARED = "declared"
-"""The pattern of a limit that the program told of itself."""
 
 StreamName = Literal["stdout", "stderr"]
 

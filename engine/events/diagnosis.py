@@ -78,6 +78,10 @@ class ClockTime(Value, frozen=True, kw_only=True):
     zone: str | None = None
 
 
+DECLARED = "declared"
+"""The pattern of a limit that the program told of itself."""
+
+
 class BoundaryDetected(Event, frozen=True, kw_only=True, tag="diagnosis.boundary_detected"):
     """The attempt met a limit of the model or its provider.
 
