@@ -171,8 +171,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
     ``runs``, ``phases`` and ``sessions`` are counts by standing, state and status; ``zero_yield``
     maps each reason to its attempts.  ``newest_sessions``: at most 10, newest first.
-    ``fingerprints``: the at most 10 most seen.  ``open_breakers`` are fingerprints; ``accounts``
-    maps those that met a limit to the end of their last pause (Unix microseconds).
+    ``fingerprints``: the at most 10 most seen, without deferred attempts.  ``open_breakers`` are
+    fingerprints; ``accounts`` maps those that met a limit to the end of their last pause (Unix
+    microseconds).
     """
 
     position: int

@@ -43,7 +43,10 @@ def overview_words(found: Overview, place: str) -> str:
     if len(found.open_attempts) > OPEN_SHOWN:
         lines.append(f"    and {len(found.open_attempts) - OPEN_SHOWN} more")
     lines.append(_counts("zero yield", found.zero_yield))
-    lines.append(f"  {'fingerprints':<12}  {'most seen:' if found.fingerprints else 'none'}")
+    seen = (
+        "most seen, as rules count (without deferred attempts):" if found.fingerprints else "none"
+    )
+    lines.append(f"  {'fingerprints':<12}  {seen}")
     lines += [
         f"    {seen.count:>6} in {counted(seen.sessions, 'session')}  {clean(seen.fingerprint)}:"
         f" {_cut(clean(seen.template))}"

@@ -285,3 +285,16 @@ def test_on_a_terminal_the_walk_ends_with_the_log(drained: Path) -> None:
     with terminal(drained, "--step", "--from", str(head(drained) - 1)) as seen:
         seen.read_until("Here the log ends.")
         assert seen.ended() == 0
+
+
+def test_failures_are_counted_as_rules_count_them_and_it_says_so(tmp_path: Path) -> None:
+    limited = {"rc": 1, "stderr": "429 rate limit exceeded, retry after 20 s"}
+    (tmp_path / "script.json").write_text(json.dumps([limited]))
+    assert runoff(tmp_path, "seed").returncode == 0
+    drain = ("drain", "--script", "script.json", "--virtual-time", "--workers", "1")
+    # Of the attempts of a phase that a limit ended, the sixth counts.
+    assert runoff(tmp_path, *drain, "--batch-size", "6").returncode == 4
+    (listed,) = json.loads(runoff(tmp_path, "fingerprint", "list", "--json").stdout)
+    (counted,) = json.loads(replay(tmp_path, "--json").stdout)["fingerprints"]
+    assert (listed["count"], counted["count"]) == (6, 1)
+    assert "(without deferred attempts):" in replay(tmp_path).stdout
