@@ -133,7 +133,7 @@ def step(board: Board, record: Record) -> Step:
 
 
 class SessionLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One session in short; ``because`` is None while it runs."""
+    """One session in short; ``because`` is None while it runs.  All ways add up to ``attempts``."""
 
     session_id: str
     status: str
@@ -143,6 +143,9 @@ class SessionLine(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: int
     failed: int
     timed_out: int
+    abandoned: int
+    orphaned: int
+    deferred: int
     yield_events: int
     tokens: int
 

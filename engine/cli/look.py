@@ -38,9 +38,14 @@ __all__ = ["attempt", "phase", "run", "session"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-RUN_COLUMNS = "run_id standing phases attempts succeeded failed timed_out yield_events tokens"
+RUN_COLUMNS = (
+    "run_id standing phases attempts succeeded failed timed_out deferred yield_events tokens"
+)
 PHASE_COLUMNS = "run_id phase_id state tier_index phase_index needs attempts last_ending reason"
-SESSION_COLUMNS = "session_id status because attempts succeeded failed timed_out yield_events"
+SESSION_COLUMNS = (
+    "session_id status because attempts succeeded failed timed_out abandoned orphaned deferred"
+    " yield_events"
+)
 TEXT_CHARS = 80
 
 _limit_option = click.option(

@@ -29,10 +29,12 @@ def overview_words(found: Overview, place: str) -> str:
     ]
     for session in found.newest_sessions:
         because = f" ({session.because})" if session.because else ""
+        rare = {name: getattr(session, name) for name in ("abandoned", "orphaned", "deferred")}
+        others = "".join(f" {count} {name}," for name, count in rare.items() if count)
         lines.append(
             f"    {clean(session.session_id)}  {session.status}{because}:"
             f" {counted(session.attempts, 'attempt')}, {session.succeeded} succeeded,"
-            f" {session.failed} failed, {session.timed_out} timed out, {session.open} open"
+            f" {session.failed} failed, {session.timed_out} timed out,{others} {session.open} open"
         )
     lines.append(f"  {'open':<12}  {counted(len(found.open_attempts), 'attempt')}")
     lines += [

@@ -298,3 +298,13 @@ def test_failures_are_counted_as_rules_count_them_and_it_says_so(tmp_path: Path)
     (counted,) = json.loads(replay(tmp_path, "--json").stdout)["fingerprints"]
     assert (listed["count"], counted["count"]) == (6, 1)
     assert "(without deferred attempts):" in replay(tmp_path).stdout
+    (session,) = json.loads(replay(tmp_path, "--json").stdout)["newest_sessions"]
+    ways = ("open", "succeeded", "failed", "timed_out", "abandoned", "orphaned", "deferred")
+    assert session["attempts"] == sum(session[way] for way in ways) == 6
+    assert "6 attempts, 0 succeeded, 1 failed, 0 timed out, 5 deferred, 0 open" in (
+        replay(tmp_path).stdout
+    )
+    header, line = runoff(tmp_path, "session", "list").stdout.splitlines()
+    assert dict(zip(header.split(), line.split(), strict=True))["deferred"] == "5"
+    header, line = runoff(tmp_path, "run", "list").stdout.splitlines()
+    assert dict(zip(header.split(), line.split(), strict=True))["deferred"] == "5"
