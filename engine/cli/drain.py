@@ -34,7 +34,7 @@ from engine.cli.drain_scope import (
 )
 from engine.cli.executing import executing_options, executor_of, tidying_of
 from engine.cli.last_room import last_words_of, reserved
-from engine.cli.live import Live, summary_words
+from engine.cli.live import NOTHING, Live, summary_words
 from engine.cli.policies import policy_of
 from engine.cli.render import as_json as to_json, asked, print_json, table
 from engine.cli.stop_signals import end_at_second, heeded
@@ -333,6 +333,8 @@ async def _plan(request: Request) -> None:
     click.echo(
         f"{counted(len(steps), 'attempt')} would be made if each succeeded; nothing was written."
     )
+    if not steps:
+        click.echo(NOTHING)
 
 
 def _conclude(summary: Summary, request: Request, second_signal: int | None) -> int:

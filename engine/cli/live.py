@@ -74,6 +74,12 @@ _LABELS: Mapping[type[Event], str] = {
 }
 
 
+NOTHING = (
+    "  nothing can be attempted under this policy with these options;"
+    " `runoff why` says how phases stand."
+)
+
+
 class Live:
     """Lines to stderr as things are committed; ACK and READY lines to stdout when asked for."""
 
@@ -252,6 +258,8 @@ def summary_words(summary: Summary) -> str:
     if summary.work_left:
         left = counted(summary.work_left, "phase is", "phases are")
         lines.append(f"  {left} {_of_what_is_left(summary.because)}")
+    elif not summary.attempts and summary.because == "nothing_eligible":
+        lines.append(NOTHING)
     return "\n".join(lines)
 
 

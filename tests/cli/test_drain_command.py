@@ -274,6 +274,18 @@ def test_lines_of_a_drain_say_what_they_are_about_in_one_column(runoff: Runoff) 
     assert [line for line in lines if line[9:10] != " " or line[10:11] == " "] == []
 
 
+@pytest.mark.parametrize("options", [("--policy", "classic"), ("--skip-run-prefix", "tele")])
+def test_a_drain_that_could_attempt_nothing_says_so(
+    runoff: Runoff, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    runoff("seed")
+    hint = "  nothing can be attempted under this policy with these options; `runoff why` says"
+    assert hint in runoff("drain", "--dry-run", *options).stdout
+    assert hint not in runoff("drain", "--dry-run").stdout
+    ended = runoff("drain", "--script", script(tmp_path, {"rc": 0}), "--virtual-time", *options)
+    assert (ended.returncode, hint in ended.stdout) == (0, True)
+
+
 def test_what_befalls_a_phase_is_told_live_with_its_name(runoff: Runoff, tmp_path: Path) -> None:
     runoff("seed")
     limited: dict[str, object] = {
