@@ -301,7 +301,8 @@ def of_run(case: Case) -> Iterator[Hindrance]:
         if budget.scope == "run" and spent >= budget.limit:
             change = "A higher budget."
             if run.standing != "unsampled":
-                change = "A higher budget, or `runoff run reinstate`, which counts anew."
+                command = quoted("run reinstate", run.run_id, options="--why TEXT")
+                change = f"A higher budget, or `{command}`, which counts anew."
             text = budgets.clause_of("its run", budget, spent)
             yield Hindrance(kind="over_budget", of="run", text=text, change=change)
     yield from _in_flight(case)

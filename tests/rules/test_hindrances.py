@@ -309,7 +309,7 @@ def test_a_run_over_its_budget_counts_anew_only_once_it_has_a_verdict() -> None:
     (fresh,) = run_held(of, spent_tokens=50)
     assert fresh == told("over_budget", "run", text, "A higher budget.")
     (known,) = run_held(of, spent_tokens=50, standing="promising")
-    higher = "A higher budget, or `runoff run reinstate`, which counts anew."
+    higher = "A higher budget, or `runoff run reinstate r --why TEXT`, which counts anew."
     assert known == told("over_budget", "run", text, higher)
 
 
