@@ -17,6 +17,9 @@ from projections.run_triage import RunStanding
 
 TEXTS_SHOWN = 4
 READY = "ready"
+TAKE_OVER = "`runoff drain --resume -- PROGRAM` takes over what it left."
+"""What helps where an engine died."""
+
 _PROMISING_FOR = frozenset({"success", "telemetry", "timeout"})
 """What makes a run promising by any rule, so that it stands otherwise only after a stop."""
 _COUNTED = {"waits": "waiting", "label_missing": "for want of a label"}
@@ -101,6 +104,11 @@ def of_phase(
     case: Case, phase: PhaseStanding, held: list[Hindrance], later: list[Hindrance]
 ) -> Answer:
     """What is said of a phase; the hindrances are those in its session and in a new one."""
+    if phase.open_attempt is not None and case.session.status == "lost":
+        left = f"An engine that is gone left {phase.open_attempt} open"
+        return Answer(
+            f"{left}, attempt {phase.number}, since position {phase.last_pos}.", TAKE_OVER
+        )
     if phase.open_attempt is not None:
         running = f"The phase is running: its attempt {phase.open_attempt}, number {phase.number},"
         return Answer(f"{running} began at position {phase.last_pos}.", "The end of that attempt.")
@@ -121,12 +129,16 @@ def _held(base: str, case: Case, held: list[Hindrance], later: list[Hindrance]) 
         if not held:
             return Answer(f"{base}; nothing holds it back: it goes when its turn comes.", None)
         return Answer(f"{base}; it is not attempted because {_listed(held)}.", _changes(held))
-    over = "no session has begun yet" if case.is_new else "the session has ended"
+    is_lost = case.session.status == "lost"
+    over = "the engine of the session has died" if is_lost else "the session has ended"
+    over = "no session has begun yet" if case.is_new else over
     if later:
         would = f"{base}; {over}, and a new one would not attempt it because {_listed(later)}."
-        return Answer(would, _changes(later))
+        then = _changes(later)
+        return Answer(would, f"{TAKE_OVER} Then: {then}" if is_lost else then)
     only = f"{base}; nothing holds it back but that {over}."
-    return Answer(only, "`runoff drain` attempts it when its turn comes.")
+    anew = "`runoff drain` attempts it when its turn comes."
+    return Answer(only, TAKE_OVER if is_lost else anew)
 
 
 def _listed(found: list[Hindrance]) -> str:

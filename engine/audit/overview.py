@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from engine.amounts import counted
-from engine.audit.answers import READY, Answer, in_words
+from engine.audit.answers import READY, TAKE_OVER, Answer, in_words
 from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
 from engine.events import SessionEnd
@@ -135,7 +135,7 @@ def _of_living(name: str, session: SessionView, found: Overview) -> Answer:
     if found.holder == "":
         gone = f"Nothing is running: {name[0].lower()}{name[1:]} was left by an engine that is gone"
         looks = f"{gone}, with {_open(found)}; {_left(found)}."
-        return Answer(looks, "`runoff drain --resume -- PROGRAM` takes over what it left.")
+        return Answer(looks, TAKE_OVER)
     if session.status == "draining":
         because = ENDS[session.because] if session.because else "it was told to"
         sentence = f"{name} starts nothing more because {because}, with {_open(found)}"
@@ -175,6 +175,8 @@ def _way(found: Overview, otherwise: str) -> str:
         return otherwise
     if gate is not None:
         return gate.change
+    if found.seen_from == "session" and found.open:
+        return otherwise
     for kind in found.phases:
         if kind in _WAYS:
             example = found.examples[kind]

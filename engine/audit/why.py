@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.audit.answers import hindrances_of, of_phase, of_run, phase_counts
 from engine.audit.casefile import Around, CaseFile, case_file
@@ -85,15 +86,25 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def explanation(
-    reader: LogReader, run_id: str, phase_id: str | None, *, end: int, now_us: int
+    reader: LogReader,
+    run_id: str,
+    phase_id: str | None,
+    *,
+    end: int,
+    now_us: int,
+    is_left: bool = False,
 ) -> Explanation:
     """Explain a run, or one of its phases, as of position ``end``.
 
+    ``is_left``: no engine has the log, so that a session which has not ended was left behind.
     ``run_id`` may be ``RUN/PHASE`` when no run has that id and no phase is given.
     Raises UsageProblem for an id that the log does not hold.
     """
     around = await Around.load(reader, end)
     found, phase_id = await _found(reader, around, run_id, phase_id, (end, now_us))
+    if is_left and not found.case.is_over:
+        lost = replace(found.case.session, status="lost")
+        found = found._replace(case=found.case._replace(session=lost))
     phase = None if phase_id is None else _phase(found.case, phase_id)
     about = _about(found, phase)
     session = await session_view(reader, around.newest(), end)

@@ -50,9 +50,10 @@ def why(
 
     async def work() -> Explanation | AttemptExplanation | Overview:
         async with peeking(database, allow_empty=allow_empty_db, at=at) as peek:
+            held_by = holder(peek.location) if at is None else None
             if what is None:
-                return await _all(peek, is_now=at is None)
-            return await _one(peek, what, phase_id)
+                return await _all(peek, held_by)
+            return await _one(peek, what, phase_id, is_left=held_by == "")
 
     found = run_async(work)
     if as_json:
@@ -65,17 +66,18 @@ def why(
         click.echo("\n".join(attempt_lines(found)))
 
 
-async def _all(peek: Peek, *, is_now: bool) -> Overview:
+async def _all(peek: Peek, held_by: str | None) -> Overview:
     board = await read_board(peek.reader, peek.end)
-    held_by = holder(peek.location) if is_now else None
     return await survey(peek.reader, board, peek.now_us, held_by)
 
 
-async def _one(peek: Peek, what: str, phase_id: str | None) -> Explanation | AttemptExplanation:
+async def _one(
+    peek: Peek, what: str, phase_id: str | None, *, is_left: bool
+) -> Explanation | AttemptExplanation:
     """A run or a phase; an attempt when no run has that id."""
     reader, end, now_us = peek.reader, peek.end, peek.now_us
     try:
-        return await explanation(reader, what, phase_id, end=end, now_us=now_us)
+        return await explanation(reader, what, phase_id, end=end, now_us=now_us, is_left=is_left)
     except UsageProblem:
         if phase_id is not None or not what.startswith(PREFIX):
             raise

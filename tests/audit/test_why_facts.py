@@ -67,8 +67,8 @@ async def drained(seed: int) -> tuple[Simulation, list[Record]]:
 async def told(
     world: Simulation, end: Record, run_id: str, phase_id: str | None = None
 ) -> Explanation:
-    moment = {"end": end.pos, "now_us": end.recorded_us}
-    return await explanation(world.store, run_id, phase_id, **moment)
+    end_pos, now_us = end.pos, end.recorded_us
+    return await explanation(world.store, run_id, phase_id, end=end_pos, now_us=now_us)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -262,10 +262,25 @@ def test_what_a_dead_engine_left_is_said_and_how_to_go_on(broken: Path, tmp_path
     assert "is running with 1 attempt open" in then["sentence"]
     assert kinds(then["gates"]) == {"workers_full"}
     phase = told(tmp_path / "b.db", RUN, PHASE)
-    assert phase["sentence"].startswith("The phase is running")
-    assert kinds(phase["hindrances"]) == {"open", "sample_in_flight", "workers_full"}
+    assert phase["sentence"].startswith(f"An engine that is gone left {attempt['attempt_id']} open")
+    assert kinds(phase["hindrances"]) == {"open", "sample_in_flight", "session_ended"}
     sibling = told(tmp_path / "b.db", RUN, "telemetry-p2-number-util")
-    assert kinds(sibling["hindrances"]) == {"sample_in_flight", "workers_full"}
+    assert kinds(sibling["hindrances"]) == {"sample_in_flight", "session_ended"}
+    of_run = told(tmp_path / "b.db", RUN)
+    for answer in (sibling, of_run):
+        assert "; the engine of the session has died, and a new one would not" in answer["sentence"]
+    for answer in (phase, sibling, of_run):
+        assert answer["change"].startswith("`runoff drain --resume -- PROGRAM` takes over")
+    then = told(tmp_path / "b.db", RUN, PHASE, "--at", str(pos))
+    assert then["sentence"].startswith("The phase is running")
+
+
+def test_what_waits_for_what_runs_is_said_to_wait_for_its_end(tmp_path: Path) -> None:
+    database = drained(tmp_path, [{"events": 1}], runs=1)
+    ((pos,),) = rows(database, "SELECT min(pos) FROM events WHERE type = 'attempt.started'")
+    found = told(database, "--at", str(pos))
+    assert (found["open"], found["phases"].get("ready")) == (1, None)
+    assert found["change"] == "The end of an attempt."
 
 
 @pytest.mark.parametrize("left", ["seeded", "ended", "draining"])
