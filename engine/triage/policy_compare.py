@@ -45,7 +45,16 @@ def warnings_of(policy: Policy) -> list[str]:
         )
     if (policy.provider_pause_ms or 0) > policy.provider_pause_max_ms:
         found.append("provider_pause_max_ms is shorter than provider_pause_ms, and bounds it.")
-    return found + _endless(policy) + _foreign(policy)
+    return found + _unprobed(policy) + _endless(policy) + _foreign(policy)
+
+
+def _unprobed(policy: Policy) -> list[str]:
+    probes = policy.breaker_probes_max or policy.breaker_cool_down_ms
+    if policy.breaker_runs is None or probes:
+        return []
+    closes = "only `runoff breaker reset` or a run that had failed by its cause and does well"
+    none = "breaker_probes_max and breaker_cool_down_ms are none"
+    return [f"{none}: no probe closes a breaker that opens, {closes}."]
 
 
 def _endless(policy: Policy) -> list[str]:

@@ -337,6 +337,18 @@ def test_warnings_are_whole_sentences_on_what_a_setting_does() -> None:
     assert warnings_of(short) == [
         "provider_pause_max_ms is shorter than provider_pause_ms, and bounds it."
     ]
+    unprobed = replace(DEFAULT, breaker_probes_max=0, breaker_cool_down_ms=None)
+    (_, told) = warnings_of(unprobed)
+    assert told == (
+        "breaker_probes_max and breaker_cool_down_ms are none: no probe closes a breaker that"
+        " opens, only `runoff breaker reset` or a run that had failed by its cause and does well."
+    )
+    for other in (
+        replace(unprobed, breaker_probes_max=1),
+        replace(unprobed, breaker_runs=None),
+    ):
+        assert told not in warnings_of(other)
+    assert warnings_of(replace(unprobed, breaker_cool_down_ms=5)) == []
     never = replace(DEFAULT, attempts_per_phase_max=None)
     assert warnings_of(never) == [
         "attempts_per_phase_max is none: a phase that fails is tried until the session ends."
