@@ -54,9 +54,11 @@ def next_time_us(minute: int, where: tzinfo, after_us: int) -> int | None:
     try:
         day = datetime.fromtimestamp(after_us // 1_000_000, UTC).astimezone(where).date()
         while True:
-            found_us = round(datetime.combine(day, wanted, where).timestamp()) * 1_000_000
-            if found_us > after_us:
-                return found_us
+            first = datetime.combine(day, wanted, where)
+            for shown in (first, first.replace(fold=1)):  # twice where clocks are put back
+                found_us = round(shown.timestamp()) * 1_000_000
+                if found_us > after_us:
+                    return found_us
             day += timedelta(days=1)
     except (ValueError, OverflowError, OSError):
         return None

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from engine.zones import fixed_zone, next_time_us, zone
 
-HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
+MINUTE_US, HOUR_US, DAY_US = 60_000_000, 3_600_000_000, 86_400_000_000
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,17 @@ def us(*parts: int) -> int:
         (900, "UTC", us(2026, 12, 2, 15) - 1, us(2026, 12, 2, 15)),
         (1435, "UTC", us(2026, 12, 2, 23, 50), us(2026, 12, 2, 23, 55)),
         (0, "PST", us(2026, 12, 2, 7), us(2026, 12, 2, 8)),
+        (1435, "PST", us(2026, 12, 2, 7), us(2026, 12, 2, 7, 55)),
         # three in the afternoon in New York is 20:00 in winter and 19:00 in summer
         (900, "America/New_York", us(2026, 12, 2), us(2026, 12, 2, 20)),
         (900, "America/New_York", us(2026, 7, 2), us(2026, 7, 2, 19)),
         (900, "America/New_York", us(2026, 10, 31, 20), us(2026, 11, 1, 20)),
+        # half past two in Berlin comes twice on the night to 25 October, and on 29 March not at all
+        (150, "Europe/Berlin", us(2026, 10, 25, 0, 29), us(2026, 10, 25, 0, 30)),
+        (150, "Europe/Berlin", us(2026, 10, 25, 0, 45), us(2026, 10, 25, 1, 30)),
+        (150, "Europe/Berlin", us(2026, 10, 25, 1, 30), us(2026, 10, 26, 1, 30)),
+        (150, "Europe/Berlin", us(2026, 3, 29, 0, 45), us(2026, 3, 29, 1, 30)),
+        (150, "Europe/Berlin", us(2026, 3, 29, 1, 30), us(2026, 3, 30, 0, 30)),
     ],
 )
 def test_the_next_time_is_that_of_the_clocks_there(
@@ -77,20 +84,37 @@ def test_the_next_time_is_that_of_the_clocks_there(
     assert next_time_us(minute, where, after_us) == expected_us
 
 
-@given(
-    st.integers(0, 1439),
-    st.sampled_from(["UTC", "PST", "+0545", "Europe/Berlin", "Australia/Lord_Howe"]),
+PLACES = ["UTC", "PST", "+0545", "Europe/Berlin", "Australia/Lord_Howe", "America/Havana"]
+TURNS = [  # clocks are put forward or back, a year begins, a month ends on a leap day
+    *(us(2026, 3, 29, 1), us(2026, 10, 25, 1), us(2026, 4, 4, 15), us(2026, 10, 3, 15, 30)),
+    *(us(2026, 3, 8, 5), us(2026, 11, 1, 5), us(2027, 1, 1), us(2028, 2, 29, 23)),
+]
+moments = st.one_of(
     st.integers(946_684_800_000_000, 4_102_444_800_000_000),
+    *(st.integers(turn - DAY_US, turn + DAY_US) for turn in TURNS),
 )
-def test_the_next_time_lies_ahead_and_not_beyond_a_day(minute: int, said: str, now: int) -> None:
+
+
+@given(st.integers(0, 1439), st.sampled_from(PLACES), moments)
+def test_the_next_time_is_the_first_that_clocks_show_and_lies_within_a_day(
+    minute: int, said: str, now: int
+) -> None:
     where = zone(said)
     assert where is not None
     found = next_time_us(minute, where, now)
     assert found is not None
     assert now < found <= now + DAY_US + HOUR_US  # a day on which clocks are set back is longer
-    shown = datetime.fromtimestamp(found / 1e6, UTC).astimezone(where)
-    skipped = timedelta(minutes=(shown.hour * 60 + shown.minute - minute) % 1440)
-    assert skipped <= timedelta(hours=1)  # of an hour that is left out
+    skipped = (minute_of_day(found, where) - minute) % 1440
+    assert skipped <= 60  # of an hour that is left out
+    first = now // MINUTE_US + 1
+    before = range(first, found // MINUTE_US)
+    assert not any(minute_of_day(each * MINUTE_US, where) == minute for each in before)
+
+
+def minute_of_day(us: int, where: tzinfo) -> int:
+    """What clocks in ``where`` show."""
+    shown = datetime.fromtimestamp(us / 1e6, UTC).astimezone(where)
+    return shown.hour * 60 + shown.minute
 
 
 @pytest.mark.parametrize("after_us", [10**18, -(10**18), 253_402_300_799_000_000])
