@@ -5,8 +5,9 @@ whatever else it waits for meanwhile: what it reads, what it appends, or whom it
 Whoever sees another's lease run out, or its process gone on the same machine, appends the lapse;
 from there on that engine's appends are refused, and what it was at may be taken over.
 
-A lease counts as lapsed only once it has been seen standing still for a whole life of it: when
-the server was away, everybody comes back late, and nobody is to blame.
+A lease counts as lapsed only once it has been seen standing still for a whole life of it, by the
+clock that counts seconds: when the server was away, everybody comes back late, and nobody is to
+blame; and clocks on the wall are set.
 """
 
 from __future__ import annotations
@@ -335,11 +336,23 @@ class Share:
             key = (session_id, epoch, lease.renewals if lease else -1)
             since_s = self._seen[key] = seen.get(key, now_s)
             proved = lease is not None and self._is_dead(lease.holder)
-            stands = now_s - since_s >= self._lease_s and (lease is None or lease.left_s < 0)
-            if proved or stands:
+            if proved or await self._stands_still(session_id, now_s - since_s):
                 host = lease.holder.place.partition(" ")[0] if lease else ""
                 await self._recorder.submit(self._lapsed(session_id, epoch, host, proved=proved))
                 await self._leases.give_back(session_id, epoch)
+
+    async def _stands_still(self, session_id: str, stood_s: float) -> bool:
+        """Whether a lease was seen standing still for all of its life, and of one like our own.
+
+        Its life is what its engine said.  When it runs out by the server is not asked: that clock
+        may be set, too, and back by a year it would keep a dead engine for as long.
+        """
+        if stood_s < self._lease_s:
+            return False
+        query = Query(types=("session.leased",), session=session_id, newest_first=True)
+        (record,) = await self._recorder.store.records(query, limit=1)
+        leased = event_of(record)
+        return isinstance(leased, SessionLeased) and stood_s * 1000 >= leased.lease_ms
 
     def _is_dead(self, holder: Holder) -> bool:
         """Whether the engine ran right here, and does so no more."""

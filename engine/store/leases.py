@@ -1,4 +1,4 @@
-"""Leases of a shared log: who lives, by the server's clock, renewed by heartbeats.
+"""Leases of a shared log: who lives, renewed by heartbeats that are counted.
 
 They are no events, and nothing is decided by them alone: whoever sees one run out appends that, and
 only what is appended counts.
@@ -39,7 +39,7 @@ ON CONFLICT (session) DO UPDATE
  WHERE leases.epoch <= excluded.epoch"""  # noqa: S608  fixed names
 _ALL = """
 SELECT DISTINCT ON (name) split_part(session, ' ', 1) AS name, epoch, place, pid, start_ticks,
-       extract(epoch FROM max(expires) - clock_timestamp())::float8, sum(renewals)::bigint
+       sum(renewals)::bigint
   FROM leases GROUP BY name, epoch, place, pid, start_ticks ORDER BY name, epoch DESC"""
 _GIVE_BACK = f"""
 DELETE FROM leases WHERE session IN (
@@ -62,10 +62,9 @@ class Holder(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """A lease as it stands; ``left_s`` is below 0 when it has run out, by the server's clock."""
+    """A lease as it stands; one whose engine lives is renewed."""
 
     holder: Holder
-    left_s: float
     renewals: int
 
 
@@ -98,27 +97,25 @@ class Leases(Protocol):
 
 
 class MemoryLeases:
-    """Leases of a simulation; ``now_s`` is the clock by which they run out."""
+    """Leases of a simulation."""
 
-    def __init__(self, now_s: Any) -> None:
-        self._now_s = now_s
-        self._rows: dict[str, tuple[Holder, float, int]] = {}
+    def __init__(self) -> None:
+        self._rows: dict[str, Lease] = {}
 
-    async def renew(self, holder: Holder, lease_s: float) -> None:
-        """Let it live for ``lease_s`` from now."""
+    async def renew(self, holder: Holder, lease_s: float) -> None:  # noqa: ARG002  nothing shows it
+        """Count it."""
         before = self._rows.get(holder.session_id)
-        if before is None or before[0].epoch <= holder.epoch:
-            renewals = before[2] + 1 if before else 1
-            self._rows[holder.session_id] = (holder, self._now_s() + lease_s, renewals)
+        if before is None or before.holder.epoch <= holder.epoch:
+            renewals = before.renewals + 1 if before else 1
+            self._rows[holder.session_id] = Lease(holder, renewals)
 
     async def all(self) -> list[Lease]:
         """Every lease that has not been given back."""
-        now_s = self._now_s()
-        return [Lease(holder, until - now_s, n) for holder, until, n in self._rows.values()]
+        return list(self._rows.values())
 
     async def give_back(self, session_id: str, epoch: int) -> None:
         """Forget the lease of an engine."""
-        if session_id in self._rows and self._rows[session_id][0].epoch == epoch:
+        if session_id in self._rows and self._rows[session_id].holder.epoch == epoch:
             del self._rows[session_id]
 
     async def until_hint(self, limit_s: float) -> None:
@@ -173,7 +170,7 @@ class PostgresLeases:
         """Every lease that has not been given back."""
         async with self._asking() as driver:
             rows = await driver.fetch(_ALL)
-        return [Lease(Holder(*tuple(row)[:5]), row[5], row[6]) for row in rows]
+        return [Lease(Holder(*tuple(row)[:5]), row[5]) for row in rows]
 
     async def give_back(self, session_id: str, epoch: int) -> None:
         """Forget the lease of an engine; what a process that hangs holds of it stays."""

@@ -24,17 +24,25 @@ class World:
     def __init__(self) -> None:
         self.store = MemoryStore(is_shared=True)
         self.clock = HandSetClock()
-        self.leases = MemoryLeases(self.clock.monotonic_s)
+        self.leases = MemoryLeases()
         self.numbers = iter(range(1, 10_000))
         self.ids = IdMaker(self.clock.now_us, lambda: next(self.numbers))
 
     @asynccontextmanager
     async def engine(
-        self, session_id: str, here: str
+        self, session_id: str, here: str, lease_s: float = LEASE_S
     ) -> AsyncGenerator[tuple[Recorder, Share], None]:
         writer = Writer("host", "boot", 1, "test", "0")
         async with recording(self.store, self.clock, writer) as recorder:
-            share = Share(recorder, self.leases, self.clock, self.ids, session_id, here=here)
+            share = Share(
+                recorder,
+                self.leases,
+                self.clock,
+                self.ids,
+                session_id,
+                lease_s=lease_s,
+                here=here,
+            )
             yield recorder, share
 
     async def said(self) -> list[SessionLeased | SessionLapsed]:
@@ -76,7 +84,7 @@ class Hinted(MemoryLeases):
     """Leases whose hints let the time pass; the server is lost at one moment."""
 
     def __init__(self, clock: HandSetClock, until_s: float, lost_s: float | None) -> None:
-        super().__init__(clock.monotonic_s)
+        super().__init__()
         self._clock, self._until_s, self._lost_s = clock, until_s, lost_s
 
     async def until_hint(self, limit_s: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -35,10 +35,15 @@ OPEN, OVER = "open here", "left over"
 class Table(MemoryLeases):
     """A table of leases that is closed once by whoever opened it."""
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
-        super().__init__(now_s)
+    def __init__(self) -> None:
+        super().__init__()
         self.closed = 0
         self.lives_s: list[float] = []
+        self.renewed: list[tuple[str, float]] = []
+
+    async def renew(self, holder: Holder, lease_s: float) -> None:
+        self.renewed.append((holder.session_id, lease_s))
+        await super().renew(holder, lease_s)
 
     async def close(self) -> None:
         self.closed += 1
@@ -64,7 +69,7 @@ class Crew:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    made.leases = Table(made.clock.monotonic_s)
+    made.leases = Table()
 
     async def leases(
         location: Location | None, leaving: Leaving, lease_s: float = LEASE_S
@@ -106,8 +111,8 @@ async def test_who_joins_holds_a_lease_on_the_session_and_closes_the_table(
         more: dict[str, float] = {} if lease_s == LEASE_S else {"lease_s": lease_s}
         async with joined(SERVER, drain_of(Crew(world, recorder)), end=False, **more) as among:
             assert among == frozenset()
-            (lease,) = await world.leases.all()
-            assert (lease.holder.session_id, lease.left_s) == ("s", lease_s)
+            assert [each.holder.session_id for each in await world.leases.all()] == ["s"]
+            assert set(cast("Table", world.leases).renewed) == {("s", lease_s)}
         assert cast("Table", world.leases).lives_s == [lease_s]
         (said,) = await world.said()
         assert isinstance(said, SessionLeased)
@@ -192,8 +197,8 @@ async def test_who_notices_the_dead_holds_no_session_itself(world: World) -> Non
 class LostOnce(MemoryLeases):
     """Leases of a server that is lost at the first of some questions, and back at once."""
 
-    def __init__(self, world: World, *questions: str) -> None:
-        super().__init__(world.clock.monotonic_s)
+    def __init__(self, *questions: str) -> None:
+        super().__init__()
         self.questions = set(questions)
 
     def _lose(self, question: str) -> None:
@@ -211,7 +216,7 @@ class LostOnce(MemoryLeases):
 
 
 async def test_a_server_that_is_lost_while_an_engine_joins_is_waited_for(world: World) -> None:
-    world.leases = LostOnce(world, "renew", "all")
+    world.leases = LostOnce("renew", "all")
     async with world.engine("s", "here") as (recorder, share):
         await share.join()
     assert [each.holder.epoch for each in await world.leases.all()] == [recorder.epoch]
@@ -219,7 +224,7 @@ async def test_a_server_that_is_lost_while_an_engine_joins_is_waited_for(world: 
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})])
 async def test_a_server_that_is_lost_while_a_lease_is_renewed_is_waited_for(world: World) -> None:
-    world.leases = leases = LostOnce(world)
+    world.leases = leases = LostOnce()
     async with world.engine("s", "here") as (_, share):
         await share.join()
         leases.questions.add("renew")
@@ -235,7 +240,7 @@ async def test_a_server_that_is_lost_while_the_dead_are_looked_for_is_waited_for
     async with world.engine("dead", "here") as (dead, _):
         lease = SessionLeased(session_id="dead", epoch=1, host="host", lease_ms=15_000)
         await dead.submit(Command("x", "x", b"", just(lease)))
-    world.leases = LostOnce(world, "all")
+    world.leases = LostOnce("all")
     holder = Holder("dead", dead.epoch, "here boot", 2**22 + 7, 1)
     await world.leases.renew(holder, LEASE_S)
     async with world.engine("s", "here boot") as (_, share):

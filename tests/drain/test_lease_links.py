@@ -180,7 +180,6 @@ async def test_what_was_said_beside_a_lease_is_of_its_newest_engine_and_goes_wit
             await seen.renew(older, 2 * LEASE_S)
             (lease,) = await seen.all()
             assert (lease.holder, lease.renewals) == (older, 2)
-            assert lease.left_s > LEASE_S
             await seen.renew(older, LEASE_S)
             await seen.give_back("s", 1)  # as far as nobody holds it
             (lease,) = await seen.all()
@@ -194,3 +193,27 @@ async def test_what_was_said_beside_a_lease_is_of_its_newest_engine_and_goes_wit
         await seen.give_back("s", 1)
         await seen.give_back("s", 2)
         assert await seen.all() == []
+
+
+@pytest.mark.parametrize("set_back", ["1 hour", "400 days", "-400 days"])
+async def test_a_lease_lapses_in_its_life_whatever_the_clock_of_the_server_is_set_to(
+    postgres: Server,
+    between: tuple[Between, Location, Location],
+    seen: Leases,
+    set_back: str,
+) -> None:
+    """One that is set back later shows a time that leases seem to outlive by so much."""
+    *_, directly = between
+    operator = await postgres.connect(directly.url.rpartition("/")[2])
+    with anyio.fail_after(LIMIT_S):
+        async with engine(directly, "dead"), engine(directly, "other") as (other, watching):
+            await operator.execute(
+                f"UPDATE runoff.leases SET expires = expires + interval '{set_back}'"
+                " WHERE session = 'dead'"
+            )
+            async with keeping(watching):
+                began_s = anyio.current_time()
+                while not await other.store.records(Query(types=("session.lapsed",))):
+                    await seen.until_hint(0.05)
+                assert anyio.current_time() - began_s >= LEASE_S
+    await operator.close()

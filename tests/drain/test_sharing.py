@@ -390,12 +390,32 @@ async def test_what_nobody_is_at_falls_to_the_oldest_engine_where_it_can_be_prov
 async def test_a_longer_lease_than_ones_own_lives_as_long_as_it_was_given(
     world: World, engines: Engines
 ) -> None:
-    (first, _), (_, watching) = await engines(2)
-    await world.leases.renew(Holder("s0", first.epoch, "host-0 boot", 1, 1), 3 * LEASE_S)
+    ((first, watching),) = await engines(1)
+    before = (
+        SessionLeased(session_id="t", epoch=99, host="h", lease_ms=1),
+        SessionLapsed(session_id="t", epoch=99, host="h", noticed_by=1, proved=True),
+    )
+    await first.submit(Command("before", "drain/t", b"", just(before[0])))
+    await first.submit(Command("behind", "drain/t", b"", just(before[1])))
+    async with world.engine("t", "host-t boot", lease_s=3 * LEASE_S) as (_, patient):
+        await patient.join()
+    await watching.follow()
     await watching.notice()
-    await watch(world, watching, 3 * LEASE_S)
-    assert not any(isinstance(each, SessionLapsed) for each in await world.said())
+    await watch(world, watching, 3 * LEASE_S - 1)
+    assert isinstance((await world.said())[-1], SessionLeased)
     await watch(world, watching, 1)
+    assert isinstance((await world.said())[-1], SessionLapsed)
+
+
+async def test_who_has_the_longer_lease_looks_for_as_long_as_that(
+    world: World, engines: Engines
+) -> None:
+    await engines(1)
+    async with world.engine("t", "host-t boot", lease_s=3 * LEASE_S) as (_, watching):
+        await watching.join()
+        await watch(world, watching, 3 * LEASE_S - 1)
+        assert not any(isinstance(each, SessionLapsed) for each in await world.said())
+        await watch(world, watching, 1)
     assert isinstance((await world.said())[-1], SessionLapsed)
 
 
