@@ -88,11 +88,15 @@ def group(run_id: str, phases: int) -> Registration:
 
 
 class SettableClock(VirtualClock):
-    """One that somebody sets back; how long is waited for something does not change by that."""
+    """One that somebody sets; how long is waited for something does not change by that."""
 
     def set_back(self, seconds: float) -> None:
         """From now on it shows so much less."""
         self._start_us -= round(seconds * 1e6)
+
+    def set_ahead(self, seconds: float) -> None:
+        """From now on it shows so much more, as behind a sleep of the machine."""
+        self.set_back(-seconds)
 
 
 class Lines:

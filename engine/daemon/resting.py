@@ -26,6 +26,8 @@ ONCE_MORE = (
 )
 """Ends of a session after which the next one begins with new counts."""
 
+FOREVER_US = 1 << 63
+
 
 class Pause(NamedTuple):
     """Who made the daemon rest, and why."""
@@ -90,6 +92,25 @@ def closes_us(plan: Plan, now_us: int) -> int | None:
     """When the window that is open closes (Unix microseconds); None when it never does."""
     window = opening(plan.windows, plan.zone, now_us)
     return window.until_us if window.is_open else None
+
+
+class Windows:
+    """Whether a window is open, asked often: worked out anew for another plan or behind a change.
+
+    Also where the clock was set back behind the moment for which it was worked out.
+    """
+
+    def __init__(self) -> None:
+        self._plan: Plan | None = None
+        self._open = range(0)
+
+    def leave_open(self, plan: Plan, now_us: int) -> bool:
+        """Whether attempts may start at ``now_us`` (Unix)."""
+        if plan is not self._plan or now_us not in self._open:
+            window = opening(plan.windows, plan.zone, now_us)
+            until_us = (window.until_us or FOREVER_US) if window.is_open else now_us
+            self._plan, self._open = plan, range(now_us, until_us)
+        return now_us in self._open
 
 
 def session_to_go_on(

@@ -24,6 +24,7 @@ from engine.daemon.orders import Orders
 from engine.daemon.resting import (
     Rest,
     Sight,
+    Windows,
     closes_us,
     hold_of,
     rest_of,
@@ -105,6 +106,7 @@ class Service:
         self._started_us = self.clock.now_us()
         self._mine: frozenset[str] = frozenset()
         self._coefficients: Coefficients | None = None
+        self._windows = Windows()
         self.unrecorded: list[Unrecorded] = []
 
     async def open(self) -> None:
@@ -308,6 +310,7 @@ class Service:
             coefficients=await self._to_estimate_with(),
             standing=True,
             limits=self._limits,
+            before_pick=self._heed_the_clock,
         )
         self.unrecorded = drain.unrecorded
         async with joined(self.place, drain, end=self.end_open) as among:
@@ -357,6 +360,13 @@ class Service:
                 await drain.go_on(planned)
         elif rest is None and session.status == "draining" and session.because in HELD:
             await drain.go_on(planned)
+
+    async def _heed_the_clock(self) -> None:
+        """It may have been set, or the machine have slept, while it was waited for a moment."""
+        if self._windows.leave_open(self.plan, self.clock.now_us()):
+            return
+        await self._direct(self._rest())
+        self._stir()
 
     async def _wait(self, stirred: anyio.Event, due_us: int | None, limit_s: float = inf) -> None:
         """Until something stirs or a moment is due; never long, for clocks may be set."""

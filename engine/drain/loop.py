@@ -7,7 +7,7 @@ daemon's) does not end for lack of work: it waits until something may have chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -40,6 +40,10 @@ from projections.sessions import SessionStanding
 ESTIMATED = "attempt.estimated"
 
 
+async def _nothing() -> None:
+    """Nobody holds it."""
+
+
 @dataclass
 class Drain:
     """One session over one log.
@@ -48,7 +52,7 @@ class Drain:
     ``blobs`` None keeps no output (simulations).  ``in_threads`` False diagnoses on the loop,
     which a virtual clock needs.  ``coefficients`` None estimates nothing.  ``standing``: wait for
     work instead of ending without.  ``limits``: those found in what children said, for who runs
-    one session after the other.
+    one session after the other.  ``before_pick``: may hold the session before anything is picked.
     """
 
     recorder: Recorder
@@ -63,6 +67,7 @@ class Drain:
     coefficients: Coefficients | None = None
     standing: bool = False
     limits: KnownLimits = field(default_factory=KnownLimits)
+    before_pick: Callable[[], Awaitable[None]] = _nothing
 
     def __post_init__(self) -> None:
         self._changed = anyio.Event()
@@ -285,6 +290,7 @@ class Drain:
         return paused_until_us(board, self.scope, asked_us) is not None
 
     async def _pick(self, group: TaskGroup, room: int) -> int:
+        await self.before_pick()
         assert self._queue is not None
         board, turn = self.recorder.board, None
         if self.recorder.store.is_shared:
