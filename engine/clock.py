@@ -45,6 +45,10 @@ class HandSetClock:
         """Seconds since it was made."""
         return self._passed_s
 
+    def set(self, now_us: int) -> None:
+        """Set the one on the wall; no time passes."""
+        self._now_us = now_us
+
     def advance(self, seconds: float) -> None:
         """Move both clocks on; less than nothing sets back the one on the wall."""
         self._now_us += round(seconds * 1e6)

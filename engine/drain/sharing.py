@@ -242,14 +242,24 @@ class Share:
             for each in fallen
             if not each.is_elsewhere and each.started.session_id != self._session_id
         )
-        over = [each for each in fallen if each.is_elsewhere and self._is_over(each)]
+        over = [each for each in fallen if each.is_elsewhere and await self._is_over(each)]
         return Left(here, [await self._adoption(each.started) for each in over])
 
-    def _is_over(self, each: Opened) -> bool:
-        """Whether it was seen open for as long as it can last, or began long ago by any clock."""
+    async def _is_over(self, each: Opened) -> bool:
+        """Whether it was seen open for as long as it can last, or is long ago by any clock.
+
+        By this machine's and by the server's, either of which may be ahead.  The clock where it
+        began may have been behind; but it had begun when the lapse of its engine was recorded.
+        """
         seen_s = self._clock.monotonic_s() - self._open_since[each.started.attempt_id]
-        age_us = self._clock.now_us() - each.started_us - CLOCKS_APART_US
-        return max(seen_s, age_us / 1e6) >= each.lasts_s
+        if seen_s >= each.lasts_s:
+            return True
+        query = Query(types=("session.lapsed",), session=each.started.session_id, newest_first=True)
+        lapsed = await self._recorder.store.records(query, limit=1)
+        since_us = max([each.started_us, *(record.recorded_us for record in lapsed)])
+        now_us = min(self._clock.now_us(), await self._leases.now_us())
+        age_us = now_us - since_us - CLOCKS_APART_US
+        return age_us / 1e6 >= each.lasts_s
 
     async def _adoption(self, started: AttemptStarted) -> Adoption:
         scope = scope_of(self._recorder.board.sessions.states[started.session_id])

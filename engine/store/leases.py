@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import anyio
 
+from engine.clock import Clock
 from engine.errors import ServerLost
 from engine.store.leaving import Leaving
 from engine.store.link import PAUSE_S, Link
@@ -41,6 +42,7 @@ _ALL = """
 SELECT DISTINCT ON (name) split_part(session, ' ', 1) AS name, epoch, place, pid, start_ticks,
        sum(renewals)::bigint
   FROM leases GROUP BY name, epoch, place, pid, start_ticks ORDER BY name, epoch DESC"""
+_NOW_US = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _GIVE_BACK = f"""
 DELETE FROM leases WHERE session IN (
     SELECT session FROM leases WHERE session IN ($1, {_ASIDE}) AND epoch = $2
@@ -83,6 +85,10 @@ class Leases(Protocol):
         """Forget the lease of an engine."""
         ...
 
+    async def now_us(self) -> int:
+        """What time it is there, in Unix microseconds."""
+        ...
+
     async def until_hint(self, limit_s: float) -> None:
         """Until something may have been appended, or ``limit_s`` have passed."""
         ...
@@ -97,9 +103,10 @@ class Leases(Protocol):
 
 
 class MemoryLeases:
-    """Leases of a simulation."""
+    """Leases of a simulation; ``clock`` is the server's."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._rows: dict[str, Lease] = {}
 
     async def renew(self, holder: Holder, lease_s: float) -> None:  # noqa: ARG002  nothing shows it
@@ -117,6 +124,10 @@ class MemoryLeases:
         """Forget the lease of an engine."""
         if session_id in self._rows and self._rows[session_id].holder.epoch == epoch:
             del self._rows[session_id]
+
+    async def now_us(self) -> int:
+        """What that clock shows."""
+        return self._clock.now_us()
 
     async def until_hint(self, limit_s: float) -> None:
         """Nobody hints here."""
@@ -176,6 +187,11 @@ class PostgresLeases:
         """Forget the lease of an engine; what a process that hangs holds of it stays."""
         async with self._asking() as driver:
             await driver.execute(_GIVE_BACK, session_id, epoch)
+
+    async def now_us(self) -> int:
+        """What the server's clock shows, in Unix microseconds."""
+        async with self._asking() as driver:
+            return int(await driver.fetchval(_NOW_US))
 
     async def until_hint(self, limit_s: float) -> None:
         """Until the server hints at an append, or ``limit_s`` have passed."""

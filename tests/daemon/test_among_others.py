@@ -42,7 +42,7 @@ class Sharing(Living):
         super().__init__(start, **settings)
         self.store = MemoryStore(is_shared=True)
         self.place = Location("postgresql://h/d", Path("d"))
-        self.leases = MemoryLeases()
+        self.leases = MemoryLeases(self.clock)
 
     async def open_leases(
         self, _location: Location, _leaving: Leaving, _lease_s: float = LEASE_S

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from engine.clock import HandSetClock
-from engine.drain.sharing import Share
+from engine.drain.sharing import CLOCKS_APART_US, OVERSTAY_S, Share
 from engine.errors import ServerLost
-from engine.events import SessionLapsed, SessionLeased, event_of
+from engine.events import (
+    AnyEvent,
+    AttemptSpawned,
+    PolicyAdopted,
+    RunRegistered,
+    SessionLapsed,
+    SessionLeased,
+    SessionStarted,
+    event_of,
+)
+from engine.executors.processes import boot_id
 from engine.ids import IdMaker
 from engine.store.leases import Holder, MemoryLeases
 from engine.store.memory import MemoryStore
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder, Writer, recording
+from engine.triage.policy import Policy
+from tests.harness.backlogs import queued
+from tests.rules.standings import limits, started
 
 LEASE_S = 15.0
 
@@ -24,7 +38,7 @@ class World:
     def __init__(self) -> None:
         self.store = MemoryStore(is_shared=True)
         self.clock = HandSetClock()
-        self.leases = MemoryLeases()
+        self.leases = MemoryLeases(self.clock)
         self.numbers = iter(range(1, 10_000))
         self.ids = IdMaker(self.clock.now_us, lambda: next(self.numbers))
 
@@ -84,12 +98,12 @@ class Hinted(MemoryLeases):
     """Leases whose hints let the time pass; the server is lost at one moment."""
 
     def __init__(self, clock: HandSetClock, until_s: float, lost_s: float | None) -> None:
-        super().__init__()
-        self._clock, self._until_s, self._lost_s = clock, until_s, lost_s
+        super().__init__(clock)
+        self._hinting, self._until_s, self._lost_s = clock, until_s, lost_s
 
     async def until_hint(self, limit_s: float) -> None:
-        self._clock.advance(limit_s)
-        now_s = self._clock.monotonic_s()
+        self._hinting.advance(limit_s)
+        now_s = self._hinting.monotonic_s()
         if now_s > self._until_s:
             raise Enough
         if self._lost_s is not None and now_s > self._lost_s:
@@ -119,3 +133,39 @@ class Beats(Hinted):
 
 async def _nothing() -> None:
     """Nobody appends."""
+
+
+POLICY = Policy(name="t")
+
+
+HERE, ELSEWHERE = (socket.gethostname(), boot_id()), ("far-away", "b")
+NAMESAKE = (socket.gethostname(), "b")
+
+
+def left_open(session_id: str, where: tuple[str, str]) -> list[AnyEvent]:
+    """An attempt that a session started on a machine, which has a name and a boot."""
+    host, boot = where
+    tags = {"run_id": "r", "phase_id": "p"}
+    return [
+        RunRegistered(run_id="r", origin="test", state="NEW"),
+        queued("r", "p"),
+        PolicyAdopted(
+            session_id=session_id, policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
+        ),
+        SessionStarted(session_id=session_id, executor="x", limits=limits(grace_ms=2000)),
+        started(**tags, attempt_id="a", session_id=session_id, timeout_ms=10_000),
+        AttemptSpawned(
+            **tags,
+            session_id=session_id,
+            attempt_id="a",
+            host=host,
+            boot_id=boot,
+            pid=1,
+            start_ticks=None,
+            directory="/nowhere",
+        ),
+    ]
+
+
+LASTS_S = 12 + OVERSTAY_S
+LONG_AGO_S = LASTS_S + CLOCKS_APART_US / 1e6

@@ -10,6 +10,7 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from engine.clock import Clock
 from engine.drain import joining, sharing
 from engine.drain.joining import joined, notice_the_dead
 from engine.drain.loop import Drain
@@ -35,8 +36,8 @@ OPEN, OVER = "open here", "left over"
 class Table(MemoryLeases):
     """A table of leases that is closed once by whoever opened it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
         self.closed = 0
         self.lives_s: list[float] = []
         self.renewed: list[tuple[str, float]] = []
@@ -69,7 +70,7 @@ class Crew:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    made.leases = Table()
+    made.leases = Table(made.clock)
 
     async def leases(
         location: Location | None, leaving: Leaving, lease_s: float = LEASE_S
@@ -197,8 +198,8 @@ async def test_who_notices_the_dead_holds_no_session_itself(world: World) -> Non
 class LostOnce(MemoryLeases):
     """Leases of a server that is lost at the first of some questions, and back at once."""
 
-    def __init__(self, *questions: str) -> None:
-        super().__init__()
+    def __init__(self, clock: Clock, *questions: str) -> None:
+        super().__init__(clock)
         self.questions = set(questions)
 
     def _lose(self, question: str) -> None:
@@ -216,7 +217,7 @@ class LostOnce(MemoryLeases):
 
 
 async def test_a_server_that_is_lost_while_an_engine_joins_is_waited_for(world: World) -> None:
-    world.leases = LostOnce("renew", "all")
+    world.leases = LostOnce(world.clock, "renew", "all")
     async with world.engine("s", "here") as (recorder, share):
         await share.join()
     assert [each.holder.epoch for each in await world.leases.all()] == [recorder.epoch]
@@ -224,7 +225,7 @@ async def test_a_server_that_is_lost_while_an_engine_joins_is_waited_for(world: 
 
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})])
 async def test_a_server_that_is_lost_while_a_lease_is_renewed_is_waited_for(world: World) -> None:
-    world.leases = leases = LostOnce()
+    world.leases = leases = LostOnce(world.clock)
     async with world.engine("s", "here") as (_, share):
         await share.join()
         leases.questions.add("renew")
@@ -240,7 +241,7 @@ async def test_a_server_that_is_lost_while_the_dead_are_looked_for_is_waited_for
     async with world.engine("dead", "here") as (dead, _):
         lease = SessionLeased(session_id="dead", epoch=1, host="host", lease_ms=15_000)
         await dead.submit(Command("x", "x", b"", just(lease)))
-    world.leases = LostOnce("all")
+    world.leases = LostOnce(world.clock, "all")
     holder = Holder("dead", dead.epoch, "here boot", 2**22 + 7, 1)
     await world.leases.renew(holder, LEASE_S)
     async with world.engine("s", "here boot") as (_, share):

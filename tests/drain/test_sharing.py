@@ -16,29 +16,35 @@ from engine.drain.sharing import Left, Share, keeping, opened
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import Fenced, LogHeld, LogWentBack, ServerLost, StorageFailed
 from engine.events import (
-    AnyEvent,
     AttemptAdopted,
     AttemptSpawned,
-    PolicyAdopted,
     Record,
     RunRegistered,
     SessionEnded,
     SessionLapsed,
     SessionLeased,
-    SessionStarted,
     encode,
     event_type,
 )
-from engine.executors.processes import boot_id, process_start_ticks
-from engine.ids import IdMaker
+from engine.executors.processes import process_start_ticks
 from engine.store.command import Command, just
 from engine.store.leases import Holder, MemoryLeases
 from engine.store.location import Location
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
-from engine.triage.policy import Policy
-from tests.drain.shared_world import LEASE_S, Ahead, Beats, Enough, Hinted, World, watch
-from tests.harness.backlogs import queued
+from tests.drain.shared_world import (
+    ELSEWHERE,
+    HERE,
+    LASTS_S,
+    LEASE_S,
+    NAMESAKE,
+    Beats,
+    Enough,
+    Hinted,
+    World,
+    left_open,
+    watch,
+)
 from tests.rules.standings import limits, session, started
 
 
@@ -298,66 +304,6 @@ def test_an_attempt_elsewhere_is_over_when_its_guardian_must_have_ended_it() -> 
     assert found.is_elsewhere
     assert taken_over.is_elsewhere
     assert (found.started_us, found.lasts_s) == (1, 12 + sharing.OVERSTAY_S)
-
-
-POLICY = Policy(name="t")
-
-
-HERE, ELSEWHERE = (socket.gethostname(), boot_id()), ("far-away", "b")
-NAMESAKE = (socket.gethostname(), "b")
-
-
-def left_open(session_id: str, where: tuple[str, str]) -> list[AnyEvent]:
-    """An attempt that a session started on a machine, which has a name and a boot."""
-    host, boot = where
-    tags = {"run_id": "r", "phase_id": "p"}
-    return [
-        RunRegistered(run_id="r", origin="test", state="NEW"),
-        queued("r", "p"),
-        PolicyAdopted(
-            session_id=session_id, policy=POLICY.label, policy_sha256="", policy_json=POLICY.json
-        ),
-        SessionStarted(session_id=session_id, executor="x", limits=limits(grace_ms=2000)),
-        started(**tags, attempt_id="a", session_id=session_id, timeout_ms=10_000),
-        AttemptSpawned(
-            **(TAGS | tags | {"session_id": session_id}),
-            host=host,
-            boot_id=boot,
-            pid=1,
-            start_ticks=None,
-            directory="/nowhere",
-        ),
-    ]
-
-
-LASTS_S = 12 + sharing.OVERSTAY_S
-
-
-@pytest.mark.parametrize(
-    ("ahead_s", "watched_s", "left"),
-    [
-        (0.0, LASTS_S - 1, 0),
-        (0.0, LASTS_S, 1),
-        (600.0, 10.0, 0),  # by this machine's clock it would be over
-        (600.0, LASTS_S, 1),
-        (-600.0, LASTS_S, 1),
-        (LASTS_S + sharing.CLOCKS_APART_US / 1e6, 0.0, 1),
-        (LASTS_S + sharing.CLOCKS_APART_US / 1e6 - 1, 0.0, 0),
-    ],
-)
-async def test_an_attempt_elsewhere_is_over_by_what_was_seen_of_it_and_not_by_clocks(
-    world: World, ahead_s: float, watched_s: float, left: int
-) -> None:
-    begun = left_open("t", ELSEWHERE)
-    async with world.engine("first", "gone boot") as (recorder, _):
-        await recorder.submit(Command("begun", "x", b"", just(*begun)))
-    async with world.engine("s", "here boot") as (recorder, _):
-        clock, ids = Ahead(world.clock, ahead_s), IdMaker(world.clock.now_us, lambda: 1)
-        share = Share(recorder, world.leases, clock, ids, "s", here="here boot")
-        await share.join()
-        assert (await share.left(frozenset())).here == frozenset()
-        world.clock.advance(watched_s)
-        assert len((await share.left(frozenset())).over) == left
 
 
 @pytest.mark.parametrize(
