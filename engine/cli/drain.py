@@ -57,6 +57,7 @@ from engine.ids import checked_id
 from engine.labels import checked_labels
 from engine.store.blobs import Blobs
 from engine.store.location import Location, locate
+from engine.store.moments import log_time_us
 from engine.store.recorder import Recorder
 from engine.triage.policy import POLICIES
 from engine.triage.scope import Scope
@@ -320,11 +321,12 @@ async def _plan(request: Request) -> None:
         options["database"],
         allow_empty=options["allow_empty_db"],
         guarded=options["phase_id"] is None,
-    ) as (_, _store, board):
+    ) as (_, store, board):
         scope = scope_of(request, board, "ses_dry_run")
         refuse_unknown(scope, board)
         executor = options["executor"] or ("scripted" if options["script"] else "command")
-        steps = list(planned(board, scope, executor, SystemClock().now_us()))
+        now_us = await log_time_us(store, SystemClock().now_us())
+        steps = list(planned(board, scope, executor, now_us))
     if options["as_json"]:
         print_json(steps)
         return

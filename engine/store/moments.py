@@ -22,6 +22,12 @@ async def position_at(reader: LogReader, at_us: int) -> int:
     return known
 
 
+async def log_time_us(reader: LogReader, clock_us: int) -> int:
+    """By which time a writer that began now would decide, where the clock shows ``clock_us``."""
+    end = (await reader.head()).pos
+    return max(clock_us, await recorded_at(reader, end) if end else 0)
+
+
 async def recorded_at(reader: LogReader, pos: int) -> int:
     """When the event at ``pos`` was recorded, in Unix microseconds; ``pos`` is within the log."""
     rows = await reader.fold_rows(pos - 1, pos)

@@ -339,3 +339,24 @@ def test_a_session_that_used_up_a_budget_says_that_it_has_to_be_raised(
         assert change in runoff("why").stdout
     on = json.loads(runoff(*drain, "--resume", option, "500", "--json").stdout)
     assert on["attempts"] == 10
+
+
+def test_a_dry_run_goes_by_the_time_of_the_log_where_the_clock_is_behind_it(
+    runoff: Runoff, tmp_path: Path
+) -> None:
+    """A pause of the account that is over by then holds no drain back, and no plan."""
+    runoff("seed", "--repeat", "3")
+    limited = {"stderr": "429 rate limit exceeded. Please try again in 5m.", "sleep": 60}
+    outcomes = script(
+        tmp_path,
+        {"run": "telemetry-collection-v4", "state": "FAILED", "rc": 1, **limited},
+        {"state": "COMPLETE", "rc": 0, "events": 2, "sleep": 800},
+    )
+    by_script = ("--script", outcomes, "--virtual-time", "--workers", "2", "--json")
+    drained = runoff("drain", *by_script, "--batch-size", "2")
+    assert json.loads(drained.stdout)["attempts"] == 2, drained.stderr
+    planned = runoff("drain", "--dry-run", "--script", outcomes, "--json", "--batch-size", "1")
+    (first,) = json.loads(planned.stdout)
+    runoff("drain", *by_script, "--batch-size", "1")
+    *_, begun = rows(tmp_path, "SELECT run, phase FROM events WHERE type = 'attempt.started'")
+    assert begun == (first["run_id"], first["phase_id"])
