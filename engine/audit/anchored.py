@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
@@ -19,14 +18,11 @@ from engine.audit.chain import Report
 AnchorsState = Literal["ok", "short", "missing", "none", "broken"]
 """``none``: an empty log needs none.  ``missing``: there is a log, and no file beside it.
 
-``short``: the file reaches far less, and may: who made it died at once, others write the log, or
-its end was committed just now.
+``short``: the file reaches far less, and may: who made it died at once, or others write the log.
 """
 
 SLACK_US = 60_000_000
 """By the writer's clock; a commit is anchored within a fraction of a second, or its engine died."""
-LIVE_US = 5_000_000
-"""What was committed so shortly before it is read, after a long rest, may be anchored next."""
 _LINE_BYTES_MAX = 256
 _ODD_MAX = 1000
 _ANCHOR = re.compile(rb"([0-9]{1,18}) ([0-9a-f]{64})\n")
@@ -61,16 +57,19 @@ class Anchors:
         self._path = path
         self._report = report
         self._is_shared = is_shared
-        self._size, self._read_us = _size_of(path), time.time_ns() // 1000
+        self._size = _size_of(path)
         self._odd: list[bytes | Anchor] = []
         self._broken = False
         self.reach, self._reach_us = 0, 0
+        self._behind_us: int | None = 0
         self._lines = self._read()
         self._next = next(self._lines, None)
 
     @property
     def next_pos(self) -> int:
-        """The position of the next anchor; whatever stands before it need not be handed in."""
+        """Of the next anchor, or right behind one; what stands before need not be handed in."""
+        if self._behind_us is None:
+            return self.reach + 1
         return sys.maxsize if self._next is None else self._next.pos
 
     def take(self, pos: int, digest: str, recorded_us: int) -> None:
@@ -78,9 +77,11 @@ class Anchors:
 
         ``recorded_us``: the writer's time (Unix, microseconds).
         """
+        if self._behind_us is None:
+            self._behind_us = recorded_us
         while self._next is not None and self._next.pos <= pos:
             if self._next == (pos, digest):
-                self.reach, self._reach_us = pos, recorded_us
+                self.reach, self._reach_us, self._behind_us = pos, recorded_us, None
             else:
                 self._note_odd(self._next)
             self._next = next(self._lines, None)
@@ -103,11 +104,14 @@ class Anchors:
 
     def _reached(self, end: End) -> AnchorsState:
         """Whether much of the log is not anchored, which is reported if it cannot be by chance."""
-        if end.pos == 0 or (self.reach and end.recorded_us - self._reach_us <= SLACK_US):
+        # Since the first commit without one: before that the engine may have rested for days.
+        since_us = end.recorded_us if self._behind_us is None else self._behind_us
+        if self._is_shared:  # whose commit that is nobody says
+            since_us = self._reach_us
+        if end.pos == 0 or (self.reach and end.recorded_us - since_us <= SLACK_US):
             return "ok"
         # The engine that made the file may have died before its first anchor; none did later.
-        is_new = abs(self._read_us - end.recorded_us) <= LIVE_US
-        if self._is_shared or is_new or (not self.reach and end.epoch <= 1):
+        if self._is_shared or (not self.reach and end.epoch <= 1):
             return "short"
         until = f"end at {self.reach}" if self.reach else "hold nothing"
         self._break(f"S2: the anchors {until}, and the log goes on to {end.pos}", end.pos)
