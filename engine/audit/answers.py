@@ -137,7 +137,7 @@ def _held(base: str, case: Case, held: list[Hindrance], later: list[Hindrance]) 
         then = _changes(later)
         return Answer(would, f"{TAKE_OVER} Then: {then}" if is_lost else then)
     only = f"{base}; nothing holds it back but that {over}."
-    anew = "`runoff drain` attempts it when its turn comes."
+    anew = "`runoff drain`, or a daemon, attempts it when its turn comes."
     return Answer(only, TAKE_OVER if is_lost else anew)
 
 

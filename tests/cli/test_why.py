@@ -225,6 +225,26 @@ def test_before_any_drain_it_says_that_none_has_begun(tmp_path: Path) -> None:
     assert kinds(phase["new_session"]) == kinds(phase["hindrances"]) == {"waits"}
 
 
+@pytest.mark.parametrize("drains_first", [False, True])
+def test_where_a_daemon_rests_nobody_is_sent_to_drain_beside_it(
+    tmp_path: Path, *, drains_first: bool
+) -> None:
+    """`runoff drain` would be refused; what the daemon waits for it says itself."""
+    database = tmp_path / "b.db"
+    if drains_first:
+        drained(tmp_path, [{"events": 1}], "--batch-size", "1", runs=1)
+    else:
+        runoff(tmp_path, "seed")
+    for program, is_named in (("runoff daemon", True), ("runoff drain", False)):
+        lock = WriterLock(locate(f"sqlite:///{database}").beside("lock"), program)
+        found = told(database)
+        lock.close()
+        assert ("`runoff daemon status`" in found["change"]) is is_named
+        assert ("runoff drain" in found["change"]) is not is_named
+    change = told(database, RUN, "telemetry-p2-number-util")["change"]
+    assert "a daemon" in change
+
+
 def test_all_done_leaves_nothing_to_run(tmp_path: Path) -> None:
     database = drained(tmp_path, [{"events": 1}], "--batch-size", "99", runs=1)
     found = told(database)
