@@ -9,7 +9,7 @@ from engine.triage.scope import Scope
 from engine.triage.select import Queue, paused_until_us
 from projections.board import Board
 
-LONGEST_WAIT_S = 300.0
+LONGEST_WAIT_S = 60.0
 """We wait by a clock that counts seconds, for moments of a clock that people may set."""
 
 

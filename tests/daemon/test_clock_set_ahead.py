@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from engine.daemon.resting import Windows
 from engine.daemon.settings import Plan, Settings, plan_of
 from engine.executors.scripted import Rule
-from engine.triage.policy import Policy
+from engine.triage.policy import POLICIES, Policy
 from engine.triage.schedule import Opening, Window, opening
 from tests.living import DAY_S, HOUR_S, MINUTE_S, Living, SettableClock, audited, ends, group, us
 
@@ -66,6 +66,36 @@ async def test_behind_a_sleep_into_the_next_window_work_goes_on_without_a_break(
         await anyio.sleep(20 * MINUTE_S)
         assert (await living.starts())[-1] < us("2026-11-28T06:00:00+00:00")
     assert await ends(living) == ["total_time", "window_closed"]
+    await audited(living)
+
+
+@pytest.mark.parametrize("slept_s", [2 * HOUR_S, 26 * HOUR_S])
+async def test_behind_a_sleep_past_its_beginning_a_window_is_used_within_a_minute(
+    slept_s: float,
+) -> None:
+    living, clock = living_by("2026-11-27T19:00:00+00:00")
+    async with living.life(group("a", 3)) as service:
+        await anyio.sleep(10 * MINUTE_S + 1)
+        assert service.status().state == "window_closed"
+        clock.set_ahead(slept_s)
+        await anyio.sleep(MINUTE_S)
+        assert len(await living.starts()) >= 1
+    await audited(living)
+
+
+async def test_behind_a_sleep_an_account_that_rested_is_gone_to_within_a_minute() -> None:
+    limited = Rule(
+        phase="p0", state="FAILED", rc=1, stderr="429 rate limit exceeded, try again in 3h", sleep=1
+    )
+    start = "2026-11-27T20:00:00+00:00"
+    living = Living(start, policy=POLICIES["default"], workers=1, rules=[limited, QUICK])
+    clock = living.clock = SettableClock(us(start))
+    async with living.life(group("a", 3)):
+        await anyio.sleep(11 * MINUTE_S + 1)
+        assert len(await living.starts()) == 1
+        clock.set_ahead(4 * HOUR_S)
+        await anyio.sleep(MINUTE_S)
+        assert len(await living.starts()) > 1
     await audited(living)
 
 

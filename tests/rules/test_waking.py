@@ -107,8 +107,8 @@ def test_a_phase_that_a_person_named_waits_for_no_account() -> None:
         (NOW_US - 1, 0),
         (NOW_US, 0),
         (NOW_US + 1_500_000, 1.5),
-        (NOW_US + 300 * S_US, 300),
-        (NOW_US + 301 * S_US, 300),
+        (NOW_US + 60 * S_US, 60),
+        (NOW_US + 61 * S_US, 60),
     ],
 )
 def test_a_wait_is_in_seconds_and_never_so_long_that_a_set_clock_would_matter(
