@@ -223,7 +223,7 @@ async def _attended(
         guardian.end()
     else:
         guardian.go()
-    await _until_gone(guardian, assignment, watch)
+    was_due = await _until_gone(guardian, assignment, watch)
     killed = 0
     if not guardian.gone:
         killed = await _end_by_force(guardian, assignment.attempt_id)
@@ -240,7 +240,7 @@ async def _attended(
         lost_report,
         directory,
         reason=report.reason if report else "its guardian vanished without an outcome",
-        ended=_ending_without_outcome(assignment, watch, elapsed_s),
+        ended=_ending_without_outcome(watch, was_due=was_due),
         duration_ms=int(elapsed_s * 1000),
         killed=killed,
     )
@@ -257,14 +257,27 @@ def _spawned(guardian: GuardianProcess, directory: Path) -> Spawned:
     )
 
 
-async def _until_gone(guardian: GuardianProcess, assignment: Assignment, watch: Watch) -> None:
-    """Until the guardian has ended, or has overstepped all its limits."""
+async def _until_gone(guardian: GuardianProcess, assignment: Assignment, watch: Watch) -> bool:
+    """Until the guardian has ended, or has overstepped all its limits.
+
+    Whether the deadline came while it was there: an engine that stood still meanwhile finds the
+    time past it, and hears of a guardian's death first, which may have come long before.
+    """
+    was_due = False
+
+    async def note_deadline() -> None:
+        nonlocal was_due
+        await anyio.sleep(assignment.timeout_s)
+        was_due = not guardian.gone
+
     limit_s = assignment.timeout_s + _ending_limit_s(assignment)
     with anyio.move_on_after(limit_s) as limit:
         async with anyio.create_task_group() as group:
             group.start_soon(_end_when_told, guardian, assignment, watch, limit)
+            group.start_soon(note_deadline)
             await guardian.wait()
             group.cancel_scope.cancel()
+    return was_due
 
 
 async def _end_when_told(
@@ -296,8 +309,8 @@ async def _leave_nothing(
 
 
 def _ending_without_outcome(
-    assignment: Assignment, watch: Watch, elapsed_s: float
+    watch: Watch, *, was_due: bool
 ) -> Literal["timed_out", "abandoned", "lost"]:
     if watch.abandon.is_set():
         return "abandoned"
-    return "timed_out" if elapsed_s >= assignment.timeout_s else "lost"
+    return "timed_out" if was_due else "lost"

@@ -330,6 +330,28 @@ async def test_a_child_that_kills_its_guardian_is_lost_and_takes_its_family_alon
     assert (report.stdout.head_bytes, len(report.telemetry.usage)) == (len("so be it\n"), 1)
 
 
+@pytest.mark.parametrize(("dies_first", "ended"), [(True, "lost"), (False, "timed_out")])
+async def test_an_engine_that_stood_still_over_the_deadline_takes_no_death_for_a_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dies_first: bool, ended: str
+) -> None:
+    """Its own clock is past the deadline when it hears of a guardian that died long before."""
+    monkeypatch.setattr(command, "OUTER_MARGIN_S", 0.2)
+    monkeypatch.setattr(command, "KILL_BUDGET_S", 0.2)
+    attempt, timeout_s = Attempt(tmp_path, ("sh", "-c", "echo up; exec sleep 60")), 0.6
+
+    async def stand_still() -> None:
+        until_s = time.monotonic() + timeout_s + 0.1
+        await until(lambda: (attempt.directory / "stdout").exists() and attempt.output() == "up\n")
+        os.kill(attempt.spawned[0].pid, signal.SIGKILL if dies_first else signal.SIGSTOP)
+        while time.monotonic() < until_s:
+            pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stand_still)
+        report = await attempt.run(timeout_s=timeout_s, grace_s=0.1)
+    assert report.ended == ended
+
+
 async def test_a_child_that_stops_its_guardian_cannot_outstay_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
