@@ -260,15 +260,15 @@ def _spawned(guardian: GuardianProcess, directory: Path) -> Spawned:
 async def _until_gone(guardian: GuardianProcess, assignment: Assignment, watch: Watch) -> bool:
     """Until the guardian has ended, or has overstepped all its limits.
 
-    Whether the deadline came while it was there: an engine that stood still meanwhile finds the
-    time past it, and hears of a guardian's death first, which may have come long before.
+    Whether the deadline came while it was there: where an engine that stood still finds the time
+    past it, a guardian that is dead by then may have died long before.
     """
     was_due = False
 
     async def note_deadline() -> None:
         nonlocal was_due
         await anyio.sleep(assignment.timeout_s)
-        was_due = not guardian.gone
+        was_due = not guardian.has_hung_up
 
     limit_s = assignment.timeout_s + _ending_limit_s(assignment)
     with anyio.move_on_after(limit_s) as limit:

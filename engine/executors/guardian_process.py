@@ -146,6 +146,16 @@ class GuardianProcess:
         self._theirs.close()
         self.gone = True
 
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether it has ended without a last word, heard already or still to be."""
+        try:
+            return self.gone or not self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     async def wait(self) -> None:
         """Until it has ended; afterwards ``gone`` is true and nothing of ours is left open.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
@@ -330,11 +331,23 @@ async def test_a_child_that_kills_its_guardian_is_lost_and_takes_its_family_alon
     assert (report.stdout.head_bytes, len(report.telemetry.usage)) == (len("so be it\n"), 1)
 
 
+@pytest.mark.parametrize("turns", [0, 9], ids=["heard before the timer", "heard behind it"])
 @pytest.mark.parametrize(("dies_first", "ended"), [(True, "lost"), (False, "timed_out")])
 async def test_an_engine_that_stood_still_over_the_deadline_takes_no_death_for_a_timeout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dies_first: bool, ended: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dies_first: bool, ended: str, turns: int
 ) -> None:
-    """Its own clock is past the deadline when it hears of a guardian that died long before."""
+    """Its own clock is past the deadline when it hears of a guardian that died long before.
+
+    A loop that a signal had stopped looks at its timers first, and at what can be read a turn late.
+    """
+    wait_readable = anyio.wait_readable
+
+    async def turns_late(of: Any) -> None:
+        await wait_readable(of)
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(anyio, "wait_readable", turns_late)
     monkeypatch.setattr(command, "OUTER_MARGIN_S", 0.2)
     monkeypatch.setattr(command, "KILL_BUDGET_S", 0.2)
     attempt, timeout_s = Attempt(tmp_path, ("sh", "-c", "echo up; exec sleep 60")), 0.6
@@ -349,7 +362,7 @@ async def test_an_engine_that_stood_still_over_the_deadline_takes_no_death_for_a
     async with anyio.create_task_group() as group:
         group.start_soon(stand_still)
         report = await attempt.run(timeout_s=timeout_s, grace_s=0.1)
-    assert report.ended == ended
+        assert report.ended == ended
 
 
 async def test_a_child_that_stops_its_guardian_cannot_outstay_the_deadline(
