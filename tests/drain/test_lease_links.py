@@ -25,6 +25,7 @@ from tests.servers import Server
 LEASE_S = 1.5
 LIVES = 2
 LIMIT_S = 30.0
+MILLISECOND_US = 1000
 READING, WRITING, LEASING = b"default_transaction_read_only\0on", b"advisory_xact_lock", b"LISTEN"
 """What goes over one link of an engine, and over no other."""
 NUMBERS = iter(range(1, 1 << 30))
@@ -217,3 +218,10 @@ async def test_a_lease_lapses_in_its_life_whatever_the_clock_of_the_server_is_se
                     await seen.until_hint(0.05)
                 assert anyio.current_time() - began_s >= LEASE_S
     await operator.close()
+
+
+async def test_what_time_it_is_is_asked_of_the_server(seen: Leases) -> None:
+    """Here it stands on this machine."""
+    before_us = SystemClock().now_us()
+    there_us = await seen.now_us()
+    assert before_us - MILLISECOND_US <= there_us <= SystemClock().now_us() + MILLISECOND_US
