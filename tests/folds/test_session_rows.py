@@ -267,12 +267,15 @@ def test_a_part_lasts_to_the_last_thing_that_it_recorded() -> None:
 # Attempts.
 
 
+@pytest.mark.parametrize("probe_of", [None, "f"])
 @pytest.mark.parametrize("group", get_args(Group))
-def test_a_start_counts_and_is_a_sample_where_its_run_has_no_verdict(group: Group) -> None:
+def test_a_start_counts_and_is_a_sample_where_its_run_has_no_verdict(
+    group: Group, probe_of: str | None
+) -> None:
     expected: dict[str, Any] = {"open": 7, "attempts": 8}
     if group == "unsampled":
         expected["open_samples"] = ("a0", "a", "a1", "a9")
-    assert within(started(group=group, attempt_id="a9")) == expected
+    assert within(started(group=group, attempt_id="a9", probe_of=probe_of)) == expected
 
 
 @pytest.mark.parametrize("ending", get_args(Ending))

@@ -325,6 +325,17 @@ def test_a_run_that_failed_by_a_cause_and_does_well_now_closes_its_breaker(
         assert found == []
 
 
+@pytest.mark.parametrize("recovered", ["q", "r", "u", "v"])
+def test_whichever_of_the_runs_that_failed_by_a_cause_does_well_closes_its_breaker(
+    recovered: str,
+) -> None:
+    known, causes = [breaker("f", opened_pos=1)], {"f": cause("f", "q", "r", "u", "v")}
+    end = finished(run_id=recovered, ending="succeeded")
+    (told,) = settled(known, causes, end, None, ground(ON), deferred=False)
+    who = f"{recovered}, whose sample had failed by it,"
+    assert told == closed_by("f", "succeeded", "succeeded", 0, who)
+
+
 @pytest.mark.parametrize("ending", get_args(Ending))
 def test_an_attempt_of_any_other_run_that_is_no_probe_does_nothing(ending: Ending) -> None:
     known = [breaker("g", opened_pos=1, probe="b"), breaker("h", opened_pos=2)]

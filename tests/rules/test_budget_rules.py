@@ -43,7 +43,16 @@ from tests.rules.standings import (
 
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 # Every count of a standing has a value of its own, so that no other can be taken for it.
-PHASE = phase(number=3, attempts=51, attempts_total=52, spent_tokens=5, spent_ms=7, tokens=53)
+PHASE = phase(
+    number=3,
+    attempts=51,
+    attempts_total=52,
+    orphans=1,
+    deferrals=2,
+    spent_tokens=5,
+    spent_ms=7,
+    tokens=53,
+)
 RUN = run(attempts=61, spent_attempts=4, spent_tokens=6, spent_ms=8, tokens=63)
 SESSION = session(attempts=14, tokens=16, busy_ms=18, open=71)
 TODAY = Day(day=NOW_US // 86_400_000_000, attempts=24, tokens=26, busy_ms=28, yield_events=81)
@@ -72,6 +81,14 @@ def test_a_scope_is_over_its_budget_from_the_limit_on() -> None:
             assert found == (bound, SPENT[where][measure])
         else:
             assert found is None
+
+
+@pytest.mark.parametrize(("limit", "cap", "over"), [(5, 9, True), (9, 5, True), (9, 9, False)])
+def test_a_cap_counts_beside_a_budget_of_the_same_measure(
+    limit: int, cap: int, *, over: bool
+) -> None:
+    of = scope(policy(heed_incident_caps=True), budgets=(budget("phase", "tokens", limit),))
+    assert phase_is_over(phase(spent_tokens=5, incident_token_cap=cap), of) == over
 
 
 def test_one_budget_of_several_is_enough() -> None:

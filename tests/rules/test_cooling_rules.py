@@ -33,6 +33,24 @@ def test_a_run_is_cool_from_the_very_moment_on(passed_us: int, *, cool: bool) ->
     assert is_cool(judged, scope(policy(cool_down_ms=5)), NOW_US + passed_us) == cool
 
 
+@pytest.mark.parametrize("generation", [1, 2, 3, 9])
+@pytest.mark.parametrize("stopped", [None, "timeouts", "fingerprint_repeats"])
+def test_a_run_cools_as_often_as_it_is_set_aside_and_whatever_stopped_it(
+    generation: int, stopped: str | None
+) -> None:
+    judged = run(
+        standing="deprioritized",
+        verdict_us=NOW_US,
+        generation=generation,
+        session_id="s",
+        stopped=stopped,
+    )
+    of = scope(policy(cool_down_ms=5))
+    assert cools_us(judged, of.policy) == NOW_US + 5000
+    assert not is_cool(judged, of, NOW_US + 4999)
+    assert is_cool(judged, of, NOW_US + 5000)
+
+
 def test_a_run_that_never_cools_is_never_cool() -> None:
     judged = run(standing="deprioritized", verdict_us=NOW_US)
     assert not is_cool(judged, scope(policy(cool_down_ms=None)), NOW_US * 2)

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.events import (
+    BoundaryKind,
     BreakerOpened,
     Ending,
     FailureFingerprinted,
@@ -111,6 +112,15 @@ def test_an_attempt_that_met_a_limit_is_deferred_and_its_account_rests() -> None
         deferral(finished(), boundary(), "f", standing, at),
         *paused(account("x"), finished(), boundary(), at),
     ]
+
+
+@pytest.mark.parametrize("kind", get_args(BoundaryKind))
+def test_whatever_limit_of_a_provider_was_met_the_attempt_is_deferred(kind: BoundaryKind) -> None:
+    told = of(judged(a_board(), limited()._replace(boundaries=(boundary(kind=kind),)), PAUSES))
+    if kind in ("rate_limit", "quota", "spend_limit", "overloaded"):
+        assert told == ["AttemptDeferred", "AccountPaused"]
+    else:
+        assert told == ["RunJudged", "BreakerOpened"]
 
 
 def test_a_phase_that_was_deferred_too_often_fails_like_any_other_and_the_account_rests() -> None:

@@ -260,6 +260,12 @@ def test_a_phase_stands_by_reason_then_tier_then_index_then_registration() -> No
     assert sort_key(standing, POLICIES["classic"]).tier_index == 0
 
 
+@pytest.mark.parametrize(("newest", "expected"), [(None, 1), ("", 1), ("import", 2), ("x", 5)])
+def test_a_phase_stands_by_its_newest_failure_alone(newest: str | None, expected: int) -> None:
+    standing = phase(reason=newest, reason_before="timed out", attempts=2)
+    assert sort_key(standing, policy()).reason_class == expected
+
+
 def test_each_part_of_the_key_decides_only_between_what_the_parts_before_leave_equal() -> None:
     reasons = (None, "import", "missing", "patch", "x", "timeout")
     made: list[tuple[tuple[int, ...], PhaseStanding]] = []

@@ -117,6 +117,8 @@ def test_the_first_is_the_first_by_name_in_whatever_order_the_board_has_them() -
         (scope(policy(attempts_per_phase_max=2), budgets=(TOKENS,)), [spent(), phase(attempts=2)]),
         (scope(budgets=(TOKENS,)), [spent(standing="deprioritized"), phase()]),
         (scope(budgets=(TOKENS,)), [spent(standing="unsampled", open=1), phase()]),
+        (scope(budgets=(TOKENS,)), [spent(session_id="s", stopped="timeouts"), phase()]),
+        (scope(budgets=(TOKENS,)), [spent(open=1), phase()]),
         (scope(budgets=(TOKENS,)), [spent(), phase(needs=("gpu",))]),
         (
             scope(policy(heed_incident_caps=True), budgets=(OF_PHASES,)),

@@ -140,6 +140,16 @@ def test_a_session_makes_so_many_attempts(made: int, expected: str | None) -> No
     assert found == wanted
 
 
+@pytest.mark.parametrize("kind", ["deferred", "orphaned", "abandoned", "succeeded", "timed_out"])
+def test_of_the_attempts_that_a_session_may_make_every_one_counts_however_it_ended(
+    kind: str,
+) -> None:
+    assert limited(scope(batch_size=9), attempts=8, **{kind: 3}) is None
+    found = limited(scope(batch_size=9), attempts=9, **{kind: 3})
+    assert found is not None
+    assert found.because == "batch_size"
+
+
 @pytest.mark.parametrize(
     ("earlier_ms", "said"),
     [(0, "2.0 minutes"), (30_000, "2.5 minutes"), (6_000_000_000, "69.4 days")],
@@ -455,6 +465,32 @@ def test_one_probe_goes_to_the_far_end_and_what_is_sampled_goes_on() -> None:
         ("r3", "unsampled", "f"),
         ("ok", "promising", None),
     ]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"reason": "timed out"},
+        {"tier_index": 1},
+        {"phase_index": 1},
+        {"registered_pos": 9},
+        {"tier_index": 1, "phase_index": -1},
+        {"reason": "timed out", "tier_index": -1, "registered_pos": 1},
+    ],
+)
+def test_the_far_end_is_told_by_every_part_of_the_order(later: dict[str, Any]) -> None:
+    of = scope(policy(breaker_runs=1))
+    for last in ("a", "b", "c"):
+        phases = [
+            phase(**{"run_id": name, "registered_pos": pos} | (later if name == last else {}))
+            for pos, name in enumerate("abc", start=3)
+        ]
+        runs = [run(run_id=name) for name in "abc"]
+        rows = board(session(), breaker("f", opened_pos=1), *runs, *phases)
+        picked = Queue(rows, of).pick(NOW_US)
+        assert picked is not None
+        assert (picked.run.run_id, picked.probe_of) == (last, "f")
+        assert pick_by_scan(rows, of, NOW_US) == picked
 
 
 def test_a_probe_of_several_phases_is_the_first_of_the_last_run() -> None:
