@@ -14,8 +14,11 @@ from engine.audit.decisions import Decision, decisions_of
 from engine.audit.facts import EXCERPT_BYTES, SIGHTINGS_MAX, Evidence, evidence, sightings
 from engine.clock import HandSetClock
 from engine.events import (
+    AccountPaused,
     AnyEvent,
     AttemptFinished,
+    BreakerOpened,
+    BudgetReached,
     Ending,
     FailureFingerprinted,
     FingerprintStopped,
@@ -167,6 +170,7 @@ async def test_an_attempt_is_told_with_its_verdict_its_stops_and_where_they_stan
         True,
         "unknown",
     )
+    assert (told.policy, other.policy) == ("t@7", started().reason.policy)
     assert [(each.stopped, each.id, each.because) for each in told.stops] == [
         ("fingerprint", "f", "fingerprint_repeats"),
         ("run", "a", "timeouts"),
@@ -183,6 +187,31 @@ async def test_an_attempt_is_told_with_its_verdict_its_stops_and_where_they_stan
     assert {each.sentence for each in told.stops} == {"so it is"}
     assert (other.verdict, other.boundary, other.stops) == (None, False, [])
     assert other.rule == started().reason.rule
+
+
+async def test_whatever_keeps_something_from_being_attempted_is_told_with_what_it_stopped() -> None:
+    spent: dict[str, Any] = {"session_id": "s", "run_id": "a", "limit": 8, "spent": 9}
+    stops: list[AnyEvent] = [
+        BreakerOpened(session_id="s", fingerprint="f", template="t", runs=3, reason=WHY),
+        AccountPaused(
+            session_id="s",
+            account="key",
+            kind="quota",
+            until_us=9,
+            stated=False,
+            consecutive=1,
+            reason=WHY,
+        ),
+        BudgetReached(phase_id="p", scope="phase", measure="tokens", reason=WHY, **spent),
+        BudgetReached(phase_id=None, scope="run", measure="ms", reason=WHY, **spent),
+    ]
+    (told,) = await decisions(attempt("a", *stops))
+    assert [(each.stopped, each.id, each.because) for each in told.stops] == [
+        ("unsampled runs", "f", "breaker_open"),
+        ("account", "key", "quota"),
+        ("phase", "p", "tokens_budget"),
+        ("run", "a", "ms_budget"),
+    ]
 
 
 # Evidence.
@@ -214,13 +243,14 @@ def test_a_failure_rests_on_the_end_of_what_was_kept(
 def test_standard_error_says_what_went_wrong_unless_it_is_silent() -> None:
     out, err = (Stream(digest=name, head_bytes=1, excerpt=name) for name in ("out", "err"))
     for stdout, stderr, said in (
-        (out, err, "err"),
-        (out, Stream(), "out"),
-        (Stream(), err, "err"),
-        (Stream(), Stream(), None),
+        (out, err, ("stderr", "err")),
+        (out, Stream(), ("stdout", "out")),
+        (Stream(), err, ("stderr", "err")),
+        (Stream(), Stream(), (None, None)),
     ):
         (found,) = shown(finished(stdout=stdout, stderr=stderr), fingerprinted())
-        assert found.excerpt == said
+        assert (found.stream, found.excerpt) == said
+        assert found.detector == "d"
 
 
 def test_limits_and_silences_rest_on_their_own_words() -> None:
@@ -238,6 +268,7 @@ def test_limits_and_silences_rest_on_their_own_words() -> None:
         ("zero_yield", 8, "nothing (more)"),
     ]
     assert (found[0].byte_start, found[0].byte_end, found[0].excerpt) == (3, 7, "429!")
+    assert {each.detector for each in found} == {"d"}
     assert found[1].stream is None
 
 

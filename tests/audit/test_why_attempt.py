@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from engine.audit.why import explanation
@@ -14,16 +16,18 @@ from engine.events import (
     AttemptSpawned,
     AttemptStarted,
     BreakerOpened,
+    Ending,
     RunRegistered,
     SessionStarted,
     event_of,
 )
-from engine.store.command import Command, just
+from engine.store.command import Command, Decide, Draft, Moment, just
 from engine.store.memory import MemoryStore
 from engine.store.recorder import recording
+from projections.board import Board
 from tests.audit.test_why_facts import drained
 from tests.harness.backlogs import queued
-from tests.rules.standings import because, limits, started
+from tests.rules.standings import because, finished, judged, limits, started
 from tests.worlds import WRITER
 
 LATER_US = 1_234_567
@@ -87,6 +91,45 @@ async def test_a_probe_is_open_since_it_was_started_whatever_came_of_it_later() 
     assert (found.open_us, found.probe_of) == (60_000_000, "f")
 
 
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ("succeeded", "It succeeded after 0.0 s."),
+        ("failed", "It failed after 0.0 s."),
+        ("timed_out", "It was ended by its deadline after 0.0 s."),
+        ("broke", "It was broken by its executor after 0.0 s."),
+        ("abandoned", "It was abandoned after 0.0 s."),
+        ("orphaned", "It was lost with its engine after 0.0 s."),
+    ],
+)
+async def test_an_attempt_is_told_by_how_it_ended_and_what_was_decided_from_that(
+    ending: Ending, words: str
+) -> None:
+    decided = judged(attempt_id="att_1", reason=because("verdict", "It is judged."))
+    for behind, follows in (((), "Nothing was decided from that."), ((decided,), "It is judged.")):
+        store = await registered(("r", "p"))
+        begun = SessionStarted(session_id="s", executor="x", limits=limits())
+        end = finished(attempt_id="att_1", ending=ending)
+        async with recording(store, HandSetClock(), WRITER) as recorder:
+            start = just(begun, started(attempt_id="att_1"))
+            await recorder.submit(Command("start", "drain/s", b"", start))
+            await recorder.submit(Command("end", "drain/s", b"", caused(end, *behind)))
+        found = await attempt_explanation(store, "att_1", end=99, now_us=0)
+        assert found is not None
+        said = f"This is attempt 1 of p in r. {words} {follows}"
+        assert found.sentence == said
+
+
+def caused(first: AnyEvent, *behind: AnyEvent) -> Decide:
+    """The first event, and those that it is the cause of."""
+
+    def decide(_board: Board, moment: Moment) -> Iterator[Draft]:
+        yield Draft(first)
+        yield from (Draft(event, moment.next_pos) for event in behind)
+
+    return decide
+
+
 async def registered(*phases: tuple[str, str]) -> MemoryStore:
     """A log of these phases, each a run's and its own id."""
     store = MemoryStore()
@@ -113,14 +156,21 @@ async def registered(*phases: tuple[str, str]) -> MemoryStore:
 async def test_a_slash_may_belong_to_the_run_or_to_the_phase(
     asked: str, run_id: str, phase_id: str | None
 ) -> None:
-    store = await registered(("a", "b/c"), ("a/b", "d"), ("x/y", "z"), ("q/r", "s/t"), ("k", "l"))
+    store = await registered(
+        *(("a", "b/c"), ("a", "e"), ("a/b", "d"), ("x/y", "z"), ("q/r", "s/t"), ("k", "l")),
+        *(("x/y", "w"), ("q/r", "v")),
+    )
     found = await explanation(store, asked, None, end=99, now_us=0)
     assert (found.run_id, found.phase_id) == (run_id, phase_id)
 
 
 @pytest.mark.parametrize(
     ("asked", "problem"),
-    [("a/b/x", "the run has no phase 'x'"), ("n/o/x", "there is no run 'n/o/x'")],
+    [
+        ("a/b/x", "the run has no phase 'x'"),
+        ("n/o/x", "there is no run 'n/o/x'"),
+        ("a.b/c", "there is no run 'a.b/c'"),
+    ],
 )
 async def test_where_no_cut_names_a_phase_it_is_said_of_the_longest_run(
     asked: str, problem: str

@@ -42,6 +42,13 @@ def test_every_tier_says_what_it_saw_in_the_order_of_the_text() -> None:
     ]
 
 
+def test_every_place_of_a_phrase_is_seen() -> None:
+    twice = "Error: prompt is too long\nsome other line of words\nError: prompt is too long\n"
+    assert [(words, tier) for _, words, tier, *_ in seen(twice) if tier == "phrase"] == [
+        ("prompt is too long", "phrase")
+    ] * 2
+
+
 def test_of_two_that_overlap_the_one_that_begins_first_comes_first() -> None:
     text = "maximum turns rate limit reached of the context"
     assert [words for _, words, *_ in seen(text)] == [text, "rate limit reached"]

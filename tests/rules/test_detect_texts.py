@@ -11,6 +11,7 @@ import pytest
 from engine.detect.fingerprint import error_text, exit_class, fingerprint
 from engine.detect.masks import masked
 from engine.detect.port import ERROR_CHARS_MAX
+from engine.detect.traces import record
 from tests.rules.outcomes import outcome
 
 TEXTS = tomllib.loads(Path(__file__).with_name("texts_of_failures.toml").read_text("utf-8"))
@@ -124,6 +125,21 @@ def test_of_a_long_record_two_thousand_characters_are_read() -> None:
     words = ("word " * 400)[:1999]
     told = [template(reason=f'{{"message":"{words}{end}"}}') for end in ("ax", "ay", "bx")]
     assert told[0] == told[1] != told[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"message": "boom"}', "boom"),
+        ('level=error msg="boom" extra={a}', "boom"),
+        ('{unclosed level=error msg="boom"', "boom"),
+        ('{level=error msg="boom"}', None),  # looks like JSON and is none
+        ("level=error boom}", None),
+    ],
+)
+def test_a_record_is_json_only_between_braces(line: str, told: str | None) -> None:
+    assert record([line]) == record(["", line, " "]) == told
+    assert record([line, line]) is None
 
 
 def test_of_a_long_word_its_beginning_is_told() -> None:

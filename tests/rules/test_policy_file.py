@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -317,6 +318,8 @@ def test_a_setting_is_a_text_only_where_toml_has_no_word_for_it() -> None:
     for written, value in (("true", True), ("inf", float("inf")), ("x-y", "x-y")):
         assert setting_from(f"order_tiers={written}", "--set") == ("order_tiers", value)
     assert value_in_toml((True, None, 3, "a\x1b")) == '[true, 0, 3, "a\\U0000001b"]'
+    text = 'a"b\\c\nd\te\rf'
+    assert tomllib.loads(f"x = {value_in_toml(text)}") == {"x": text}
 
 
 def test_a_difference_names_the_old_value_before_the_new() -> None:
