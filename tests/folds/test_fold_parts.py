@@ -70,6 +70,29 @@ def test_a_look_ahead_is_folded_at_the_next_position() -> None:
     assert there.backlog.states["r\np"].last_pos == there.head.pos == BASIS + 2
 
 
+def test_a_board_that_becomes_another_stands_where_that_one_stands_for_all_who_look() -> None:
+    ours, theirs, plain = Board(), Board(), Board()
+    known = RunRegistered(run_id="r", origin="x", state="NEW")
+    for there, events in (
+        (ours, (known, queued("r", "p"), started(), queued("r", "gone"))),
+        (theirs, (known, queued("r", "p"), queued("r", "other"))),
+        (plain, (known, queued("r", "p"), queued("r", "other"))),
+    ):
+        for event in events:
+            there.fold_next(event, NOW_US)
+    looked_at = ours.backlog.states
+    theirs.backlog.take_changes()
+    plain.backlog.take_changes()
+    ours.become(theirs)
+    assert ours.head == plain.head
+    assert [[*each.rows()] for each in ours.all] == [[*each.rows()] for each in plain.all]
+    assert [*looked_at] == ["r\np", "r\nother"]
+    for board_now in (ours, plain):
+        board_now.fold_next(started(), NOW_US)
+    assert [each.take_changes() for each in ours.all] == [each.take_changes() for each in plain.all]
+    assert [each.digest for each in ours.all] == [each.digest for each in plain.all]
+
+
 def test_a_board_without_reports_folds_all_that_rules_read_and_nothing_else() -> None:
     whole, plain = Board(), Board(reports=False)
     assert whole.head == plain.head == Head(0, GENESIS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
@@ -12,6 +12,8 @@ from engine.audit.verify import verify
 from engine.events import (
     AttemptAdopted,
     AttemptDeferred,
+    Ending,
+    PhaseState,
     PolicyAdopted,
     RunReinstated,
     SessionEnded,
@@ -53,13 +55,54 @@ async def test_rejected_lines_are_as_many_as_all_that_were_told(
     assert found.violations == [] if holds else first(found) == ("S21", 11)
 
 
+def deferred(attempt: str = "a", *, timed_out: bool = False) -> AttemptDeferred:
+    ids: dict[str, Any] = {**IDS, "attempt_id": attempt}
+    return AttemptDeferred(**ids, state="QUEUED", kind="quota", timed_out=timed_out, reason=REASON)
+
+
+@pytest.mark.parametrize("timed_out", [False, True])
+@pytest.mark.parametrize("ending", ["failed", "timed_out", "broke", "abandoned"])
+async def test_only_what_failed_or_timed_out_is_deferred_and_as_it_ended(
+    tmp_path: Path, ending: Ending, *, timed_out: bool
+) -> None:
+    state: PhaseState = "QUEUED" if ending == "abandoned" else "FAILED"
+    items: list[Item] = [*BEGUN, started(), finished(ending=ending, final_state=state)]
+    items += [(NO_USAGE, 9), (deferred(timed_out=timed_out), 9)]
+    found = verify(await log_of(tmp_path, items))
+    if (ending, timed_out) in (("failed", False), ("timed_out", True)):
+        assert found.violations == []
+    else:
+        assert ("S16", 11) in {(each.what[:3], each.pos) for each in found.violations}
+
+
+async def test_a_deferred_attempt_uses_up_none_of_those_that_its_phase_may_have(
+    tmp_path: Path,
+) -> None:
+    items: list[Item] = [*BEGUN]
+    for number, name in enumerate("abcd", start=1):
+        pos = len(items) + 3
+        items += [started(name, number=number), finished(name, number=number)]
+        items += [(replace(NO_USAGE, attempt_id=name), pos), (deferred(name), pos)]
+    assert verify(await log_of(tmp_path, items)).violations == []
+
+
+@pytest.mark.parametrize("ending", get_args(Ending))
+async def test_a_sample_that_proved_something_is_due_a_verdict(
+    tmp_path: Path, ending: Ending
+) -> None:
+    proved = ending not in ("abandoned", "orphaned")
+    state: PhaseState = "COMPLETE" if ending == "succeeded" else "FAILED" if proved else "QUEUED"
+    end = finished(ending=ending, final_state=state)
+    found = verify(await log_of(tmp_path, [*BEGUN, started(), end, (NO_USAGE, 9)]))
+    due = [each.pos for each in found.violations if each.what.startswith("L2")]
+    assert due == ([9] if proved else [])
+
+
 async def test_a_sample_is_due_its_verdict_though_another_attempt_is_deferred(
     tmp_path: Path,
 ) -> None:
-    ids: dict[str, Any] = {**IDS, "phase_id": "p1", "attempt_id": "b"}
-    deferred = AttemptDeferred(**ids, state="QUEUED", kind="quota", reason=REASON)
     items: list[Item] = [*SAMPLED[:-1], started("b", "p1"), finished("b", "p1")]
-    items += [(replace(SECOND, phase_id="p1"), 12), (deferred, 12)]
+    items += [(replace(SECOND, phase_id="p1"), 12), (replace(deferred("b"), phase_id="p1"), 12)]
     assert first(verify(await log_of(tmp_path, items))) == ("L2", 9)
 
 
