@@ -25,6 +25,12 @@ def came_to(found: Found) -> WhatIf:
     return found.result(policy())
 
 
+def test_what_is_noted_is_told_in_the_order_of_its_words() -> None:
+    found = Found()
+    found.notes.update("hgfedcba")
+    assert came_to(found).notes == (*"abcdefgh",)
+
+
 def test_an_attempt_that_was_made_is_no_saving() -> None:
     found = Found()
     found.attempts = 3

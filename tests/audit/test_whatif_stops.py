@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.audit.whatif_order import IDLE_US
-from engine.events import SessionEnd, Told
+from engine.events import RunRegistered, SessionEnd, Told
 from tests.audit.whatif_history import OTHERWISE, WELL, History, free, horizons, not_made, runs
 from tests.rules.standings import budget, policy
 
@@ -220,6 +220,30 @@ def test_what_should_have_come_first_leaves_the_rest_unknown_though_it_may_come_
     log.close("batch_size")
     found = log.under(policy(timeouts_per_run_max=1))
     assert horizons(found) == [("a", at, FIRST), ("b", at, IN_ITS_PLACE)]
+
+
+def test_all_that_should_have_come_first_is_told_from_where_it_should_have_on() -> None:
+    log = History(OTHERWISE, *free("a", "p", "q"), *runs("b", "c", "d"), workers=1)
+    before_a = log.start("c1", "c")
+    log.end("c1", "c", **WELL)
+    log.start("a1", "a", "q")
+    log.end("a1", "a", "q", ending="timed_out", yield_events=1)
+    before_b = log.start("d1", "d")
+    log.end("d1", "d", **WELL)
+    log.close()
+    told = [
+        each for each in horizons(log.under(policy(timeouts_per_run_max=1))) if each[2] == FIRST
+    ]
+    assert told == [("a", before_a, FIRST), ("b", before_b, FIRST)]
+
+
+def test_of_a_run_without_phases_nothing_would_have_been_attempted() -> None:
+    log = History(policy(), *runs("a", "b"), workers=1)
+    log.add(RunRegistered(run_id="empty", origin="test", state="NEW"))
+    log.start("a1", "a")
+    log.end("a1", "a", **WELL)
+    ended = log.close()
+    assert horizons(log.under(policy())) == [("b", ended, NEXT)]
 
 
 def test_the_order_of_a_part_that_has_ended_is_no_matter_to_the_next() -> None:

@@ -42,6 +42,13 @@ def test_only_a_record_with_the_last_word_outvotes_a_good_exit_code(
     assert failed["disposition"] == "stopped_by"
 
 
+@pytest.mark.parametrize("exit_code", [None, 0, 1])
+@pytest.mark.parametrize("text", ["", "all is well", "Error: no such file: a.py"])
+def test_where_no_limit_is_named_none_was_met(text: str, exit_code: int | None) -> None:
+    asked = BoundaryRequest(id=7, stdout=text, stderr=text, exit_code=exit_code)
+    assert answer(asked, plain, {}) == {"id": 7, "kind": "none", "disposition": None}
+
+
 def test_places_count_from_the_text_as_it_was_sent() -> None:
     asked = BoundaryRequest(id=1, stdout="Error: prompt is too long", exit_code=1)
     evidence = answer(asked, plain, {"stdout": 100, "stderr": 7})["evidence"]

@@ -95,6 +95,8 @@ def test_a_template_is_cut_beyond_five_hundred_characters(length: int, *, is_cut
         ("FooError: 404 it was", "FooError: 404 it was"),
         ("code 12 Error: 13 err: 14", "code 12 Error: <*> err: <*>"),
         ("error 15 errno: 16", "error 15 errno: 16"),
+        ("got (https://a.b/c), then url=https://x.y/z?q=1", "got (<url>), then url=<url>"),
+        ("read C:/Users/a/b.py and file:/etc/x.conf", "read <path> and file:<path>"),
     ],
 )  # fmt: skip
 def test_what_is_incidental_in_a_text_is_masked(text: str, shown: str) -> None:

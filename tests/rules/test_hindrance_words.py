@@ -48,6 +48,12 @@ def test_a_breaker_that_has_had_its_first_probes_waits_for_its_cool_down(probes:
     assert told.until_us == NOW_US + 60_000_000
 
 
+def test_of_a_host_of_which_nothing_is_known_nothing_is_open() -> None:
+    alone = Case(scope(host_workers=1), session(), run(), (), (), None, None, NOW_US)
+    assert list(of_session(alone)) == []
+    assert [each.kind for each in of_session(alone._replace(host_open=1))] == ["host_full"]
+
+
 @pytest.mark.parametrize("us", [253_402_300_799_000_000, 253_402_300_800_000_000, 2**63 - 1])
 def test_a_moment_that_no_calendar_reaches_is_told_as_the_last_one(us: int) -> None:
     assert moment(us, NOW_US).startswith("9999-12-31 23:59:59 UTC (in ")
