@@ -216,9 +216,9 @@ async def test_nobody_looks_where_nothing_can_have_begun(
 ) -> None:
     """On a shared log a child waits until its guardian is recorded; a script has none."""
     async with left_open(is_shared=is_shared, writer=FROM_HERE, idle2=HERE) as recorder:
-        run = RunRegistered(run_id="a", origin="test", state="NEW")
-        begun = started(run_id="a", attempt_id="a", executor=executor)
-        await recorder.submit(Command("a", "x", b"", just(run, queued("a", "p"), begun)))
+        run = RunRegistered(run_id="r", origin="test", state="NEW")
+        begun = started(run_id="r", attempt_id="a", executor=executor)
+        await recorder.submit(Command("a", "x", b"", just(run, queued("r", "p"), begun)))
         root, only = tmp_path if has_files else None, frozenset({"a"})
         (found,) = await open_attempts(recorder, CLOCK, end=False, files_root=root, among=only)
         is_looked_for = has_files and executor == "command" and not is_shared

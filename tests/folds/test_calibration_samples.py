@@ -130,6 +130,7 @@ def test_an_attempt_is_one_sample_of_all_its_calls() -> None:
     [
         ([estimated(), used(300, "length"), finished()], "censored"),
         ([estimated(), used(300, "MAX_TOKENS"), finished("failed")], "censored"),
+        ([estimated(), used(300, "max_output_tokens"), finished("failed")], "censored"),
         ([estimated(), used(300, "length"), used(5, "stop"), finished()], "clean"),
         ([estimated(), used(300, "length"), used(5), finished()], "censored"),
         ([estimated(), used(300), finished("failed"), limited("context_window")], "censored"),

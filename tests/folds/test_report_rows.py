@@ -33,7 +33,7 @@ MINUTE = Minute(
     timed_out=4,
     cut_short=5,
     yield_events=6,
-    tokens=7,
+    tokens=70,
     verdicts=8,
     stops=9,
 )
@@ -98,7 +98,7 @@ def test_an_end_counts_once_in_its_minute_with_what_it_used(ending: Ending) -> N
     assert changes(TIMELINE, MINUTE, used) == {
         **ENDED_AS[ending],
         "yield_events": 26,
-        "tokens": 37,
+        "tokens": 100,
     }
 
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
+from engine.cli.drain import drain
 from engine.events import SessionEnd
 from engine.triage.case import Case
-from engine.triage.hindrances import ENDS, moment, of_samples, of_session
-from tests.rules.standings import NOW_US, breaker, policy, run, scope, session
+from engine.triage.hindrances import ENDS, LARGER, moment, of_samples, of_session
+from engine.triage.picking import limit_reached
+from tests.rules.standings import (
+    NOW_US,
+    board,
+    breaker,
+    budget,
+    ground,
+    policy,
+    run,
+    scope,
+    session,
+)
 
 TELLING: dict[SessionEnd, str] = {
     "nothing_eligible": "nothing was left",
@@ -35,6 +47,25 @@ def test_every_end_of_a_session_is_told_in_its_own_words(because: SessionEnd) ->
     (told,) = of_session(ended)
     assert told.text == f"the session has ended, because {ENDS[because]}"
     assert [end for end, word in TELLING.items() if word in told.text] == [because]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "reached", "option"),
+    [
+        ({"batch_size": 5}, {"attempts": 5}, "--batch-size"),
+        ({"total_ms_max": 1}, {"part_started_us": NOW_US - 1000}, "--max-total-minutes"),
+        ({"budgets": (budget("session", "tokens", 5),)}, {"tokens": 5}, None),
+    ],
+)
+def test_a_session_that_reached_a_limit_is_told_the_option_that_raises_it(
+    bounds: dict[str, Any], reached: dict[str, Any], option: str | None
+) -> None:
+    of = scope(**bounds)
+    begun = session(**({"part_started_us": NOW_US} | reached))
+    ended = limit_reached(board(begun), ground(of))
+    assert ended is not None
+    assert LARGER.get(ended.because) == option
+    assert option in {None, *(each for known in drain.params for each in known.opts)}
 
 
 @pytest.mark.parametrize("probes", [2, 3, 9])

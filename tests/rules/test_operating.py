@@ -115,7 +115,9 @@ def test_a_breaker_that_is_closed_says_where_it_closed() -> None:
 
 
 def test_an_account_is_paused_until_the_very_moment_that_its_pause_ends() -> None:
-    assert refused(RESUME, board(account(until_us=NOW_US))) == "the account 'x' is not paused."
+    for until_us in (0, NOW_US - 1, NOW_US):
+        over = board(account(until_us=until_us, consecutive=2))
+        assert refused(RESUME, over) == "the account 'x' is not paused."
     rests = board(account(until_us=NOW_US + 1))
     assert isinstance(operated(RESUME, rests, NOW_US), AccountResumed)
 

@@ -188,3 +188,16 @@ def test_a_phase_that_is_drained_though_nothing_waits_for_it_is_told_of_what_it_
     index.update(replace(gate, state="SKIPPED"))
     assert index.update(replace(first, state="FAILED")) == {"a"}
     assert opened(ordered(), first, gate).update(replace(first, state="COMPLETE")) == {"a"}
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2, 3, 9, 10**9])
+def test_what_is_drained_though_it_is_through_waits_for_no_tier_where_none_is_unfinished(
+    tier: int,
+) -> None:
+    rules = ordered(gates=True)
+    gate = phase(phase_id="g", state="GATE", tier_index=tier)
+    order = RunOrder(rules)
+    order.update(gate)
+    order.update(phase(phase_id="d", state="COMPLETE", tier_index=0))
+    assert not order.waits("g")
+    assert waits_for(gate, order.phases.values(), rules) == []

@@ -510,6 +510,23 @@ def test_a_probe_of_several_phases_is_the_first_of_the_last_run() -> None:
     assert Queue(rows, of).pick(NOW_US) == picked
 
 
+def test_the_first_of_a_run_is_told_whatever_keeps_the_run_back() -> None:
+    rows = board(
+        session(),
+        *[run(run_id=name, standing="deprioritized") for name in ("r", "done", "bare")],
+        phase(phase_id="late", registered_pos=2),
+        phase(phase_id="early"),
+        phase(run_id="done", state="COMPLETE"),
+    )
+    queue = Queue(rows, scope())
+    assert [queue.first_of(name) for name in ("r", "done", "bare", "nobody")] == [
+        "early",
+        None,
+        None,
+        None,
+    ]
+
+
 def test_a_probe_is_waited_for_only_while_it_is_out_and_has_something_to_wait() -> None:
     of = scope(policy(breaker_runs=1, breaker_probes_max=0))
     for probe, standing, waits in (

@@ -241,6 +241,33 @@ def test_every_field_has_its_meaning_and_says_what_it_may_hold() -> None:
         assert words.meaning.count(". ") == 0, name
         assert words_of(name) is words
         assert expected_of(name).words
+        assert (words.unit == "ms") == name.endswith("_ms"), name
+
+
+@pytest.mark.parametrize(
+    ("unit", "named"),
+    [
+        ("attempts", ["attempts_per_", "orphans_per_", "fingerprint_", "consecutive_"]),
+        ("attempts", ["breaker_probes_max", "samples_at_", "deferrals_"]),
+        ("runs", ["breaker_runs"]),
+        ("timeouts", ["timeouts_per_"]),
+    ],
+)
+def test_what_a_field_counts_is_said_with_it(unit: str, named: list[str]) -> None:
+    fields = [name for name in POLICY_WORDS if name.startswith(tuple(named))]
+    assert len(fields) == len(named)
+    assert {POLICY_WORDS[name].unit for name in fields} == {unit}
+
+
+@pytest.mark.parametrize(("length", "is_cut"), [(1, False), (58, False), (59, True), (500, True)])
+def test_a_value_that_is_refused_is_shown_up_to_sixty_characters(
+    length: int, *, is_cut: bool
+) -> None:
+    with pytest.raises(UsageProblem) as refused:
+        policy_from_toml(f'{HEAD}verdict_rule = "{"x" * length}"', "x")
+    shown = f"'{'x' * length}'"
+    assert (f"{shown[:60]}…" in refused.value.problem) == is_cut
+    assert (shown in refused.value.problem) != is_cut
 
 
 def test_warnings_name_what_is_switched_off() -> None:
