@@ -8,7 +8,7 @@ import pytest
 
 from engine.cli.drain import drain
 from engine.events import SessionEnd
-from engine.triage.case import Case
+from engine.triage.case import LIMITS, Case
 from engine.triage.hindrances import ENDS, LARGER, moment, of_samples, of_session
 from engine.triage.picking import limit_reached
 from tests.rules.standings import (
@@ -66,6 +66,17 @@ def test_a_session_that_reached_a_limit_is_told_the_option_that_raises_it(
     assert ended is not None
     assert LARGER.get(ended.because) == option
     assert option in {None, *(each for known in drain.params for each in known.opts)}
+
+
+def test_a_drain_that_was_told_nothing_has_the_limits_that_its_options_have() -> None:
+    default = {each.name: each.default for each in drain.params}
+    assert {
+        "batch_size": LIMITS.batch_size,
+        "workers": LIMITS.workers,
+        "max_per_run": LIMITS.per_run_max,
+        "phase_timeout_seconds": LIMITS.phase_timeout_ms / 1000,
+        "grace_seconds": LIMITS.grace_ms / 1000,
+    }.items() <= default.items()
 
 
 @pytest.mark.parametrize("probes", [2, 3, 9])
