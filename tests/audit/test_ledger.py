@@ -90,3 +90,10 @@ def test_a_session_is_shown_with_its_own_budgets_and_one_that_there_is_not_is_re
         with pytest.raises(UsageProblem, match="there is no session"):
             ledger(board(begun), unknown, NOW_US, 9)
     assert ledger(board(), None, NOW_US, 9).session_id is None
+
+
+def test_the_session_comes_first_then_days_then_runs_then_phases() -> None:
+    begun = session(limits=limits(), policy_json=policy().json, attempts=2)
+    rows = (phase(number=1), run(spent_attempts=1), Day(day=DAY, attempts=1), begun)
+    found = ledger(board(*rows), None, NOW_US, 9)
+    assert [line.scope for line in found.lines] == ["session", "day", "run", "phase"]

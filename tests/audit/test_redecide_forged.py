@@ -519,14 +519,15 @@ async def test_what_was_decided_by_unknown_rules_stands_and_later_ones_go_on_fro
     assert audit.decided["session.ended"] == 1
 
 
-async def test_what_a_session_did_that_has_not_begun_is_unverifiable() -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_what_a_session_did_that_has_not_begun_is_unverifiable(*, is_known: bool) -> None:
     groups = await drained(SEEDS[0])
     begun = next(g for g in groups if any(isinstance(e.event, SessionStarted) for e in g))
     adopted = next(line for line in begun if isinstance(line.event, PolicyAdopted))
     end = groups[-1][-1]
     assert isinstance(end.event, SessionEnded)
     audit = Redecision(BLOBS.get)
-    for group in ([adopted], [end]):
+    for group in ([adopted], [end])[not is_known :]:
         audit.take(group)
     assert [(each.pos, each.what) for each in audit.unverifiable] == [(end.pos, "session.ended")]
     assert audit.differences == []

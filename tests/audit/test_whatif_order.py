@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -12,7 +14,7 @@ from engine.audit.whatif_order import (
     is_out_of_turn,
     rests_on_order,
 )
-from engine.events import GENESIS, AttemptStarted, Head, RunJudged, RunStopped, Seen
+from engine.events import GENESIS, AttemptStarted, BudgetReached, Head, RunJudged, RunStopped, Seen
 from engine.triage.decide import Facts
 from projections.board import Board
 from projections.fingerprints import RUNS_MAX
@@ -151,6 +153,20 @@ def test_only_a_run_of_which_another_phase_goes_first_is_judged_or_stopped_out_o
         assert is_out_of_turn(order, [stop]) is is_so
         assert is_out_of_turn(order, [judged(run_id=run_id)]) is is_so
     assert not is_out_of_turn(order, [])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_side_by_side_a_run_is_stopped_or_has_used_a_budget_out_of_turn(workers: int) -> None:
+    order = SessionOrder(ready("a", "b", "c"), scope(workers=workers))
+    order.hold(5, NOW_US, start("b"))
+    order.touch("c", 7)
+    why = because("stops", "")
+    spent: dict[str, Any] = {"phase_id": None, "scope": "run", "limit": 1, "spent": 1}
+    for run_id, is_so in (("a", False), ("c", workers > 1)):
+        ids: dict[str, Any] = {"session_id": "s", "run_id": run_id, "reason": why}
+        assert is_out_of_turn(order, [RunStopped(because="timeouts", **ids)]) is is_so
+        assert is_out_of_turn(order, [BudgetReached(measure="ms", **spent, **ids)]) is is_so
+        assert not is_out_of_turn(order, [judged(run_id=run_id)])
 
 
 def asked_of(order: SessionOrder, *run_ids: str) -> dict[str, int]:

@@ -77,6 +77,8 @@ def guard_of(
         (f"- {WORDS}", "line"),
         (f"- a\n- b\n- c\n{WORDS}\n- d", "document"),
         (f"- a\n{WORDS}\n- b\n- c\n- d", "document"),
+        (f"- a::a\n- b\n- c\n{WORDS}\n- d", None),  # the name of a test makes no document
+        (f"- a\n- b\n- c\n{WORDS}\n- d\n- e::e", "document"),
         (f"- a\n- b\n{WORDS}\n- c", None),
         (f"- a\n- b\n- c\nerror: {WORDS}\n- d", None),
         (f"- a\nx::b\n- b\n{WORDS}\n- c", None),

@@ -87,6 +87,14 @@ def test_evidence_of_a_record_is_the_value_as_it_is_written() -> None:
         assert (text[hit.start : hit.end], hit.start) == (value, text.rindex(value))
 
 
+@pytest.mark.parametrize("before", ["", "\n", "all is well\n"])
+def test_evidence_of_a_value_that_is_escaped_is_the_whole_record(before: str) -> None:
+    line = '{"a":1,"stop_reason":"max\\u005ftokens"}'
+    (hit,) = hits_in(f"{before}{line}\n")
+    assert hit.kind == "max_output_tokens"
+    assert (hit.start, hit.end) == (len(before), len(before) + len(line))
+
+
 def test_an_error_is_one_only_if_its_record_says_true() -> None:
     good = '{"is_error":"no","subtype":"success"}'
     assert [hit.disposition for hit in hits_in(f"{SAID}\n{good}")] == ["encountered"]

@@ -96,6 +96,7 @@ def test_a_template_is_cut_beyond_five_hundred_characters(length: int, *, is_cut
         ("code 12 Error: 13 err: 14", "code 12 Error: <*> err: <*>"),
         ("error 15 errno: 16", "error 15 errno: 16"),
         ("got (https://a.b/c), then url=https://x.y/z?q=1", "got (<url>), then url=<url>"),
+        ("got </item7> of </item>", "got </<*>> of </item>"),
         ("read C:/Users/a/b.py and file:/etc/x.conf", "read <path> and file:<path>"),
     ],
 )  # fmt: skip
