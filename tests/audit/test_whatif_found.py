@@ -57,6 +57,7 @@ def test_what_is_saved_is_counted_with_what_it_came_to() -> None:
         (20, "failed", "stopped"),
         (30, None, "stopped"),
     ]
+    assert [each.attempt_id for each in told.not_made] == ["a10", "a20", "a30"]
 
 
 @pytest.mark.parametrize(

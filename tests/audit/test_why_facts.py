@@ -85,6 +85,7 @@ async def test_an_answer_shows_the_newest_facts_and_counts_the_rest(
         monkeypatch.setattr(why, "FACTS_MAX", 10_000)
         whole = await told(world, end, run_id, phase_id)
         assert whole.facts_left_out == 0
+        assert [*whole.phases] == sorted(whole.phases)
         places = [fact.pos for fact in whole.facts]
         registered = [pos for pos in places if isinstance(events[pos], PhaseRegistered)]
         assert len(registered) == (phase_id is not None)

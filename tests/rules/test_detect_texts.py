@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.detect.basis import of_reason
 from engine.detect.fingerprint import error_text, exit_class, fingerprint
 from engine.detect.masks import masked
 from engine.detect.port import ERROR_CHARS_MAX
@@ -117,6 +118,20 @@ def test_a_stated_reason_says_what_it_always_said(reason: str, told: str) -> Non
 @pytest.mark.parametrize(("stderr", "stdout", "told"), TEXTS["printed"])
 def test_an_output_says_what_it_always_said(stderr: str, stdout: str, told: str) -> None:
     assert template(stderr=stderr, stdout=stdout) == told
+
+
+@pytest.mark.parametrize(
+    ("end", "goes_on"),
+    [
+        *((":", True), (",", True), ("(", True), ("\\", True)),
+        *((".", False), ("", False), (";", False), (")", False)),
+    ],
+)
+def test_a_line_that_names_what_failed_is_all_of_it_unless_it_goes_on(
+    end: str, *, goes_on: bool
+) -> None:
+    said = of_reason(f'error: module "left-pad" was not found{end}\nNumbers differ\nMore of it\n')
+    assert said.splitlines()[1:] == ["Numbers differ"] * goes_on
 
 
 def test_of_a_long_path_that_is_missing_the_name_is_told() -> None:
