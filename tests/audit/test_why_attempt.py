@@ -15,10 +15,15 @@ from engine.events import (
     AttemptFinished,
     AttemptSpawned,
     AttemptStarted,
+    BoundaryDetected,
     BreakerOpened,
     Ending,
+    FailureFingerprinted,
+    PolicyAdopted,
     RunRegistered,
+    SessionEnded,
     SessionStarted,
+    ZeroYieldExplained,
     event_of,
 )
 from engine.store.command import Command, Decide, Draft, Moment, just
@@ -27,9 +32,10 @@ from engine.store.recorder import recording
 from projections.board import Board
 from tests.audit.test_why_facts import drained
 from tests.harness.backlogs import queued
-from tests.rules.standings import because, finished, judged, limits, started
+from tests.rules.standings import because, finished, judged, limits, policy, started
 from tests.worlds import WRITER
 
+DIAGNOSES = (FailureFingerprinted, BoundaryDetected, ZeroYieldExplained)
 LATER_US = 1_234_567
 
 
@@ -61,6 +67,13 @@ async def test_every_field_of_an_attempt_is_what_its_events_say(seed: int) -> No
             told = None if found.ended is None else (found.ended.pos, found.ended.type)
             assert told == ((end[0].pos, "attempt.finished") if end and is_over else None)
             assert all(fact.pos <= until for fact in (*found.facts, *found.decided))
+            assert [each.pos for each in found.evidence] == [
+                each.pos
+                for each in records
+                if each.attempt == of
+                and each.pos <= until
+                and isinstance(event_of(each), DIAGNOSES)
+            ]
 
 
 async def test_an_attempt_that_has_not_begun_by_then_is_none() -> None:
@@ -118,6 +131,27 @@ async def test_an_attempt_is_told_by_how_it_ended_and_what_was_decided_from_that
         assert found is not None
         said = f"This is attempt 1 of p in r. {words} {follows}"
         assert found.sentence == said
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_phases_are_counted_as_their_session_sees_them_or_one_that_is_to_come(
+    *, is_over: bool
+) -> None:
+    store, of = await registered(("r", "p"), ("r", "q")), policy()
+    adopted = PolicyAdopted(
+        session_id="s", policy=of.label, policy_sha256=of.sha256, policy_json=of.json
+    )
+    only_p = limits(run_id="r", phase_id="p")
+    begun = SessionStarted(session_id="s", executor="x", limits=only_p)
+    ended = SessionEnded(
+        session_id="s", because="interrupted", active_ms=1, attempts=0, work_left=1
+    )
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        told = (adopted, begun, ended) if is_over else (adopted, begun)
+        await recorder.submit(Command("session", "drain/s", b"", just(*told)))
+    found = await explanation(store, "r", None, end=99, now_us=0)
+    assert sum(found.phases.values()) == 2
+    assert found.phases.get("filtered") == (None if is_over else 1)
 
 
 def caused(first: AnyEvent, *behind: AnyEvent) -> Decide:

@@ -87,6 +87,11 @@ async def test_an_answer_shows_the_newest_facts_and_counts_the_rest(
         assert whole.facts_left_out == 0
         assert [*whole.phases] == sorted(whole.phases)
         places = [fact.pos for fact in whole.facts]
+        if phase_id is None:
+            judged = {pos for pos, e in events.items() if isinstance(e, RunJudged)}
+            assert set(places) & judged == {
+                pos for pos in judged if getattr(events[pos], "run_id", None) == run_id
+            }
         registered = [pos for pos in places if isinstance(events[pos], PhaseRegistered)]
         assert len(registered) == (phase_id is not None)
         monkeypatch.setattr(why, "FACTS_MAX", FEW)

@@ -102,6 +102,7 @@ def guard_of(
         (f"it said '{WORDS}'", "quoted"),
         *((f'it said{key}"{WORDS}"', None) for key in (":", "=", "{", "(")),
         (f'it said    "{WORDS}"', "quoted"),
+        (f'it said     "{WORDS}"', None),  # more blanks than four stand between columns
         (f'error: "{WORDS}"', None),
     ],
 )

@@ -297,15 +297,16 @@ def test_what_was_taken_counts_when_the_rest_is_dealt_anew(
     assert dealt_anew.pick(0, between) == whole.pick(0)
 
 
-def test_who_let_work_lie_is_not_waited_for_until_it_starts_something() -> None:
-    world = World(2, 4, 6)
+@pytest.mark.parametrize("made", [0, 7])
+def test_who_let_work_lie_is_not_waited_for_until_it_starts_something(made: int) -> None:
+    world = World(2, 4, 6, attempts=made)
     assert world.pick(0) == 3
     world.clock.advance(LEAVE_S)
     assert world.pick(0) == 1
-    idle = World(2, 4, 2)
+    idle = World(2, 4, 2, attempts=made)
     idle.patience[0] = world.patience[0]
     assert idle.pick(0) == 2
-    awake = World(2, 4, 2, attempts=1)
+    awake = World(2, 4, 2, attempts=made + 1)
     awake.patience[0] = world.patience[0]
     assert awake.pick(0) == 1
 
