@@ -137,6 +137,14 @@ def _row(
     return row
 
 
+def no_attempt(attempt_id: str) -> UsageProblem:
+    """What to say of an id that no attempt has."""
+    return UsageProblem(
+        f"there is no attempt {attempt_id[:80]!a}.",
+        remedy="`runoff attempt list` names the newest.",
+    )
+
+
 @attempt.command("show")
 @click.argument("attempt_id", metavar="ATTEMPT")
 @at_option
@@ -154,10 +162,7 @@ def attempt_show(attempt_id: str, **options: Any) -> None:
 
     records = run_async(work)
     if not records:
-        raise UsageProblem(
-            f"there is no attempt {attempt_id[:80]!a}.",
-            remedy="`runoff attempt list` names the newest.",
-        )
+        raise no_attempt(attempt_id)
     if options["as_json"]:
         print_json([msgspec.Raw(record.data.encode()) for record in records])
         return

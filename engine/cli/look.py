@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from engine.cli.attempts import attempt
 from engine.cli.context import (
     allow_empty_option,
     database_option,
@@ -34,7 +33,7 @@ from projections.run_triage import RunStanding
 from projections.sessions import SessionStanding
 from projections.zero_yield import YieldCounts, session_key
 
-__all__ = ["attempt", "phase", "run", "session"]
+__all__ = ["phase", "run", "session"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

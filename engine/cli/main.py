@@ -32,7 +32,7 @@ VERBS: Mapping[str, Verb] = {
     "daemon": Verb("engine.cli.daemon:daemon", "Drain continuously; talk to a daemon."),
     "run": Verb("engine.cli.look:run", "Look at runs; reinstate one."),
     "phase": Verb("engine.cli.look:phase", "Look at phases; requeue one."),
-    "attempt": Verb("engine.cli.look:attempt", "Look at attempts."),
+    "attempt": Verb("engine.cli.attempt_output:attempt", "Look at attempts; print what one wrote."),
     "session": Verb("engine.cli.look:session", "Look at drain sessions."),
     "policy": Verb("engine.cli.policy:policy", "List, show, check and compare policies."),
     "log": Verb("engine.cli.log:log", "Read the log itself."),
