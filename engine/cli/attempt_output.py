@@ -44,7 +44,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 def attempt_output(attempt_id: str, *, is_stderr: bool, **options: Any) -> None:
     """What an attempt wrote to stdout, as it was kept.
 
-    The first and the last of it, secrets covered. A pipe gets the bytes whose sha256 the log has; on a terminal what is unprintable is escaped.
+    The first and the last of it, secrets covered. A pipe gets the bytes whose sha256 the log has;
+    on a terminal what is unprintable is escaped.
 
     \b
     Examples:
