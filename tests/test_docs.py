@@ -281,3 +281,13 @@ def test_no_line_of_a_list_of_commands_is_cut_short_in_eighty_columns() -> None:
         told = group.get_help(click.Context(group, info_name=group.name, terminal_width=80))
         cut = [line for line in told.partition("Commands:")[2].splitlines() if "..." in line]
         assert cut == [], group.name
+
+
+def test_every_decision_is_listed_by_its_title() -> None:
+    folder = HOME / "docs" / "adr"
+    titles = {path.name: path.read_text("utf-8").splitlines()[0] for path in folder.glob("0*.md")}
+    listed = re.findall(
+        r"^\| (\d+) \| \[(.+)\]\((.+)\) \|$", (folder / "README.md").read_text(), re.M
+    )
+    assert {name: f"# {number}. {title}" for number, title, name in listed} == titles
+    assert [name for _, _, name in listed] == sorted(titles)
