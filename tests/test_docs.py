@@ -286,8 +286,7 @@ def test_no_line_of_a_list_of_commands_is_cut_short_in_eighty_columns() -> None:
 def test_every_decision_is_listed_by_its_title() -> None:
     folder = HOME / "docs" / "adr"
     titles = {path.name: path.read_text("utf-8").splitlines()[0] for path in folder.glob("0*.md")}
-    listed = re.findall(
-        r"^\| (\d+) \| \[(.+)\]\((.+)\) \|$", (folder / "README.md").read_text(), re.M
-    )
+    page = (folder / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \|$", page, re.MULTILINE)
     assert {name: f"# {number}. {title}" for number, title, name in listed} == titles
     assert [name for _, _, name in listed] == sorted(titles)
