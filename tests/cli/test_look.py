@@ -78,7 +78,7 @@ def test_a_phase_is_named_as_other_commands_name_it(drained: Path, tmp_path: Pat
 def test_a_session_in_words_has_no_line_of_all_its_policy_and_times_to_read(drained: Path) -> None:
     text = runoff(drained, "session", "show").stdout
     assert max(map(len, text.splitlines())) < 80
-    assert re.search(r"^started_us +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$", text, re.MULTILINE)
+    assert re.search(r"^started_at +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_one_thing_shows_times_as_clocks_do_and_lists_without_brackets_and_nothi
     found: dict[str, object] = {"a_us": 1_795_802_609_633_460, "b_us": 0, "c": ["x", "y"]}
     found |= {"d": [], "e": None, "f": {"g": 0, "h": {}}, "i": [{"j": 1}]}
     lines = fields(found).splitlines()
-    assert lines == ["a_us  2026-11-27 18:03:29Z", "c     x, y", "f.g   0", "i     {'j': 1}"]
+    assert lines == ["a_at  2026-11-27 18:03:29Z", "c     x, y", "f.g   0", 'i     {"j":1}']
 
 
 IDS = ("nightly-import-customers", "att_01M8F2TDFS6ZDRAFDRJ53A7JAC")
