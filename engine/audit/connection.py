@@ -40,6 +40,9 @@ def reachable(path: Path) -> str:
 
 
 def last_pos(connection: sqlite3.Connection) -> int:
-    """The last position of the log, 0 where none can be told."""
-    (pos,) = connection.execute("SELECT max(pos) FROM events").fetchone()
+    """The last position of the log, 0 where none can be told, such as behind a damaged end."""
+    try:
+        (pos,) = connection.execute("SELECT max(pos) FROM events").fetchone()
+    except sqlite3.Error:
+        return 0  # whoever reads up to there meets it, and says where
     return pos if isinstance(pos, int) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -56,3 +57,12 @@ def test_a_page_of_noise_is_damage_for_whatif_too(log: Path) -> None:
     at = whole.rindex(b'{"type":"attempt.started"') // PAGE_BYTES * PAGE_BYTES
     (log / "b.db").write_bytes(whole[:at] + os.urandom(PAGE_BYTES) + whole[at + PAGE_BYTES :])
     assert "cannot be read" in unreadable(log, WHATIF)
+
+
+def test_what_can_still_be_read_of_a_log_whose_end_is_damaged_is_verified(log: Path) -> None:
+    whole = (log / "b.db").read_bytes()
+    at = whole.rindex(b'{"type":"session.ended"') // PAGE_BYTES * PAGE_BYTES
+    (log / "b.db").write_bytes(whole[:at] + bytes(PAGE_BYTES) + whole[at + PAGE_BYTES :])
+    said = re.search(r"cannot be read beyond position (\d+)", unreadable(log, ("verify",)))
+    assert said is not None
+    assert int(said[1]) > 0
