@@ -43,6 +43,7 @@ RULES = {
     "engine/audit/anchored.py",
     "engine/zones.py",
     "engine/toml_text.py",
+    "engine/triage/typed.py",
     *(f"engine/audit/{name}.py" for name in ("origins", "decisions", "facts", "failures")),
     *(f"engine/audit/{name}.py" for name in ("ledger", "estimates")),
     *(f"engine/calibration/{name}.py" for name in ("calibrate", "patch", "report")),

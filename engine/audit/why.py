@@ -34,13 +34,11 @@ from engine.events import (
 from engine.store.protocol import LogReader
 from engine.triage.case import Case
 from engine.triage.hindrances import Hindrance
+from engine.triage.typed import cuts
 from projections.backlog import PhaseStanding
 
 FACTS_MAX = 20
 """So many of what happened, and so many of what was decided; the newest of each."""
-
-CUTS_MAX = 1000
-"""At so many slashes of a RUN/PHASE, the last ones, the one between the two is looked for."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,11 +134,10 @@ async def _found(
 async def _cut(
     reader: LogReader, around: Around, what: str, as_of: tuple[int, int]
 ) -> tuple[CaseFile, str] | None:
-    """RUN/PHASE, cut at the last slash that leaves a phase, or else a run; ids may hold slashes."""
+    """RUN/PHASE, cut at the last slash that leaves a phase, or else a run."""
     first: tuple[CaseFile, str] | None = None
-    cuts = [at for at, character in enumerate(what) if character == "/"]
-    for at in reversed(cuts[-CUTS_MAX:]):
-        found, phase_id = await case_file(reader, around, what[:at], *as_of), what[at + 1 :]
+    for run_id, phase_id in cuts(what):
+        found = await case_file(reader, around, run_id, *as_of)
         if found is None:
             continue
         if any(phase.phase_id == phase_id for phase in found.case.phases):

@@ -13,8 +13,8 @@ from engine.cli.context import allow_empty_option, database_option, json_option,
 from engine.cli.log import pages
 from engine.cli.moment import at_option
 from engine.cli.peeking import Peek, peeking
+from engine.cli.phase_name import readings, unknown_phase
 from engine.cli.render import asked, clean, print_json, table
-from engine.errors import UsageProblem
 from engine.events import PhaseRegistered, event_type
 from engine.store.boards import feed, seen_page
 from engine.store.protocol import Query
@@ -93,24 +93,14 @@ def _row(each: PhaseSample) -> list[object]:
 
 
 async def _explained(peek: Peek, what: str, phase_id: str | None, path: str | None) -> Explained:
-    candidates = [(what, phase_id)] if phase_id is not None else _split(what)
     coefficients = await coefficients_for(path, peek.reader, peek.end)
-    for run_id, phase in candidates:
-        registered, samples = await _of_phase(peek, run_id, phase or "")
+    for pair in readings(what, phase_id):
+        registered, samples = await _of_phase(peek, *pair)
         if registered is not None:
             count = len(registered.deliverables)
             made = estimated(coefficients, registered.category, registered.complexity, count)
             return _told(registered, made, samples)
-    raise UsageProblem(
-        f"there is no phase {'/'.join(part for part in (what, phase_id) if part)[:160]!a}.",
-        remedy="name it as RUN/PHASE; `runoff phase list` names them.",
-    )
-
-
-def _split(what: str) -> list[tuple[str, str | None]]:
-    """Every way to read RUN/PHASE, since ids may hold a slash."""
-    cuts = [at for at, character in enumerate(what) if character == "/"]
-    return [(what[:at], what[at + 1 :]) for at in cuts]
+    raise unknown_phase(what, phase_id)
 
 
 async def _of_phase(

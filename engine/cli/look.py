@@ -21,6 +21,7 @@ from engine.cli.groups import DefaultGroup
 from engine.cli.log import record_words
 from engine.cli.moment import at_option
 from engine.cli.operating import say, why_options
+from engine.cli.phase_name import readings, unknown_phase
 from engine.cli.render import asked, clean, fields, print_json, table
 from engine.errors import UsageProblem
 from engine.store.location import Location
@@ -203,13 +204,11 @@ def _phase_named(function: F) -> F:
 
 
 def _named(board: Board, run_id: str, phase_id: str | None) -> PhaseStanding:
-    """RUN PHASE, or RUN/PHASE cut where that leaves a phase; ids may hold slashes."""
-    cuts = [at for at, character in enumerate(run_id) if character == "/"]
-    pairs = [(run_id[:at], run_id[at + 1 :]) for at in reversed(cuts)]
-    for pair in pairs if phase_id is None else [(run_id, phase_id)]:
+    """The phase that is meant.  Raises UsageProblem when there is none."""
+    for pair in readings(run_id, phase_id):
         if (found := board.backlog.get(join(*pair))) is not None:
             return found
-    return _known(None, "phase", f"{run_id}/{phase_id}" if phase_id else run_id)
+    raise unknown_phase(run_id, phase_id)
 
 
 @phase.command("show")

@@ -177,6 +177,17 @@ def test_a_phase_s_estimate_is_explained_with_what_came_before(drained: Path) ->
     assert (missing.returncode, "there is no phase" in missing.stderr) == (2, True)
 
 
+def test_a_phase_to_estimate_is_cut_at_the_last_slash_that_leaves_one(tmp_path: Path) -> None:
+    for run_id, phase_id in (("a", "b/c"), ("a/b", "c")):
+        tier = {"tier_id": "T1", "name": "t"}
+        phase = {"phase_id": phase_id, "name": "p", "tier": "T1", "category": "docs"}
+        plan = {"run_id": run_id, "tiers": [tier], "phases": [phase]}
+        (tmp_path / "plan.json").write_text(json.dumps(plan))
+        assert runoff(tmp_path, "seed", "--plan", "plan.json").returncode == 0
+    found = told(tmp_path, "estimate", "a/b/c")
+    assert (found["run_id"], found["phase_id"]) == ("a/b", "c")
+
+
 def test_adopted_coefficients_are_gone_by_and_earlier_proposals_are_scored(tmp_path: Path) -> None:
     work(tmp_path)
     runoff(tmp_path, "seed", "--plan", "plan.json")

@@ -53,6 +53,14 @@ def test_a_phase_that_is_not_there_is_named_with_its_run(drained: Path) -> None:
     assert f"there is no phase '{RUN}/nowhere'" in refused.stderr
 
 
+@pytest.mark.parametrize("verb", [("show",), ("requeue", "--why", "again")], ids=lambda v: v[0])
+def test_a_run_alone_is_no_name_of_a_phase(drained: Path, verb: tuple[str, ...]) -> None:
+    refused = runoff(drained, "phase", *verb, RUN)
+    assert refused.returncode == 2
+    assert f"there is no phase '{RUN}'" in refused.stderr
+    assert "name it as RUN/PHASE" in refused.stderr
+
+
 def test_every_noun_lists_and_shows(drained: Path) -> None:
     assert {run["run_id"] for run in shown(drained, "run", "list")} == {RUN, f"{RUN}-r2"}
     assert shown(drained, "run", "show", RUN)["standing"] == "promising"
