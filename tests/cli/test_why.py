@@ -225,24 +225,10 @@ def test_before_any_drain_it_says_that_none_has_begun(tmp_path: Path) -> None:
     assert kinds(phase["new_session"]) == kinds(phase["hindrances"]) == {"waits"}
 
 
-@pytest.mark.parametrize("drains_first", [False, True])
-def test_where_a_daemon_rests_nobody_is_sent_to_drain_beside_it(
-    tmp_path: Path, *, drains_first: bool
-) -> None:
-    """`runoff drain` would be refused; what the daemon waits for it says itself."""
-    database = tmp_path / "b.db"
-    if drains_first:
-        drained(tmp_path, [{"events": 1}], "--batch-size", "1", runs=1)
-    else:
-        runoff(tmp_path, "seed")
-    for program, is_named in (("runoff daemon", True), ("runoff drain", False)):
-        lock = WriterLock(locate(f"sqlite:///{database}").beside("lock"), program)
-        found = told(database)
-        lock.close()
-        assert ("`runoff daemon status`" in found["change"]) is is_named
-        assert ("runoff drain" in found["change"]) is not is_named
-    change = told(database, RUN, "telemetry-p2-number-util")["change"]
-    assert "a daemon" in change
+def test_what_nothing_holds_back_is_attempted_by_a_drain_or_a_daemon(tmp_path: Path) -> None:
+    assert runoff(tmp_path, "seed").returncode == 0
+    change = told(tmp_path / "b.db", RUN, "telemetry-p2-number-util")["change"]
+    assert change == "`runoff drain`, or a daemon, attempts it when its turn comes."
 
 
 def test_all_done_leaves_nothing_to_run(tmp_path: Path) -> None:
@@ -303,6 +289,14 @@ def test_what_waits_for_what_runs_is_said_to_wait_for_its_end(tmp_path: Path) ->
     assert found["change"] == "The end of an attempt."
 
 
+def told_while_held(database: Path, program: str) -> Any:
+    lock = WriterLock(locate(f"sqlite:///{database}").beside("lock"), program)
+    try:
+        return told(database)
+    finally:
+        lock.close()
+
+
 @pytest.mark.parametrize("left", ["seeded", "ended", "draining"])
 def test_while_a_daemon_holds_the_log_nobody_is_sent_to_a_drain_that_it_would_keep_out(
     broken: Path, tmp_path: Path, left: str
@@ -318,13 +312,8 @@ def test_while_a_daemon_holds_the_log_nobody_is_sent_to_a_drain_that_it_would_ke
         (tmp_path / "whole").mkdir()
         whole = drained(tmp_path / "whole", [{"events": 1}], "--batch-size", "3", runs=1)
         anyio.run(cut, whole, database, "session.draining")
-    before = told(database)
-    lock = WriterLock(locate(f"sqlite:///{database}").beside("lock"), DAEMON)
-    try:
-        found = told(database)
-    finally:
-        lock.close()
-    assert "`runoff drain" in before["change"]
+    by_a_drain, found = (told_while_held(database, program) for program in ("runoff drain", DAEMON))
+    assert "`runoff drain" in by_a_drain["change"]
     assert "runoff drain" not in found["change"]
     assert "`runoff daemon status` says what it waits for" in found["change"]
     assert f"{found['holder']}, holds the log" in found["sentence"]
