@@ -200,7 +200,6 @@ def _told(record: Record) -> tuple[str, Fact] | None:
 def reset(fingerprint: str, why: str, by: str, **options: Any) -> None:
     """Close a breaker: unsampled runs go on, its count starts anew."""
     asked(fingerprint, "FINGERPRINT")
-
     named = fingerprint
 
     def meant(_: Spoken, board: Board) -> Spoken:

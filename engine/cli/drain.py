@@ -34,7 +34,7 @@ from engine.cli.drain_scope import (
 )
 from engine.cli.executing import executing_options, executor_of, tidying_of
 from engine.cli.last_room import last_words_of, reserved
-from engine.cli.live import NOTHING, Live, summary_words
+from engine.cli.live import NOTHING_TO_ATTEMPT, Live, summary_words
 from engine.cli.policies import policy_of
 from engine.cli.render import as_json as to_json, asked, print_json, table
 from engine.cli.stop_signals import end_at_second, heeded
@@ -336,7 +336,7 @@ async def _plan(request: Request) -> None:
         f"{counted(len(steps), 'attempt')} would be made if each succeeded; nothing was written."
     )
     if not steps:
-        click.echo(NOTHING)
+        click.echo(NOTHING_TO_ATTEMPT)
 
 
 def _conclude(summary: Summary, request: Request, second_signal: int | None) -> int:

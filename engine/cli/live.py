@@ -74,7 +74,7 @@ _LABELS: Mapping[type[Event], str] = {
 }
 
 
-NOTHING = (
+NOTHING_TO_ATTEMPT = (
     "  nothing can be attempted under this policy with these options;"
     " `runoff why` says how phases stand."
 )
@@ -259,7 +259,7 @@ def summary_words(summary: Summary) -> str:
         left = counted(summary.work_left, "phase is", "phases are")
         lines.append(f"  {left} {_of_what_is_left(summary.because)}")
     elif not summary.attempts and summary.because == "nothing_eligible":
-        lines.append(NOTHING)
+        lines.append(NOTHING_TO_ATTEMPT)
     return "\n".join(lines)
 
 

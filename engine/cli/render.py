@@ -74,10 +74,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     never are, so that they can be copied.  NO_COLOR is respected.
     """
     cells = [["" if cell is None else clean(str(cell)) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
-        click.echo(aligned([columns, *cells]))
-    else:
+    if sys.stdout.isatty():
         _drawn(title, columns, cells)
+    else:
+        click.echo(aligned([columns, *cells]))
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
@@ -90,9 +90,9 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def broken(lines: Sequence[Sequence[str]], width: int) -> str:
-    """The same for a terminal so wide: what does not fit goes on in a further line, indented.
+    """The same for a terminal of ``width`` cells: what does not fit goes on in a line below.
 
-    All rows break before the same columns, and a further line with nothing in it is left out.
+    All rows break before the same columns; lines below are indented, and left out when empty.
     """
     firsts, used = [0], 0
     for place, cells in enumerate(_widths(lines)):

@@ -95,9 +95,10 @@ def closes_us(plan: Plan, now_us: int) -> int | None:
 
 
 class Windows:
-    """Whether a window is open, asked often: worked out anew for another plan or behind a change.
+    """Whether a window is open, asked often.
 
-    Also where the clock was set back behind the moment for which it was worked out.
+    It is worked out anew for another plan, once the window has closed, and where the clock was set
+    back to before the moment for which it was worked out.
     """
 
     def __init__(self) -> None:

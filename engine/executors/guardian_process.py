@@ -148,7 +148,7 @@ class GuardianProcess:
 
     @property
     def has_hung_up(self) -> bool:
-        """Whether it has ended without a last word, heard already or still to be."""
+        """Whether it has ended, and has said nothing that is still to be heard."""
         try:
             return self.gone or not self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
