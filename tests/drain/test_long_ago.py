@@ -70,8 +70,31 @@ async def test_where_a_clock_was_behind_an_attempt_elsewhere_is_not_long_ago_tha
             world.clock.advance(LEASE_S / 3)
         assert (await resting.left_alone()).over == []
     (lapsed,) = await world.store.records(Query(types=("session.lapsed",)))
-    async with world.engine("s", "here boot") as (_, share):
+    async with world.engine("s", "here boot") as (recorder, share):
         await share.join()
+        clock = Ahead(world.clock, -1)
+        behind = Share(recorder, world.leases, clock, world.ids, "s", here="here boot")
         for ago_s, left in ((LONG_AGO_S - 1, 0), (LONG_AGO_S, 1)):
             world.clock.set(lapsed.recorded_us + round(ago_s * 1e6))
             assert len((await share.left(frozenset())).over) == left
+        assert (await behind.left(frozenset())).over == []
+
+
+async def test_while_an_attempt_elsewhere_may_run_the_server_is_not_asked_what_time_it_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every engine looks at every beat at whatever is open elsewhere."""
+
+    async def asked() -> int:
+        raise AssertionError
+
+    async with world.engine("first", "gone boot") as (recorder, _):
+        await recorder.submit(Command("begun", "x", b"", just(*left_open("t", ELSEWHERE))))
+    world.clock.advance(LONG_AGO_S - 1)
+    async with world.engine("s", "here boot") as (_, share):
+        await share.join()
+        monkeypatch.setattr(world.leases, "now_us", asked)
+        assert (await share.left(frozenset())).over == []
+        world.clock.advance(1)
+        with pytest.raises(AssertionError):
+            await share.left(frozenset())
