@@ -325,7 +325,7 @@ async def _plan(request: Request) -> None:
         scope = scope_of(request, board, "ses_dry_run")
         refuse_unknown(scope, board)
         executor = options["executor"] or ("scripted" if options["script"] else "command")
-        now_us = await log_time_us(store, SystemClock().now_us())
+        now_us = await log_time_us(store, board.head.pos, SystemClock().now_us())
         steps = list(planned(board, scope, executor, now_us))
     if options["as_json"]:
         print_json(steps)

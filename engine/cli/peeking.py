@@ -15,7 +15,7 @@ from engine.errors import WrongDatabase
 from engine.store.boards import refuse_unreadable
 from engine.store.identity import short_banner
 from engine.store.location import Location, locate
-from engine.store.moments import recorded_at
+from engine.store.moments import log_time_us
 from engine.store.opening import open_quick
 from engine.store.protocol import LogReader
 
@@ -71,5 +71,4 @@ def announced_at(url: str | None, *, allow_empty: bool, at: Moment | None) -> tu
 
 
 async def _now_us(reader: LogReader, end: int, at: Moment | None) -> int:
-    last_us = await recorded_at(reader, end) if end else 0
-    return last_us if at is not None else max(last_us, SystemClock().now_us())
+    return await log_time_us(reader, end, 0 if at is not None else SystemClock().now_us())

@@ -22,9 +22,8 @@ async def position_at(reader: LogReader, at_us: int) -> int:
     return known
 
 
-async def log_time_us(reader: LogReader, clock_us: int) -> int:
-    """By which time a writer that began now would decide, where the clock shows ``clock_us``."""
-    end = (await reader.head()).pos
+async def log_time_us(reader: LogReader, end: int, clock_us: int) -> int:
+    """By which time a writer behind position ``end`` decides when the clock shows ``clock_us``."""
     return max(clock_us, await recorded_at(reader, end) if end else 0)
 
 
