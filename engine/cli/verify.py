@@ -71,7 +71,8 @@ def _verified(database: str | None) -> Verification:
     try:
         run_async(projections)
     except (LogUnreadable, AssertionError) as error:
-        result.report(f"S3: the projections cannot be built: {error}", None)
+        problem = error.problem if isinstance(error, LogUnreadable) else error
+        result.report(f"S3: the projections cannot be built: {problem}", None)
     return result
 
 

@@ -87,6 +87,7 @@ def test_a_table_that_takes_any_type_is_not_read(
         assert f"the projections cannot be built: the database cannot be read: {table}" in (
             verified.stdout
         )
+        assert "runoff verify" not in verified.stdout, "nobody is sent to what says it"
 
 
 def test_a_list_of_attempts_that_lost_its_names_does_not_hold(log: Path) -> None:
