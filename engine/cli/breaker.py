@@ -80,7 +80,8 @@ def breaker_list(**options: Any) -> None:
     async def work() -> list[BreakerView]:
         allow, at = options["allow_empty_db"], options["at"]
         async with reading(options["database"], allow_empty=allow, at=at) as (_, _store, board):
-            return [view(each, board) for each in board.breakers.values()]
+            waiting = _waiting(board)
+            return [view(each, board, waiting) for each in board.breakers.values()]
 
     found = sorted(run_async(work), key=lambda each: (-(each.opened_pos or 0), each.fingerprint))
     if options["as_json"]:
@@ -104,8 +105,8 @@ def _row(each: BreakerView) -> list[object]:
     ]
 
 
-def view(standing: BreakerStanding, board: Board) -> BreakerView:
-    """A breaker as it is shown."""
+def view(standing: BreakerStanding, board: Board, waiting: int) -> BreakerView:
+    """A breaker as it is shown; ``waiting`` runs are held back by each that is open."""
     session = board.sessions.get(standing.session_id)
     is_open = standing.opened_pos is not None
     due_us = None
@@ -117,11 +118,12 @@ def view(standing: BreakerStanding, board: Board) -> BreakerView:
         **msgspec.structs.asdict(standing),
         state="open" if is_open else "closed",
         next_probe_us=due_us,
-        held_back=_waiting(board) if is_open else 0,
+        held_back=waiting if is_open else 0,
     )
 
 
 def _waiting(board: Board) -> int:
+    """How many runs could be sampled, were it not for breakers."""
     unfinished = {phase.run_id for phase in board.backlog.values() if is_unfinished(phase)}
     runs = (run for run in board.runs.values() if run.standing == "unsampled" and not run.open)
     return sum(run.run_id in unfinished for run in runs)
@@ -157,7 +159,7 @@ def breaker_show(fingerprint: str, **options: Any) -> None:
             standing = _known(board, fingerprint)
             seen = board.fingerprints.get(join(standing.session_id, standing.fingerprint))
             return BreakerLook(
-                breaker=view(standing, board),
+                breaker=view(standing, board, _waiting(board)),
                 seen=seen.count if seen else 0,
                 seen_in=seen.runs if seen else (),
                 history=await _history(store, standing.fingerprint, board.head.pos),
