@@ -73,11 +73,10 @@ _LABELS: Mapping[type[Event], str] = {
     SessionDraining: "stop",
 }
 
-
 NOTHING_TO_ATTEMPT = (
-    "  nothing can be attempted under this policy with these options;"
-    " `runoff why` says how phases stand."
+    "  nothing is left to attempt by this policy and these options: see `runoff why`."
 )
+"""What holds where all is done as well as where all that is left is held back."""
 
 
 class Live:

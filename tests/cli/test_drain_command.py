@@ -279,7 +279,7 @@ def test_a_drain_that_could_attempt_nothing_says_so(
     runoff: Runoff, tmp_path: Path, options: tuple[str, str]
 ) -> None:
     runoff("seed")
-    hint = "  nothing can be attempted under this policy with these options; `runoff why` says"
+    hint = "  nothing is left to attempt by this policy and these options: see `runoff why`.\n"
     assert hint in runoff("drain", "--dry-run", *options).stdout
     assert hint not in runoff("drain", "--dry-run").stdout
     ended = runoff("drain", "--script", script(tmp_path, {"rc": 0}), "--virtual-time", *options)
