@@ -100,12 +100,13 @@ async def explanation(
     """
     around = await Around.load(reader, end)
     found, phase_id = await _found(reader, around, run_id, phase_id, (end, now_us))
+    session = await session_view(reader, around.newest(), end)
     if is_left and not found.case.is_over:
         lost = replace(found.case.session, status="lost")
         found = found._replace(case=found.case._replace(session=lost))
+        session = None if session is None else replace(session, status="lost")
     phase = None if phase_id is None else _phase(found.case, phase_id)
     about = _about(found, phase)
-    session = await session_view(reader, around.newest(), end)
     failure = next((s for s in about.failure if isinstance(s.event, FailureFingerprinted)), None)
     seen: Sequence[Sighting] = ()
     if failure is not None and isinstance(failure.event, FailureFingerprinted):

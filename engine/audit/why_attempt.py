@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
+from engine.audit.answers import TAKE_OVER
 from engine.audit.facts import Evidence, Fact, Rule, Sighting, evidence, fact, sightings
 from engine.events import (
     AttemptFinished,
@@ -57,9 +59,12 @@ class AttemptExplanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def attempt_explanation(
-    reader: LogReader, attempt_id: str, *, end: int, now_us: int
+    reader: LogReader, attempt_id: str, *, end: int, now_us: int, is_left: bool = False
 ) -> AttemptExplanation | None:
-    """Explain an attempt as of position ``end``; None when the log holds no such attempt."""
+    """Explain an attempt as of position ``end``; None when the log holds no such attempt.
+
+    ``is_left``: no engine has the log, so that an attempt which is open was left behind.
+    """
     records = await reader.records(Query(attempt=attempt_id, until=end, types=TYPES))
     if not records or records[0].type != "attempt.started":
         return None
@@ -71,7 +76,10 @@ async def attempt_explanation(
     for failure in failures:
         assert isinstance(failure.event, FailureFingerprinted)
         seen = await sightings(reader, failure.event, failure.pos)
-    return _explanation(events, decided, tuple(seen), (end, now_us))
+    found = _explanation(events, decided, tuple(seen), (end, now_us))
+    if not is_left or ends:
+        return found
+    return replace(found, sentence=f"{found.sentence} {_LEFT}", change=TAKE_OVER)
 
 
 def _decoded(records: Sequence[Record]) -> list[Seen]:
@@ -133,13 +141,15 @@ def _sentence(
 ) -> str:
     what = f"This is attempt {started.number} of {started.phase_id} in {started.run_id}."
     if ended is None:
-        return f"{what} It is open since {span(open_us or 0)}. {started.reason.sentence}"
+        return f"{what} It has been open for {span(open_us or 0)}. {started.reason.sentence}"
     how = f"It {_ENDED[ended.ending]} after {ended.duration_ms / 1000:.1f} s."
     reasons = [getattr(s.event, "reason", None) for s in decided]
     said = [reason.sentence for reason in reasons if isinstance(reason, Reason)]
     follows = " ".join(said) if said else "Nothing was decided from that."
     return f"{what} {how} {follows}"
 
+
+_LEFT = "An engine that is gone left it open."
 
 _ENDED: dict[Ending, str] = {
     "succeeded": "succeeded",

@@ -81,7 +81,7 @@ async def _one(
     except UsageProblem:
         if phase_id is not None or not what.startswith(PREFIX):
             raise
-    found = await attempt_explanation(reader, what, end=end, now_us=now_us)
+    found = await attempt_explanation(reader, what, end=end, now_us=now_us, is_left=is_left)
     if found is None:
         raise UsageProblem(
             f"there is no run and no attempt {what[:80]!a}.",

@@ -275,8 +275,11 @@ def test_what_a_dead_engine_left_is_said_and_how_to_go_on(broken: Path, tmp_path
     of_run = told(tmp_path / "b.db", RUN)
     for answer in (sibling, of_run):
         assert "; the engine of the session has died, and a new one would not" in answer["sentence"]
-    for answer in (phase, sibling, of_run):
+    itself = told(tmp_path / "b.db", attempt["attempt_id"])
+    assert "An engine that is gone left it open" in itself["sentence"]
+    for answer in (phase, sibling, of_run, itself):
         assert answer["change"].startswith("`runoff drain --resume -- PROGRAM` takes over")
+    assert {answer["session"]["status"] for answer in (phase, sibling, of_run)} == {"lost"}
     then = told(tmp_path / "b.db", RUN, PHASE, "--at", str(pos))
     assert then["sentence"].startswith("The phase is running")
 
