@@ -32,6 +32,7 @@ _EXAMPLE = (
 )
 _POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg")
 _POSTGRES_PORT = 5432
+_NETLOC = re.compile(r"[^/?#]*")
 _PORT = re.compile(
     r"postgresql://(?:[^/?#]*@)?(?:[^/?#@]*\])?[^/?#@\[\]]*:([-+]?[0-9]+)(?:[/?#][^@]*)?"
 )
@@ -57,7 +58,7 @@ class Address:
 
         They stay together where one is preferred to another, or gets its port from the environment.
         """
-        parts = urlsplit(self._dsn)
+        parts = taken_apart(self._dsn)
         user, at, hosts = parts.netloc.rpartition("@")
         if "prefer-standby" in parts.query or "," in os.environ.get("PGPORT", ""):
             return [self]
@@ -99,6 +100,19 @@ class Location(NamedTuple):
     def beside(self, what: str) -> Path:
         """The file or folder ``what`` that belongs to this database."""
         return self.path.with_name(f"{self.path.name}-{what}")
+
+
+def taken_apart(dsn: str) -> SplitResult:
+    """The parts of a server's URL, which may name several hosts.
+
+    Newer versions of ``urlsplit`` refuse an address in brackets behind a comma; each host is looked
+    at by itself.
+    """
+    begin, separator, rest = dsn.partition("://")
+    netloc = _NETLOC.match(rest)
+    assert netloc is not None, "it matches nothing, too"
+    parts = urlsplit(f"{begin}{separator}{rest[netloc.end() :]}")
+    return parts._replace(netloc=netloc[0])
 
 
 def masked(url: str) -> str:
@@ -175,7 +189,7 @@ def _absolute(path: Path) -> Path:
 
 def _server(dsn: str) -> Location:
     try:
-        parts = urlsplit(dsn)
+        parts = taken_apart(dsn)
         host, port = _where(parts)
     except ValueError:
         raise _no_url(dsn) from None

@@ -8,13 +8,13 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from engine.errors import RunoffError, StorageFailed, UsageProblem, WrongDatabase
 from engine.store import pooler
 from engine.store.leaving import BACK_S, Leaving
 from engine.store.link import Link, patiently, say_goodbye
-from engine.store.location import Address, Location
+from engine.store.location import Address, Location, taken_apart
 from engine.store.postgres_errors import NotUnderstood, lost, translated
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _refuse_missing_certificates(address: Address) -> None:
 
     It would wait for a pipe without end.
     """
-    options = parse_qs(urlsplit(address.reveal()).query)
+    options = parse_qs(taken_apart(address.reveal()).query)
     for name in _CERTIFICATES:
         for file in options.get(name, []):
             if not Path(file).is_file():
