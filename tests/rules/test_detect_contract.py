@@ -26,6 +26,8 @@ OUT_OF_TURNS = '{"subtype":"error_max_turns"}'
         ("", CUT, "max_output_tokens", "stopped_by"),
         ("", f"{CUT}\n\n", "max_output_tokens", "stopped_by"),
         ("", '{\n  "stop_reason": "max_tokens"\n}\n', "max_output_tokens", "stopped_by"),
+        ("", "stop_reason=max_tokens", "max_output_tokens", "stopped_by"),
+        ("", "stop_reason=max_tokens\n", "max_output_tokens", "stopped_by"),
         ("", f"{CUT}\nand so on", "none", "encountered"),
         ("", "Error: prompt is too long", "none", "encountered"),  # no record, whatever follows
         # Another one that is the last thing on its stream counts before one that is stronger.

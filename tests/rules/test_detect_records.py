@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
 from engine.detect import Boundary, Outcome, detectors
+from engine.detect.folded import Folded
+from engine.detect.records import read
 
 plain = detectors("standard-1")
 
@@ -93,6 +96,28 @@ def test_evidence_of_a_value_that_is_escaped_is_the_whole_record(before: str) ->
     (hit,) = hits_in(f"{before}{line}\n")
     assert hit.kind == "max_output_tokens"
     assert (hit.start, hit.end) == (len(before), len(before) + len(line))
+
+
+@pytest.mark.parametrize(
+    ("text", "opened"),
+    [
+        ('{"message":"abc","x":"y"}', ["abc"]),
+        ('{"x":"y","message":"abc","error":"def"}', ["abc", "def"]),
+        ('it began\n{"message":"abc"}\nit ended', ["abc"]),
+        ('{"message":"abc","error":"b"}', ["abc"]),  # found inside of the other one
+        ('{"message":"abc","error":"abc"}', ["abc"]),
+        ('{"note":"abcd","message":"ab","error":"cd"}', ["ab", "cd"]),  # one behind the other
+        ('{"message":""}', []),
+    ],
+)
+def test_all_of_a_record_is_closed_but_its_messages(text: str, opened: list[str]) -> None:
+    start, end = text.index("{"), text.index("}") + 1
+    closed = read(Folded(text)).closed
+    assert all(first < last for first, last in closed), "no stretch is empty"
+    assert (closed[0][0], closed[-1][1]) == (start, end)
+    gaps = [(one[1], other[0]) for one, other in pairwise(closed)]
+    assert "".join(text[first:last] for first, last in gaps) == "".join(opened)
+    assert all(first <= last for first, last in gaps)
 
 
 def test_an_error_is_one_only_if_its_record_says_true() -> None:

@@ -212,6 +212,8 @@ def test_a_candidate_reaches_two_lines_to_either_side() -> None:
         (f"limit{'x' * 480}limit", [(0, 490)]),  # stretches that touch are one
         (f"limit{'x' * 481}limit", [(0, 245), (246, 491)]),
         (f"{'x' * 300}unreachable{'x' * 300}", [(60, 551)]),  # which holds another word, reach
+        (f"limit{'x' * 600}limit limit", [(0, 245), (371, 616)]),
+        (f"limit{'x' * 600}unreachable{'x' * 300}", [(0, 245), (365, 856)]),
         (f"{'x' * 300}\nlimit", [(61, 306)]),
         ("there are no\n    more of it", [(0, 27)]),  # a word may be wrapped
         ("there are no\r\n\tmore of it", [(0, 25)]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.detect.basis import of_reason
+from engine.detect.basis import TEXT_CHARS_MAX, of_reason
 from engine.detect.fingerprint import error_text, exit_class, fingerprint
 from engine.detect.masks import masked
 from engine.detect.port import ERROR_CHARS_MAX
@@ -46,6 +46,13 @@ def test_what_the_engine_handed_out_is_no_part_of_a_failure() -> None:
     ids = {"run_id": "alpha-run", "phase_id": "beta-phase", "attempt_id": "att-gamma"}
     told = {template(stderr=f"no luck with {each}", **ids) for each in ids.values()}
     assert len(told) == 1
+
+
+def test_what_was_handed_out_is_looked_for_in_what_is_read_of_a_text_and_not_before() -> None:
+    cut_by_one = "alpha-run has no luck".ljust(TEXT_CHARS_MAX + 1)
+    assert template(stderr=cut_by_one, run_id="alpha-run") == "lpha-run has no luck"
+    whole = cut_by_one[:TEXT_CHARS_MAX]
+    assert template(stderr=whole, run_id="alpha-run") == "<*> has no luck"
 
 
 def test_an_error_in_its_own_words_is_stripped_and_cut() -> None:
