@@ -12,6 +12,7 @@ from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
 from engine.events import (
     AnyEvent,
+    Classified,
     FingerprintStopped,
     Reclassified,
     RunJudged,
@@ -134,6 +135,26 @@ def forged(line: Line) -> Line:
 def one_later(situation: Situation, policy: Policy) -> bool:
     later = replace(policy, fingerprint_repeats_max=(policy.fingerprint_repeats_max or 0) + 1)
     return REPEATS_TOO_OFTEN(situation, later if policy.fingerprint_repeats_max else policy)
+
+
+def zero_yield_word(after: str) -> Reclassified:
+    return Reclassified(
+        session_id="s", run_id="r", phase_id="p", attempt_id="a", what="zero_yield",
+        detector="standard-1", timeouts="run", before=None, after=Classified(detector="standard-1",
+        name=after), by="me", why="so",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [[], [zero_yield_word("timeout")]])
+def test_a_word_is_taken_again_from_the_end_of_its_attempt_whatever_stands_before_it(
+    before: list[AnyEvent],
+) -> None:
+    ended = finished(told=Told(ended="exited"), exit_code=1)
+    audit = Redecision(lambda _digest: None, lambda _attempt, _before: [*before, ended])
+    word = zero_yield_word("unknown")
+    audit.take([Line(5, 1, "c", 3, encode(word), word)])
+    assert audit.unverifiable == []
+    assert audit.decided == {"diagnosis.reclassified": 1}
 
 
 @pytest.mark.parametrize(

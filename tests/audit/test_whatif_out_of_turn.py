@@ -93,6 +93,36 @@ async def test_behind_a_shorter_pause_what_ends_beside_another_attempt_may_end_b
     assert horizons(held_against(recorded, other)) == {"b": ends[1], "a": ends[2]}
 
 
+async def test_who_would_have_gone_first_is_unknown_where_what_is_decided_is_over_all_runs() -> (
+    None
+):
+    """At a's second end alike, which the other policy counts, b would have been sampled."""
+    runs = [
+        Run("a", "free", [[LIMITED, LIMITED, succeeds()]]),
+        Run("b", "free", [[succeeds()]]),
+    ]
+    one = replace(DEFAULT, fingerprint_repeats_max=2)
+    other = replace(one, provider_pause_ms=None)
+    recorded, really = await drained(runs, one), await drained(runs, other)
+    assert (run_of(recorded), run_of(really)) == ([*"aaab"], [*"aba"])
+    second = starts(recorded)[1]
+    assert horizons(held_against(recorded, other)) == {"a": second, "b": second}
+
+
+async def test_what_failed_beside_a_run_that_was_shifted_may_have_failed_behind_it() -> None:
+    """Without the pause a is done before b has failed once; in the record it fails behind that."""
+    odd, other_thing = fails("odd failure"), fails("other thing broke")
+    runs = [
+        Run("a", "free", [[LIMITED, replace(odd, sleep=300.0)]]),
+        Run("b", "free", [[replace(other_thing, sleep=700.0), replace(odd, sleep=300.0)]]),
+    ]
+    other = replace(DEFAULT, provider_pause_ms=None)
+    recorded, really = [await drained(runs, each, workers=2) for each in (DEFAULT, other)]
+    assert (run_of(recorded), run_of(really)) == ([*"aaabb"], [*"aabb"])
+    ends = [line.pos for line in recorded.lines if isinstance(line.event, AttemptFinished)]
+    assert horizons(held_against(recorded, other)) == {"a": starts(recorded)[2], "b": ends[3]}
+
+
 def run_of(log: Drained) -> list[str]:
     """Whose attempts ended, in that order."""
     return [line.event.run_id for line in log.lines if isinstance(line.event, AttemptFinished)]
