@@ -100,8 +100,6 @@ def between_groups(medians: Sequence[float], variances: Sequence[float]) -> floa
         pairs = zip(medians, variances, strict=True)
         return math.fsum(m * m / (v + between) for m, v in pairs) - len(medians)
 
-    if excess(0.0) <= 0:
-        return BETWEEN_MIN
     low, high = 0.0, BETWEEN_MAX
     for _ in range(HALVINGS):
         middle = (low + high) / 2

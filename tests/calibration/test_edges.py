@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from engine.calibration.calibrate import calibrate
 from engine.calibration.drift import Alarm, Drift
 from engine.calibration.estimator import Coefficients, estimate, shipped
-from engine.calibration.pooling import Measured, Shrunk
+from engine.calibration.pooling import NORMAL, Measured, Shrunk
 from engine.calibration.result import Settings
 from engine.calibration.samples import Group, GroupKey, Sample, classify, grouped, one_per_phase
 from engine.calibration.selection import selected
@@ -62,9 +62,18 @@ def test_samples_of_other_coefficients_are_counted_by_theirs() -> None:
     versions = ("2", "1", "1", "")
     rows = [sample(pos, version=version) for pos, version in enumerate(versions, 1)]
     unknown = sample(9, version="", estimated=None)
-    found = selected([*rows, unknown], settings)
+    without = sample(10, version="1", estimated=None)
+    found = selected([*rows, unknown, without], settings)
     assert [each.pos for each in found.samples] == [1, 9]
-    assert found.stale == {"1": 2, "": 1}
+    assert found.stale == {"1": 3, "": 1}
+
+
+def test_samples_are_those_of_the_runs_that_were_asked_for() -> None:
+    rows = [sample(pos, run_id=run_id) for pos, run_id in enumerate(("a", "b", "", "c"), 1)]
+    for asked, read in (((), [1, 2, 3, 4]), (("b",), [2]), (("c", "a"), [1, 4]), (("d",), [])):
+        settings = Settings(min_samples=1, confidence_threshold=0.7, include_run_ids=asked)
+        found = selected(rows, settings)
+        assert ([each.pos for each in found.samples], found.outside) == (read, 4 - len(read))
 
 
 def cut(pos: int, x: float, **more: object) -> Sample:
@@ -116,6 +125,24 @@ def test_a_gate_counts_clean_phases_and_not_those_that_were_cut_off() -> None:
     found = judged(group, Measured(group.n, group.k, 0.0, 0.1), None, STEADY, Gates(5, 0.7))
     assert found.verdict == "below_min_samples"
     assert found.missing == "needs 1 more clean phase; 4 of 8 truncated"
+
+
+@pytest.mark.parametrize(
+    ("clean", "confidence", "said"),
+    [
+        (4, 1.0, "below_min_samples"),
+        (5, 0.6999, "low_confidence"),
+        (5, 0.7001, "recommended"),
+    ],
+)
+def test_unless_told_otherwise_five_phases_and_seven_tenths_are_enough(
+    clean: int, confidence: float, said: str
+) -> None:
+    (group,) = grouped([sample(pos) for pos in range(1, clean + 1)])
+    own = Measured(group.n, group.k, 0.0, 0.1)
+    error = math.log(2.0) / (2 * NORMAL.inv_cdf(min(confidence, 0.9999)))
+    among = Shrunk(0.1, 1.0, math.log(2.0), error)
+    assert judged(group, own, among, STEADY, Gates()).verdict == said
 
 
 def test_a_group_that_changed_names_its_last_alarm() -> None:

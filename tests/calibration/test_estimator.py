@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
@@ -18,6 +20,7 @@ from engine.calibration.estimator import (
     shipped_toml,
 )
 from engine.calibration.result import Settings
+from engine.cli.coefficients_file import coefficients_in_file
 from engine.errors import UsageProblem
 from tests.calibration.conftest import by_chance
 from tests.rules.standings import started
@@ -42,6 +45,7 @@ def test_an_estimate_is_base_plus_deliverables_times_the_group() -> None:
     assert found.budget_tokens == found.estimated_tokens * 2
     assert "2 × 2500" in found.sentence
     assert "times 3 for its group" in found.sentence
+    assert "times" not in estimate(own, "testing", "medium", 2).sentence.split(" It may take")[0]
     assert estimate(own, "docs", "low", 0) == estimate(own, "docs", "low", 1)
     assert "It may take 39000: 2 times as much" in found.sentence
     least, most = estimate(own, "docs", "low", 1), estimate(own, "docs", "low", 90)
@@ -126,6 +130,68 @@ def test_a_file_that_is_none_is_refused_with_its_place(old: str, new: str, said:
         coefficients_from_toml(shipped_toml().replace(old, new, 1), "mine.toml")
     assert said in refused.value.problem
     assert refused.value.problem.startswith("mine.toml: ")
+
+
+def with_keys(name: str, count: int, value: float = 2.0, stem: str = "k") -> str:
+    """The shipped file with so many further keys in one of its tables."""
+    group = "/low" if name == "multipliers" else ""
+    rows = "".join(f'"{stem}{number}{group}" = {value!r}\n' for number in range(count))
+    return shipped_toml().replace(f"[{name}]\n", f"[{name}]\n{rows}")
+
+
+@pytest.mark.parametrize("name", ["base", "per_deliverable", "reserve", "multipliers"])
+def test_a_table_has_two_thousand_keys_at_most(name: str) -> None:
+    room = 2000 - len(getattr(shipped(), name))
+    found = coefficients_from_toml(with_keys(name, room), "x")
+    assert len(getattr(found, name)) == 2000
+    with pytest.raises(UsageProblem, match=f"{name}: has more than 2000 keys"):
+        coefficients_from_toml(with_keys(name, room + 1), "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [
+        ("base", 0.0, 1e9),
+        ("per_deliverable", 0.0, 1e9),
+        ("reserve", 1.0, 1e6),
+        ("multipliers", 1e-6, 1e6),
+    ],
+)
+def test_a_number_lies_within_its_limits_both_included(
+    name: str, least: float, most: float
+) -> None:
+    for value in (least, most):
+        coefficients_from_toml(with_keys(name, 1, value), "x")
+    for value in (math.nextafter(least, -1), math.nextafter(most, math.inf)):
+        with pytest.raises(UsageProblem, match=f"expected {least:g} to "):
+            coefficients_from_toml(with_keys(name, 1, value), "x")
+
+
+@pytest.mark.parametrize("length", [80, 81])
+def test_of_a_key_that_is_refused_eighty_characters_are_told(length: int) -> None:
+    def refused(stem: str, value: float) -> str:
+        with pytest.raises(UsageProblem) as problem:
+            coefficients_from_toml(with_keys("base", 1, value, stem), "x")
+        return problem.value.problem
+
+    small, great = "k" * (length - 1), "K" * (length - 1)
+    shown = f"{small}0"[:80]
+    assert refused(small, -1.0) == f"x: base.'{shown}': expected 0 to 1e+09."
+    assert refused(great, 1.0) == f"x: base.'{shown.upper()}': write {shown}."
+
+
+@pytest.mark.parametrize(("size_bytes", "is_read"), [(64 * 1024, True), (64 * 1024 + 1, False)])
+def test_a_file_of_coefficients_has_sixty_four_kibibytes_at_most(
+    tmp_path: Path, size_bytes: int, *, is_read: bool
+) -> None:
+    path = tmp_path / "own.toml"
+    text = shipped_toml()
+    path.write_text(text + "#" * (size_bytes - len(text.encode())))
+    if is_read:
+        assert coefficients_in_file(str(path)) == shipped()
+    else:
+        with pytest.raises(UsageProblem, match="has more than 65536 bytes"):
+            coefficients_in_file(str(path))
 
 
 def test_other_numbers_have_another_identity() -> None:
