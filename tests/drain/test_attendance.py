@@ -300,6 +300,31 @@ async def test_what_runs_is_left_by_a_failing_engine_and_ended_by_an_overtaken_o
             await on.play(a=runs, b=breaks, c=runs)
         assert left == [leaves, leaves]
         assert await on.endings() == ({} if leaves else {"a": "abandoned", "c": "abandoned"})
+        assert on.log.searched == [], "nobody else can have closed what was begun here"
+
+
+async def after(delay_s: float, report: Report = FAILED) -> Report:
+    await anyio.sleep(delay_s)
+    return report
+
+
+async def test_it_is_quiet_once_all_have_ended_though_no_end_is_recorded_yet() -> None:
+    async with stage("a", "b") as on:
+        on.log.takes_s = 60.0
+        begun_s = anyio.current_time()
+        quiet_s: list[float] = []
+
+        async def listen() -> None:
+            await anyio.lowlevel.checkpoint()
+            await on.attendance.until_quiet()
+            quiet_s.append(anyio.current_time() - begun_s)
+            assert on.attendance.attended
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: on.play(a=lambda _: after(1.0), b=lambda _: after(3.0)))
+            group.start_soon(listen)
+        assert quiet_s == [pytest.approx(3.0)]
+        assert await on.endings() == {"a": "failed", "b": "failed"}
 
 
 LIMITS_MET = [
