@@ -183,8 +183,10 @@ def test_a_proposal_that_changed_nothing_was_no_better() -> None:
 )
 def test_a_band_of_confidence_begins_at_its_lower_end(confidence: float, band: int) -> None:
     one = Score(1, "docs/low", 2.0, confidence, 9, 1.0, 1.0, "better")
-    early = one._replace(outcome="too early")
-    assert [each.judged for each in reliability([one, early])] == [n == band for n in range(5)]
+    early, worse = one._replace(outcome="too early"), one._replace(outcome="worse")
+    found = reliability([one, early, early, one, worse])
+    assert [each.judged for each in found] == [3 * (n == band) for n in range(5)]
+    assert [each.better for each in found] == [2 * (n == band) for n in range(5)]
 
 
 def test_a_budget_is_rounded_up_so_that_it_holds_what_it_says() -> None:
@@ -210,3 +212,17 @@ def test_what_is_at_stake_counts_what_was_cut_off_too() -> None:
     rows = [sample(1, 2.0), cut(2, 4.0), sample(3, 0.5, success=False)]
     (group,) = calibrate(rows, Settings(min_samples=1, confidence_threshold=0.7)).groups
     assert group.tokens_at_stake == 4000.0
+
+
+def test_the_effect_that_is_promised_is_of_the_groups_that_should_change_alone() -> None:
+    changing = [sample(pos, 3.0) for pos in range(1, 12)]
+    right = [sample(pos, 1.0, category="tests") for pos in range(12, 90)]
+    few = [sample(pos, 9.0, category="bugfix") for pos in range(90, 94)]
+    settings = Settings(min_samples=5, confidence_threshold=0.7)
+    alone, among = (calibrate(rows, settings) for rows in (changing, [*changing, *right, *few]))
+    verdicts = {group.category: group.verdict for group in among.groups}
+    assert verdicts == {
+        "bugfix": "below_min_samples", "docs": "recommended", "tests": "low_confidence",
+    }  # fmt: skip
+    assert among.typical_error_before == alone.typical_error_before == pytest.approx(3.0)
+    assert among.typical_error_after == pytest.approx(1.0, abs=0.01)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
+from msgspec.structs import replace
 
 from engine.calibration.attempts import estimated
 from engine.calibration.calibrate import calibrate
@@ -165,6 +166,28 @@ def test_a_number_lies_within_its_limits_both_included(
     for value in (math.nextafter(least, -1), math.nextafter(most, math.inf)):
         with pytest.raises(UsageProblem, match=f"expected {least:g} to "):
             coefficients_from_toml(with_keys(name, 1, value), "x")
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "is_read"),
+    [
+        (1, 1, True),
+        (1, 10**9, True),
+        (10**9, 10**9, True),
+        (0, 10, False),
+        (11, 10, False),
+        (1, 10**9 + 1, False),
+    ],
+)
+def test_budgets_lie_between_one_token_and_a_thousand_million(
+    least: int, most: int, *, is_read: bool
+) -> None:
+    of = replace(shipped(), budget_min=least, budget_max=most)
+    if is_read:
+        assert coefficients_from_json(of.json) == of
+    else:
+        with pytest.raises(UsageProblem, match="expected 1 ≤ min ≤ max ≤ 1000000000"):
+            coefficients_from_json(of.json)
 
 
 @pytest.mark.parametrize("length", [80, 81])
