@@ -53,7 +53,7 @@ RULES = {
     *(f"engine/executors/{name}.py" for name in ("old_files", "begun", "holder", "outcome")),
     *(f"engine/executors/guarding/{name}.py" for name in ("attempt", "child")),
     *(f"engine/calibration/{name}.py" for name in ("samples", "verdict", "selection")),
-    "engine/calibration/attempts.py",
+    *(f"engine/calibration/{name}.py" for name in ("attempts", "survival", "budgets")),
     *(f"engine/calibration/{name}.py" for name in ("track_record", "estimator")),
     *(f"engine/calibration/{name}.py" for name in ("drift", "pooling", "documented", "in_words")),
     *(f"engine/triage/{name}.py" for name in ("policy", "reasons")),
@@ -136,8 +136,9 @@ def test_what_is_called_equivalent_belongs_to_a_file_of_rules_and_has_its_reason
 
 def test_lists_stand_one_for_each_file_and_name_no_mutant_twice() -> None:
     paths = [Path(mutant.path).stem for mutant in listed()]
-    # Where a projection has the same name, the list of a detector says what it is of.
-    assert set(paths) == {path.stem.removeprefix("detect_") for path in LISTS.glob("*.toml")}
+    # Where another file has the same name, the list of a detector or a statistic says so.
+    named = (path.stem.removeprefix("detect_") for path in LISTS.glob("*.toml"))
+    assert set(paths) == {name.removeprefix("calibration_") for name in named}
 
 
 def test_a_pattern_that_no_mutant_has_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
