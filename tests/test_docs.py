@@ -283,6 +283,23 @@ def test_no_line_of_a_list_of_commands_is_cut_short_in_eighty_columns() -> None:
         assert cut == [], group.name
 
 
+def _helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    context = click.Context(command, info_name=name, terminal_width=80)
+    yield name, command.get_help(context)
+    if isinstance(command, click.Group):
+        for verb in command.list_commands(context):
+            below = command.get_command(context, verb)
+            assert below is not None
+            yield from _helps(below, f"{name} {verb}")
+
+
+def test_no_line_of_help_is_wider_than_a_terminal() -> None:
+    told = dict(_helps(runoff, "runoff"))
+    assert len(told) > 60
+    wide = [(n, line) for n, text in told.items() for line in text.splitlines() if len(line) > 80]
+    assert wide == []
+
+
 def test_every_decision_is_listed_by_its_title() -> None:
     folder = HOME / "docs" / "adr"
     titles = {path.name: path.read_text("utf-8").splitlines()[0] for path in folder.glob("0*.md")}

@@ -72,7 +72,7 @@ def seed(
     Examples:
       runoff seed --database sqlite:///backlog.db
       runoff seed --repeat 5 --database sqlite:///backlog.db
-      runoff seed --plan plan.toml --run-id trial-2 --database sqlite:///backlog.db
+      runoff seed --plan plan.toml --run-id two --database sqlite:///backlog.db
       runoff seed --needs gpu --database sqlite:///backlog.db
     """  # noqa: D301
     from engine.backlog.plan import load_plan  # noqa: PLC0415

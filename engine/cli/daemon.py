@@ -82,9 +82,9 @@ def run(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
 
     \b
     Examples:
-      runoff daemon --database sqlite:///backlog.db -- python agent.py {phase_file}
+      runoff daemon --database sqlite:///backlog.db -- ./agent {phase_file}
       runoff daemon --settings daemon.toml --http 127.0.0.1:9464 -- ./agent
-      runoff daemon --window "Mon-Fri 20:00-06:00" --timezone Europe/Berlin -- ./agent
+      runoff daemon --window 20:00-06:00 --timezone Europe/Berlin -- ./agent
     """  # noqa: D301
     if options["coefficients"] is not None:
         coefficients_in_file(options["coefficients"])

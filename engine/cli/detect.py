@@ -64,7 +64,8 @@ def boundary(name: str, *, jsonl: bool) -> None:  # noqa: ARG001  there is one f
 
     \b
     Example:
-      echo '{"id": 1, "stderr": "prompt is too long"}' | runoff detect boundary --jsonl
+      echo '{"id": 1, "stderr": "prompt is too long"}' |
+        runoff detect boundary --jsonl
     """  # noqa: D301
     _converse("boundary", detectors(name))
 

@@ -129,7 +129,7 @@ def drain(ctx: click.Context, /, argv: tuple[str, ...], **options: Any) -> None:
 
     \b
     Examples:
-      runoff drain --database sqlite:///backlog.db --workers 8 -- python agent.py {phase_file}
+      runoff drain --database sqlite:///b.db --workers 8 -- ./agent {phase_file}
       runoff drain --run-id R --phase-id P -- ./agent
       runoff drain --executor scripted --script outcomes.json --virtual-time
       runoff drain --dry-run

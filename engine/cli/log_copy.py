@@ -45,7 +45,7 @@ def log_copy(source: str, target: str, *, resume: bool, live: bool, as_json: boo
     Examples:
       runoff log copy sqlite:///backlog.db postgresql://runoff@db.example/backlog
       runoff log copy postgresql://runoff@db.example/backlog sqlite:///backlog.db
-      runoff log copy --live --resume sqlite:///backlog.db sqlite:////backup/backlog.db
+      runoff log copy --live --resume sqlite:///backlog.db sqlite:////backup/b.db
     """  # noqa: D301
     old, new = locate(source), locate(target)
     if old.path == new.path:
