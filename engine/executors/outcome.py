@@ -152,8 +152,8 @@ def _cut_short(directory: Path, outcome: Outcome) -> str | None:
 
     What the child said of its end may be gone then, and its exit code alone proves little.
     """
-    for name in TELLING:
-        if size_bytes(f"{directory}/{name}") < outcome.files.get(name, 0):
+    for name in filter(outcome.files.get, TELLING):
+        if size_bytes(f"{directory}/{name}") < outcome.files[name]:
             return name
     return None
 
