@@ -47,7 +47,8 @@ class Recorder:
 
     In a shared log the board follows what others append whenever this one is about to; then those
     are told who asked for it with ``followed_by``.  ``leaving`` is begun when the process has to
-    end.
+    end.  ``turns``: how often the loop goes round before a commit; what is decided never depends
+    on it.
     """
 
     def __init__(
@@ -57,9 +58,12 @@ class Recorder:
         clock: Clock,
         writer: Writer,
         anchors: Anchors | None = None,
+        *,
+        turns: int = TURNS,
     ) -> None:
         self.store = store
         self.board = board
+        self._turns = turns
         self._time = LogTime(clock)
         self._decisions = Decisions(board, writer)
         self._queue: deque[Pending] = deque()
@@ -72,7 +76,9 @@ class Recorder:
         self._unkept = 0
         self._followers: list[Callable[[Seen], None]] = []
         self._relearners: list[Callable[[], None]] = []
-        self.leaving = store.leaving if isinstance(store, OnServer) else Leaving()
+        self.leaving = Leaving()
+        if store.is_shared and isinstance(store, OnServer):  # which is slow to ask
+            self.leaving = store.leaving
 
     @property
     def head(self) -> Head:
@@ -177,7 +183,7 @@ class Recorder:
             while not self._failed and not (self._closing and not self._queue):
                 if self._queue:
                     # For others who are about to submit, so that they share the commit.
-                    for _ in range(TURNS):
+                    for _ in range(self._turns):
                         await anyio.lowlevel.checkpoint()
                     await self._write_batch()
                     self._settled.set()
@@ -378,15 +384,17 @@ async def recording(
     *,
     anchors: Path | None = None,
     pace: Pace | None = None,
+    turns: int = TURNS,
 ) -> AsyncGenerator[Recorder, None]:
     """A recorder that runs while the block does, and drains its queue at the end.
 
     ``anchors``: the file that each commit is anchored in, None for none.  ``pace`` is told how far
-    the log was read, if it has to be.  When the writer stops by itself, whoever submits hears why
-    (StorageFailed, Fenced).
+    the log was read, if it has to be.  ``turns``: see Recorder.  When the writer stops by itself,
+    whoever submits hears why (StorageFailed, Fenced).
     """
     anchored = Anchors(anchors) if anchors else None
-    recorder = Recorder(store, await load_board(store, pace=pace), clock, writer, anchored)
+    board = await load_board(store, pace=pace)
+    recorder = Recorder(store, board, clock, writer, anchored, turns=turns)
     await recorder.open()
     async with anyio.create_task_group() as group:
         group.start_soon(_shielded, recorder)

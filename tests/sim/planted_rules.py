@@ -201,7 +201,7 @@ RULE_BUGS: tuple[Bug, ...] = (
         f"{DECIDE}:_breaker_opened",
         "facts.finished.run_id in before",
         "False",
-        near=670,
+        near=800,
     ),
     bug(
         "the slow start lets one more sample begin",

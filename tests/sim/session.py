@@ -38,7 +38,7 @@ from engine.ids import IdMaker
 from engine.store.blobs import Blobs
 from engine.store.command import Command, just
 from engine.store.protocol import Query
-from engine.store.recorder import Recorder, Writer, recording
+from engine.store.recorder import TURNS, Recorder, Writer, recording
 from engine.triage.eligible import phase_hindrance, run_hindrance
 from engine.triage.policy import policy_from_json
 from engine.triage.scope import Scope
@@ -251,7 +251,9 @@ class Session:
         """One engine from its first look at the log to its end."""
         try:
             with life.scope, self._killing(life):
-                async with recording(life.handle.store, self.clock, WRITER) as recorder:
+                turns = self.seed // THOROUGH_EVERY % (TURNS + 1)
+                store = life.handle.store
+                async with recording(store, self.clock, WRITER, turns=turns) as recorder:
                     if not recorder.head.pos:
                         await self._register(recorder)
                     if life.retries is not None:
