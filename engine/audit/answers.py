@@ -8,7 +8,8 @@ from typing import NamedTuple
 from engine.amounts import counted
 from engine.triage.case import Case
 from engine.triage.eligible import is_unfinished, phase_hindrance
-from engine.triage.hindrances import Hindrance, of_phase_and_all, of_run_and_all
+from engine.triage.hindrance import Hindrance
+from engine.triage.hindrances import of_phase_and_all, of_run_and_all
 from engine.triage.ordering import RunOrder
 from engine.triage.typed import quoted
 from engine.triage.used_up import used_up

@@ -12,7 +12,8 @@ from engine.audit.facts import Rule
 from engine.audit.session_view import SessionView
 from engine.events import SessionEnd
 from engine.store.lock import DAEMON
-from engine.triage.hindrances import ENDS, HIGHER, LARGER, Hindrance
+from engine.triage.end_words import ENDS, HIGHER, LARGER
+from engine.triage.hindrance import Hindrance
 from engine.triage.typed import quoted
 
 __all__ = ["READY", "Example", "Next", "OpenAttempt", "Overview", "answer_of"]

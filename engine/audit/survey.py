@@ -18,7 +18,8 @@ from engine.triage.beginning import taken_over
 from engine.triage.breaker import sampling_gate
 from engine.triage.case import NEW_SESSION, Case
 from engine.triage.eligible import is_unfinished, phase_hindrance, run_hindrance
-from engine.triage.hindrances import Hindrance, of_account, of_samples, of_session
+from engine.triage.hindrance import Hindrance
+from engine.triage.hindrances import of_account, of_samples, of_session
 from engine.triage.ordering import RunOrder
 from engine.triage.picking import Picker, next_event
 from engine.triage.reasons import Ground

@@ -33,7 +33,7 @@ from engine.events import (
 )
 from engine.store.protocol import LogReader
 from engine.triage.case import Case
-from engine.triage.hindrances import Hindrance
+from engine.triage.hindrance import Hindrance
 from engine.triage.typed import cuts
 from projections.backlog import PhaseStanding
 

@@ -20,7 +20,7 @@ from engine.events import (
 )
 from engine.store.boards import seen_page
 from engine.store.protocol import LogReader, Query
-from engine.triage.hindrances import span
+from engine.triage.hindrance import span
 
 PREFIX = "att_"
 DECISIONS_MAX = 100

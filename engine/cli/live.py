@@ -39,7 +39,7 @@ from engine.events import (
 )
 from engine.losses import Losses
 from engine.store.recorder import Recorder
-from engine.triage.hindrances import HIGHER, LARGER
+from engine.triage.end_words import HIGHER, LARGER
 from engine.triage.scope import Scope
 
 if TYPE_CHECKING:

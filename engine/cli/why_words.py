@@ -9,7 +9,7 @@ from engine.audit.overview import Overview
 from engine.audit.why import Explanation, Said
 from engine.audit.why_attempt import AttemptExplanation
 from engine.cli.render import clean
-from engine.triage.hindrances import Hindrance, span
+from engine.triage.hindrance import Hindrance, span
 
 
 def explanation_lines(found: Explanation) -> list[str]:

@@ -16,7 +16,8 @@ from engine.store.boards import load_board
 from engine.store.protocol import Query
 from engine.triage.case import Case
 from engine.triage.eligible import phase_hindrance, run_hindrance
-from engine.triage.hindrances import Hindrance, of_phase_and_all, of_run
+from engine.triage.hindrance import Hindrance
+from engine.triage.hindrances import of_phase_and_all, of_run
 from engine.triage.picking import limit_reached
 from engine.triage.reasons import Ground
 from engine.triage.select import pick_by_scan

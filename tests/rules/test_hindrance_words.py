@@ -9,7 +9,9 @@ import pytest
 from engine.cli.drain import drain
 from engine.events import SessionEnd
 from engine.triage.case import LIMITS, Case
-from engine.triage.hindrances import ENDS, LARGER, moment, of_samples, of_session
+from engine.triage.end_words import ENDS, LARGER
+from engine.triage.hindrance import moment
+from engine.triage.hindrances import of_samples, of_session
 from engine.triage.picking import limit_reached
 from tests.rules.standings import (
     NOW_US,

@@ -15,16 +15,9 @@ from msgspec.structs import replace
 from engine.events import Limits
 from engine.triage.case import EXECUTOR, LIMITS, Case, account_named, beginning, newest_session
 from engine.triage.eligible import phase_hindrance
-from engine.triage.hindrances import (
-    Hindrance,
-    moment,
-    of_account,
-    of_phase,
-    of_run,
-    of_samples,
-    of_session,
-    span,
-)
+from engine.triage.hindrance import Hindrance, moment, span
+from engine.triage.hindrances import of_account, of_run, of_samples, of_session
+from engine.triage.phase_hindrances import of_phase
 from engine.triage.policy import Policy
 from engine.triage.scope import Scope
 from projections.backlog import PhaseStanding

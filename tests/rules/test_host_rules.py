@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from engine.audit.casefile import Around
 from engine.events import AttemptStarted, Seen
 from engine.triage.case import Case
-from engine.triage.hindrances import of_phase, of_session
+from engine.triage.hindrances import of_session
 from engine.triage.hosts import host_is_full, open_on
+from engine.triage.phase_hindrances import of_phase
 from engine.triage.picking import Picker, picks
 from engine.triage.scope import Scope
 from engine.triage.select import Queue, pick_by_scan
