@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import assert_never, cast, get_args
 
 import msgspec
@@ -108,7 +109,7 @@ def _apply(state: PhaseStanding | None, seen: Seen) -> PhaseStanding:
                 attempts=state.attempts + 1,
                 attempts_total=state.attempts_total + 1,
                 open_attempt=event.attempt_id,
-                last_session=event.session_id,
+                last_session=intern(event.session_id),
                 last_pos=seen.pos,
             )
         case AttemptFinished():
@@ -128,17 +129,17 @@ def _apply(state: PhaseStanding | None, seen: Seen) -> PhaseStanding:
 
 def _registered(event: PhaseRegistered, pos: int) -> PhaseStanding:
     return PhaseStanding(
-        run_id=event.run_id,
+        run_id=intern(event.run_id),
         phase_id=event.phase_id,
-        tier_id=event.tier_id,
+        tier_id=intern(event.tier_id),
         tier_index=event.tier_index,
         phase_index=event.phase_index,
         order=event.order,
         after=event.after,
         needs=event.needs,
         state=event.state,
-        category=event.category,
-        complexity=event.complexity,
+        category=event.category and intern(event.category),
+        complexity=event.complexity and intern(event.complexity),
         reason=event.last_failure_reason and event.last_failure_reason[:REASON_CHARS_MAX],
         registered_pos=pos,
         incident_token_cap=event.incident_token_cap,

@@ -7,6 +7,7 @@ finished attempt and every imported estimation row is one sample, whatever it is
 from __future__ import annotations
 
 from collections.abc import Iterable
+from sys import intern
 from typing import assert_never, cast, get_args
 
 import msgspec
@@ -50,6 +51,10 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_cut: bool = False
 
 
+NOT_OPEN = Open()
+"""One for all phases, since nearly all of them have none open."""
+
+
 class PhaseSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One sample; ``pos`` is where it became one.  Tokens are of output, None for not known.
 
@@ -79,7 +84,7 @@ class PhaseSamples(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     category: str | None = None
     complexity: str | None = None
     alias: str = ""
-    open: Open = Open()
+    open: Open = NOT_OPEN
     samples: tuple[PhaseSample, ...] = ()
 
 
@@ -100,13 +105,13 @@ def _keys(seen: Seen) -> tuple[str, ...]:
 
 def _apply(state: PhaseSamples | None, seen: Seen) -> PhaseSamples:
     event = cast("Handled", seen.event)
-    state = state or PhaseSamples(run_id=event.run_id, phase_id=event.phase_id)
+    state = state or PhaseSamples(run_id=intern(event.run_id), phase_id=event.phase_id)
     match event:
         case PhaseRegistered():
             return replace(
                 state,
-                category=event.category,
-                complexity=event.complexity,
+                category=event.category and intern(event.category),
+                complexity=event.complexity and intern(event.complexity),
                 alias=_alias(event.category_raw, event.complexity_raw),
             )
         case AttemptEstimated():
@@ -115,7 +120,7 @@ def _apply(state: PhaseSamples | None, seen: Seen) -> PhaseSamples:
             return replace(state, open=_used(state.open, event))
         case AttemptFinished():
             sample = _ended(state, event, seen)
-            return replace(state, open=Open(), samples=(*state.samples, sample))
+            return replace(state, open=NOT_OPEN, samples=(*state.samples, sample))
         case BoundaryDetected():
             return _limited(state, event)
         case EstimateImported():
@@ -128,17 +133,17 @@ def _alias(category_raw: str | None, complexity_raw: str | None) -> str:
     """How the source spelled a group; empty where it did not say."""
     if category_raw is None and complexity_raw is None:
         return ""
-    return f"{category_raw or ''}/{complexity_raw or ''}"
+    return intern(f"{category_raw or ''}/{complexity_raw or ''}")
 
 
 def _opened(event: AttemptEstimated) -> Open:
     return Open(
-        category=event.category,
-        complexity=event.complexity,
+        category=event.category and intern(event.category),
+        complexity=event.complexity and intern(event.complexity),
         estimated_tokens=event.estimated_tokens,
         budget_tokens=event.budget_tokens,
         deliverables=event.deliverables,
-        version=event.coefficient_version,
+        version=intern(event.coefficient_version),
     )
 
 

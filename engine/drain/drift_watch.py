@@ -14,6 +14,7 @@ from engine.events import (
     BoundaryDetected,
     DriftAlarmed,
     EstimateImported,
+    PhaseRegistered,
     Record,
     Seen,
     event_of,
@@ -22,15 +23,17 @@ from engine.events import (
 from engine.store.boards import seen_page
 from engine.store.command import Command, just
 from engine.store.recorder import Recorder
-from projections.calibration import CALIBRATION
-from projections.fold import Keyed, join
+from projections.calibration import CALIBRATION, PhaseSamples
 
 STREAM = "calibration"
 LOOKS_EVERY = 25
 """Successful phases between two looks, over all sessions of the log."""
 
-_TYPES = frozenset(event_type(kind) for kind in CALIBRATION.handles - {EstimateImported})
-"""Imported estimates are of other coefficients than any of ours, so their drift is no news."""
+_UNWATCHED = {EstimateImported, PhaseRegistered}
+"""Imported estimates are of other coefficients than any of ours, so their drift is no news.  An
+estimate names its group, so that a phase has to be known only once it is attempted."""
+
+_TYPES = frozenset(event_type(kind) for kind in CALIBRATION.handles - _UNWATCHED)
 
 
 def alarm_command(event: DriftAlarmed) -> Command:
@@ -53,7 +56,7 @@ class DriftWatch:
         self._say = say
         self._due = anyio.Event()
         self._pos = 0
-        self._folded = Keyed(CALIBRATION)
+        self._phases: dict[str, PhaseSamples] = {}
         self._watches = GroupWatches()
         self._recorded: set[DriftAlarmed] = set()
         self._successes = sum(each.succeeded for each in recorder.board.sessions.values())
@@ -97,10 +100,10 @@ class DriftWatch:
             self._pos = rows[-1][0]
 
     def _feed(self, seen: Seen) -> None:
-        self._folded.feed(seen)
+        (name,) = CALIBRATION.keys(seen)
+        phase = CALIBRATION.apply(self._phases.get(name), seen)
+        self._phases[name] = phase
         if isinstance(seen.event, AttemptFinished | BoundaryDetected):
-            phase = self._folded.get(join(seen.event.run_id, seen.event.phase_id))
-            assert phase is not None
             self._watches.put(phase)
 
 

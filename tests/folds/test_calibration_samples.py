@@ -263,3 +263,25 @@ def test_samples_and_ends_reconcile(events: list[AnyEvent]) -> None:
     assert len(found) == ends == result.totals.read
     assert {name: n for name, n in result.totals.counts.items() if n} == dict(counts)
     assert sum(group.sample_count for group in result.groups) == counts["clean"]
+
+
+def test_what_was_estimated_says_its_group_whether_or_not_its_phase_is_known() -> None:
+    """Who watches for drift reads no registrations."""
+    estimated = AttemptEstimated(
+        **ids(),
+        category="tests",
+        complexity="high",
+        deliverables=1,
+        estimated_tokens=10,
+        budget_tokens=20,
+        coefficient_version="1",
+    )
+    found: list[Sample] = []
+    for events in ([registered(), estimated], [estimated]):
+        keyed = Keyed(CALIBRATION)
+        for pos, event in enumerate([*events, finished()], start=5 - len(events)):
+            keyed.feed(Seen(pos, 1, event))
+        (sample,) = samples_of(keyed.values())
+        found.append(msgspec.structs.replace(sample, alias=""))
+    assert found[0] == found[1]
+    assert found[0].group == ("tests", "high")

@@ -6,9 +6,10 @@ import hashlib
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine.events import GENESIS, Head, RunRegistered, Seen, SessionStarted
-from engine.events.codec import EVENT_CLASSES
+from engine.events.codec import EVENT_CLASSES, decode, encode
 from projections.board import FOLDS, Board
 from projections.days import DAY_US, DAYS
 from projections.fold import Checkpoint, Keyed, canonical, row_digest
@@ -125,3 +126,22 @@ def test_a_projection_takes_only_what_is_its_own() -> None:
 def test_the_collector_walks_through_no_event_and_no_state(kind: type[msgspec.Struct]) -> None:
     assert kind.__struct_config__.gc is False
     assert kind.__struct_config__.frozen is True
+
+
+def test_phases_share_the_texts_that_a_backlog_repeats() -> None:
+    """A daemon keeps all phases in memory, and reads each text anew from every event."""
+    events = [
+        replace(queued("run-1", name), tier_id="tier", category="docs", complexity="low")
+        for name in ("one", "other")
+    ]
+    read = [
+        decode(encode(event), event_type="backlog.phase_registered", schema=event.schema, pos=1)
+        for event in events
+    ]
+    board_ = Board()
+    for pos, event in enumerate(read, start=1):
+        board_.feed(Seen(pos, NOW_US, event))
+    one, other = board_.backlog.values()
+    for name in ("run_id", "tier_id", "category", "complexity"):
+        assert getattr(read[0], name) is not getattr(read[1], name)
+        assert getattr(one, name) is getattr(other, name)
