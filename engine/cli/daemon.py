@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import anyio
 import click
 import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from engine.amounts import counted, lasting
 from engine.cli.coefficients_file import coefficients_for, coefficients_in_file
@@ -191,16 +193,28 @@ class _Life:
     async def _heed(self, service: Service, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Signals: SIGHUP reads again; the first to stop stops, the second ends attempts now."""
         numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+        # One that waits sees to all that come meanwhile.
+        hangup, hangups = anyio.create_memory_object_stream[None](1)
         with heeded(*numbers) as signals:
-            task_status.started()
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    await service.reload_or_complain()
-                elif service.stopping.asked.is_set():
-                    service.stopping.signal = number
-                    service.abandon()
-                else:
-                    service.stop()
+            async with anyio.create_task_group() as group, hangup:
+                group.start_soon(_reload_at, hangups, service)
+                task_status.started()
+                async for number in signals:
+                    if number == signal.SIGHUP:
+                        with suppress(anyio.WouldBlock):
+                            hangup.send_nowait(None)
+                    elif service.stopping.asked.is_set():
+                        service.stopping.signal = number
+                        service.abandon()
+                    else:
+                        service.stop()
+
+
+async def _reload_at(hangups: MemoryObjectReceiveStream[None], service: Service) -> None:
+    """Read again at each, one after the other; a stop shall not wait for what they wait for."""
+    async with hangups:
+        async for _ in hangups:
+            await service.reload_or_complain()
 
 
 def _asking(function: F) -> F:

@@ -166,6 +166,18 @@ def test_a_stop_is_recorded_over_a_new_link_where_there_is_one(place: Place, eng
     assert place.is_sound()
 
 
+def test_a_stop_waits_for_no_reload_that_waits_for_the_server(place: Place) -> None:
+    with place.engine("daemon") as process:
+        place.way.cut_next(b"daemon.configured", carried=False)
+        process.send_signal(signal.SIGHUP)
+        place.way.is_cut()
+        process.send_signal(signal.SIGTERM)
+        code, said = ended_within(process, 1.0 + float(GRACE_S))
+    assert code == 74, said
+    assert said.index("daemon.stopping") < said.index("daemon.reload_failed")
+    assert not place.ends()
+
+
 def test_a_daemon_with_nothing_to_do_stops_without_a_server(place: Place) -> None:
     with place.engine("daemon", "--max-per-run", "1") as process:
         place.go.touch()
