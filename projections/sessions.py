@@ -86,6 +86,11 @@ class SessionStanding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     heir: int | None = None
     host: str = ""
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether an engine of a shared log is at it and starts attempts; of a file nobody says."""
+        return self.leased_by is not None and self.status == "running"
+
 
 Handled = (
     PolicyAdopted

@@ -20,6 +20,8 @@ TEXTS_SHOWN = 4
 READY = "ready"
 TAKE_OVER = "`runoff drain --resume -- PROGRAM` takes over what it left."
 """What helps where an engine died."""
+SEEN_TO = "An engine on its machine takes it over; where none comes, others give it up in time."
+"""What becomes of what an engine left that died while others are at work."""
 
 _PROMISING_FOR = frozenset({"success", "telemetry", "timeout"})
 """What makes a run promising by any rule, so that it stands otherwise only after a stop."""
@@ -105,11 +107,11 @@ def of_phase(
     case: Case, phase: PhaseStanding, held: list[Hindrance], later: list[Hindrance]
 ) -> Answer:
     """What is said of a phase; the hindrances are those in its session and in a new one."""
-    if phase.open_attempt is not None and case.session.status == "lost":
+    is_lost = case.session.status == "lost"
+    if phase.open_attempt is not None and (is_lost or phase.last_session in case.left):
         left = f"An engine that is gone left {phase.open_attempt} open"
-        return Answer(
-            f"{left}, attempt {phase.number}, since position {phase.last_pos}.", TAKE_OVER
-        )
+        left = f"{left}, attempt {phase.number}, since position {phase.last_pos}."
+        return Answer(left, TAKE_OVER if case.is_over else SEEN_TO)
     if phase.open_attempt is not None:
         running = f"The phase is running: its attempt {phase.open_attempt}, number {phase.number},"
         return Answer(f"{running} began at position {phase.last_pos}.", "The end of that attempt.")

@@ -86,10 +86,9 @@ class Around(NamedTuple):
             elsewhere=tuple(
                 other
                 for other in self.sessions.values()
-                if other.leased_by is not None
-                and other.status == "running"
-                and other.session_id != session.session_id
+                if other.is_at_work and other.session_id != session.session_id
             ),
+            left=frozenset(s.session_id for s in self.sessions.values() if s.status == "lost"),
         )
 
 

@@ -133,7 +133,7 @@ def _next_drain(because: SessionEnd | None) -> str:
 
 def _of_living(name: str, session: SessionView, found: Overview) -> Answer:
     """A session that has not ended: at work, at its end, or left behind by its engine."""
-    if found.holder == "":
+    if found.holder == "" or session.status == "lost":
         gone = f"Nothing is running: {name[0].lower()}{name[1:]} was left by an engine that is gone"
         looks = f"{gone}, with {_open(found)}; {_left(found)}."
         return Answer(looks, TAKE_OVER)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from engine.audit.answers import TAKE_OVER
+from engine.audit.answers import SEEN_TO, TAKE_OVER
 from engine.audit.facts import Evidence, Fact, Rule, Sighting, evidence, fact, sightings
 from engine.events import (
     AttemptFinished,
@@ -18,9 +18,10 @@ from engine.events import (
     Record,
     Seen,
 )
-from engine.store.boards import seen_page
+from engine.store.boards import load_folds, seen_page
 from engine.store.protocol import LogReader, Query
 from engine.triage.hindrance import span
+from projections.sessions import SESSIONS
 
 PREFIX = "att_"
 DECISIONS_MAX = 100
@@ -77,9 +78,17 @@ async def attempt_explanation(
         assert isinstance(failure.event, FailureFingerprinted)
         seen = await sightings(reader, failure.event, failure.pos)
     found = _explanation(events, decided, tuple(seen), (end, now_us))
-    if not is_left or ends:
+    if ends or not (is_left or await _is_lost(reader, found)):
         return found
-    return replace(found, sentence=f"{found.sentence} {_LEFT}", change=TAKE_OVER)
+    change = TAKE_OVER if is_left else SEEN_TO
+    return replace(found, sentence=f"{found.sentence} {_LEFT}", change=change)
+
+
+async def _is_lost(reader: LogReader, found: AttemptExplanation) -> bool:
+    """Whether others of a shared log know that the engine of its session is gone."""
+    sessions = (await load_folds(reader, (SESSIONS,), found.position))[SESSIONS.name]
+    session = sessions.get(found.session_id)
+    return session is not None and session.status == "lost"
 
 
 def _decoded(records: Sequence[Record]) -> list[Seen]:

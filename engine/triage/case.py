@@ -36,7 +36,7 @@ class Case(NamedTuple):
     ``phases``: all of the run.  ``account``: the session's, None when nothing was ever said of it.
     ``day``: what was spent on the day of ``now_us`` (Unix).  ``host_open``: how many attempts are
     open on the session's host, over all sessions of the log.  ``elsewhere``: the sessions of other
-    engines that share the log and are at work.
+    engines that share the log and are at work.  ``left``: the sessions whose engine is gone.
     """
 
     scope: Scope
@@ -49,6 +49,7 @@ class Case(NamedTuple):
     now_us: int
     host_open: int = 0
     elsewhere: tuple[SessionStanding, ...] = ()
+    left: frozenset[str] = frozenset()
 
     @property
     def is_new(self) -> bool:
@@ -69,9 +70,13 @@ class Case(NamedTuple):
 
 
 def newest_session(known: tuple[SessionStanding, ...]) -> SessionStanding | None:
-    """The session that began or went on last; None when none has."""
+    """The session that began or went on last; None when none has.
+
+    In a shared log one that an engine is at stands before those that have ended or whose engine is
+    gone: while any of them works, the log is not at rest.
+    """
     begun = [session for session in known if session.limits is not None]
-    return max(begun, key=lambda s: (s.part_started_us, s.session_id), default=None)
+    return max(begun, key=lambda s: (s.is_at_work, s.part_started_us, s.session_id), default=None)
 
 
 def seen_from(newest: SessionStanding | None, now_us: int) -> tuple[Scope, SessionStanding]:

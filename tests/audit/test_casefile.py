@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 import pytest
+from msgspec.structs import replace
 
 from engine.audit.casefile import Around, case_file, case_on
 from engine.events import Record
 from engine.store.boards import load_board
 from engine.store.protocol import Query
+from engine.triage.case import newest_session
 from tests.rules.standings import board, breaker, phase, policy, run, session
 from tests.worlds import Simulation
 
@@ -69,12 +71,14 @@ def test_a_case_counts_its_host_and_names_the_other_engines_that_are_at_work() -
         session(session_id="over", host="h", open=1, leased_by=3, status="ended"),
         session(session_id="elsewhere", host="x", open=5, leased_by=4),
         session(session_id="nobody's", host="x", open=5, leased_by=None),
+        session(session_id="left", host="x", status="lost"),
     ]
     seen = board(mine, *others, run(run_id="r"), phase(run_id="r"), phase(run_id="q"))
     case = case_on(seen, "r", 10)
     assert case.session.session_id == "s"
     assert case.host_open == 6
     assert [other.session_id for other in case.elsewhere] == ["same host", "elsewhere"]
+    assert case.left == {"left"}
     assert [each.run_id for each in case.phases] == ["r"]
 
 
@@ -84,3 +88,15 @@ def test_phases_and_breakers_of_a_case_have_an_order() -> None:
     case = case_on(board(session(policy_json=JSON), run(), *phases, *breakers), "r", 10)
     assert [each.phase_id for each in case.phases] == ["b", "a"]
     assert [each.fingerprint for each in case.breakers] == ["x", "y"]
+
+
+def test_a_session_that_an_engine_is_at_is_newer_than_any_that_is_over() -> None:
+    working = session(session_id="a", part_started_us=1, leased_by=2)
+    assert newest_session((working, session(session_id="b", part_started_us=5))) == working
+    for others in ({"status": "lost"}, {"status": "ended"}, {"status": "draining", "leased_by": 3}):
+        assert (
+            newest_session((session(session_id="b", part_started_us=5, **others), working))
+            == working
+        )
+    later = replace(working, session_id="c", part_started_us=2)
+    assert newest_session((later, working)) == later

@@ -92,3 +92,32 @@ def test_one_that_is_paused_sees_to_what_its_neighbour_was_killed_at_and_starts_
         place.runoff("daemon", "resume")
         place.until(count=5)
     assert place.is_sound()
+
+
+def test_while_one_works_nobody_is_told_that_what_a_dead_one_left_is_all(place: Waiting) -> None:
+    place.seed("r", 6)
+    with place.children() as up, place.daemon("--workers", "1") as lasting:
+        assert up.readline() == "p\n"
+        with place.daemon("--workers", "2", is_to_end=False) as killed:
+            assert [up.readline() for _ in range(2)] == ["p\n"] * 2
+            killed.kill()
+            killed.wait()
+            place.until(count=2, kind="attempt.adopted")
+        working, dead = (each["session"] for each in place.log("session.started"))
+        found = place.told("why")
+        assert found["session"]["session_id"] == working != dead
+        assert found["sentence"].startswith(f"Session {working} is running with 3 attempts open")
+        (waiting, *_) = (p for p in place.told("phase", "list") if p["state"] == "QUEUED")
+        phase = place.told("why", waiting["run_id"], waiting["phase_id"])
+        assert [each["kind"] for each in phase["hindrances"]] == ["workers_full"]
+        (left, *_) = (each for each in place.log("attempt.started") if each["session"] == dead)
+        for what in ((left["run"], left["phase"]), (left["attempt"],)):
+            answer = place.told("why", *what)
+            assert "n engine that is gone left" in answer["sentence"]
+            assert answer["change"].startswith("An engine on its machine takes it over")
+        place.go.touch()
+        place.until(count=6)
+        assert lasting.poll() is None
+    ended = place.told("why")
+    assert ended["sentence"] == "Nothing is left to run: all 6 phases are finished."
+    assert place.is_sound()
