@@ -149,15 +149,15 @@ def shipped_toml() -> str:
     return folder.joinpath(f"{SHIPPED}.toml").read_text("utf-8")
 
 
-def coefficients_from_json(text: str) -> Coefficients:
-    """Coefficients as the log has them.
+def coefficients_from_json(text: str, origin: str = "the coefficients in the log") -> Coefficients:
+    """Coefficients as the log has them; ``origin`` names them in errors.
 
     Raises UsageProblem when they cannot be read here.
     """
     try:
-        return _checked(msgspec.json.decode(text, type=Coefficients), "the log")
+        return _checked(msgspec.json.decode(text, type=Coefficients), origin)
     except msgspec.MsgspecError as error:
-        raise _problem("the coefficients in the log", str(error)) from None
+        raise _problem(origin, str(error)) from None
 
 
 def coefficients_from_toml(text: str, origin: str) -> Coefficients:

@@ -29,10 +29,12 @@ def registering(group: Registration, heed: Heed | None = None) -> Command:
     """Register a group, each at most once; what its source dates is claimed to have occurred then.
 
     The command id comes from the group's key, so that asking again is answered, not repeated.
-    Refused with UsageProblem when a phase is there already under another key.
+    Refused with UsageProblem when a phase is there already under another key, and in the stream of
+    another run.
     """
 
     def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
+        _refuse_misplaced(group)
         _refuse_known(group, board)
         for event in group.events:
             yield Draft(event, occurred_us=getattr(event, "created_us", None))
@@ -42,6 +44,15 @@ def registering(group: Registration, heed: Heed | None = None) -> Command:
     request = "\n".join(encode(event) for event in group.events).encode()
     command_id = "reg_" + hashlib.sha256(group.key.encode()).hexdigest()[:32]
     return Command(command_id, group.stream, request, decide)
+
+
+def _refuse_misplaced(group: Registration) -> None:
+    run = group.stream.removeprefix("run/")
+    if run != group.stream and any(getattr(e, "run_id", None) != run for e in group.events):
+        raise UsageProblem(
+            f"the stream {group.stream[:80]!a} is not that of all that is to be registered.",
+            remedy="name each run's own stream, run/RUN, or one that begins with import/.",
+        )
 
 
 def _refuse_known(group: Registration, board: Board) -> None:

@@ -9,6 +9,7 @@ from typing import assert_never
 
 import msgspec
 
+from engine.calibration.estimator import coefficients_from_json
 from engine.errors import UsageProblem
 from engine.events import (
     AccountResumed,
@@ -121,7 +122,7 @@ def operated(operation: Operation, board: Board, now_us: int) -> AnyEvent:
         case ResumeAccount():
             return _resumed(operation, board, now_us)
         case AdoptCoefficients():
-            return CoefficientsAdopted(**msgspec.structs.asdict(operation))
+            return _adopted(operation)
         case ProposeCalibration():
             return _proposed(operation, board)
         case _:
@@ -190,6 +191,18 @@ def _resumed(asked: ResumeAccount, board: Board, now_us: int) -> AccountResumed:
             remedy="`runoff why` says what else keeps attempts from starting.",
         )
     return AccountResumed(account=asked.account, by=asked.by, why=asked.why)
+
+
+def _adopted(asked: AdoptCoefficients) -> CoefficientsAdopted:
+    """Every engine that starts later reads them from the log, where nothing can be mended."""
+    found = coefficients_from_json(asked.coefficients_json, "the coefficients to adopt")
+    named = (asked.coefficient_version, asked.coefficients_sha256, asked.coefficients_json)
+    if named != (found.version, found.sha256, found.json):
+        raise UsageProblem(
+            "the coefficients to adopt are not what their version and sha256 name.",
+            remedy="let `runoff coefficients adopt FILE` ask for it.",
+        )
+    return CoefficientsAdopted(**msgspec.structs.asdict(asked))
 
 
 def _proposed(asked: ProposeCalibration, board: Board) -> CalibrationProposed:

@@ -36,6 +36,19 @@ async def test_a_phase_is_registered_once_whatever_the_key() -> None:
     assert len(await living.records("backlog.phase_registered")) == 2
 
 
+@pytest.mark.parametrize("stream", ["run/b", "run/", "run/a#2"])
+async def test_a_run_is_registered_in_its_own_stream_or_an_imports(stream: str) -> None:
+    living = Living()
+    async with living.life() as service:
+        with pytest.raises(UsageProblem, match="stream"):
+            await service.intake.register(replace(group("a", 1), stream=stream))
+        both = replace(group("a", 1), events=(*group("a", 1).events, *group("c", 1).events))
+        with pytest.raises(UsageProblem, match="stream"):
+            await service.intake.register(both)
+        await service.intake.register(replace(group("a", 1), stream="import/legacy"))
+    assert len(await living.records("backlog.phase_registered")) == 1
+
+
 async def test_two_words_at_once_are_decided_one_after_the_other() -> None:
     living = Living(rules=[Rule(state="FAILED", rc=1, reason="x", sleep=1)])
     refused: list[UsageProblem] = []

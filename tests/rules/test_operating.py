@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
+from msgspec.structs import replace
 
+from engine.calibration.estimator import shipped
 from engine.errors import UsageProblem
 from engine.events import (
     AccountResumed,
@@ -34,10 +36,11 @@ REINSTATE = ReinstateRun(run_id="r", by="ann", why="a new key")
 REQUEUE = RequeuePhase(run_id="r", phase_id="p", by="ann", why="a new key")
 RESET = ResetBreaker(fingerprint="f", by="ann", why="a new key")
 RESUME = ResumeAccount(account="x", by="ann", why="a new key")
+NUMBERS = replace(shipped(), version="2")
 ADOPT = AdoptCoefficients(
     coefficient_version="2",
-    coefficients_sha256="h",
-    coefficients_json="{}",
+    coefficients_sha256=NUMBERS.sha256,
+    coefficients_json=NUMBERS.json,
     replaces="1",
     by="ann",
     why="a new key",
@@ -81,8 +84,8 @@ def test_what_is_asked_makes_its_event_with_who_asked_and_why() -> None:
     assert operated(RESUME, on, NOW_US) == AccountResumed(account="x", **said)
     assert operated(ADOPT, on, NOW_US) == CoefficientsAdopted(
         coefficient_version="2",
-        coefficients_sha256="h",
-        coefficients_json="{}",
+        coefficients_sha256=NUMBERS.sha256,
+        coefficients_json=NUMBERS.json,
         replaces="1",
         **said,
     )
@@ -146,3 +149,19 @@ def test_an_operation_stands_in_the_stream_of_what_it_is_about() -> None:
         assert {subject_of(each) for each in operations} == {name}
     assert words_of(REQUEUE) == "Asked for by ann: a new key"
     assert words_of(proposed(1)) == "Keeps a calibration: 2 of 3 groups should change."
+
+
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        ({"coefficients_json": "{}"}, "the coefficients to adopt: Object missing"),
+        ({"coefficients_json": "nonsense"}, "the coefficients to adopt: JSON is malformed"),
+        ({"coefficients_sha256": "h"}, "are not what their version and sha256 name"),
+        ({"coefficient_version": "3"}, "are not what their version and sha256 name"),
+        ({"coefficients_json": NUMBERS.json + " "}, "are not what their version and sha256 name"),
+    ],
+)
+def test_coefficients_that_no_engine_could_go_by_are_refused(
+    told: dict[str, str], problem: str
+) -> None:
+    assert problem in refused(replace(ADOPT, **told), board())
