@@ -183,10 +183,12 @@ class _Life:
                     group.start_soon(Http(pages_of(service), port).serve, listener)
                 if self._watch is not None:
                     group.start_soon(self._watch.run)
-                await service.run()
-                if self._watch is not None:
-                    await self._watch.look()
-                await control.finish()
+                try:
+                    await service.run()
+                    if self._watch is not None:
+                        await self._watch.look()
+                finally:
+                    await control.finish()
                 group.cancel_scope.cancel()
         self.signal = service.stopping.signal
 

@@ -119,6 +119,7 @@ class Service:
         adopt = await self._left_behind()
         async with anyio.create_task_group() as group:
             group.start_soon(self._mind)
+            group.start_soon(self._end_with_the_writer)
             group.start_soon(self._bound_the_stop)
             group.start_soon(self._leave)
             if self.tidying is not None:
@@ -372,6 +373,10 @@ class Service:
         """Until something stirs or a moment is due; never long, for clocks may be set."""
         with anyio.move_on_after(min(limit_s, wait_s(due_us, self.clock.now_us()))):
             await stirred.wait()
+
+    async def _end_with_the_writer(self) -> None:
+        """Without it a daemon that has nothing to record would seem to be well for ever."""
+        raise await self.recorder.until_failed()
 
     async def _bound_the_stop(self) -> None:
         await self.stopping.asked.wait()

@@ -99,6 +99,8 @@ def reclassifying(change: Changed) -> Command:
                 remedy="let `runoff reclassify` make it.",
             )
         for event in change.events:
+            encode(event)  # refuses what is too long while nothing is decided
+        for event in change.events:
             yield Draft(event, cause=change.pos)
 
     named = {event.attempt_id for event in change.events}

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from engine.errors import CommandReused, Fenced, RunoffError, WrongVersion
+from engine.errors import CommandReused, Fenced, RunoffError, UsageProblem, WrongVersion
 from engine.events import (
     AnyEvent,
     EngineStarted,
@@ -124,7 +124,10 @@ class Decisions:
         if first is None:
             return Receipt(command.command_id, ())
         start = len(batch.records)
-        self._add(batch, pending, first, 0)
+        try:
+            self._add(batch, pending, first, 0)
+        except UsageProblem as too_long:
+            return too_long  # nothing of it was folded yet
         for idx, draft in enumerate(drafts, 1):
             self._add(batch, pending, draft, idx)
         # The first command of an epoch is preceded by the epoch's own event, which is not its.

@@ -72,6 +72,7 @@ class Recorder:
         self._settled = anyio.Event()
         self._settled.set()
         self._failed: RunoffError | None = None
+        self._fell = anyio.Event()
         self._anchoring = Anchoring(anchors, board.head) if anchors else None
         self._unkept = 0
         self._followers: list[Callable[[Seen], None]] = []
@@ -131,6 +132,12 @@ class Recorder:
     @property
     def failed(self) -> RunoffError | None:
         """Why nothing can be recorded any more; None while all is well."""
+        return self._failed
+
+    async def until_failed(self) -> RunoffError:
+        """Wait until nothing can be recorded any more; why.  Whoever submits nothing learns it."""
+        await self._fell.wait()
+        assert self._failed is not None
         return self._failed
 
     async def submit(self, command: Command) -> Receipt:
@@ -363,6 +370,7 @@ class Recorder:
         told = error if isinstance(error, RunoffError) else limit_met(error)
         self._failed = told or _unexpected(error)
         self._failed.__cause__ = None if error is self._failed else error
+        self._fell.set()
         for pending in [*taken, *self._queue]:
             if not pending.done.is_set():
                 pending.settle(self._failed)

@@ -13,13 +13,16 @@ from engine.triage.operating import ProposeCalibration, ReinstateRun, RequeuePha
 from tests.living import HOUR_S, Living, audited, changed, group
 
 
+def requeued(*, why: str) -> RequeuePhase:
+    return RequeuePhase(run_id="a", phase_id="p0", by="ann", why=why)
+
+
 async def test_an_operators_word_is_work_at_once() -> None:
     living = Living(rules=[Rule(state="FAILED", rc=1, sleep=1)])
     async with living.life(group("a", 1)) as service:
         await anyio.sleep(HOUR_S)
         before = len(await living.starts())
-        requeue = RequeuePhase(run_id="a", phase_id="p0", by="ann", why="fixed")
-        await service.intake.operate(requeue)
+        await service.intake.operate(requeued(why="fixed"))
         with pytest.raises(UsageProblem):
             await service.intake.operate(ReinstateRun(run_id="nope", by="ann", why="x"))
         await anyio.sleep(HOUR_S)
@@ -47,6 +50,18 @@ async def test_a_run_is_registered_in_its_own_stream_or_an_imports(stream: str) 
             await service.intake.register(both)
         await service.intake.register(replace(group("a", 1), stream="import/legacy"))
     assert len(await living.records("backlog.phase_registered")) == 1
+
+
+async def test_a_word_that_is_too_long_is_refused_and_the_next_one_is_heard() -> None:
+    living = Living(rules=[Rule(state="FAILED", rc=1, sleep=1)])
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        for _ in range(2):
+            with pytest.raises(UsageProblem, match="phase_requeued has 300"):
+                await service.intake.operate(requeued(why="x" * 300_000))
+        await service.intake.operate(requeued(why="fixed"))
+    assert len(await living.records("backlog.phase_requeued")) == 1
+    await audited(living)
 
 
 async def test_two_words_at_once_are_decided_one_after_the_other() -> None:

@@ -16,7 +16,7 @@ from engine.daemon import service as service_module
 from engine.daemon.notify import Notifier
 from engine.daemon.settings import SETTINGS_BYTES_MAX, Settings, plan_of, settings_from, table_from
 from engine.drain.loop import Drain
-from engine.errors import LogHeld, UsageProblem
+from engine.errors import DiskFull, LogHeld, UsageProblem
 from engine.events import (
     DaemonConfigured,
     PolicyAdopted,
@@ -63,6 +63,25 @@ async def test_a_pause_lets_attempts_finish_and_starts_none_until_resumed() -> N
     assert len(await living.events("daemon.paused", "daemon.resumed")) == 2
     assert len(set(await living.sessions_of_starts())) == 1, "a pause begins no session anew"
     await audited(living)
+
+
+async def test_a_writer_that_fails_ends_a_daemon_that_has_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full() -> None:
+        raise DiskFull("the disk is full.", remedy="free space.")
+
+    living, heard = Living(), False
+    try:
+        async with living.life(group("a", 1)) as service:
+            await anyio.sleep(HOUR_S)
+            monkeypatch.setattr(living.store, "transaction", full)
+            await service.reload_or_complain()
+            heard = True
+            await anyio.sleep(HOUR_S)
+            pytest.fail(f"it says {service.status().sentence!r}")
+    except* DiskFull:
+        assert heard
 
 
 async def test_a_short_pause_does_not_wait_for_what_runs() -> None:
