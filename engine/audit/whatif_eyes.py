@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from engine.audit.outputs import Outputs, ReadOutput
-from engine.detect import DETECTORS
+from engine.detect import detectors, successor_of
 from engine.detect.diagnosis import diagnosis_of
 from engine.detect.known_limits import KnownLimits
 from engine.detect.port import STORED_CHARS_MAX
@@ -128,12 +128,20 @@ class Eyes:
             return Facts.recorded(finished, events)
         told = replace(finished.told, stored_reason=self._stored_reason(board, finished))
         finished = replace(finished, told=told)
-        detectors = DETECTORS[self._policy.detectors]
-        known = self._limits.of(finished, streams, detectors)
+        asked = detectors(self._asked_of())
+        known = self._limits.of(finished, streams, asked)
         timeouts = self._policy.timeout_fingerprints
-        found = diagnosis_of(finished, streams, detectors, timeouts, known)
+        found = diagnosis_of(finished, streams, asked, timeouts, known)
         finished = replace(finished, error=found.error)
         return Facts(finished, found.fingerprinted, found.boundaries, found.zero_yield)
+
+    def _asked_of(self) -> str:
+        """The detectors of the other policy, or those that came after them."""
+        name = self._policy.detectors
+        asked = successor_of(name)
+        if asked != name:
+            self._notes.add(f"the detectors {name} are gone: {asked} was asked instead")
+        return asked
 
     def _stored_reason(self, board: Board, finished: AttemptFinished) -> str | None:
         """The older reason that the child left as it was: what the other policy had made of it."""

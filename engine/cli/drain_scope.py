@@ -9,6 +9,7 @@ import msgspec
 from click.core import ParameterSource
 
 from engine.cli.policies import policy_of
+from engine.detect import successor_of
 from engine.errors import UsageProblem
 from engine.events import Budget, BudgetScope, Limits
 from engine.labels import checked_labels
@@ -123,9 +124,12 @@ def scope_of(request: Request, board: Board, new_id: str) -> Scope:
         policy = _policy(request, policy_of(request.options["policy_name"]))
         return Scope(new_id, policy, _limits(request, None))
     session = _resumable(board)
-    base = policy_from_json(session.policy_json)
     if "policy_name" in request.given:
         base = policy_of(request.options["policy_name"])
+    else:
+        recorded = policy_from_json(session.policy_json)
+        # Adopted anew where its detectors are gone, so that the log says whose word counts.
+        base = msgspec.structs.replace(recorded, detectors=successor_of(recorded.detectors))
     return Scope(session.session_id, _policy(request, base), _limits(request, session.limits))
 
 

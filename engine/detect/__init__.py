@@ -8,7 +8,14 @@ from engine.detect.port import (
     StreamName,
     ZeroYield,
 )
-from engine.detect.versions import DETECTORS, RULE_SETS, RuleSet, detectors, rule_set_named
+from engine.detect.versions import (
+    DETECTORS,
+    RULE_SETS,
+    RuleSet,
+    detectors,
+    rule_set_named,
+    successor_of,
+)
 
 __all__ = [
     "DETECTORS",
@@ -22,4 +29,5 @@ __all__ = [
     "ZeroYield",
     "detectors",
     "rule_set_named",
+    "successor_of",
 ]

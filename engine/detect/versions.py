@@ -9,7 +9,7 @@ from typing import NamedTuple, get_args
 from engine.detect.classic import CLASSIC_1
 from engine.detect.port import Detectors
 from engine.detect.standard import STANDARD_1
-from engine.errors import UsageProblem
+from engine.errors import LogUnreadable, UsageProblem
 from engine.events import Diagnosed
 
 DETECTORS: Mapping[str, Detectors] = MappingProxyType(
@@ -26,6 +26,24 @@ def detectors(name: str) -> Detectors:
             f"There are no detectors called {name[:40]!a}.",
             remedy=f"choose one of {', '.join(DETECTORS)}.",
         ) from None
+
+
+SUCCESSORS: Mapping[str, str] = MappingProxyType({"plain-1": STANDARD_1.name})
+"""Sets that first programs had and that are gone, each with the one that judges in its place."""
+
+
+def successor_of(name: str) -> str:
+    """What goes on where a log names a set: itself, or what came after one that is gone.
+
+    Raises LogUnreadable for a set that no program up to this one had.
+    """
+    found = SUCCESSORS.get(name, name)
+    if found not in DETECTORS:
+        raise LogUnreadable(
+            f"a recorded policy names the detectors {name[:40]!a}, which are unknown here.",
+            remedy="use the version of runoff that wrote it, or a newer one.",
+        )
+    return found
 
 
 KINDS: tuple[Diagnosed, ...] = get_args(Diagnosed)

@@ -11,7 +11,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from engine.detect import detectors
+from engine.detect import detectors, successor_of
 from engine.detect.known_limits import KnownLimits
 from engine.drain import commands
 from engine.drain.adoptions import TakeOver
@@ -252,7 +252,7 @@ class Attendance:
             outcome,
             assignment,
             scope.policy,
-            detectors(scope.policy.detectors),
+            detectors(successor_of(scope.policy.detectors)),
             adopted=adopted,
             limits=self.limits,
         )

@@ -18,6 +18,7 @@ import anyio
 from anyio import to_thread
 
 from engine.clock import Clock
+from engine.detect import successor_of
 from engine.drain import commands
 from engine.drain.adoptions import Adoption
 from engine.drain.sheets import assignment_for
@@ -136,6 +137,7 @@ class _Look:
                 process = spawned_in(event)
         assert started is not None, "an open attempt has a start"
         scope = scope_of(self.recorder.board.sessions.states[started.session_id])
+        successor_of(scope.policy.detectors)  # that somebody can judge it, before it is adopted
         assignment = await assignment_for(self.recorder, started, scope, self.clock)
         if process is None:
             return await self._by_its_directory(started, assignment, epoch)

@@ -55,6 +55,8 @@ ADOPTED = PolicyAdopted(
     policy_json=RECORDED.json,
 )
 
+EARLY = replace(ADOPTED, policy_json=policy(detectors="plain-1").json)
+
 
 def looked(**change: Any) -> tuple[bool, bool]:
     """Whether another policy picks alike, and whether it reads an end anew."""
@@ -166,6 +168,14 @@ def test_an_end_counts_as_a_timeout_where_the_drain_would_have_counted_it(
 
 
 LIMITED = Told(ended="exited", reason="429 rate limit exceeded")
+
+
+def test_of_detectors_that_are_gone_those_are_asked_that_came_after_them() -> None:
+    early = read(policy(detectors="plain-1"), finished(exit_code=1, told=LIMITED))
+    today = read(RECORDED, finished(exit_code=1, told=LIMITED), adopted=EARLY)
+    assert early[0] == today[0]
+    assert today[1] == set()
+    assert early[1] == {"the detectors plain-1 are gone: standard-1 was asked instead"}
 
 
 def test_a_policy_with_other_detectors_reads_what_was_kept_with_them() -> None:

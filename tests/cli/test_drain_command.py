@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forgery import forge
 from tests.program import runoff as run_in
 
 Runoff = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -171,6 +173,30 @@ def test_a_stopped_session_goes_on_where_it_stopped(runoff: Runoff, tmp_path: Pa
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["attempts"] == 10
     assert len(rows(tmp_path, "SELECT DISTINCT session FROM events WHERE session NOT NULL")) == 1
+
+
+def _of_an_early_program(row: dict[str, object]) -> None:
+    """A policy as it was recorded when our own detectors were called otherwise."""
+    event = json.loads(str(row["data"]))
+    event["policy_json"] = event["policy_json"].replace("standard-1", "plain-1")
+    event["policy_sha256"] = hashlib.sha256(event["policy_json"].encode()).hexdigest()
+    row["data"] = json.dumps(event, separators=(",", ":"))
+
+
+def test_a_session_of_detectors_that_are_gone_goes_on_by_those_that_came_after_them(
+    runoff: Runoff, tmp_path: Path
+) -> None:
+    runoff("seed")
+    outcomes = script(tmp_path, {"state": "FAILED", "rc": 1, "stderr": "KeyError: 'x'"})
+    runoff("drain", "--script", outcomes, "--batch-size", "1")
+    ((pos,),) = rows(tmp_path, "SELECT pos FROM events WHERE type = 'session.policy_adopted'")
+    forge(tmp_path / "b.db", (int(str(pos)), _of_an_early_program))
+    again = runoff("drain", "--script", outcomes, "--resume", "--batch-size", "3", "--json")
+    assert json.loads(again.stdout)["attempts"] == 3, again.stderr
+    adopted = "SELECT json_extract(json_extract(data, '$.policy_json'), '$.detectors') FROM events"
+    found = rows(tmp_path, f"{adopted} WHERE type = 'session.policy_adopted' ORDER BY pos")
+    assert found == [("plain-1",), ("standard-1",)]
+    assert runoff("verify").returncode == 0
 
 
 def test_a_new_log_in_place_of_a_lost_one_keeps_its_anchors_apart(

@@ -17,6 +17,7 @@ from engine.drain.loop import Drain
 from engine.drain.recovery import open_attempts
 from engine.drain.stopping import Hold
 from engine.drain.virtual import VirtualClock, VirtualTimeLoop
+from engine.errors import LogUnreadable
 from engine.events import AnyEvent, RunRegistered
 from engine.executors.port import Report
 from engine.executors.scripted import Rule, ScriptedExecutor
@@ -77,9 +78,9 @@ class Place:
         await self.append(*events)
         return events
 
-    async def leave(self, *names: str) -> list[Adoption]:
+    async def leave(self, *names: str, scope: Scope = THEIRS) -> list[Adoption]:
         """So many runs, each with an attempt that another session started."""
-        begun = commands.begin(self.ids("cmd"), THEIRS, "x", resume=False)
+        begun = commands.begin(self.ids("cmd"), scope, "x", resume=False)
         await self.recorder.submit(begun)
         for name in names:
             await self.register(name)
@@ -136,6 +137,28 @@ async def test_what_is_taken_over_is_judged_by_the_policy_of_its_own_session(pla
     adopt = [each._replace(report=Taken(0).report) for each in left]
     await place.drain.run(resume=False, adopt=adopt)
     assert (await place.endings())["a"] == "timed_out"
+
+
+async def test_what_an_early_session_left_is_judged_by_the_detectors_that_came_after_its_own(
+    place: Place,
+) -> None:
+    early = replace(THEIRS.policy, detectors="plain-1")
+    (left,) = await place.leave("a", scope=changed(THEIRS, policy=early))
+    await place.drain.run(resume=False, adopt=[left._replace(report=Taken(0).report)])
+    assert (await place.endings())["a"] == "timed_out"
+    query = Query(types=("diagnosis.zero_yield_explained",))
+    (said,) = await place.recorder.store.records(query)
+    assert json.loads(said.data)["detector"] == "zero-yield-1"
+
+
+async def test_nothing_is_begun_beside_what_a_newer_program_would_have_to_judge(
+    place: Place,
+) -> None:
+    newer = replace(THEIRS.policy, detectors="standard-99")
+    with pytest.raises(LogUnreadable, match="'standard-99'") as refused:
+        await place.leave("a", scope=changed(THEIRS, policy=newer))
+    assert "newer" in refused.value.remedy
+    assert place.open_now() == {"a"}
 
 
 async def test_what_is_attended_already_is_not_taken_over_again(place: Place) -> None:
