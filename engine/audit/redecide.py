@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from engine.audit.compared import Difference, Expected, compared, without
 from engine.audit.diagnoses import NOTHING_TO_SAY, Diagnoses, TakeAhead
+from engine.audit.known_rules import unknown_in
 from engine.audit.lines import Line
 from engine.audit.outputs import ReadOutput
 from engine.audit.session_ends import Between, causes
@@ -32,7 +33,6 @@ from engine.events import (
     FailureFingerprinted,
     Head,
     PolicyAdopted,
-    Reason,
     Reclassified,
     RunCooledDown,
     Seen,
@@ -48,7 +48,7 @@ from engine.triage.beginning import taken_over
 from engine.triage.decide import Facts, counted, decisions
 from engine.triage.ending import ended, held_by_budgets
 from engine.triage.picking import Picker, draining, picks
-from engine.triage.reasons import Ground, is_known
+from engine.triage.reasons import Ground
 from engine.triage.scope import Scope, scope_of
 from engine.triage.select import Queue
 from projections.board import Board
@@ -327,10 +327,9 @@ class Redecision:
             self.differences += compared(expected, recorded, pos)
 
     def _can_be_taken_again(self, line: Line) -> bool:
-        why: Any = getattr(line.event, "reason", None)
-        if not isinstance(why, Reason) or is_known(why):
+        what = unknown_in(line.event)
+        if what is None:
             return True
-        what = f"rule {why.rule} version {why.version} is unknown here"
         self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), what))
         return False
 
