@@ -181,9 +181,14 @@ def _capacities() -> Mapping[bytes, int]:
 
 
 def _said(operation: str, *names: str) -> Judge:
-    """What a person asked for, with what it is about, in the order that it is written."""
+    """What a person asked for, with what it is about, in the order that it is written.
 
-    def judge(_command_id: str, request: bytes, parts: Sequence[Part]) -> bool:
+    Before words could be handed to a daemon, what was asked for was the event itself.
+    """
+
+    def judge(command_id: str, request: bytes, parts: Sequence[Part]) -> bool:
+        if _whole(command_id, request, parts):
+            return True
         event = json.loads(parts[0][_DATA])
         asked = {"operation": operation, "by": event["by"], "why": event["why"]}
         return _is(request, _json(asked | {name: event.get(name) for name in names}))

@@ -107,6 +107,18 @@ def test_the_word_of_a_person_is_what_was_asked_for(operation: Operation, event:
         assert found("c", asked, [msgspec.json.encode(other).decode()]) == [3], name
 
 
+@pytest.mark.parametrize(
+    "event", [event for _, event in ASKED[:4]], ids=lambda each: type(each).__name__
+)
+def test_the_word_of_a_person_was_first_asked_for_as_its_event_stands(event: AnyEvent) -> None:
+    asked = encode(event).encode()
+    assert found("c", asked, [event]) == []
+    fields: dict[str, Any] = msgspec.json.decode(asked)
+    for name in set(fields) - {"type"}:
+        other = fields | {name: "another"}
+        assert found("c", asked, [msgspec.json.encode(other).decode()]) == [3], name
+
+
 def test_an_alarm_is_named_by_what_it_says() -> None:
     command = alarm_command(ALARM)
     assert found(command.command_id, command.request, [ALARM]) == []
