@@ -8,6 +8,7 @@ import msgspec
 from engine.amounts import counted
 from engine.audit.anchored import anchors_words, is_anchored
 from engine.audit.audit import LEVELS, Audit, Level, audit as audit_log
+from engine.audit.compared import Difference
 from engine.audit.reestimate import Reestimated, reestimated
 from engine.cli.audited import as_it_stood
 from engine.cli.context import database_option, json_option
@@ -97,15 +98,24 @@ def _in_words(found: Audit) -> str:
     for name, count in sorted(found.decided.items()):
         lines.append(f"  {count:>8}  {name} decided again")
     lines += _listed([(f.pos, f"{f.level}: {f.what}") for f in found.findings])
-    lines += _listed([(d.pos, f"decision: {d.sentence}") for d in found.differences])
+    # What earlier programs put into other words would hide what differs in more than that.
+    listed = sorted(found.differences, key=_differs_in_words)
+    lines += _listed([(d.pos, f"decision: {d.sentence}") for d in listed])
     lines += _listed([(u.pos, f"unverifiable: {u.what}: {u.why}") for u in found.unverifiable])
     odd = len(found.findings) + len(found.differences)
     if found.ok:
         but = "" if is_anchored(found.anchors) else ", as far as can be told without anchors"
         lines.append(f"All holds{but} ({', '.join(found.levels)}).")
     else:
-        lines.append(f"{counted(odd, 'difference')}, {len(found.unverifiable)} unverifiable.")
+        worded = sum(map(_differs_in_words, listed))
+        of_words = f" ({worded} in the words of a sentence alone)" if worded else ""
+        told = f"{counted(odd, 'difference')}{of_words}, {len(found.unverifiable)} unverifiable."
+        lines.append(told)
     return "\n".join(lines)
+
+
+def _differs_in_words(difference: Difference) -> bool:
+    return difference.fields.keys() == {"reason.sentence"}
 
 
 def _listed(found: list[tuple[int | None, str]]) -> list[str]:

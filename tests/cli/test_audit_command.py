@@ -198,6 +198,32 @@ def test_words_name_the_place_and_what_should_stand_there(log: Path) -> None:
     assert "'new_failure', not 'repeated_failure'" in told.stdout
 
 
+def test_what_differs_in_words_alone_hides_nothing_and_is_counted_apart(log: Path) -> None:
+    """As in a log of an earlier program, which had other words for the same reasons."""
+    connection = sqlite3.connect(log / "b.db")
+    sql = "SELECT pos FROM events WHERE type = 'attempt.started'"
+    starts = [int(pos) for (pos,) in connection.execute(sql)]
+    connection.close()
+    verdict = first(log, "triage.run_judged", "deprioritized")
+    assert starts[0] < verdict
+    in_words = [(pos, _in_other_words) for pos in starts]
+    forge(log / "b.db", *in_words, (verdict, data(because="new_failure")))
+    told = runoff(log, "audit")
+    assert told.returncode == 6
+    listed = [line for line in told.stdout.splitlines() if "  decision: " in line]
+    assert listed[0].startswith(f"@{verdict}  ")
+    others = len(listed) - len(starts)
+    assert all("reason.sentence" in line for line in listed[others:])
+    worded = f"({len(starts)} in the words of a sentence alone)"
+    assert f"{len(listed)} differences {worded}, 0 unverifiable." in told.stdout
+
+
+def _in_other_words(row: dict[str, object]) -> None:
+    event = json.loads(str(row["data"]))
+    event["reason"]["sentence"] += " So it went."
+    row["data"] = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+
+
 def test_a_row_that_is_filed_under_another_run_is_a_finding(log: Path) -> None:
     pos = first(log, "triage.run_judged")
 
