@@ -141,6 +141,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 _requests: msgspec.json.Decoder[Requested] = msgspec.json.Decoder(Requested)
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 _events: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+_UNHEARD = "the request cannot be read:"
 _UNREAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -150,7 +151,7 @@ def request_from(line: bytes) -> Requested:
         return _requests.decode(line)
     except _UNREAD as error:
         raise UsageProblem(
-            f"the request cannot be read: {str(error)[:200]}.",
+            f"{_UNHEARD} {str(error)[:200]}.",
             remedy="docs/reference/daemon.md lists the requests.",
         ) from None
 
@@ -235,7 +236,14 @@ _KINDS: dict[int, type[RunoffError]] = {
 def error_of(answer: Answer) -> RunoffError:
     """The error that a refusal stands for, with its exit code."""
     kind = _KINDS.get(answer.exit_code, AppendRefused)
-    return kind(answer.problem or "the daemon refused.", remedy=answer.remedy or "ask again.")
+    problem = answer.problem or "the daemon refused."
+    if problem.startswith(f"{_UNHEARD} Invalid value"):  # a request, or a part of one, by name
+        return kind(
+            problem,
+            remedy="the daemon was started by an earlier version of runoff: start it again with"
+            " this one, then ask again; nothing of this was recorded.",
+        )
+    return kind(problem, remedy=answer.remedy or "ask again.")
 
 
 def event_answer(event: Any, position: int) -> Answer:

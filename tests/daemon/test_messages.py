@@ -121,6 +121,26 @@ def test_a_refusal_keeps_its_exit_code(error: type[RunoffError]) -> None:
     assert (type(found), str(found)) == (error, "no.\n  try: yes.")
 
 
+@pytest.mark.parametrize(
+    ("line", "is_newer"),
+    [
+        (b'{"do":"of_tomorrow"}\n', True),
+        (b'{"do":"operate","operation":{"operation":"of_tomorrow"}}\n', True),
+        (b'{"do":"pause","why":7}\n', False),
+        (b"hello\n", False),
+    ],
+)
+def test_who_asks_an_earlier_daemon_for_more_than_it_knows_is_told_to_start_it_again(
+    line: bytes, *, is_newer: bool
+) -> None:
+    with pytest.raises(UsageProblem) as heard:
+        request_from(line)
+    told = error_of(refusal(heard.value))
+    assert told.problem == heard.value.problem
+    assert told.exit_code == UsageProblem.exit_code
+    assert ("start it again" in told.remedy) == is_newer
+
+
 async def _answers(path: Path, data: bytes) -> list[dict[str, Any]]:
     """The answers to ``data``, after which we have nothing more to say."""
     async with await anyio.connect_unix(str(path)) as stream:
