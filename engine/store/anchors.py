@@ -7,6 +7,7 @@ a crash is ignored; a missing line loses nothing, since the next one covers it.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from engine.errors import LogUnreadable, StorageFailed, not_written, raise_if_below
@@ -15,6 +16,8 @@ from engine.store.protocol import LogReader
 
 _TAIL_BYTES = 4096
 _HASH_HEX_CHARS = 64
+_HALF_A_LINE = re.compile(rb"\d*(?: [0-9a-f]{0,64})?\0*")
+"""What a crash may leave of one, or of its room.  Anything else is a file of somebody else's."""
 
 
 class Anchors:
@@ -33,8 +36,8 @@ class Anchors:
                 f"cannot open {path}: {error.strerror}.", remedy="check the folder's permissions."
             ) from error
         try:
-            self._take_back_half_a_line()
             known = last_anchor(path)
+            self._take_back_half_a_line()
         except OSError as error:
             self.close()
             raise not_written(str(path), error) from error
@@ -47,9 +50,11 @@ class Anchors:
         """A line without its end was never given out; the next one must not be glued to it."""
         size = os.fstat(self._fd).st_size
         tail = os.pread(self._fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-        kept = size - (len(tail) - (tail.rfind(b"\n") + 1))
-        if kept < size and (b"\n" in tail or size <= _TAIL_BYTES):
-            os.ftruncate(self._fd, kept)
+        half = tail[tail.rfind(b"\n") + 1 :]
+        if half and (b"\n" in tail or size <= _TAIL_BYTES):
+            if not _HALF_A_LINE.fullmatch(half):
+                raise _is_no_anchor(half, self.path)
+            os.ftruncate(self._fd, size - len(half))
 
     def write(self, head: Head) -> None:
         """Append one anchor and wait until the disk has it.
@@ -149,8 +154,12 @@ def parse_anchor(line: bytes, path: Path) -> Head:
     except (ValueError, UnicodeDecodeError):
         valid, head = False, None
     if not valid or head is None:
-        raise LogUnreadable(
-            f"{path} holds a line that is no anchor: {line[:80]!a}.",
-            remedy="run `runoff verify`; restore the file from a backup.",
-        )
+        raise _is_no_anchor(line, path)
     return head
+
+
+def _is_no_anchor(line: bytes, path: Path) -> LogUnreadable:
+    return LogUnreadable(
+        f"{path} holds a line that is no anchor: {line[:80]!a}.",
+        remedy="run `runoff verify`; restore the file from a backup.",
+    )

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from engine.disk import open_own
 from engine.errors import LogHeld, StorageFailed
 
 DAEMON = "runoff daemon"
@@ -33,7 +34,7 @@ class WriterLock:
         if self._path in _held:
             raise _is_held_by(_held[self._path])
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = open_own(path, 0o644)
         except OSError as error:
             raise StorageFailed(
                 f"cannot open {path}: {error.strerror}.",

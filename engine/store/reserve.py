@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from engine.disk import open_own
 from engine.errors import not_written
 
 RESERVE_BYTES = 1024 * 1024
@@ -25,7 +26,7 @@ class Reserve:
     def hold(self) -> None:
         """Take the room, unless it is held already.  Raises DiskFull, StorageFailed."""
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = open_own(self.path, 0o600)
             try:
                 _fill(descriptor, self._size_bytes)
             finally:

@@ -61,6 +61,16 @@ def test_a_long_file_that_holds_no_line_is_left_as_it_is(tmp_path: Path) -> None
     assert path.read_bytes() == b"x" * 10_000
 
 
+@pytest.mark.parametrize("text", [b"precious", b"1 of 2", b"a line\nand half", b"a line\n12"])
+def test_what_are_no_anchors_is_not_cut(tmp_path: Path, text: bytes) -> None:
+    # Behind a link of that name it is a file of somebody else's.
+    path = tmp_path / "anchors"
+    path.write_bytes(text)
+    with pytest.raises(LogUnreadable, match="holds a line that is no anchor"):
+        Anchors(path)
+    assert path.read_bytes() == text
+
+
 def test_an_anchor_is_given_out_when_the_disk_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
