@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -263,6 +265,18 @@ def test_where_no_lock_is_nobody_is_seen(what: str, tmp_path: Path) -> None:
         lock.symlink_to(tmp_path / "elsewhere")
     elif what == "pipe":
         os.mkfifo(lock)
+    recorded = Spawned(host="h", boot_id=boot_id(), pid=0, start_ticks=0, directory=str(tmp_path))
+    assert seen_from_here(recorded) is recorded
+
+
+def test_where_locks_cannot_be_asked_about_nobody_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / GUARDIAN_LOCK).touch()
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
     recorded = Spawned(host="h", boot_id=boot_id(), pid=0, start_ticks=0, directory=str(tmp_path))
     assert seen_from_here(recorded) is recorded
 
