@@ -32,8 +32,10 @@ def reachable(path: Path) -> str:
             connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
     except sqlite3.OperationalError:
         # On read-only media the shared-memory file cannot be made; without a WAL there is nothing
-        # in flight, so reading the file as immutable is exact.
-        if path.with_name(f"{path.name}-wal").exists():
+        # in flight, so reading the file as immutable is exact.  An attempt to have it made leaves
+        # an empty one.
+        wal, shared = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
+        if wal.exists() and (wal.stat().st_size or shared.exists()):
             raise
         return f"{uri}&immutable=1"
     return uri

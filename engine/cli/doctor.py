@@ -56,7 +56,7 @@ def _of_disk(location: Location) -> list[Check]:
     return [
         checks.file_system(probes.file_system_of(folder)),
         checks.fsync(probes.fsync_ms(folder)),
-        checks.free_space(probes.free_bytes(folder)),
+        checks.free_space(probes.free_bytes(folder), probes.free_files(folder)),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -210,6 +211,14 @@ def unix_listener(path: Path) -> socket.socket:
         listener.close()
         raise StorageFailed(
             f"the control socket {path} cannot be made: {error.strerror or error}.",
-            remedy="check the folder's permissions; move what stands in its place.",
+            remedy=_remedy_for(error),
         ) from error
     return listener
+
+
+def _remedy_for(error: OSError) -> str:
+    if error.errno is None:  # Python's own, of an address that has no room for the name
+        return "give the database a shorter name; one of 75 bytes fits in any folder."
+    if error.errno in (errno.EPERM, errno.EOPNOTSUPP):
+        return "put the log on a file system that has sockets, which FAT has not."
+    return "check the folder's permissions; move what stands in its place."

@@ -30,6 +30,7 @@ NETWORK_FUSE = ("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.
 FORGETFUL = frozenset({"tmpfs", "ramfs"})
 FSYNC_SLOW_MS, FSYNC_UNTRUE_MS = 50.0, 0.01
 SPACE_WARN_BYTES, SPACE_FAIL_BYTES = 1024**3, 64 * 1024**2
+FILES_WARN, FILES_FAIL = 10_000, 100
 CLOCK_SLACK_US = 1_000_000
 _NAMES_SHOWN = 5
 
@@ -87,7 +88,7 @@ def file_system(kind: str | None) -> Check:
 def fsync(durations_ms: Sequence[float]) -> Check:
     """How long a commit waits for the disk, by the median of a few; none when it failed."""
     if not durations_ms:
-        remedy = "let this user create files beside the database."
+        remedy = "let this user create files beside the database, and see that there is room."
         return Check(name="fsync", verdict="fail", found="no file can be written", remedy=remedy)
     median_ms = sorted(durations_ms)[len(durations_ms) // 2]
     found = f"{median_ms:.2f} ms"
@@ -100,9 +101,17 @@ def fsync(durations_ms: Sequence[float]) -> Check:
     return Check(name="fsync", verdict="ok", found=found)
 
 
-def free_space(free_bytes: int) -> Check:
-    """Whether there is room for the log to grow."""
+def free_space(free_bytes: int, free_files: int | None = None) -> Check:
+    """Whether there is room for the log to grow.
+
+    ``free_files``: how many more files the file system takes; None where it has no such limit.
+    """
     found = f"{free_bytes / 1024**3:.1f} GiB"
+    if free_files is not None and free_files < FILES_WARN:
+        found += f", but room for {counted(free_files, 'file')} more only (inodes, `df -i`)"
+        remedy = "remove small files there, or move the log: an attempt takes up to six files."
+        scarce: Verdict = "fail" if free_files < FILES_FAIL else "warn"
+        return Check(name="free_space", verdict=scarce, found=found, remedy=remedy)
     if free_bytes >= SPACE_WARN_BYTES:
         return Check(name="free_space", verdict="ok", found=found)
     verdict: Verdict = "fail" if free_bytes < SPACE_FAIL_BYTES else "warn"

@@ -67,6 +67,12 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def free_files(folder: Path) -> int | None:
+    """How many more files this user may make there; None where that is not limited."""
+    found = os.statvfs(folder)
+    return found.f_favail if found.f_files else None
+
+
 def names_of(file: Path) -> int:
     """How many names a file has (hard links); 0 without one."""
     try:

@@ -27,6 +27,9 @@ LOCK_WAIT_S = 5.0
 
 _LOCK_WAIT_S_MAX = 3600
 _HEADER_BYTES = 100
+_NAME_BYTES_MAX = 255 - len("-anchors.before-1234567890123456")
+_PATH_BYTES_MAX = 512 - len("-journal")
+"""What SQLite can open at all, with its own files beside it (``MAX_PATHNAME`` of os_unix.c)."""
 _MAGIC = b"SQLite format 3\0"
 _WRITER_PRAGMAS = (
     "PRAGMA synchronous = FULL",
@@ -133,9 +136,18 @@ async def open_reader(location: Location) -> SqliteStore:
     except StorageFailed:
         # A log on read-only media cannot have its shared-memory file made; without a WAL there
         # is nothing in flight, so reading it as immutable is exact.
-        if location.path.with_name(location.path.name + "-wal").exists():
+        if may_be_in_flight(location.path):
             raise
         return await _open(f"{uri}&immutable=1", READER_PRAGMAS)
+
+
+def may_be_in_flight(path: Path) -> bool:
+    """Whether a write-ahead log is there that anything stands in, or that somebody has open.
+
+    A reader that could not have its shared-memory file made leaves an empty one.
+    """
+    wal, shared = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    return wal.exists() and (wal.stat().st_size > 0 or shared.exists())
 
 
 async def open_writer(location: Location, *, create: bool) -> SqliteStore:
@@ -199,7 +211,18 @@ def _is_fresh(path: Path) -> bool:
             f"there is no folder {path.parent} to put {path.name} in.",
             remedy="check DATABASE_URL, or make the folder.",
         )
+    _refuse_too_long(path)
     return True
+
+
+def _refuse_too_long(path: Path) -> None:
+    """Raise WrongDatabase for a name that leaves none to the files beside it, or to SQLite."""
+    for what, bytes_max in ((path.name, _NAME_BYTES_MAX), (str(path), _PATH_BYTES_MAX)):
+        if len(os.fsencode(what)) > bytes_max:
+            raise WrongDatabase(
+                f"{path} is too long: {what!r} has {len(os.fsencode(what))} bytes of {bytes_max}.",
+                remedy="choose a shorter name, or a folder that is less deep.",
+            )
 
 
 async def _open(uri: str, pragmas: Sequence[str], files: SameFiles | None = None) -> SqliteStore:

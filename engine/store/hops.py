@@ -31,5 +31,10 @@ async def connect(uri: str) -> HopConnection:
         return sqlite3.connect(uri, uri=True, isolation_level=None)
 
     connection = HopConnection(connector, iter_chunk_size=64)
-    await connection
+    try:
+        await connection
+    except Exception:
+        # Its thread has one more answer to give, and the loop may be gone in a moment.
+        cast("Any", connection)._thread.join()  # noqa: SLF001
+        raise
     return connection

@@ -38,6 +38,9 @@ TABLE: list[tuple[Check, str]] = [
     (checks.free_space(1024**3), "ok"),
     (checks.free_space(1024**3 - 1), "warn"),
     (checks.free_space(64 * 1024**2 - 1), "fail"),
+    (checks.free_space(1024**3, 10_000), "ok"),
+    (checks.free_space(1024**3, 9_999), "warn"),
+    (checks.free_space(1024**3, 99), "fail"),
     (checks.clock(5_000_000, 6_000_000), "ok"),
     (checks.clock(5_000_000, 6_000_001), "warn"),
     (checks.distributions(["runoff"]), "ok"),
@@ -77,6 +80,20 @@ def test_a_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
     assert probes.file_system_of(tmp_path / "b", mounts) == "nfs4"
     assert probes.file_system_of(Path("/"), mounts) == "ext4"
     assert probes.file_system_of(tmp_path, tmp_path / "none") is None
+
+
+def test_a_file_system_tells_how_many_files_it_takes_or_that_it_has_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = 100
+
+    def told(_: Path) -> os.statvfs_result:
+        return os.statvfs_result((4096, 4096, 9, 9, 9, files, 8, 7, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", told)
+    assert probes.free_files(tmp_path) == 7
+    files = 0
+    assert probes.free_files(tmp_path) is None
 
 
 def test_a_healthy_log_passes_and_leaves_no_trace(tmp_path: Path) -> None:

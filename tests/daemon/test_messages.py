@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 from msgspec.structs import replace
 
-from engine.daemon import control as control_module
+from engine.daemon import control as control_module, wire as wire_module
 from engine.daemon.client import Client, NobodyListens
 from engine.daemon.control import Control
 from engine.daemon.messages import (
@@ -233,11 +234,32 @@ def test_a_dead_daemons_socket_is_replaced_and_nothing_else_is(tmp_path: Path) -
 def test_a_database_deep_in_folders_has_a_socket(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
-    path = control_path(locate(f"sqlite:///{deep}/backlog.db"))
-    listener = unix_listener(path)
-    Client(path).close()
-    listener.close()
-    assert path.is_socket()
+    for name in ("backlog.db", "n" * 75):
+        path = control_path(locate(f"sqlite:///{deep}/{name}"))
+        listener = unix_listener(path)
+        Client(path).close()
+        listener.close()
+        assert path.is_socket()
+
+
+def test_a_name_that_no_socket_can_bear_is_told_as_that(tmp_path: Path) -> None:
+    path = control_path(locate(f"sqlite:///{tmp_path}/{'n' * 100}"))
+    with pytest.raises(StorageFailed) as refused:
+        unix_listener(path)
+    assert "a shorter name" in refused.value.remedy
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_sockets_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(wire_module, "with_address", refuse)
+    with pytest.raises(StorageFailed) as refused:
+        unix_listener(tmp_path / "s")
+    assert "a file system that has sockets" in refused.value.remedy
 
 
 def test_a_socket_goes_with_who_listens_unless_another_has_replaced_it(tmp_path: Path) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from engine.audit.connection import connect as audited
 from engine.audit.rows import follow
-from engine.errors import StorageFailed
+from engine.errors import StorageFailed, WrongDatabase
 from engine.store.anchors import last_anchor
 from engine.store.blobs import Blobs
-from engine.store.database import check_file
+from engine.store.database import check_file, is_missing, open_reader, open_writer
+from engine.store.direct import open_direct
+from engine.store.hops import connect
 from engine.store.location import locate
 from engine.store.lock import WriterLock
 from tests.drain.test_no_more_files import no_more_files
@@ -48,6 +53,60 @@ def test_it_is_a_failure_below_us(
 def test_a_database_that_cannot_be_opened_is_not_a_damaged_one(tmp_path: Path) -> None:
     with no_more_files(), pytest.raises(StorageFailed, match="unable to open database file"):
         follow(locate(f"sqlite:///{tmp_path}/b.db"), {}, lambda what, _pos: pytest.fail(what))
+
+
+async def test_a_connection_that_was_refused_leaves_no_thread(tmp_path: Path) -> None:
+    # Its last answer found no loop any more when the command had ended, and told so at length.
+    for _ in range(50):
+        with pytest.raises(sqlite3.OperationalError, match="unable to open database file"):
+            await connect(f"file:{tmp_path}/nowhere/b.db?mode=ro")
+        assert not [each for each in threading.enumerate() if "connection_worker" in each.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [("n" * 223, True), ("n" * 224, False), ("é" * 112, False)],
+)
+async def test_a_name_that_leaves_none_to_the_files_beside_it_is_refused(
+    tmp_path: Path, name: str, *, fits: bool
+) -> None:
+    location = locate(f"sqlite:///{tmp_path}/{name}")
+    if fits:
+        assert is_missing(location)
+        await (await open_writer(location, create=True)).close()
+        return
+    with pytest.raises(WrongDatabase, match=r"is too long: .* has 224 bytes of 223"):
+        is_missing(location)
+
+
+async def test_a_path_is_as_long_as_sqlite_takes_them_or_refused(tmp_path: Path) -> None:
+    left = 504 - len(os.fsencode(str(tmp_path))) - len("//b.db")
+    folder = tmp_path / ("d" * (left // 2)) / ("d" * (left - left // 2 - 1))
+    folder.mkdir(parents=True)
+    await (await open_writer(locate(f"sqlite:///{folder}/b.db"), create=True)).close()
+    with pytest.raises(WrongDatabase, match=r"is too long: .* has 505 bytes of 504"):
+        is_missing(locate(f"sqlite:///{folder}/bb.db"))
+
+
+async def test_where_no_file_can_be_made_a_log_is_read_unless_something_is_in_flight(
+    tmp_path: Path,
+) -> None:
+    # As on a disk without inodes, where a reader could make the write-ahead log, but not its index.
+    location = locate(f"sqlite:///{tmp_path}/b.db")
+    await (await open_writer(location, create=True)).close()
+    wal, shared = location.path.with_name("b.db-wal"), location.path.with_name("b.db-shm")
+    wal.touch()
+    shared.symlink_to(tmp_path / "nowhere")
+    await (await open_reader(location)).close()
+    await open_direct(location).close()
+    audited(location.path).close()
+    wal.write_bytes(b"in flight")
+    with pytest.raises(StorageFailed):
+        await open_reader(location)
+    with pytest.raises(StorageFailed):
+        open_direct(location)
+    with pytest.raises(sqlite3.OperationalError):
+        audited(location.path)
 
 
 @pytest.mark.parametrize("number", LIMITS)
