@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from errno import (
+    EACCES,
     EAGAIN,
     EDQUOT,
     EIO,
@@ -34,6 +35,7 @@ from errno import (
     ENOBUFS,
     ENOMEM,
     ENOSPC,
+    EPERM,
     ESTALE,
     ETOOMANYREFS,
 )
@@ -214,6 +216,16 @@ def limit_met(error: BaseException) -> StorageFailed | None:
     if isinstance(error, OSError) and error.errno in NO_FILES_LEFT:
         return nothing_left(error.strerror or str(error))
     return None
+
+
+def raise_if_unseen(what: str, error: OSError) -> None:
+    """Raise StorageFailed where ``what`` is, or may be, there, and cannot be looked at by us."""
+    raise_if_below(what, error)
+    if error.errno in (EACCES, EPERM):
+        raise StorageFailed(
+            f"cannot read {what}: {error.strerror}.",
+            remedy="run this as the user who drains, or let this one read it.",
+        ) from error
 
 
 @contextmanager

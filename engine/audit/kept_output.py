@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.audit.chain import Report
+from engine.errors import raise_if_unseen
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHARACTER_BYTES_MAX = 4
@@ -89,7 +90,8 @@ class KeptOutput:
             with self._path(digest).open("rb") as file:
                 file.seek(start)
                 return file.read(length).decode(errors="replace")
-        except OSError:
+        except OSError as error:
+            raise_if_unseen(str(self._path(digest)), error)
             return ""
 
     def _blob(self, digest: str) -> Blob | None:
@@ -101,7 +103,10 @@ class KeptOutput:
 
 
 def _measured(path: Path) -> Blob | None:
-    """Digest and size of a regular file, None when there is none that can be read."""
+    """Digest and size of a regular file, None when there is none.
+
+    Raises StorageFailed where that cannot be told.
+    """
     hasher, size_bytes = hashlib.sha256(), 0
     try:
         if not path.is_file():
@@ -110,6 +115,7 @@ def _measured(path: Path) -> Blob | None:
             while chunk := file.read(_CHUNK_BYTES):
                 hasher.update(chunk)
                 size_bytes += len(chunk)
-    except OSError:
+    except OSError as error:
+        raise_if_unseen(str(path), error)
         return None
     return Blob(hasher.hexdigest(), size_bytes)

@@ -26,7 +26,7 @@ from engine.pace import Pace
 from engine.store.anchors import check_against, set_aside
 from engine.store.identity import Identity, identify
 from engine.store.location import Location, locate
-from engine.store.opening import held, is_missing, open_reader, open_writer
+from engine.store.opening import check, held, is_missing, open_reader, open_writer
 from engine.store.protocol import LogReader
 from engine.store.recorder import Recorder, Writer, recording
 from projections.board import Board
@@ -150,6 +150,8 @@ async def writing(
     if fresh and not create:
         # Refuse before a lock file appears beside a database that is not there.
         await (await open_reader(location)).close()
+    if not fresh:
+        check(location)  # before its lock is written to, for which something else may stand there
     with held(location, f"runoff {program}"):
         store = await open_writer(location, create=create)
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.disk import sync_folder
-from engine.errors import not_written, raise_at_a_limit
+from engine.errors import not_written, raise_at_a_limit, raise_if_unseen
 from engine.events import Stream
 
 BLOB_BYTES_MAX = 16 * 1024 * 1024
@@ -90,16 +90,30 @@ class Blobs:
         return self._root / digest[:2] / digest
 
     def get(self, digest: str) -> bytes | None:
-        """What stands under ``digest``; None when it is gone or is not what its name says."""
+        """What stands under ``digest``; None when it is gone or is not what its name says.
+
+        Raises StorageFailed where that cannot be told.
+        """
+        try:
+            return self._read(digest)
+        except OSError as error:
+            raise_if_unseen(str(self.path(digest)), error)
+            return None
+
+    def _read(self, digest: str) -> bytes | None:
         if not _DIGEST.fullmatch(digest):
             return None
+        with open(self.path(digest), "rb", opener=_never_waiting) as file:
+            data = file.read(BLOB_BYTES_MAX + 1) or b""
+        return data if hashlib.sha256(data).hexdigest() == digest else None
+
+    def _is_stored(self, digest: str) -> bool:
+        """Whether it need not be stored again; what another user has stored may be closed to us."""
         try:
-            with open(self.path(digest), "rb", opener=_never_waiting) as file:
-                data = file.read(BLOB_BYTES_MAX + 1) or b""
+            return self._read(digest) is not None
         except OSError as error:
             raise_at_a_limit(error)
-            return None
-        return data if hashlib.sha256(data).hexdigest() == digest else None
+            return False
 
     def kept(self, stream: Stream) -> bytes | None:
         """What was kept of a stream, from the log or its blob; None when nothing is there."""
@@ -111,7 +125,7 @@ class Blobs:
         digest = hashlib.sha256(data).hexdigest()
         path = self.path(digest)
         try:
-            if self.get(digest) is None:
+            if not self._is_stored(digest):
                 # A name of its own for each writer: two attempts may print the same at once.
                 _replace(self._parts / f"{digest}-{os.urandom(8).hex()}", path, data)
             self._sync_names(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.audit.connection import connect as audited
+from engine.audit.kept_output import KeptOutput
 from engine.audit.rows import follow
 from engine.errors import StorageFailed, WrongDatabase
 from engine.store.anchors import last_anchor
@@ -117,6 +118,24 @@ def test_at_a_limit_no_output_is_missing(
     monkeypatch.setattr("builtins.open", failing(number))
     with pytest.raises(StorageFailed, match=os.strerror(number)):
         Blobs(tmp_path).get(digest)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO])
+def test_output_that_is_closed_to_this_user_is_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    # Of a log that is shared with a group: kept output is for its owner alone.
+    data = b"x" * 501
+    digest = Blobs(tmp_path).put(data)
+    stream = {"total_bytes": 501, "head_bytes": 501, "tail_bytes": 0, "digest": digest}
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", failing(number))
+        patch.setattr("io.open", failing(number))
+        with pytest.raises(StorageFailed, match=f"cannot read .*{digest}: {os.strerror(number)}"):
+            Blobs(tmp_path).get(digest)
+        with pytest.raises(StorageFailed, match=f"cannot read .*{digest}: {os.strerror(number)}"):
+            KeptOutput(tmp_path, lambda what, _pos: pytest.fail(what)).stored(1, "stdout", stream)
+        assert Blobs(tmp_path).put(data) == digest, "whoever drains stores it anew"
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
