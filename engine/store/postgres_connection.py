@@ -5,6 +5,8 @@ What a log is made of is not known here, so that an audit can share this.
 
 from __future__ import annotations
 
+import os
+import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,10 +130,14 @@ async def _reached(address: Address, settings: dict[str, str]) -> Connection[Any
             raise
         except asyncpg.UndefinedObjectError as error:
             raise _unknown_setting(str(error), settings) from error
-        except (asyncpg.DataError, asyncpg.PostgresSyntaxError) as error:
+        except (
+            asyncpg.DataError,
+            asyncpg.PostgresSyntaxError,
+            asyncpg.CantChangeRuntimeParamError,
+        ) as error:
             raise _unknown_setting(str(error), ()) from error
         except ValueError as error:
-            if isinstance(error, asyncpg.InterfaceError):
+            if isinstance(error, asyncpg.InterfaceError | ssl.SSLError):
                 raise
             raise UsageProblem(
                 "the driver for PostgreSQL does not understand DATABASE_URL.",
@@ -219,11 +225,21 @@ def _refuse_missing_certificates(address: Address) -> None:
     options = parse_qs(taken_apart(address.reveal()).query)
     for name in _CERTIFICATES:
         for file in options.get(name, []):
-            if not Path(file).is_file():
-                raise UsageProblem(
-                    f"{file!r}, which DATABASE_URL names as {name}, is no file.",
-                    remedy="correct the path in DATABASE_URL.",
-                )
+            _refuse_unusable(file, f"DATABASE_URL names as {name}")
+        variable = f"PG{name.upper()}"
+        fallback = os.environ.get(variable)
+        if fallback and name not in options:
+            _refuse_unusable(fallback, f"{variable} names")
+
+
+def _refuse_unusable(file: str, by: str) -> None:
+    is_file = Path(file).is_file()
+    if not is_file or not os.access(file, os.R_OK):
+        wrong = "cannot be read" if is_file else "is no file"
+        raise UsageProblem(
+            f"{file!r}, which {by}, {wrong}.",
+            remedy="correct the path that is named there, or let this user read the file.",
+        )
 
 
 def _driver() -> Any:

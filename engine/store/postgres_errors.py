@@ -128,8 +128,9 @@ def _not_trusted(error: ssl.SSLError) -> RunoffError:
             remedy="check what the files hold that sslrootcert, sslcert, sslkey and sslcrl name.",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
+        said = error.verify_message.rstrip(".")
         return WrongDatabase(
-            f"the certificate of the database server is not trusted: {error.verify_message}.",
+            f"the certificate of the database server is not trusted: {said}.",
             remedy="check the host's name, and sslrootcert in DATABASE_URL.",
         )
     return lost(error)

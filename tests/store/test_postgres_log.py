@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -248,13 +250,59 @@ async def test_a_setting_that_the_driver_does_not_know_is_no_lost_server(
     assert "DATABASE_URL" in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["Hostname mismatch.", "self-signed certificate"])
+async def test_a_server_whose_certificate_is_not_trusted_is_told_as_that(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    # Python's error is one of values as well, like those of the driver about a URL.
+    asyncpg = pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+
+    async def refuse(*_: object, **__: object) -> None:
+        error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        error.verify_message = text
+        raise error
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+    with pytest.raises(WrongDatabase, match="is not trusted: ") as refused:
+        await open_reader(locate("postgresql://user@127.0.0.1:1/name?sslmode=verify-full"))
+    assert refused.value.problem.endswith(f": {text.rstrip('.')}.")
+    assert "sslrootcert" in refused.value.remedy
+
+
+def nobody_may(_path: str, _mode: int) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("names_it", ["url", "environment"])
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_certificate_that_cannot_be_read_is_no_lost_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names_it: str, *, is_there: bool
+) -> None:
+    pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
+    file = tmp_path / "root.crt"
+    if is_there:
+        file.touch()
+        monkeypatch.setattr(os, "access", nobody_may)
+    url = "postgresql://user@127.0.0.1:1/name?sslmode=verify-full"
+    if names_it == "url":
+        url += f"&sslrootcert={file}"
+    else:
+        monkeypatch.setenv("PGSSLROOTCERT", str(file))
+    what = "cannot be read" if is_there else "is no file"
+    by = "DATABASE_URL names as sslrootcert" if names_it == "url" else "PGSSLROOTCERT names"
+    with pytest.raises(UsageProblem, match=f"root.crt', which {by}, {what}"):
+        await open_reader(locate(url))
+
+
 async def test_a_port_that_is_none_is_a_mistake_in_the_url() -> None:
     pytest.importorskip("asyncpg", reason="the extra `postgres` is not installed")
     with pytest.raises(UsageProblem, match="does not understand DATABASE_URL"):
         await open_reader(locate("postgresql:///name?host=127.0.0.1&port=x"))
 
 
-@pytest.mark.parametrize("setting", ["work_mem=x", "client_encoding=banana", "options=-c%20foo"])
+@pytest.mark.parametrize(
+    "setting", ["work_mem=x", "client_encoding=banana", "options=-c%20foo", "ssl=true"]
+)
 async def test_a_value_that_the_server_does_not_take_is_a_mistake_in_the_url(
     place: Location, setting: str
 ) -> None:
