@@ -52,7 +52,7 @@ def _keys(seen: Seen) -> tuple[str, ...]:
 def _apply(state: BreakerStanding | None, seen: Seen) -> BreakerStanding:
     event = cast("Handled", seen.event)
     if isinstance(event, BreakerOpened):
-        return _opened(event, seen)
+        return state if event.carried and state is not None else _opened(event, seen)
     assert state is not None, "a breaker opens before anything else happens to it"
     match event:
         case AttemptStarted():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.detect import DETECTORS
-from engine.events import AnyEvent, Reason
+from engine.events import AnyEvent, BreakerOpened, Reason
 from engine.triage.reasons import is_known
 
 DIGESTS = frozenset(
@@ -22,6 +22,8 @@ def unknown_in(event: AnyEvent) -> str | None:
     why: Any = getattr(event, "reason", None)
     if isinstance(why, Reason) and not is_known(why):
         return f"rule {why.rule} version {why.version} is unknown here"
+    if isinstance(event, BreakerOpened) and event.carried:
+        return "a breaker that a session took over follows from a rule that is unknown here"
     digest: str | None = getattr(event, "rules_sha256", None)
     if digest is None or digest in DIGESTS:
         return None

@@ -153,6 +153,8 @@ def _actors_due(row: Row, event: Event) -> tuple[str, ...]:
     actors = ORIGINS[row.type].actors
     if row.type == "engine.started":
         return (str(event.get("program")),)
+    if row.type == "triage.breaker_opened" and event.get("carried") is True:
+        return ("cli",)  # an earlier program said so as its session began
     if len(actors) == 1:
         return actors
     if row.cause is not None:

@@ -74,12 +74,17 @@ class RunCooledDown(Event, frozen=True, kw_only=True, tag="triage.run_cooled_dow
 
 
 class BreakerOpened(Event, frozen=True, kw_only=True, tag="triage.breaker_opened"):
-    """One cause failed the samples of ``runs`` runs: unsampled runs are held back."""
+    """One cause failed the samples of ``runs`` runs: unsampled runs are held back.
+
+    ``carried``: it was open already when this session began, which only earlier programs say, whose
+    sessions each counted for themselves.
+    """
 
     session_id: str
     fingerprint: str
     template: str
     runs: int
+    carried: bool = False
     reason: Reason
 
 

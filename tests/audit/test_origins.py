@@ -115,6 +115,15 @@ def test_who_says_it_shows_in_why_and_in_its_cause(
         assert found == ([] if actor == right else [9])
 
 
+@pytest.mark.parametrize(("carried", "right"), [(True, "cli"), (False, "worker"), (1, "worker")])
+def test_an_early_program_said_what_breakers_were_open_as_a_session_began(
+    carried: object, right: str
+) -> None:
+    for actor in ("picker", "worker", "cli", "me"):
+        found = said((row("triage.breaker_opened", actor=actor), {"carried": carried}))
+        assert found == ([] if actor == right else [9])
+
+
 @pytest.mark.parametrize(
     ("kind", "columns", "event", "is_right"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from msgspec.structs import replace
@@ -12,8 +13,13 @@ from engine.audit.lines import Line, commands
 from engine.audit.redecide import Redecision
 from engine.events import (
     AnyEvent,
+    BoundaryDetected,
+    BreakerOpened,
     Classified,
+    FailureFingerprinted,
     FingerprintStopped,
+    PolicyAdopted,
+    Reason,
     Reclassified,
     RunJudged,
     RunStopped,
@@ -130,6 +136,53 @@ def forged(line: Line) -> Line:
     elif isinstance(event, RunStopped):
         event = replace(event, reason=replace(event.reason, sentence="The moon did it."))
     return line._replace(event=event, data=encode(event))
+
+
+@pytest.mark.parametrize("kind", [BoundaryDetected, FailureFingerprinted])
+async def test_what_a_rule_set_of_other_bytes_said_is_unverifiable_and_no_difference(
+    kind: type[BoundaryDetected | FailureFingerprinted],
+) -> None:
+    groups = await groups_with(kind)
+    audit = Redecision(BLOBS.get)
+    odd: set[int] = set()
+    for group in groups:
+        lines = [by_other_bytes(line) if type(line.event) is kind else line for line in group]
+        odd |= {line.pos for line in lines if type(line.event) is kind}
+        audit.take(lines)
+    assert audit.differences == []
+    assert {each.pos for each in audit.unverifiable} == odd
+    assert all("sha256 000000000000 is unknown here" in each.why for each in audit.unverifiable)
+
+
+async def groups_with(kind: type[AnyEvent]) -> list[list[Line]]:
+    for seed in SEEDS:
+        groups = [list(group) for group in commands(await lines_of(await drained(seed)))]
+        if any(type(line.event) is kind for group in groups for line in group):
+            return groups
+    raise AssertionError(f"no seed has a {kind.__name__}")
+
+
+def by_other_bytes(line: Line) -> Line:
+    event = replace(cast("BoundaryDetected", line.event), rules_sha256="0" * 64)
+    return line._replace(event=event, data=encode(event))
+
+
+async def test_a_breaker_that_a_session_of_an_early_program_took_over_is_unverifiable() -> None:
+    """Each session counted for itself then, and said as it began what was open already."""
+    groups = await groups_with(PolicyAdopted)
+    at = next(n for n, group in enumerate(groups) if type(group[0].event) is PolicyAdopted)
+    last = groups[at][-1]
+    why = Reason(rule="breaker", version=1, policy="t@1", basis=last.pos, inputs=(), sentence="")
+    carried = BreakerOpened(
+        session_id="s", fingerprint="f", template="t", runs=3, carried=True, reason=why
+    )
+    audit = Redecision(BLOBS.get)
+    for group in groups[:at]:
+        audit.take(group)
+    said = last._replace(event=carried, data=encode(carried), cause=None)
+    audit.take([*groups[at], said])
+    assert audit.differences == []
+    assert [each.what for each in audit.unverifiable] == ["triage.breaker_opened"]
 
 
 def one_later(situation: Situation, policy: Policy) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
@@ -333,22 +333,6 @@ async def test_what_rules_of_tomorrow_decided_is_unverifiable_and_no_difference(
     whys = {each.why for each in audit.unverifiable}
     assert whys == {"its session, policy or rules are unknown here"}
     assert "triage.run_judged" in {each.what for each in audit.unverifiable}
-
-
-@pytest.mark.parametrize("kind", ["diagnosis.boundary_detected", "diagnosis.fingerprinted"])
-async def test_what_a_rule_set_of_other_bytes_said_is_unverifiable_and_no_difference(
-    places: dict[str, Place], kind: str
-) -> None:
-    place = (await found(places))[kind]
-    audit = Redecision(BLOBS.get)
-    for group in place.groups[:-1]:
-        audit.take(group)
-    other = with_event(place.line, replace(cast("Any", place.line.event), rules_sha256="0" * 64))
-    group = place.groups[-1]
-    audit.take((*group[: place.at], other, *group[place.at + 1 :]))
-    assert audit.differences == []
-    assert [each.pos for each in audit.unverifiable] == [place.line.pos]
-    assert "sha256 000000000000 is unknown here" in audit.unverifiable[0].why
 
 
 def tomorrow(line: Line) -> Line:

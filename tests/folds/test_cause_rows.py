@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.events import (
     AttemptDeferred,
@@ -194,6 +195,12 @@ def test_a_breaker_is_touched_by_what_names_its_cause_and_by_the_start_of_its_pr
     assert taken(BREAKERS) == {type(event).__name__ for event in events}
     assert {keys(BREAKERS, event) for event in events} == {("f",)}
     assert keys(BREAKERS, started()) == ()
+
+
+def test_a_breaker_that_a_session_of_an_early_program_took_over_stands_as_it_stood() -> None:
+    carried = replace(opened(), carried=True)
+    assert after(BREAKERS, BREAKER, carried) == BREAKER
+    assert after(BREAKERS, None, carried) == after(BREAKERS, None, opened())
 
 
 @pytest.mark.parametrize("before", [None, BREAKER])
