@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 SCHEMA = "runoff"
+TABLES = ("events", "migrations")
+"""A schema in which these stand, which are made in one transaction, is that of a log."""
 CONNECT_S = 10.0
 ANSWER_S = 60.0
 """A server that is silent for so long while it is asked counts as lost.  A connection that a
@@ -62,10 +64,17 @@ _TIMEOUTS_SINCE = ("idle_session_timeout", "transaction_timeout")
 """Those that not every version has, which would refuse them as the settings of a connection."""
 _BEGIN = (
     "SELECT current_setting('server_encoding') AS encoding, pg_backend_pid() AS pid,"
-    " current_setting('search_path') AS path, current_setting('transaction_read_only') AS read_only"
+    " current_setting('search_path') AS path, current_setting('session_replication_role') AS role,"
+    " current_setting('transaction_read_only') AS read_only"
 ) + "".join(
     f", CASE WHEN current_setting('{name}', true) <> '' THEN set_config('{name}', '0', false) END"
     for name in _TIMEOUTS_SINCE
+)
+
+
+_TABLES_OF_A_LOG = (
+    "SELECT count(*) FROM pg_catalog.pg_class"
+    " WHERE oid IN (to_regclass($1), to_regclass($2)) AND relkind = 'r'"
 )
 
 
@@ -197,6 +206,12 @@ async def _begin(connection: Connection[Any], location: Location, settings: dict
             f"{location.url} takes no writes: it is a replica, or read-only.",
             remedy="name the server that takes them, or all with ?target_session_attrs=primary.",
         )
+    if found["role"] == "replica" and settings.get(_READS) != "on":
+        # Only superusers may set it back, so that it cannot be among our own settings.
+        raise WrongDatabase(
+            f"{location.url} sets session_replication_role to replica: nothing guards a log there.",
+            remedy="take that back: ALTER DATABASE (or ROLE) ... RESET session_replication_role.",
+        )
     if found["encoding"] != "UTF8":
         raise WrongDatabase(
             f"{location.url} holds texts in {found['encoding']}; a log needs UTF8.",
@@ -258,10 +273,11 @@ def _driver() -> Any:
 
 
 async def is_log(connection: Connection[Any]) -> bool:
-    """Whether the database has the tables of a log."""
+    """Whether the database has the tables of a log, not another program's that bear such a name."""
     with translated(connection):
-        found = await connection.fetchval("SELECT to_regclass($1)::text", f"{SCHEMA}.events")
-    return found is not None
+        names = [f"{SCHEMA}.{name}" for name in TABLES]
+        found = await connection.fetchval(_TABLES_OF_A_LOG, *names)
+    return bool(found == len(TABLES))
 
 
 async def refuse_missing(connection: Connection[Any], location: Location) -> None:

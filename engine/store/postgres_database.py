@@ -18,6 +18,7 @@ from engine.store.postgres import PostgresReader, PostgresStore
 from engine.store.postgres_connection import (
     READER,
     SCHEMA,
+    TABLES,
     WRITER,
     connected,
     is_log,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 MIGRATION_LOCK = 0x52554E46
 _TRY_TURN = "SELECT pg_try_advisory_xact_lock($1)"
+_RELATIONS = (
+    "SELECT c.relname FROM pg_catalog.pg_class c"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1"
+)
 _MIGRATION_S = 3600.0
 """Of a large log some take long, and whoever comes second waits for them."""
 
@@ -81,12 +86,7 @@ async def _migrate(connection: Connection[Any]) -> None:
     with translated(connection):
         async with connection.transaction():
             await _take_turn(connection)
-            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-            await _refuse_foreign(connection)
-            await connection.execute(
-                "CREATE TABLE IF NOT EXISTS migrations"
-                " (number bigint PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL)"
-            )
+            await _begin_schema(connection)
             rows = await connection.fetch("SELECT number, sha256 FROM migrations")
             for migration in pending({row[0]: row[1] for row in rows}, "postgres"):
                 await connection.execute(migration.sql, timeout=_MIGRATION_S)
@@ -107,17 +107,31 @@ async def _take_turn(connection: Connection[Any]) -> None:
             await anyio.sleep(PAUSE_S)
 
 
-async def _refuse_foreign(connection: Connection[Any]) -> None:
-    """A schema of our name that holds tables, but not ours, is somebody else's."""
-    names = await connection.fetch(
-        "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = $1", SCHEMA
-    )
-    found = {row[0] for row in names}
-    if found and "migrations" not in found:
+async def _begin_schema(connection: Connection[Any]) -> None:
+    """Make the schema, where there is none, and what migrations are counted in.
+
+    The right to make them is asked even of who names what is there, so nothing is made twice.
+    """
+    there = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1"
+    if not await connection.fetchval(there, SCHEMA):
+        await connection.execute(f"CREATE SCHEMA {SCHEMA}")
+    if not await _holds_a_log(connection):
+        await connection.execute(
+            "CREATE TABLE migrations"
+            " (number bigint PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL)"
+        )
+
+
+async def _holds_a_log(connection: Connection[Any]) -> bool:
+    """Whether the schema is one of a log, or empty; what holds anything else is somebody else's."""
+    rows = await connection.fetch(_RELATIONS, SCHEMA)
+    found = {row[0] for row in rows}
+    if found and not found.issuperset(TABLES):
         raise LogUnreadable(
             f"the schema {SCHEMA!r} of the database belongs to another program.",
             remedy="give the log a database of its own.",
         )
+    return bool(found)
 
 
 __all__ = ["is_missing", "open_reader", "open_writer"]

@@ -33,6 +33,8 @@ stood still, and a server that has no connection left for now, or takes no write
 _NOT_LET_IN = ("28",)
 _UNSUITED_TEXT = ("22021", "22P05")
 SESSION_ATTRIBUTES = "any, primary, standby, read-write, read-only, prefer-standby"
+_NOT_THERE = ("42P01", "3F000")
+"""What is said, too, of a schema that the role may not use: names in it are then not found."""
 _LOCKED = ("55P03", "40P01", "40001")
 
 
@@ -144,6 +146,12 @@ def _of_the_server(state: str, text: str) -> RunoffError:
         )
     if state in _LOCKED:
         return LogHeld(f"the log is locked: {text}.", remedy="end what locks it, then start again.")
+    if state in _NOT_THERE:
+        return LogUnreadable(
+            f"the log's tables are not there, or not for this role: {text}.",
+            remedy="check the role's rights (USAGE on the schema runoff); if the tables are gone,"
+            " restore them from a backup.",
+        )
     if _starts(state, ("42", "XX")):
         return LogUnreadable(
             f"the database cannot be read: {text}.",

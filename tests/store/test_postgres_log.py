@@ -29,7 +29,7 @@ from engine.store.opening import is_missing, open_quick, open_reader, open_write
 from engine.store.postgres import PostgresReader
 from engine.store.postgres_connection import WRITER
 from engine.store.protocol import EventStore, Query
-from tests.servers import PASSWORD, PASSWORD_IN_URL, Server
+from tests.servers import PASSWORD, PASSWORD_IN_URL, USER, Server
 
 
 def row(pos: int, previous: bytes = bytes(32), **changes: Any) -> Record:
@@ -198,13 +198,48 @@ async def _made(place: Location) -> None:
     await store.close()
 
 
-async def test_a_schema_of_another_program_is_left_alone(postgres: Server, place: Location) -> None:
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "CREATE TABLE theirs (x int)",
+        "CREATE TABLE events (x int)",
+        "CREATE TABLE migrations (x int)",
+        "CREATE VIEW events AS SELECT 1 AS x",
+    ],
+)
+async def test_a_schema_of_another_program_is_left_alone(
+    postgres: Server, place: Location, theirs: str
+) -> None:
     connection = await postgres.connect(place.name.rpartition("-")[2])
-    await connection.execute("CREATE SCHEMA runoff CREATE TABLE theirs (x int)")
+    await connection.execute(f"CREATE SCHEMA runoff {theirs}")
     with pytest.raises(LogUnreadable, match="belongs to another program"):
         await open_writer(place, create=True)
-    assert await connection.fetchval("SELECT count(*) FROM runoff.theirs") == 0
+    with pytest.raises(WrongDatabase, match="there is no Runoff log"):
+        await open_reader(place)
+    rows = "SELECT count(*) FROM pg_class WHERE relnamespace = 'runoff'::regnamespace"
+    assert await connection.fetchval(rows) == 1
     await connection.close()
+
+
+async def test_a_role_that_may_make_nothing_can_write_a_log_that_is_there(
+    postgres: Server, place: Location, log: EventStore
+) -> None:
+    hand = await postgres.connect(place.name.rpartition("-")[2])
+    await hand.execute(
+        "CREATE ROLE clerk LOGIN PASSWORD 'c'; GRANT USAGE ON SCHEMA runoff TO clerk;"
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA runoff TO clerk"
+    )
+    assert place.address is not None
+    url = place.address.reveal().replace(f"{USER}:{PASSWORD_IN_URL}", "clerk:c")
+    store = await open_writer(locate(url), create=True)
+    await append(store, row(3, (await log.head()).hash))
+    assert (await log.head()).pos == 3
+    await hand.execute("REVOKE USAGE ON SCHEMA runoff FROM clerk")
+    with pytest.raises(LogUnreadable, match="are not there, or not for this role"):
+        await store.head()
+    await store.close()
+    await hand.execute("DROP OWNED BY clerk; DROP ROLE clerk")
+    await hand.close()
 
 
 async def test_a_database_in_another_encoding_is_refused(postgres: Server) -> None:

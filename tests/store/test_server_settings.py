@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from engine.clock import SystemClock
-from engine.errors import ServerLost, StorageFailed
+from engine.errors import ServerLost, StorageFailed, WrongDatabase
 from engine.events import RunRegistered
 from engine.store.command import Command, just
 from engine.store.leases import Holder, open_leases
@@ -127,6 +127,19 @@ async def test_a_database_that_takes_no_writes_is_read_and_refused_to_writers(
     reader = await open_reader(place)
     assert (await reader.head()).pos == 0
     await reader.close()
+
+
+async def test_a_database_that_fires_no_triggers_is_read_and_refused_to_writers(
+    postgres: Server,
+) -> None:
+    """They are what numbers events and refuses changes; only a superuser may switch them on."""
+    place = await set_for(postgres)
+    await (await open_writer(place, create=True)).close()
+    await alter(postgres, place, "SET session_replication_role = replica")
+    with pytest.raises(WrongDatabase, match="session_replication_role to replica") as refused:
+        await open_writer(place, create=False)
+    assert "RESET session_replication_role" in refused.value.remedy
+    await (await open_reader(place)).close()
 
 
 async def test_a_writer_waits_while_its_server_takes_no_writes(postgres: Server) -> None:
