@@ -79,9 +79,10 @@ async def _of_log(location: Location) -> list[Check]:
         open_ids = {p.open_attempt for p in board.backlog.values() if p.open_attempt}
         newest = await store.records(Query(newest_first=True), limit=1)
         newest_us = newest[0].recorded_us if newest else 0
+        marked = probes.marked()
         left = [
             Left(pid=pid, attempt_id=attempt_id, is_open=attempt_id in open_ids)
-            for pid, attempt_id in probes.marked().items()
+            for pid, attempt_id in (marked or {}).items()
             if await store.records(Query(attempt=attempt_id), limit=1)
         ]
     except RunoffError as error:
@@ -91,6 +92,6 @@ async def _of_log(location: Location) -> list[Check]:
     return [
         *found,
         checks.clock(SystemClock().now_us(), newest_us),
-        checks.processes(left, held=is_shared or held_by != ""),
+        checks.processes(None if marked is None else left, held=is_shared or held_by != ""),
         checks.log(board.head.pos, len(open_ids)),
     ]

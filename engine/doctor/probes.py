@@ -81,13 +81,12 @@ def names_of(file: Path) -> int:
         return 0
 
 
-def marked() -> Mapping[int, str]:
-    """Processes that carry the mark of an attempt: pid to attempt id."""
+def marked(proc: Path = Path("/proc")) -> Mapping[int, str] | None:
+    """Processes that carry the mark of an attempt: pid to attempt id; None if none can be seen."""
     found: dict[int, str] = {}
     mark = f"{ATTEMPT_MARKER}=".encode()
-    proc = Path("/proc")
-    if sys.platform != "linux":
-        return found
+    if sys.platform != "linux" or not (proc / "self").exists():
+        return None
     for entry in proc.iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:

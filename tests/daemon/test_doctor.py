@@ -119,13 +119,18 @@ def test_leftovers_and_a_missing_log_are_named(tmp_path: Path) -> None:
     assert "warn  files" in done.stdout
 
 
+def test_where_no_process_can_be_seen_none_is_said_to_be_gone(tmp_path: Path) -> None:
+    assert probes.marked(tmp_path) is None
+    assert checks.processes(None, held=False).verdict == "warn"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_marked_process_is_seen() -> None:
     environment = {**os.environ, "RUNOFF_ATTEMPT_ID": "att_doctor"}
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=environment) as child:
         seen = {}
         while child.pid not in seen:  # until it is the program that it will be
-            seen = dict(probes.marked())
+            seen = dict(probes.marked() or {})
         assert seen[child.pid] == "att_doctor"
         assert child.stdin is not None
         child.stdin.close()
