@@ -83,6 +83,8 @@ def lost(error: BaseException) -> ServerLost:
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         text = "no server is what target_session_attrs asks for"
     remedy = "check that it runs and can be reached from here; what was acknowledged is safe."
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        remedy = "raise its limit of connections, or start fewer engines: each holds up to four."
     if isinstance(error, Silent):
         remedy = "start again once it answers: what was left is taken over then; nothing is lost."
     return ServerLost(f"the database server cannot be reached: {text}.", remedy=remedy)

@@ -202,7 +202,9 @@ async def test_an_operator_who_ends_a_question_ends_no_writer(
 
 def test_a_server_without_a_free_connection_may_have_one_soon() -> None:
     error = asyncpg.TooManyConnectionsError("sorry, too many clients already")
-    assert isinstance(translation(error), ServerLost)
+    said = translation(error)
+    assert isinstance(said, ServerLost)
+    assert "start fewer engines" in said.remedy, "it can be reached"
 
 
 @pytest.mark.parametrize(
