@@ -12,8 +12,20 @@ from projections.board import Board
 from projections.days import DAY_US, day_key
 
 State = Literal[
-    "starting", "running", "paused", "halted", "window_closed", "day_budget", "stopping"
+    "starting",
+    "running",
+    "paused",
+    "halted",
+    "window_closed",
+    "day_budget",
+    "server_away",
+    "stopping",
 ]
+
+
+SERVER_AWAY = (
+    "The log's server cannot be reached; outcomes wait, and nothing starts until it is back."
+)
 
 
 class Today(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +73,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     session_id: str | None
     is_ready: bool
+    is_cut_off: bool
     is_stopping: bool
 
 
@@ -95,6 +108,8 @@ def state_of(pulse: Pulse, rest: Rest | None) -> tuple[State, str]:
     """In which state it is, and a sentence about it."""
     if pulse.is_stopping:
         return "stopping", "It was told to stop; running attempts may finish within a bound."
+    if pulse.is_cut_off:
+        return "server_away", SERVER_AWAY
     if not pulse.is_ready:
         return "starting", "Attempts of a dead engine are being seen to."
     if rest is not None:

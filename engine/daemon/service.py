@@ -17,7 +17,7 @@ import anyio
 from engine import __version__
 from engine.calibration.estimator import Coefficients
 from engine.clock import Clock
-from engine.daemon.answers import Pulse, State, Status, state_of, status_of
+from engine.daemon.answers import SERVER_AWAY, Pulse, State, Status, state_of, status_of
 from engine.daemon.intake import Intake
 from engine.daemon.notify import Notifier
 from engine.daemon.orders import Orders
@@ -58,6 +58,8 @@ SETTLE_S = 2.0
 BREATH_S = 1.0
 """Between a part of a session that did nothing and the next: whatever rests on a mistake of ours or
 on odd settings shall not fill the log with sessions."""
+PATIENCE_S = 2.0
+"""How long a server may be away before that is told: one that is restarted is back by then."""
 BEAT_S = LEASE_S / BEATS_PER_LEASE
 HELD = ("paused", "window_closed", "day_budget")
 
@@ -101,6 +103,7 @@ class Service:
         self._limits = KnownLimits()
         self._halted = False
         self._ready = False
+        self._cut_off = False
         self._over = anyio.Event()
         self._stirred = anyio.Event()
         self._started_us = self.clock.now_us()
@@ -120,6 +123,7 @@ class Service:
         async with anyio.create_task_group() as group:
             group.start_soon(self._mind)
             group.start_soon(self._end_with_the_writer)
+            group.start_soon(self._tell_of_the_server)
             group.start_soon(self._bound_the_stop)
             group.start_soon(self._leave)
             if self.tidying is not None:
@@ -160,6 +164,7 @@ class Service:
             epoch=self.recorder.epoch,
             session_id=drain.scope.session_id if drain else None,
             is_ready=self._ready,
+            is_cut_off=self._cut_off,
             is_stopping=self.stopping.asked.is_set(),
         )
 
@@ -170,7 +175,12 @@ class Service:
 
     @property
     def is_ready(self) -> bool:
-        """Whether attempts of dead engines are seen to, and it was not told to stop."""
+        """Whether attempts of dead engines are seen to, and it can work and is to go on."""
+        return self._is_up and not self._cut_off
+
+    @property
+    def _is_up(self) -> bool:
+        """What a service manager is told of: it need do nothing about a server that is away."""
         return self._ready and not self.stopping.asked.is_set()
 
     async def pause(self, by: str, why: str) -> None:
@@ -189,7 +199,7 @@ class Service:
 
     async def reload(self) -> None:
         """Read policy and settings again.  Raises UsageProblem and keeps the old if it cannot."""
-        was_ready = self.is_ready
+        was_ready = self._is_up
         if was_ready:
             self.notifier.reloading()
         try:
@@ -198,7 +208,7 @@ class Service:
             await self._orders.configured(self.plan, anew=True)
             await self._direct(self._rest())
         finally:
-            if was_ready and self.is_ready:
+            if was_ready and self._is_up:
                 self.notifier.ready()
             self._stir()
 
@@ -377,6 +387,22 @@ class Service:
     async def _end_with_the_writer(self) -> None:
         """Without it a daemon that has nothing to record would seem to be well for ever."""
         raise await self.recorder.until_failed()
+
+    async def _tell_of_the_server(self) -> None:
+        """Who looks at a daemon that waits shall see for what."""
+        leaving = self.recorder.leaving
+        while True:
+            await leaving.until_cut_off(cut_off=True)
+            with anyio.move_on_after(PATIENCE_S):
+                await leaving.until_cut_off(cut_off=False)
+                continue
+            self._cut_off = True
+            self.teller.complain("daemon.server_away", SERVER_AWAY)
+            self.notifier.status(f"server_away: {SERVER_AWAY}")
+            await leaving.until_cut_off(cut_off=False)
+            self._cut_off = False
+            self.teller.say("daemon.server_back", "The log's server can be reached again.")
+            self.notifier.status("The log's server can be reached again.")
 
     async def _bound_the_stop(self) -> None:
         await self.stopping.asked.wait()

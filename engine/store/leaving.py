@@ -1,5 +1,6 @@
 """Leaving: from when on a process waits for no silent server any more, because it has to end.
 
+And until then, whether it waits for one just now.
 Until then a server may be silent for as long as that makes sense; behind it everything that was
 acknowledged is in the log, and what was not is left to whoever starts next.
 """
@@ -31,6 +32,8 @@ class Leaving:
 
     def __init__(self) -> None:
         self._begun = False
+        self._away = 0
+        self._turned = anyio.Event()
         self._waits: dict[anyio.CancelScope, float] = {}
 
     @property
@@ -44,6 +47,30 @@ class Leaving:
             self._begun = True
             for scope, limit_s in self._waits.items():
                 scope.deadline = anyio.current_time() + limit_s
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether somebody of the process waits for the server to be there again."""
+        return self._away > 0
+
+    @contextmanager
+    def away(self) -> Generator[None, None, None]:
+        """Around the wait for a server that is away."""
+        self._turn(1)
+        try:
+            yield
+        finally:
+            self._turn(-1)
+
+    def _turn(self, by: int) -> None:
+        self._away += by
+        turned, self._turned = self._turned, anyio.Event()
+        turned.set()
+
+    async def until_cut_off(self, *, cut_off: bool) -> None:
+        """Wait until somebody waits for the server, or until nobody does any more."""
+        while self.is_cut_off != cut_off:
+            await self._turned.wait()
 
     @contextmanager
     def bounded(self, limit_s: float) -> Generator[None, None, None]:

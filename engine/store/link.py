@@ -62,7 +62,7 @@ class Link:
             raise lost(Silent())
         self._tried = self._leaving.is_begun
         try:
-            with self._leaving.bounded(leaving.BACK_S):
+            with self._leaving.away(), self._leaving.bounded(leaving.BACK_S):
                 await self._connect_again()
         except TimeoutError as error:
             raise lost(error) from error

@@ -84,6 +84,27 @@ async def test_a_writer_that_fails_ends_a_daemon_that_has_nothing_to_do(
         assert heard
 
 
+async def test_a_server_that_stays_away_is_told_of_and_that_it_is_back() -> None:
+    living = Living()
+    async with living.life(group("a", 1)) as service:
+        await anyio.sleep(HOUR_S)
+        away = service.recorder.leaving.away
+        for told, away_s in ((False, 1), (True, 3)):
+            with away(), away():
+                await anyio.sleep(away_s)
+                found = (service.state == "server_away", not service.is_ready)
+                assert found == (told, told)
+            await anyio.sleep(0.1)
+            assert (service.state, service.is_ready) == ("running", True)
+        with away():
+            await anyio.sleep(3)
+            service.stop()
+            assert service.state == "stopping"
+    told_of = [name for name, _ in living.lines.lines if "server" in name]
+    assert told_of == ["daemon.server_away", "daemon.server_back"] * 2
+    assert all("cannot be reached" in text for text in living.lines.errors)
+
+
 async def test_a_short_pause_does_not_wait_for_what_runs() -> None:
     living = Living(policy=FREE, workers=2)
     async with living.life(group("a", 1), group("b", 5)) as service:

@@ -198,10 +198,15 @@ def test_a_daemon_goes_on_when_the_link_is_back(place: Place) -> None:
         place.way.forget(new_ones=True)
         place.go.touch()
         place.way.gone_unheard(3)
-        place.way.remember()
         assert process.stdout is not None
-        ended = (line for line in process.stdout if '"attempt.finished"' in line)
-        assert len(list(zip(range(30), ended, strict=False))) == 30
+        assert any('"daemon.server_away"' in line for line in process.stdout)
+        shown = place.run("daemon", "status", "--json", by=place.way.url(place.direct))
+        assert json.loads(shown.stdout)["state"] == "server_away"
+        place.way.remember()
+        names = (json.loads(line)["event"] for line in process.stdout)
+        told = Counter[str]()
+        while told["attempt.finished"] < 30 or not told["daemon.server_back"]:
+            told[next(names)] += 1
         process.send_signal(signal.SIGTERM)
         assert ended_within(process, 1.0)[0] == 0
     assert set(place.ends().values()) == {1}
