@@ -15,6 +15,7 @@ from engine.backlog.batch import Registration
 from engine.detect.reclassification import Changed
 from engine.errors import UsageProblem
 from engine.events import AnyEvent, PhaseRegistered, encode
+from engine.ids import checked_id
 from engine.store.command import Command, Draft, Moment
 from engine.store.recorder import Recorder
 from engine.triage.operating import Operation, operated, subject_of
@@ -29,8 +30,8 @@ def registering(group: Registration, heed: Heed | None = None) -> Command:
     """Register a group, each at most once; what its source dates is claimed to have occurred then.
 
     The command id comes from the group's key, so that asking again is answered, not repeated.
-    Refused with UsageProblem when a phase is there already under another key, and in the stream of
-    another run.
+    Refused with UsageProblem when a phase is there already under another key, in the stream of
+    another run, and under names that no plan may give.
     """
 
     def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
@@ -41,9 +42,20 @@ def registering(group: Registration, heed: Heed | None = None) -> Command:
             if heed is not None:
                 heed(event)
 
+    _refuse_misnamed(group)
     request = "\n".join(encode(event) for event in group.events).encode()
     command_id = "reg_" + hashlib.sha256(group.key.encode()).hexdigest()[:32]
     return Command(command_id, group.stream, request, decide)
+
+
+def _refuse_misnamed(group: Registration) -> None:
+    """What comes from elsewhere may not have been looked at, and a server takes no NUL."""
+    _, slash, name = group.stream.partition("/")
+    checked_id(name if slash else group.stream, "the stream")
+    for event in group.events:
+        for field in ("run_id", "tier_id", "phase_id"):
+            if (given := getattr(event, field, None)) is not None:
+                checked_id(given, field)
 
 
 def _refuse_misplaced(group: Registration) -> None:
@@ -56,14 +68,17 @@ def _refuse_misplaced(group: Registration) -> None:
 
 
 def _refuse_known(group: Registration, board: Board) -> None:
+    here = set[str]()
     for event in group.events:
-        if isinstance(event, PhaseRegistered) and board.backlog.get(
-            join(event.run_id, event.phase_id)
-        ):
+        if not isinstance(event, PhaseRegistered):
+            continue
+        key = join(event.run_id, event.phase_id)
+        if key in here or board.backlog.get(key):
             raise UsageProblem(
                 f"the run {event.run_id!a} has a phase {event.phase_id[:80]!a} already.",
                 remedy="somebody else registered it meanwhile; ask again to add what is missing.",
             )
+        here.add(key)
 
 
 def operating(command_id: str, operation: Operation, heed: Heed | None = None) -> Command:

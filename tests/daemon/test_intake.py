@@ -6,8 +6,9 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
+from engine.backlog.batch import Registration
 from engine.errors import CommandReused, UsageProblem
-from engine.events import CalibrationProposed
+from engine.events import CalibrationProposed, PhaseRegistered
 from engine.executors.scripted import Rule
 from engine.triage.operating import ProposeCalibration, ReinstateRun, RequeuePhase
 from tests.living import HOUR_S, Living, audited, changed, group
@@ -50,6 +51,36 @@ async def test_a_run_is_registered_in_its_own_stream_or_an_imports(stream: str) 
             await service.intake.register(both)
         await service.intake.register(replace(group("a", 1), stream="import/legacy"))
     assert len(await living.records("backlog.phase_registered")) == 1
+
+
+@pytest.mark.parametrize("name", ["", " a", "a\0", "a\nb", "\ud800", "a" * 513])
+async def test_what_no_plan_may_be_called_no_daemon_registers(name: str) -> None:
+    """A server would take no such id, and end the daemon with it."""
+    living = Living()
+    async with living.life() as service:
+        phase = group("a", 1).events[1]
+        assert isinstance(phase, PhaseRegistered)
+        for stream, event in (
+            ("import/x", replace(phase, phase_id=name)),
+            ("import/x", replace(phase, tier_id=name)),
+            (f"run/{name}", replace(phase, run_id=name)),
+            (f"import/{name}", phase),
+        ):
+            with pytest.raises(UsageProblem):
+                await service.intake.register(
+                    Registration(key="run/k", stream=stream, events=(event,))
+                )
+        await service.intake.register(group("a" * 512, 1))
+    assert len(await living.records("backlog.*")) == 2
+
+
+async def test_a_phase_that_stands_twice_in_a_group_is_refused_with_it() -> None:
+    living = Living()
+    async with living.life() as service:
+        twice = group("a", 2).events
+        with pytest.raises(UsageProblem, match="already"):
+            await service.intake.register(replace(group("a", 2), events=(*twice, twice[-1])))
+    assert await living.records("backlog.*") == []
 
 
 async def test_a_word_that_is_too_long_is_refused_and_the_next_one_is_heard() -> None:
