@@ -34,7 +34,9 @@ async def connect(uri: str) -> HopConnection:
     try:
         await connection
     except Exception:
-        # Its thread has one more answer to give, and the loop may be gone in a moment.
-        cast("Any", connection)._thread.join()  # noqa: SLF001
+        thread = cast("Any", connection)._thread  # noqa: SLF001
+        if thread.ident is not None:  # it was started
+            # It has one more answer to give, and the loop may be gone in a moment.
+            thread.join()
         raise
     return connection

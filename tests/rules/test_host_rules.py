@@ -146,7 +146,7 @@ def test_a_person_is_told_where_a_label_is_offered_if_anywhere() -> None:
 
 def test_of_the_other_sessions_those_count_that_are_at_work() -> None:
     rows = board(
-        session(part_started_us=2, host="h", policy_json=policy().json),
+        session(part_started_us=2, leased_by=1, host="h", policy_json=policy().json),
         session(session_id="t", leased_by=2, host="h", open=3),
         session(session_id="u", leased_by=3, status="draining"),
         session(session_id="v", open=1),
