@@ -152,7 +152,7 @@ class _Look:
 
         async def report(abandon: anyio.Event) -> Report:
             told = abandon
-            if self.end:
+            if self.end and guardian_lives(process):  # else it ended before anybody asked it to
                 told = anyio.Event()
                 told.set()
             return await take_over(process, started.attempt_id, told)

@@ -143,7 +143,7 @@ async def test_a_living_guardian_is_adopted_unless_it_is_to_end(
         await open_attempts(recorder, CLOCK, end=end, tell=told.append)
         assert len(told) == lives, "what stands is no news"
         await found.report(anyio.Event())
-    assert ended == [end]
+    assert ended == [end and process is HERE], "who is dead was lost, and told nothing"
 
 
 async def test_one_that_is_adopted_can_still_be_abandoned(ended: list[bool]) -> None:
