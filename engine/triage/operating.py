@@ -5,7 +5,7 @@ Pure: decided inside the writer against the board at the head, whichever process
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Annotated, assert_never
 
 import msgspec
 
@@ -24,6 +24,8 @@ from engine.triage.used_up import used_up_run
 from projections.board import Board
 from projections.fold import join
 
+WORDS_CHARS_MAX = 2000
+
 
 class Asked(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="operation", forbid_unknown_fields=True
@@ -32,10 +34,10 @@ class Asked(
 
 
 class Said(Asked, frozen=True, kw_only=True):
-    """What a person asks for: who asks, and why."""
+    """What a person asks for: who asks, and why; in so many words as a command takes."""
 
-    by: str
-    why: str
+    by: Annotated[str, msgspec.Meta(min_length=1, max_length=WORDS_CHARS_MAX)]
+    why: Annotated[str, msgspec.Meta(min_length=1, max_length=WORDS_CHARS_MAX)]
 
 
 class ReinstateRun(Said, frozen=True, kw_only=True, tag="reinstate_run"):

@@ -60,6 +60,14 @@ def anyio_backend() -> str:
 @example(b'{"do":"pause","by":"","why":""}')
 @example(b'{"do":"register","key":"k","stream":"s","events":[]}')
 @example(b'{"do":"operate","operation":{"operation":"drop_table"}}')
+@example(
+    b'{"do":"operate","operation":{"operation":"reinstate_run","run_id":"r","by":"","why":"x"}}'
+)
+@example(
+    b'{"do":"operate","operation":{"operation":"reinstate_run","run_id":"r","by":"ann","why":"'
+    + b"x" * 2001
+    + b'"}}'
+)
 def test_a_line_is_a_request_or_refused(line: bytes) -> None:
     with pytest.raises(UsageProblem) as refused:
         request_from(line)
