@@ -28,6 +28,8 @@ from tests.drain.test_guardian import Guarded, shell, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 
+ALONE = f"attempt-{os.getpid()}"
+"""One without a lock is looked for by its name on the whole machine, where other tests run, too."""
 NOTHING = Trace(None, has_begun=False)
 BEGUN = Trace(None, has_begun=True)
 SLEEPING = shell("touch started; exec sleep 60")
@@ -60,11 +62,16 @@ def directory(tmp_path: Path) -> Path:
 
 def test_without_a_directory_nothing_has_begun_and_nothing_can_any_more(tmp_path: Path) -> None:
     (tmp_path / "attempts").mkdir()
-    directory = tmp_path / "attempts" / "a"
+    directory = tmp_path / "attempts" / ALONE
     assert trace_of(directory) == NOTHING
     with pytest.raises(FileExistsError):
         directory.mkdir(mode=0o700)  # as an engine would that is not quite dead
     assert trace_of(directory) == NOTHING
+
+
+def test_a_lock_that_was_let_go_of_since_it_was_asked_for_is_nobodys(directory: Path) -> None:
+    with (directory / GUARDIAN_LOCK).open("r+") as lock:
+        assert holder.holder_of(lock.fileno(), directory) is None
 
 
 def test_without_a_guardian_nothing_has_begun(directory: Path) -> None:
@@ -150,7 +157,7 @@ def test_what_an_earlier_guardian_left_who_came_too_late_closes_no_door(tmp_path
 
 
 def test_a_guardian_that_comes_up_behind_a_closed_door_begins_nothing(tmp_path: Path) -> None:
-    made = tmp_path / "attempt"
+    made = tmp_path / ALONE
     made.mkdir()
     assert trace_of(made) == NOTHING
     made.rename(tmp_path / "closed")
