@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from engine.store.in_flight import may_be_in_flight
 from engine.store.tables import TABLES, refuse_odd
 
 
@@ -31,11 +32,7 @@ def reachable(path: Path) -> str:
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
             connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
     except sqlite3.OperationalError:
-        # On read-only media the shared-memory file cannot be made; without a WAL there is nothing
-        # in flight, so reading the file as immutable is exact.  An attempt to have it made leaves
-        # an empty one.
-        wal, shared = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
-        if wal.exists() and (wal.stat().st_size or shared.exists()):
+        if may_be_in_flight(path):
             raise
         return f"{uri}&immutable=1"
     return uri

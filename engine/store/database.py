@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from engine.errors import StorageFailed, UsageProblem, WrongDatabase, raise_if_below
+from engine.store.in_flight import may_be_in_flight
 from engine.store.location import Location
 from engine.store.migrate import APPLICATION_ID, Migration, pending, statements
 from engine.store.same_files import SameFiles
@@ -134,20 +135,9 @@ async def open_reader(location: Location) -> SqliteStore:
     try:
         return await _open(uri, READER_PRAGMAS)
     except StorageFailed:
-        # A log on read-only media cannot have its shared-memory file made; without a WAL there
-        # is nothing in flight, so reading it as immutable is exact.
         if may_be_in_flight(location.path):
             raise
         return await _open(f"{uri}&immutable=1", READER_PRAGMAS)
-
-
-def may_be_in_flight(path: Path) -> bool:
-    """Whether a write-ahead log is there that anything stands in, or that somebody has open.
-
-    A reader that could not have its shared-memory file made leaves an empty one.
-    """
-    wal, shared = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-    return wal.exists() and (wal.stat().st_size > 0 or shared.exists())
 
 
 async def open_writer(location: Location, *, create: bool) -> SqliteStore:

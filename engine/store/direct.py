@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.errors import LogUnreadable, StorageFailed
-from engine.store.database import READER_PRAGMAS, check_file, lock_wait, may_be_in_flight
+from engine.store.database import READER_PRAGMAS, check_file, lock_wait
+from engine.store.in_flight import may_be_in_flight
 from engine.store.location import Location
 from engine.store.sqlite import SqliteReader
 from engine.store.sqlite_errors import translated
@@ -44,7 +45,6 @@ def open_direct(location: Location) -> DirectReader:
     try:
         return DirectReader(_connected(uri))
     except StorageFailed:
-        # As in ``open_reader``: on read-only media, and without a WAL, immutable is exact.
         if may_be_in_flight(location.path):
             raise
         return DirectReader(_connected(f"{uri}&immutable=1"))

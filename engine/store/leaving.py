@@ -1,8 +1,8 @@
 """Leaving: from when on a process waits for no silent server any more, because it has to end.
 
-And until then, whether it waits for one just now.
-Until then a server may be silent for as long as that makes sense; behind it everything that was
-acknowledged is in the log, and what was not is left to whoever starts next.
+Until then a server may be silent for as long as that makes sense, and whether one is waited for is
+known here; behind it everything that was acknowledged is in the log, and what was not is left to
+whoever starts next.
 """
 
 from __future__ import annotations
