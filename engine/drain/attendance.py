@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ class Attendance:
         self._guarded: set[str] = set()
         self._at_work: set[str] = set()
         self._rested = anyio.Event()
+        self._begun: deque[Pending] = deque()
+        self._has_begun = anyio.Event()
         self._failed: RunoffError | None = None
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
         self._small = anyio.CapacityLimiter(SMALL_AT_ONCE)
@@ -99,19 +102,15 @@ class Attendance:
         """
         self._running.add(started.attempt_id)
         self._attended.add(started.attempt_id)
-        group.start_soon(self._attend, group, started, assignment, report)
+        group.start_soon(self._attend, started, assignment, report)
 
     async def _attend(
-        self,
-        group: TaskGroup,
-        started: AttemptStarted,
-        assignment: Assignment,
-        report: TakeOver | None,
+        self, started: AttemptStarted, assignment: Assignment, report: TakeOver | None
     ) -> None:
         """One attempt from its start to its last word in the log."""
         try:
             with limits_told():
-                outcome = await self._execute(group, started, assignment, report)
+                outcome = await self._execute(started, assignment, report)
                 with anyio.CancelScope(shield=True):
                     await self._close(started, assignment, outcome, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
@@ -139,18 +138,15 @@ class Attendance:
         self.free()
 
     async def _execute(
-        self,
-        group: TaskGroup,
-        started: AttemptStarted,
-        assignment: Assignment,
-        report: TakeOver | None,
+        self, started: AttemptStarted, assignment: Assignment, report: TakeOver | None
     ) -> Report | Exception:
         async def told(process: Spawned) -> None:
             assert started.attempt_id not in self._guarded, "an executor says once what it spawned"
             self._guarded.add(started.attempt_id)
             recording = self.recorder.enqueue(commands.spawned(started, process))
             if not self.recorder.store.is_shared:
-                group.start_soon(self._recorded, recording)
+                self._begun.append(recording)
+                self._has_begun.set()
                 return
             self._rest(started)  # it waits for our word
             receipt = await recording.answer()
@@ -173,14 +169,18 @@ class Attendance:
         finally:
             self._rest(started)
 
-    async def _recorded(self, recording: Pending) -> None:
-        """Tell what is recorded of an attempt that goes on meanwhile.
+    async def tell_begun(self) -> None:
+        """Tell what is recorded of attempts that go on meanwhile; to be run beside them.
 
-        So it may where nobody else can have taken it over: a log of its own is held by a lock of
-        the kernel's.  Of a shared one, an engine that was paused for longer than its lease learns
-        only from this commit that the attempt is another's.
+        So they may where nobody else can have taken them over: a log of its own is held by a lock
+        of the kernel's.  Of a shared one, an engine that was paused for longer than its lease
+        learns only from this commit that the attempt is another's.
         """
-        self.tell((await recording.answer()).records)
+        while True:
+            self._has_begun = anyio.Event()
+            while self._begun:  # in the order in which they are answered
+                self.tell((await self._begun.popleft().answer()).records)
+            await self._has_begun.wait()
 
     def _rest(self, started: AttemptStarted) -> None:
         """Nothing of the attempt is at work now."""

@@ -144,6 +144,7 @@ class Drain:
         because: SessionEnd = "interrupted"
         async with anyio.create_task_group() as group:
             group.start_soon(self._heed_stop)
+            group.start_soon(self._attendance.tell_begun)
             await self._recover(group, adopt)
             ready()
             self._group = group

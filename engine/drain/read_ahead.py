@@ -40,7 +40,8 @@ class ReadAhead:
             if record.type == _REGISTERED and record.pos not in self._kept:
                 self._kept[record.pos] = record
                 self._kept_bytes += len(record.data)
-        for each in [each for each in self._kept if each != pos]:
-            if len(self._kept) <= KEPT_MAX and self._kept_bytes <= KEPT_BYTES_MAX:
+        while len(self._kept) > KEPT_MAX or self._kept_bytes > KEPT_BYTES_MAX:
+            oldest = next((each for each in self._kept if each != pos), None)
+            if oldest is None:
                 break
-            self._kept_bytes -= len(self._kept.pop(each).data)
+            self._kept_bytes -= len(self._kept.pop(oldest).data)

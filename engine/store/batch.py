@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-
-import anyio
 
 from engine.events import Head, Record
 from engine.store.command import Command, Receipt
@@ -17,7 +16,8 @@ class Pending:
 
     command: Command
     digest: bytes
-    done: anyio.Event = field(default_factory=anyio.Event)
+    # Of asyncio's own, which costs half of anyio's; each attempt needs several.
+    done: asyncio.Event = field(default_factory=asyncio.Event)
     receipt: Receipt | None = None
     error: BaseException | None = None
 

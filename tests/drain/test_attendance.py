@@ -140,14 +140,17 @@ class Stage:
         """Attend them all at once, until they have had their last word."""
         self.players.parts = parts
         with anyio.fail_after(LONG_S):
-            async with anyio.create_task_group() as group:
-                for name, part in parts.items():
-                    self.attendance.attend(
-                        group,
-                        started(run_id=name, attempt_id=name),
-                        assignment(name),
-                        take_over(part) if adopted else None,
-                    )
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(self.attendance.tell_begun)
+                async with anyio.create_task_group() as group:
+                    for name, part in parts.items():
+                        self.attendance.attend(
+                            group,
+                            started(run_id=name, attempt_id=name),
+                            assignment(name),
+                            take_over(part) if adopted else None,
+                        )
+                beside.cancel_scope.cancel()
 
     async def said(self, *types: str) -> list[AnyEvent]:
         return [event_of(record) for record in await self.log.records(Query(types=types))]
