@@ -19,7 +19,7 @@ from tests.harness.faults import Faults
 from tests.harness.kill import Rounds
 from tests.harness.longlog import longlog
 from tests.harness.machine.host import service
-from tests.harness.powercut import powercut
+from tests.harness.powercut import MEBIBYTES, powercut
 from tests.harness.throughput import throughput
 
 
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _harness(kinds, "crash200", _crash200)
     cuts = _harness(kinds, "powercut", _powercut)
     cuts.add_argument("--rounds", type=int, default=10)
+    cuts.add_argument("--file-system", choices=tuple(MEBIBYTES), default="ext4")
     rate = _harness(kinds, "throughput", _throughput)
     rate.add_argument("--attempts", type=int, default=6400)
     rate.add_argument("--children", action="store_true", help="real processes that sleep")
@@ -96,8 +97,11 @@ def _faults(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _powercut(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Cut the power under engines, where root and loop devices allow it."""
-    tally = powercut(folder, options.rounds, options.seed, options.engine, _progress)
-    return {"harness": "powercut", "seed": options.seed, **tally.json()}
+    kind = options.file_system
+    tally = powercut(
+        folder, options.rounds, options.seed, options.engine, _progress, file_system=kind
+    )
+    return {"harness": "powercut", "seed": options.seed, "file_system": kind, **tally.json()}
 
 
 def _throughput(options: argparse.Namespace, _folder: Path) -> dict[str, Any]:

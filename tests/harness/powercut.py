@@ -20,7 +20,9 @@ from tests.harness.place import Place
 from tests.harness.processes import below, guardians, kill_tree, marked, strike, wait_until
 from tests.harness.tally import Tally
 
-DISK_BYTES = 96 * 1024 * 1024
+MEBIBYTES = {"ext4": 96, "xfs": 320, "btrfs": 160}
+"""The size of a disk, by its file system: little more than the least that each can do with."""
+
 PHASES, WORKERS, LONGEST_S = 60, 6, 0.2
 WORK_S = (0.05, 1.5)
 GONE_S = 10
@@ -28,12 +30,12 @@ ENGINE_DIED = 0.3
 """The share of power cuts before which the engine had died already."""
 
 
-def why_not(folder: Path) -> str | None:
+def why_not(folder: Path, file_system: str = "ext4") -> str | None:
     """Why there can be no power cuts here; None when there can."""
-    if not (shutil.which("mkfs.ext4") and shutil.which("losetup")):
-        return "there is no mkfs.ext4 or no losetup"
+    if not (shutil.which(f"mkfs.{file_system}") and shutil.which("losetup")):
+        return f"there is no mkfs.{file_system} or no losetup"
     folder.mkdir(parents=True, exist_ok=True)
-    disk = Disk(folder / "trial")
+    disk = Disk(folder / "trial", file_system)
     try:
         disk.make()
         disk.mount()
@@ -45,18 +47,19 @@ def why_not(folder: Path) -> str | None:
 
 
 class Disk:
-    """An ext4 file system in the file ``<name>.img``, mounted at ``<name>``."""
+    """A file system in the file ``<name>.img``, mounted at ``<name>``."""
 
-    def __init__(self, name: Path) -> None:
+    def __init__(self, name: Path, file_system: str) -> None:
         self.place = name
+        self._file_system = file_system
         self._image = name.with_suffix(".img")
 
     def make(self) -> None:
         """A fresh one."""
         self.place.mkdir()
         with self._image.open("wb") as image:
-            image.truncate(DISK_BYTES)
-        _run("mkfs.ext4", "-q", "-F", str(self._image))
+            image.truncate(MEBIBYTES[self._file_system] * 1024 * 1024)
+        _run(f"mkfs.{self._file_system}", "-q", str(self._image))
 
     def mount(self) -> None:
         """Attach it."""
@@ -93,16 +96,18 @@ def powercut(
     seed: int,
     template: str,
     tell: Callable[[str], None] = lambda _line: None,
+    *,
+    file_system: str = "ext4",
 ) -> Tally:
     """``rounds`` power cuts under running engines, each followed by a recovery."""
     tally, chance = Tally(), random.Random(seed)
-    missing = why_not(folder / "why")
+    missing = why_not(folder / "why", file_system)
     if missing:
         tally.skipped["powercut"] = missing
         return tally
     number = 0
     while sum(tally.rounds.values()) < rounds:
-        disk = Disk(folder / f"disk-{number}")
+        disk = Disk(folder / f"disk-{number}", file_system)
         number += 1
         try:
             disk.make()
