@@ -26,14 +26,11 @@ OUTCOME_FILE = "outcome.json"
 PHASE_FILE = "phase.json"
 EVENTS_FILE = "events.ndjson"
 RESULT_FILE = "result.json"
+SAID_BY_CHILDREN = (EVENTS_FILE, RESULT_FILE)
 GUARDIAN_LOCK = "guardian.lock"
-"""What a guardian opens anew before its child starts.  It is there already: on a full disk the
-engine is to fail, which says so and ends, and not the guardian, which can only give up an attempt
-that did nothing wrong."""
+"""What a guardian makes first, and holds until it ends."""
 
 OUTPUT_BYTES_KEPT = 1024 * 1024
-OUTCOME_ROOM_BYTES = 4096
-"""Taken on the disk before an attempt starts, so that its outcome finds room whatever happens."""
 
 _OUTCOME_BYTES_MAX = 64 * 1024
 _SPEC_BYTES_MAX = 16 * 1024 * 1024
@@ -57,12 +54,14 @@ def put(directory: Path, name: str, data: bytes) -> None:
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What a guardian is told; durations in seconds, ``head_max`` and ``tail_max`` in bytes.
 
-    ``deliverables`` are those whose absence must be reported.
+    ``phase``: the text of the child's phase file.  ``deliverables`` are those whose absence must be
+    reported.
     """
 
     attempt_id: str
     argv: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+    phase: str = ""
     cwd: str
     timeout_s: float
     grace_s: float

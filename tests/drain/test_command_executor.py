@@ -20,7 +20,6 @@ from engine.events import Deliverable
 from engine.executors import command
 from engine.executors.adoption import await_guardian
 from engine.executors.command import CommandExecutor, attempt_directory, workspace_directory
-from engine.executors.guardian_process import GuardianProcess, Guardians
 from engine.executors.port import Assignment, Executor, PhaseSheet, Report, Spawned, Watch
 from engine.executors.processes import (
     boot_id,
@@ -481,20 +480,16 @@ def names_in(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
 
-async def test_a_guardian_takes_no_more_files_of_a_disk_than_were_made_before_it_began(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_once_a_child_has_begun_its_attempt_takes_no_more_files_of_a_disk(
+    tmp_path: Path,
 ) -> None:
-    """Then a disk that has no room for another ends the engine, and condemns no phase."""
-    attempt = Attempt(tmp_path, ("sh", "-c", "echo out; echo err >&2"))
-    before: set[str] = set()
-    start = Guardians.start
-
-    async def noted(guardians: Guardians, directory: Path, abandon: anyio.Event) -> GuardianProcess:
-        before.update(names_in(directory))
-        return await start(guardians, directory, abandon)
-
-    monkeypatch.setattr(Guardians, "start", noted)
-    assert (await attempt.run()).ended == "exited"
+    """One that is full before ends the engine; one that is full later condemns no phase."""
+    looks = f'cd "$(dirname "$RUNOFF_EVENTS_FILE")"; ls > {tmp_path}/names; wc -c outcome.json.part'
+    attempt = Attempt(tmp_path, ("sh", "-c", f"{looks}; echo err >&2"))
+    assert (await attempt.run()).exit_code == 0
+    assert (attempt.directory / "stdout").read_text() == "4096 outcome.json.part\n"
+    before = set((tmp_path / "names").read_text().split())
+    assert "events.ndjson" in before
     after = names_in(attempt.directory)
     # Output that finds no room is counted and not kept, which ends nothing.
     assert after - before == {"outcome.json", "stdout", "stderr"}

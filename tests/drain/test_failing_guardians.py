@@ -68,7 +68,7 @@ os.fork = once
 DISK = """
 import errno
 from engine.executors.guarding import attempt
-def fail(name, *_):
+def fail(name="guardian", *_):
     raise OSError({error}, os.strerror({error}), name)
 attempt.{call} = fail
 """
@@ -111,11 +111,11 @@ async def test_a_machine_that_gives_no_process_for_a_child_ends_the_engine(
     assert report.reason == "cannot begin: Resource temporarily unavailable"
 
 
-@pytest.mark.parametrize("call", ["read", "publish"])
+@pytest.mark.parametrize("call", ["hold_lock", "read", "make_room", "publish"])
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (errno.EIO, "fails: a guardian cannot .*Input/output error: (spec|outcome).json"),
+        (errno.EIO, "fails: a guardian cannot .*Input/output error"),
         (errno.EROFS, "fails: a guardian cannot .*Read-only file system"),
         (errno.EDQUOT, "the disk is full: a file of an attempt"),
         (errno.ENFILE, "limits of this user or machine are reached: cannot .*Too many open files"),
@@ -127,8 +127,10 @@ async def test_a_disk_that_fails_a_guardian_ends_the_engine(
     """Before its child began or when its outcome is written: no phase is to blame for that."""
     script = served(tmp_path, DISK.format(error=error, call=call))
     monkeypatch.setattr(guardian_process, "GUARDIAN", script)
+    attempt = Attempt(tmp_path, ("true",))
     with pytest.raises(StorageFailed, match=says):
-        await Attempt(tmp_path, ("true",)).run()
+        await attempt.run()
+    assert len(attempt.spawned) == (call == "publish")
 
 
 async def test_nothing_survives_its_attempt_where_daemons_do_not_come_to_the_guardian(

@@ -286,7 +286,7 @@ def test_an_outcome_says_how_large_the_files_are_that_belong_to_it(tmp_path: Pat
 def test_a_silent_attempt_leaves_no_files_of_its_output(tmp_path: Path) -> None:
     _, guarded = run(tmp_path, shell("exit 3"))
     left = {path.name for path in guarded.directory.iterdir()}
-    assert left == {"spec.json", "guardian.lock", "outcome.json"}
+    assert left == {"spec.json", "guardian.lock", "events.ndjson", "outcome.json"}
 
 
 @pytest.mark.parametrize(

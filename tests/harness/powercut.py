@@ -1,18 +1,21 @@
 """Power cuts: what a disk held at a moment, mounted again, must hold all that was acknowledged.
 
 The log stands on a file system in a file.  While the engine is stopped, that file is copied as the
-device has it: writes that nobody had synced may be missing from it, as after a power cut.
+device has it: writes that nobody had synced may be missing from it, as after a power cut.  The next
+engine runs under another boot, as it would: what a folder does not show proves nothing then.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 from tests.harness.engine_process import EngineProcess
 from tests.harness.kill import kill_all
@@ -29,11 +32,19 @@ GONE_S = 10
 ENGINE_DIED = 0.3
 """The share of power cuts before which the engine had died already."""
 
+_BOOTED = (
+    "unshare --mount sh -c 'mount --bind {} /proc/sys/kernel/random/boot_id && exec \"$@\"' sh "
+)
+"""In front of a command: a file that names the boot under which it runs."""
+
 
 def why_not(folder: Path, file_system: str = "ext4") -> str | None:
     """Why there can be no power cuts here; None when there can."""
-    if not (shutil.which(f"mkfs.{file_system}") and shutil.which("losetup")):
-        return f"there is no mkfs.{file_system} or no losetup"
+    missing = [
+        name for name in (f"mkfs.{file_system}", "losetup", "unshare") if not shutil.which(name)
+    ]
+    if missing:
+        return f"there is no {missing[0]}"
     folder.mkdir(parents=True, exist_ok=True)
     disk = Disk(folder / "trial", file_system)
     try:
@@ -122,9 +133,12 @@ def powercut(
 def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, template: str) -> None:
     """Cuts until the backlog is drained or there were enough, then the last word."""
     notes = disk.place.with_name(f"{disk.place.name}-notes").resolve()
+    boot = disk.place.with_name(f"{disk.place.name}-boot").resolve()
+    template = _BOOTED.format(shlex.quote(str(boot))) + template
     place = Place(disk.place / "place", PHASES, WORKERS, LONGEST_S, 5, template, notes=notes)
     try:
         while sum(tally.rounds.values()) < rounds:
+            boot.write_text(f"{UUID(int=chance.getrandbits(128))}\n")
             where = f"power cut {sum(tally.rounds.values())}"
             engine = place.start()
             ready_s = engine.ready_s()
@@ -143,6 +157,7 @@ def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, templ
             tally.found("acknowledged_lost", place.lost_acknowledged(), where)
             tally.found("violations", place.violations(), where)
             tally.found("violations", place.believed_in_silence(), where)
+        boot.write_text(f"{UUID(int=chance.getrandbits(128))}\n")
         engine = place.start()
         if engine.wait() != 0:
             tally.found("misbehaved", [engine.complaint()], "end")

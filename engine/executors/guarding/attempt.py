@@ -23,6 +23,7 @@ from engine.executors.guarding.child import (
 from engine.executors.guarding.files import (
     TELLING,
     hold_lock,
+    make_room,
     parsed,
     publish,
     quietly,
@@ -298,6 +299,7 @@ def prepared() -> "Guardian":
     held = hold_lock("guardian.lock")  # before all else: who comes too late must touch nothing
     os.dup2(held, 2)  # our own trouble, if any, is written there; each file costs each attempt
     guardian = Guardian(parsed(read("spec.json")))
+    make_room(guardian.spec.get("phase"))
     quietly(os.write, 1, f"R {os.getpid()} {start_ticks()}\n".encode())
     return guardian
 

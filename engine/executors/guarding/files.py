@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 TELLING = ("stdout", "stderr", "events.ndjson", "result.json")
 """Files whose size an outcome says: nobody syncs them, and after a power cut it may stand alone."""
+OUTCOME_ROOM_BYTES = 4096
+"""Taken on the disk before a child starts, so that its outcome finds room whatever happens."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_FAILS = (errno.EIO, errno.EROFS, errno.ESTALE)
 
@@ -77,6 +79,23 @@ def hold_lock(name: str) -> int:
     except OSError:
         pass
     return descriptor
+
+
+def make_room(phase: "str | None") -> None:
+    """What a child finds when it begins, and room for its outcome.
+
+    On a full disk this is what fails, before anything has begun, and the engine hears of it.
+    ``phase``: None where the engine, an older one, has written that down by itself.
+    """
+    files = {"events.ndjson": "", "outcome.json.part": " " * OUTCOME_ROOM_BYTES}
+    if phase is not None:
+        files["phase.json"] = phase
+    for name, text in files.items():
+        descriptor = fresh_file(name)
+        try:
+            write_at(descriptor, memoryview(text.encode()), 0)
+        finally:
+            os.close(descriptor)
 
 
 def write_at(descriptor: int, data: memoryview, at: int) -> None:
