@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,10 +21,9 @@ from engine.events import Deliverable
 from engine.executors import command
 from engine.executors.adoption import await_guardian
 from engine.executors.command import CommandExecutor, attempt_directory, workspace_directory
+from engine.executors.outcome import read_report
 from engine.executors.port import Assignment, Executor, PhaseSheet, Report, Spawned, Watch
-from engine.executors.processes import (
-    boot_id,
-)
+from engine.executors.processes import boot_id
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 
@@ -494,3 +494,32 @@ async def test_once_a_child_has_begun_its_attempt_takes_no_more_files_of_a_disk(
     # Output that finds no room is counted and not kept, which ends nothing.
     assert after - before == {"outcome.json", "stdout", "stderr"}
     assert before - after == {"outcome.json.part"}
+
+
+@pytest.mark.parametrize(
+    ("says", "more", "in_thread"),
+    [
+        ("true", {}, False),
+        ("head -c 4096 /dev/zero > $RUNOFF_EVENTS_FILE", {}, False),
+        ("head -c 4097 /dev/zero > $RUNOFF_EVENTS_FILE", {}, True),
+        ("head -c 4097 /dev/zero > $RUNOFF_RESULT_FILE", {}, True),
+        ("true", {"deliverables": (Deliverable(path="x"),)}, True),
+    ],
+)
+async def test_what_an_attempt_says_is_read_in_a_thread_unless_it_is_little(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str,
+    more: dict[str, Any],
+    in_thread: bool,
+) -> None:
+    """Little is read sooner than a thread begins; much would keep all other attempts waiting."""
+    readers: list[bool] = []
+
+    def noted(directory: Path) -> Report | None:
+        readers.append(threading.current_thread() is not threading.main_thread())
+        return read_report(directory)
+
+    monkeypatch.setattr(command, "read_report", noted)
+    report, _ = await run(tmp_path, says, **more)
+    assert (report.ended, readers) == ("exited", [in_thread])
