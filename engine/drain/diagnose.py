@@ -107,10 +107,14 @@ def _ending(report: Report, policy: Policy) -> Ending:
             pass
     if policy.is_timeout(report.exit_code, report.signal, report.final_state):
         return "timed_out"
+    return "succeeded" if _ended_well(report) and not report.missing_deliverables else "failed"
+
+
+def _ended_well(report: Report) -> bool:
+    """Whether the child did, as far as it can tell: by its exit and its own word."""
     clean = report.signal is None and (report.exit_code == 0 or report.final_state == "COMPLETE")
-    claimed = report.claimed_success is not False and not report.missing_deliverables
     complete = report.final_state in (None, "COMPLETE", "GATE", "CI_RUNNING", "SKIPPED")
-    return "succeeded" if clean and claimed and complete else "failed"
+    return clean and complete and report.claimed_success is not False
 
 
 def _final_state(report: Report, ending: Ending, initial: PhaseState) -> PhaseState:
@@ -204,7 +208,8 @@ def _finished(
 
 
 def _reason(report: Report) -> str | None:
-    if report.reason is None and report.missing_deliverables:
+    # Whatever else failed left its files unwritten, too: then its output says why.
+    if report.reason is None and report.missing_deliverables and _ended_well(report):
         return f"missing deliverables: {', '.join(report.missing_deliverables[:5])}"
     return report.reason
 

@@ -259,11 +259,34 @@ def test_a_policy_may_call_a_code_a_timeout_but_what_was_told_stays_a_fact() -> 
 
 def test_missing_deliverables_are_the_reason_only_where_none_was_given() -> None:
     missing = tuple(f"f{n}" for n in range(7))
-    report = Report(ended="exited", duration_ms=1, exit_code=1, missing_deliverables=missing)
+    report = Report(ended="exited", duration_ms=1, exit_code=0, missing_deliverables=missing)
     for said, due in ((None, "missing deliverables: f0, f1, f2, f3, f4"), ("it broke", "it broke")):
         told = of(replace(report, reason=said)).finished.told
         assert told is not None
         assert told.reason == due
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        Report(ended="exited", duration_ms=1, exit_code=1),
+        Report(ended="exited", duration_ms=1, signal=11),
+        Report(ended="exited", duration_ms=1, exit_code=0, claimed_success=False),
+        Report(ended="exited", duration_ms=1, exit_code=0, final_state="FAILED"),
+    ],
+    ids=["exit", "signal", "claim", "state"],
+)
+def test_files_that_a_failure_left_unwritten_do_not_hide_what_failed(failed: Report) -> None:
+    errors, fingerprints = list[str | None](), set[str]()
+    for words in ("ValueError: bad thing", "ConnectionError: database is gone"):
+        told = replace(failed, missing_deliverables=("a.py",), stderr=Output.of(words.encode()))
+        found = of(told)
+        assert found.diagnosis.fingerprinted is not None
+        errors.append(found.finished.error)
+        fingerprints.add(found.diagnosis.fingerprinted.fingerprint)
+        assert found.finished.missing_deliverables == ("a.py",)
+    assert errors == ["ValueError: bad thing", "ConnectionError: database is gone"]
+    assert len(fingerprints) == 2
 
 
 def test_a_stream_is_kept_by_head_and_tail_with_its_true_length(tmp_path: Path) -> None:
