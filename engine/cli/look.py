@@ -32,7 +32,7 @@ from projections.board import Board
 from projections.fold import join
 from projections.run_triage import RunStanding
 from projections.sessions import SessionStanding
-from projections.zero_yield import YieldCounts, session_key
+from projections.zero_yield import YieldCounts, run_key, session_key
 
 __all__ = ["phase", "run", "session"]
 
@@ -127,9 +127,10 @@ def run_list(limit: int | None, **options: Any) -> None:
 
 
 class _RunLook(msgspec.Struct):
-    """A run, its phases, and what was decided about it, in words."""
+    """A run, its phases, what came of its attempts, and what was decided about it, in words."""
 
     state: RunStanding
+    counts: dict[str, dict[str, int]]
     phases: list[PhaseStanding]
     verdict_sentence: str | None
     stop_sentence: str | None
@@ -139,23 +140,30 @@ class _RunLook(msgspec.Struct):
 @click.argument("run_id", metavar="RUN")
 @_looking
 def run_show(run_id: str, **options: Any) -> None:
-    """One run in full: standing, verdict with its reason, phases."""
+    """One run in full: standing, verdict, yield with reasons, phases."""
 
     async def work() -> _RunLook:
         async with _opened(options) as (_, store, board):
             state = _known(board.runs.get(run_id), "run", run_id)
-            phases = _phases(board, run_id)
             verdict = await _sentence(store, state.verdict_pos)
-            return _RunLook(state, phases, verdict, await _sentence(store, state.stopped_pos))
+            stop = await _sentence(store, state.stopped_pos)
+            counts = _yield_counts(board, run_key(run_id))
+            return _RunLook(state, counts, _phases(board, run_id), verdict, stop)
 
     found = run_async(work)
     said = {"verdict_sentence": found.verdict_sentence, "stop_sentence": found.stop_sentence}
-    shown = msgspec.to_builtins(found.state) | said
+    shown = msgspec.to_builtins(found.state) | found.counts | said
     if options["as_json"]:
         print_json(shown | {"phase_list": found.phases})
         return
     click.echo(fields(shown) + "\n")
     _list("Phases", found.phases, PHASE_COLUMNS, as_json=False)
+
+
+def _yield_counts(board: Board, key: str) -> dict[str, dict[str, int]]:
+    """Attempts of a run or a session without usage by reason, and those that a limit stopped."""
+    counts = board.zero_yield.get(key) or YieldCounts()
+    return {"zero_yield": counts.zero_yield, "boundaries": counts.boundaries}
 
 
 async def _sentence(store: LogReader, pos: int | None) -> str | None:
@@ -262,10 +270,8 @@ def session_show(session_id: str | None, **options: Any) -> None:
     def look(board: Board) -> dict[str, object]:
         named = session_named(board, session_id)
         state = board.sessions.states[named]
-        counts = board.zero_yield.get(session_key(named)) or YieldCounts()
-        told = {"zero_yield": counts.zero_yield, "boundaries": counts.boundaries}
         shown: dict[str, object] = msgspec.to_builtins(state)
-        return shown | told
+        return shown | _yield_counts(board, session_key(named))
 
     found = _board(options, look)
     if options["as_json"]:

@@ -75,6 +75,34 @@ def test_every_noun_lists_and_shows(drained: Path) -> None:
     assert shown(drained, "attempt", "show", attempt["attempt_id"])
 
 
+def test_a_run_and_a_session_sum_up_why_no_usage_came_and_what_limits_were_hit(
+    tmp_path: Path,
+) -> None:
+    rules = [
+        {"run": "*-r2", "rc": 1, "stderr": "prompt is too long: 210000 tokens > 200000 maximum"},
+        {"phase": "*-string-*", "events": 1},
+        {"rc": 0},
+    ]
+    (tmp_path / "script.json").write_text(json.dumps(rules))
+    assert runoff(tmp_path, "seed", "--repeat", "2").returncode == 0
+    drain = ("drain", "--script", "script.json", "--virtual-time", "--batch-size", "99")
+    assert runoff(tmp_path, *drain, "--workers", "1").returncode == 0
+    names = ("zero_yield", "boundaries")
+    session, good, bad = (
+        [found[name] for name in names]
+        for found in (
+            shown(tmp_path, "session", "show"),
+            shown(tmp_path, "run", "show", RUN),
+            shown(tmp_path, "run", "show", f"{RUN}-r2"),
+        )
+    )
+    assert good == [{"success_no_llm_calls": 8}, {}]
+    assert bad == [{"llm_boundary_hit": 3}, {"context_window": 3}]
+    assert session == [good[0] | bad[0], good[1] | bad[1]]
+    told = runoff(tmp_path, "run", "show", RUN).stdout
+    assert re.search(r"^zero_yield\.success_no_llm_calls +8$", told, re.MULTILINE)
+
+
 def test_a_phase_is_named_as_other_commands_name_it(drained: Path, tmp_path: Path) -> None:
     whole = shown(drained, "phase", "show", RUN, PHASE)
     assert shown(drained, "phase", "show", f"{RUN}/{PHASE}") == whole
