@@ -272,13 +272,25 @@ def read_result(path: Path) -> Result:
         text = read_at_most(path, RESULT_BYTES_MAX + 1)
         if len(text) > RESULT_BYTES_MAX:
             return _unreadable(f"it is longer than {RESULT_BYTES_MAX} bytes")
-        result = msgspec.json.decode(text, type=Result)
+        result = _claims(text)
     except FileNotFoundError:
         return Result()
     except (msgspec.DecodeError, OSError, ValueError, RecursionError) as error:
         return _unreadable(excerpt(str(error).encode()))
     reason = cut(result.reason, REASON_CHARACTERS_MAX) if result.reason else None
     return msgspec.structs.replace(result, reason=reason, trouble=None)
+
+
+def _claims(text: bytes) -> Result:
+    try:
+        return msgspec.json.decode(text, type=Result)
+    except msgspec.DecodeError as error:
+        if "surrogate" not in str(error):
+            raise
+    # Python writes bytes that are no text as halves of letters, which JSON knows and UTF-8 does
+    # not.  A claim to have failed must not be lost by how its reason is spelled.
+    spelled = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace")
+    return msgspec.json.decode(spelled, type=Result)
 
 
 def _unreadable(why: str) -> Result:

@@ -276,6 +276,17 @@ def test_a_result_file_claims_an_ending(tmp_path: Path) -> None:
     assert result.reason == "r" * 2000
 
 
+def test_a_reason_that_quotes_bytes_that_are_no_text_takes_no_claim_away(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    reason = b"caf\xe9: no such file \xf0\x9f\x8e\x89".decode(errors="surrogateescape")
+    path.write_text(json.dumps({"success": False, "reason": reason, "usage": [{"model": "m"}]}))
+    result = read_result(path)
+    assert (result.success, result.reason) == (False, "caf?: no such file 🎉")
+    assert result.usage is not None
+    assert [bytes(record) for record in result.usage] == [b'{"model": "m"}']
+    assert result.trouble is None
+
+
 @pytest.mark.parametrize(
     "contents",
     [
@@ -283,6 +294,9 @@ def test_a_result_file_claims_an_ending(tmp_path: Path) -> None:
         b"no",
         b"[]",
         b'{"success":"yes"}',
+        b'{"success":"yes","reason":"\\ud800"}',
+        b'{"reason":"\\ud800","success":',
+        b'{"usage":' + b"[" * 100_000 + b'"\\ud800',
         b'{"state":"DONE"}',
         b'{"trouble":',
         b'{"reason":"\xff"}',
