@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import msgspec
 
@@ -17,6 +18,7 @@ from engine.events import AnyEvent, PhaseRegistered, RunRegistered, TierRegister
 GROUP_EVENTS_MAX = 400
 GROUP_BYTES_MAX = 512 * 1024
 _DIGEST_CHARACTERS = 32
+_Named: TypeAlias = RunRegistered | TierRegistered | PhaseRegistered
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,17 +87,23 @@ def grouped(events: Iterable[AnyEvent]) -> Iterator[tuple[tuple[AnyEvent, ...], 
 
 
 def refuse_known_runs(registrations: Iterable[Registration], known: Known) -> None:
-    """Raise UsageProblem if any run to be registered is in the log already.
+    """Raise UsageProblem if any run to be registered is in the log already; a group is of one run.
 
-    A run of which only a part is there is let pass: its registration was interrupted between two
-    groups, and asking again finishes it, because the groups' keys are the same.
+    A run of which only the first groups are there is let pass: its registration was interrupted
+    between two of them, and asking again finishes it, because the groups' keys are the same.  What
+    is there of a group in part stems from another plan, since a group is recorded at once.
     """
     missing: dict[str, int] = {}
     for registration in registrations:
-        for event in registration.events:
-            if isinstance(event, RunRegistered | TierRegistered | PhaseRegistered):
-                missing.setdefault(event.run_id, 0)
-                missing[event.run_id] += not _is_known(event, known)
+        named = [event for event in registration.events if isinstance(event, _Named)]
+        there = [_is_known(event, known) for event in named]
+        for run_id in {event.run_id for event in named}:
+            if len(set(there)) > 1:
+                raise UsageProblem(
+                    f"the run {run_id} is in the log already, with other tiers or phases.",
+                    remedy="register this one with --run-id NEW-ID; what is there never changes.",
+                )
+            missing[run_id] = missing.get(run_id, 0) + there.count(False)
     for run_id, count in missing.items():
         if run_id in known.runs and count == 0:
             raise UsageProblem(
@@ -104,7 +112,7 @@ def refuse_known_runs(registrations: Iterable[Registration], known: Known) -> No
             )
 
 
-def _is_known(event: RunRegistered | TierRegistered | PhaseRegistered, known: Known) -> bool:
+def _is_known(event: _Named, known: Known) -> bool:
     if isinstance(event, PhaseRegistered):
         return (event.run_id, event.phase_id) in known.phases
     if isinstance(event, TierRegistered):

@@ -19,7 +19,7 @@ from engine.daemon.client import Client, NobodyListens
 from engine.daemon.messages import Operate, event_in, reclassify_of, register_of
 from engine.daemon.sockets import control_path
 from engine.detect.reclassification import Changed
-from engine.drain.intake import operating, reclassify, registering
+from engine.drain.intake import operating, reclassify, register
 from engine.errors import LogHeld
 from engine.events import AnyEvent, event_of
 from engine.store.boards import load_board
@@ -96,7 +96,7 @@ class Own:
 
     async def register(self, group: Registration) -> int:
         """Append it."""
-        await self._recorder.submit(registering(group))
+        await register(self._recorder, group)
         return self._recorder.head.pos
 
     async def operate(self, operation: Operation) -> AnyEvent:

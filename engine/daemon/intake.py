@@ -9,7 +9,7 @@ from engine.amounts import counted
 from engine.backlog.batch import Registration
 from engine.daemon.telling import Teller
 from engine.detect.reclassification import Changed
-from engine.drain.intake import operating, reclassify, registering
+from engine.drain.intake import operating, reclassify, register
 from engine.events import AnyEvent, event_of
 from engine.ids import IdMaker
 from engine.store.recorder import Recorder
@@ -28,7 +28,7 @@ class Intake:
 
     async def register(self, group: Registration) -> int:
         """Take in a group of the backlog; the position of its last event."""
-        receipt = await self.recorder.submit(registering(group, self.heed))
+        receipt = await register(self.recorder, group, self.heed)
         self.stir()
         if not receipt.repeated:
             self.teller.noted(receipt.records[-1], f"Took in {len(group.events)} of {group.key}.")

@@ -13,14 +13,16 @@ import msgspec
 
 from engine.backlog.batch import Registration
 from engine.detect.reclassification import Changed
-from engine.errors import UsageProblem
-from engine.events import AnyEvent, PhaseRegistered, encode
+from engine.errors import CommandReused, UsageProblem
+from engine.events import AnyEvent, PhaseRegistered, RunRegistered, encode
 from engine.ids import checked_id
-from engine.store.command import Command, Draft, Moment
+from engine.store.command import Command, Draft, Moment, Receipt
 from engine.store.recorder import Recorder
 from engine.triage.operating import Operation, operated, subject_of
 from projections.board import Board
 from projections.fold import join
+
+_AS_ANOTHER = "register it as another run (`seed --run-id NEW-ID`); what is there never changes."
 
 Heed = Callable[[AnyEvent], None]
 """Told of every event right after it was folded."""
@@ -30,8 +32,8 @@ def registering(group: Registration, heed: Heed | None = None) -> Command:
     """Register a group, each at most once; what its source dates is claimed to have occurred then.
 
     The command id comes from the group's key, so that asking again is answered, not repeated.
-    Refused with UsageProblem when a phase is there already under another key, in the stream of
-    another run, and under names that no plan may give.
+    Refused with UsageProblem when a run or a phase is there already under another key, in the
+    stream of another run, and under names that no plan may give.
     """
 
     def decide(board: Board, _moment: Moment) -> Iterator[Draft]:
@@ -46,6 +48,20 @@ def registering(group: Registration, heed: Heed | None = None) -> Command:
     request = "\n".join(encode(event) for event in group.events).encode()
     command_id = "reg_" + hashlib.sha256(group.key.encode()).hexdigest()[:32]
     return Command(command_id, group.stream, request, decide)
+
+
+async def register(recorder: Recorder, group: Registration, heed: Heed | None = None) -> Receipt:
+    """Record a group; the receipt of the first time when it was recorded before.
+
+    Raises UsageProblem as ``registering`` says, and when another group has the key.
+    """
+    try:
+        return await recorder.submit(registering(group, heed))
+    except CommandReused:
+        raise UsageProblem(
+            f"{group.key[:80]!a} is in the log already, and was registered otherwise.",
+            remedy=_AS_ANOTHER,
+        ) from None
 
 
 def _refuse_misnamed(group: Registration) -> None:
@@ -70,6 +86,10 @@ def _refuse_misplaced(group: Registration) -> None:
 def _refuse_known(group: Registration, board: Board) -> None:
     here = set[str]()
     for event in group.events:
+        if isinstance(event, RunRegistered) and board.runs.get(event.run_id):
+            raise UsageProblem(
+                f"the run {event.run_id!a} is in the log already.", remedy=_AS_ANOTHER
+            )
         if not isinstance(event, PhaseRegistered):
             continue
         key = join(event.run_id, event.phase_id)

@@ -6,6 +6,7 @@ from collections import Counter
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine.backlog.batch import (
     GROUP_BYTES_MAX,
@@ -208,9 +209,19 @@ def test_a_run_that_is_in_the_log_already_is_refused() -> None:
     refuse_known_runs(groups, Known())
 
 
-def test_a_run_of_which_only_a_part_is_known_may_be_finished() -> None:
+def test_a_run_of_which_only_the_first_groups_are_known_may_be_finished() -> None:
+    first, *others = registrations(built_in_plan("telemetry"), repeat=2)
+    more = replace(first, key=f"{first.key}#2", events=(replace(first.events[-1], phase_id="x"),))
+    refuse_known_runs([first, more], _known(first.events))
+    with pytest.raises(UsageProblem, match="with all of its phases"):
+        refuse_known_runs([first, more, *others], _known((*first.events, *more.events)))
+
+
+@pytest.mark.parametrize("there", [slice(1), slice(1, 2), slice(5), slice(3, None)])
+def test_a_run_that_is_there_otherwise_is_no_registration_to_finish(there: slice) -> None:
     groups = registrations(built_in_plan("telemetry"))
-    refuse_known_runs(groups, _known(groups[0].events[:5]))
+    with pytest.raises(UsageProblem, match="telemetry-collection-v4 is in the log already, with"):
+        refuse_known_runs(groups, _known(groups[0].events[there]))
 
 
 def _known(events: tuple[object, ...]) -> Known:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backlog.sample import write_sample
 from tests.program import runoff
 
 EVIL = "\x1b31m\x9b\u202e"
@@ -44,6 +45,33 @@ def test_an_argument_of_a_hundred_kilobytes_is_not_quoted_whole(tmp_path: Path) 
         done = runoff(tmp_path, *argv, "x" * 60_000)
         assert done.returncode == 2, done.stderr
         assert len(done.stderr) < 10_000
+
+
+def test_a_run_that_is_there_is_not_seeded_from_a_changed_plan(tmp_path: Path) -> None:
+    def seed(*goals: str) -> subprocess.CompletedProcess[str]:
+        phases = [{"phase_id": f"p{number}", "goal": goal} for number, goal in enumerate(goals)]
+        (tmp_path / "plan.json").write_text(json.dumps({"run_id": "r", "phases": phases}))
+        return runoff(tmp_path, "seed", "--plan", "plan.json")
+
+    assert seed("one").returncode == 0
+    for goals in (("one",), ("other",), ("one", "two")):
+        done = seed(*goals)
+        assert done.returncode == 2
+        assert "the run r is in the log already" in done.stderr
+        assert "--run-id NEW-ID" in done.stderr
+    assert len(json.loads(runoff(tmp_path, "phase", "list", "--json").stdout)) == 1
+
+
+def test_an_imported_run_is_not_seeded_once_more(tmp_path: Path) -> None:
+    write_sample(tmp_path / "old.db")
+    assert runoff(tmp_path, "import", "old.db").returncode == 0
+    before = json.loads(runoff(tmp_path, "run", "list", "--json").stdout)
+    plan = {"run_id": before[0]["run_id"], "phases": [{"phase_id": "new"}]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    done = runoff(tmp_path, "seed", "--plan", "plan.json")
+    assert done.returncode == 2
+    assert f"the run {before[0]['run_id']} is in the log already" in done.stderr
+    assert json.loads(runoff(tmp_path, "run", "list", "--json").stdout) == before
 
 
 @pytest.mark.parametrize("command", ["report", "samples"])

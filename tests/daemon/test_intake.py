@@ -53,6 +53,27 @@ async def test_a_run_is_registered_in_its_own_stream_or_an_imports(stream: str) 
     assert len(await living.records("backlog.phase_registered")) == 1
 
 
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        group("a", 2),
+        replace(group("a", 1), key="run/a#2"),
+        replace(group("a", 1), key="run/a#2", events=group("a", 1).events[:1]),
+    ],
+    ids=["key", "phase", "run"],
+)
+async def test_a_run_that_is_there_is_not_registered_otherwise(otherwise: Registration) -> None:
+    """Its phases would be added to, and its caps told anew."""
+    living = Living()
+    async with living.life() as service:
+        await service.intake.register(group("a", 1))
+        with pytest.raises(UsageProblem, match="in the log already") as refused:
+            await service.intake.register(otherwise)
+        assert "--run-id NEW-ID" in refused.value.remedy
+        await service.intake.register(group("a", 1))
+    assert len(await living.records("backlog.*")) == 2
+
+
 @pytest.mark.parametrize("name", ["", " a", "a\0", "a\nb", "\ud800", "a" * 513])
 async def test_what_no_plan_may_be_called_no_daemon_registers(name: str) -> None:
     """A server would take no such id, and end the daemon with it."""
