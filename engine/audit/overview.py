@@ -169,13 +169,15 @@ def _open(found: Overview) -> str:
 
 def _way(found: Overview, otherwise: str) -> str:
     """What would get things going."""
-    gate = next((gate for gate in found.gates if gate.kind not in _BUSY), None)
-    if gate is not None and gate.of != "samples":
-        return gate.change
+    gates = [gate for gate in found.gates if gate.kind not in _BUSY]
+    # What holds back samples alone is no matter to what is ready.
+    for_all = next((gate for gate in gates if gate.of != "samples"), None)
+    if for_all is not None:
+        return for_all.change
     if found.phases.get(READY, 0) or (found.next is not None and found.next.what != "limit"):
         return otherwise
-    if gate is not None:
-        return gate.change
+    if gates:
+        return gates[0].change
     if found.seen_from == "session" and found.open:
         return otherwise
     for kind in found.phases:
