@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
-from engine.events import FingerprintStopped, RunStopped, SessionDraining, event_of
+from engine.events import AttemptFinished, FingerprintStopped, RunStopped, SessionDraining, event_of
 from engine.store.protocol import LogReader, Query
 from engine.triage.scope import Scope
 from projections.board import Board
+from projections.sessions import SessionStanding
 from projections.zero_yield import YieldCounts, session_key
 
 STOPS_MAX = 1000
 
 
 class RunLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One run's row of the summary."""
+    """One run's row of the summary; its counts are those of the session."""
 
     run_id: str
     standing: str
@@ -68,7 +71,7 @@ async def summarise(reader: LogReader, board: Board, scope: Scope) -> Summary:
         boundaries=counts.boundaries,
         zero_yield=counts.zero_yield,
         stops=await _stops(reader, scope.session_id),
-        runs=_runs(board, scope.session_id),
+        runs=await _runs(reader, board, session),
         work_left=session.work_left or 0,
         active_ms=session.active_ms,
         head=board.head.pos,
@@ -87,16 +90,34 @@ async def _stops(reader: LogReader, session_id: str) -> list[str]:
     ]
 
 
-def _runs(board: Board, session_id: str) -> list[RunLine]:
+async def _runs(reader: LogReader, board: Board, session: SessionStanding) -> list[RunLine]:
+    name = session.session_id
+    runs = [run for run in board.runs.values() if run.in_session(name).attempts]
+    yields = {run.run_id: run.yield_events for run in runs}
+    # A run counts the usage of all sessions; where that is more, this one's is asked of the log.
+    if sum(yields.values()) != session.yield_events:
+        yields = await _yields(reader, name)
     return [
         RunLine(
             run_id=run.run_id,
             standing=run.standing,
-            stopped=run.stopped_in(session_id),
-            attempts=run.in_session(session_id).attempts,
-            timeouts=run.timeouts_in(session_id),
-            yield_events=run.yield_events,
+            stopped=run.stopped_in(name),
+            attempts=run.in_session(name).attempts,
+            timeouts=run.timeouts_in(name),
+            yield_events=yields.get(run.run_id, 0),
         )
-        for run in board.runs.values()
-        if run.in_session(session_id).attempts
+        for run in runs
     ]
+
+
+async def _yields(reader: LogReader, session_id: str) -> Counter[str]:
+    """How many usage records each run had in the session."""
+    found = Counter[str]()
+    ends = Query(session=session_id, types=("attempt.finished",))
+    pos = 0
+    while records := await reader.records(ends, after=pos):
+        for event in map(event_of, records):
+            assert isinstance(event, AttemptFinished)
+            found[event.run_id] += event.yield_events
+        pos = records[-1].pos
+    return found

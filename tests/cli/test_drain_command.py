@@ -51,6 +51,24 @@ def test_a_seeded_run_is_drained_to_the_end_on_virtual_time(runoff: Runoff, tmp_
     assert summary["active_ms"] >= 600_000
 
 
+def test_a_summary_counts_of_each_run_what_its_session_did(runoff: Runoff, tmp_path: Path) -> None:
+    """A run keeps on counting; the second session is not to be told of the usage of the first."""
+    runoff("seed", "--repeat", "2")
+    outcomes = script(
+        tmp_path,
+        {"run": "*-r2", "state": "COMPLETE", "rc": 0, "events": 3},
+        {"state": "COMPLETE", "rc": 0, "events": 2},
+    )
+    for size in ("3", "99"):
+        drain = ("drain", "--script", outcomes, "--virtual-time", "--batch-size", size, "--json")
+        summary = json.loads(runoff(*drain).stdout)
+        attempts = {run["run_id"]: run["attempts"] for run in summary["runs"]}
+        usage = {run["run_id"]: run["yield_events"] for run in summary["runs"]}
+        each = {run_id: 3 if run_id.endswith("-r2") else 2 for run_id in attempts}
+        assert usage == {run_id: attempts[run_id] * each[run_id] for run_id in attempts}
+        assert sum(usage.values()) == summary["yield_events"]
+
+
 def test_a_seed_names_five_runs_and_says_how_many_more(runoff: Runoff) -> None:
     said = runoff("seed", "--repeat", "7").stdout
     assert "Registered 70 phases in 7 runs: " in said
