@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -39,6 +39,10 @@ SMALL_AT_ONCE = 32
 DIAGNOSES_AT_ONCE = 2
 """Each holds the kept output of one attempt, so this bounds the engine's memory."""
 
+MANY_RECORDS = 500
+"""So many usage records, and more, are recorded of one attempt at a time: ten thousand of them take
+20 MB from their diagnosis to their commit."""
+
 
 @dataclass
 class Attendance:
@@ -72,6 +76,7 @@ class Attendance:
         self._failed: RunoffError | None = None
         self._limiter = anyio.CapacityLimiter(DIAGNOSES_AT_ONCE)
         self._small = anyio.CapacityLimiter(SMALL_AT_ONCE)
+        self._turns = anyio.Semaphore(1)
 
     @property
     def busy(self) -> int:
@@ -112,7 +117,8 @@ class Attendance:
             with limits_told():
                 outcome = await self._execute(started, assignment, report)
                 with anyio.CancelScope(shield=True):
-                    await self._close(started, assignment, outcome, adopted=report is not None)
+                    async with self._turn(outcome):
+                        await self._close(started, assignment, outcome, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
             # Another task failed.  The executor has ended this attempt: say so while the log can
             # still be written.  The guardian of an adopted one goes on, and so it stays open, and
@@ -198,6 +204,10 @@ class Attendance:
             return False
         self._left.add(started.attempt_id)
         return True
+
+    def _turn(self, outcome: Report | Exception) -> AbstractAsyncContextManager[object]:
+        few = isinstance(outcome, Exception) or len(outcome.telemetry.usage) < MANY_RECORDS
+        return nullcontext() if few else self._turns
 
     async def _close(
         self,

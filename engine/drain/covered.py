@@ -12,11 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from engine.events import Redacted
-from engine.executors.port import Report, Usage
+from engine.executors.port import LABELS, Report, Usage
 from engine.redaction.stream import covered_bytes
 from engine.redaction.texts import marks, redacted
-
-_LABELS = ("provider", "model", "operation", "finish_reason", "status")
 
 
 class Covered(NamedTuple):
@@ -55,7 +53,7 @@ def _words_covered(report: Report, counts: dict[str, int]) -> Report:
         missing_deliverables=tuple(map(said, report.missing_deliverables)),
         telemetry=msgspec.structs.replace(
             telemetry,
-            usage=tuple(_usage_covered(usage, counts) for usage in telemetry.usage),
+            usage=_usage_covered(telemetry.usage, counts),
             rejected=tuple(
                 msgspec.structs.replace(each, excerpt=said(each.excerpt))
                 for each in telemetry.rejected
@@ -65,10 +63,19 @@ def _words_covered(report: Report, counts: dict[str, int]) -> Report:
     )
 
 
-def _usage_covered(usage: Usage, counts: dict[str, int]) -> Usage:
-    changed: dict[str, str] = {}
-    for label in _LABELS:
-        text: str | None = getattr(usage, label)
-        if text is not None and (made := redacted(text, counts)) is not text:
-            changed[label] = made
-    return msgspec.structs.replace(usage, **changed) if changed else usage
+def _usage_covered(records: tuple[Usage, ...], counts: dict[str, int]) -> tuple[Usage, ...]:
+    # One text stands in thousands of records; it is looked at once if it holds nothing.
+    clean = set[str]()
+    made: list[Usage] = []
+    for usage in records:
+        changed: dict[str, str] = {}
+        for label in LABELS:
+            text: str | None = getattr(usage, label)
+            if text is None or text in clean:
+                continue
+            if (said := redacted(text, counts)) is text:
+                clean.add(text)
+            else:
+                changed[label] = said
+        made.append(msgspec.structs.replace(usage, **changed) if changed else usage)
+    return tuple(made)

@@ -84,6 +84,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int | None = None
 
 
+LABELS = ("provider", "model", "operation", "finish_reason", "status")
+"""The fields of a usage record that hold a text of the child's."""
+
+
 class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     """Telemetry lines that could not be used, ``count`` alike; ``excerpt`` of the first."""
 

@@ -17,6 +17,7 @@ import msgspec
 from engine.events import BoundaryKind, PhaseState
 from engine.events.usage import UsageSource
 from engine.executors.port import (
+    LABELS,
     TELEMETRY_LINE_BYTES_MAX,
     USAGE_RECORDS_MAX,
     Declared,
@@ -36,6 +37,9 @@ RESULT_BYTES_MAX = 1024 * 1024
 ARTIFACTS_MAX = 100
 REASON_CHARACTERS_MAX = 2000
 LABEL_CHARACTERS_MAX = 512
+LABELS_CHARACTERS_MAX = 2 * 1024 * 1024
+"""Of all usage records of an attempt, which are recorded at once and so stand in memory at once."""
+LABELS_SHARED_MAX = 64
 EXCERPT_CHARACTERS_MAX = 200
 NUMBER_MAX = 10**12
 SECRET_BYTES_MAX = 8192
@@ -48,6 +52,16 @@ BOUNDARY_OF_EXIT: dict[int, BoundaryKind] = {11: "spend_limit", 69: "overloaded"
 Why = Literal["not_json", "not_an_object", "unknown_type", "bad_fields", "too_long", "too_many"]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 _PathText = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class Labels(dict[str, str]):
+    """Labels as they are recorded, by what a child wrote: it mostly writes the same few."""
+
+    def __missing__(self, text: str) -> str:
+        if len(self) == LABELS_SHARED_MAX:
+            self.clear()
+        self[text] = made = cut(text, LABEL_CHARACTERS_MAX)
+        return made
 
 
 class UsageFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,12 +79,13 @@ class UsageFields(msgspec.Struct, frozen=True, kw_only=True):
     success: bool | None = None
     duration_ms: _Count | None = None
 
-    def at(self, line: int, source: UsageSource) -> Usage:
-        """As a record, with over-long labels cut to 512 characters."""
+    def at(self, line: int, source: UsageSource, labels: Labels | None = None) -> Usage:
+        """As a record, with over-long labels cut; those that share ``labels`` share equal ones."""
+        shared = Labels() if labels is None else labels
         fields: dict[str, Any] = {name: getattr(self, name) for name in _USAGE_NAMES}
         for name, value in fields.items():
             if isinstance(value, str):
-                fields[name] = cut(value, LABEL_CHARACTERS_MAX)
+                fields[name] = shared[value]
         return Usage(line=line, source=source, **fields)
 
 
@@ -102,6 +117,8 @@ class Tally:
     def __init__(self, source: UsageSource) -> None:
         self._source: UsageSource = source
         self._usage: list[Usage] = []
+        self._labels = Labels()
+        self._labels_size = 0
         self._other = 0
         self._artifacts: list[str] = []
         self._boundary: BoundaryKind | None = None
@@ -148,9 +165,13 @@ class Tally:
 
     def _keep_usage(self, number: int, fields: UsageFields) -> None:
         if len(self._usage) < USAGE_RECORDS_MAX:
-            self._usage.append(fields.at(number, self._source))
-        else:
-            self.reject("too_many", number, msgspec.json.encode(fields))
+            usage = fields.at(number, self._source, self._labels)
+            size = sum(len(text) for name in LABELS if (text := getattr(usage, name)))
+            if self._labels_size + size <= LABELS_CHARACTERS_MAX:
+                self._labels_size += size
+                self._usage.append(usage)
+                return
+        self.reject("too_many", number, msgspec.json.encode(fields))
 
     def reject(self, why: Why, number: int, line: bytes, count: int = 1) -> None:
         """Account for ``count`` lines of no use, the first of which is ``line``."""

@@ -20,12 +20,14 @@ from engine.detect import Boundary, Detectors
 from engine.detect.diagnosis import Streams
 from engine.detect.known_limits import KnownLimits
 from engine.drain import commands
-from engine.drain.attendance import Attendance
+from engine.drain.attendance import MANY_RECORDS, Attendance
 from engine.drain.stopping import Stopping
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import DiskFull, Fenced, LogWentBack, RunoffError, StorageFailed
 from engine.events import AnyEvent, AttemptFinished, Record, RunJudged, RunRegistered, event_of
+from engine.executors import port
 from engine.executors.port import Assignment, Output, PhaseSheet, Report, Spawned, Watch
+from engine.store.batch import Pending
 from engine.store.command import Command, just
 from engine.store.memory import MemoryStore, MemoryTransaction
 from engine.store.protocol import Found, Query
@@ -328,6 +330,27 @@ async def test_it_is_quiet_once_all_have_ended_though_no_end_is_recorded_yet() -
             group.start_soon(listen)
         assert quiet_s == [pytest.approx(3.0)]
         assert await on.endings() == {"a": "failed", "b": "failed"}
+
+
+@pytest.mark.parametrize(("records", "apart_s"), [(MANY_RECORDS - 1, 0.0), (MANY_RECORDS, 60.0)])
+async def test_ends_with_many_usage_records_are_recorded_one_at_a_time(
+    records: int, apart_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = tuple(port.Usage(line=line, source="file") for line in range(1, records + 1))
+    report = replace(FAILED, telemetry=port.Telemetry(usage=usage, lines_read=records))
+    at_s: list[float] = []
+    async with stage("a", "b") as on:
+        on.log.takes_s = 60.0
+        enqueue = on.recorder.enqueue
+
+        def noted(command: Command) -> Pending:
+            at_s.append(anyio.current_time())
+            return enqueue(command)
+
+        monkeypatch.setattr(on.recorder, "enqueue", noted)
+        await on.play(a=lambda _: after(1.0, report), b=lambda _: after(1.0, report))
+        assert await on.endings() == {"a": "failed", "b": "failed"}
+    assert at_s[1] - at_s[0] == pytest.approx(apart_s)
 
 
 LIMITS_MET = [

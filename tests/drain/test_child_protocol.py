@@ -161,6 +161,26 @@ def test_usage_beyond_the_limit_is_counted_as_too_many(tmp_path: Path) -> None:
     assert adds_up(telemetry)
 
 
+def test_labels_beyond_their_limit_are_too_many_and_equal_ones_are_kept_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "LABELS_CHARACTERS_MAX", 3 * 512 + 100)
+    long = b'{"type":"usage","model":"%s"}\n' % (b"m" * 600)
+    telemetry = told(tmp_path, long * 5 + b'{"type":"usage","model":"short"}\n')
+    assert [record.model for record in telemetry.usage] == ["m" * 512] * 3 + ["short"]
+    assert len({id(record.model) for record in telemetry.usage}) == 2
+    assert why(telemetry) == [("too_many", 2)]
+    assert telemetry.rejected[0].first_line == 4
+    assert adds_up(telemetry)
+
+
+def test_few_labels_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "LABELS_SHARED_MAX", 2)
+    labels = protocol.Labels()
+    assert [labels[text] for text in ("a", "b", "a", "c" * 600)] == ["a", "b", "a", "c" * 512]
+    assert list(labels) == ["c" * 600]
+
+
 @pytest.mark.parametrize("line", [b"x\n", b"\n", b'{"type":"progress"}\n'])
 def test_an_endless_file_is_read_within_bounds(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "events.ndjson"

@@ -10,14 +10,13 @@ from msgspec.structs import replace
 
 from engine.drain.covered import covered
 from engine.events import Redacted
-from engine.executors.port import Output, Rejected, Report, Telemetry, Usage
+from engine.executors.port import LABELS, Output, Rejected, Report, Telemetry, Usage
 from tests.secrets import SECRETS
 
 KIND = "openai_key"
 SECRET = SECRETS[KIND][0][1]
 MARK = f"[redacted:{KIND}****]"
 PLAIN = Report(ended="exited", duration_ms=1, exit_code=1)
-LABELS = ("provider", "model", "operation", "finish_reason", "status")
 
 
 def reported(**told: Any) -> Report:
@@ -52,6 +51,15 @@ def test_a_secret_in_any_word_of_a_report_is_covered_and_counted_once(report: Re
     assert found.redacted == (Redacted(kind=KIND, count=1),)
     assert covered(PLAIN, SECRET.encode(), b"").redacted == found.redacted
     assert covered(PLAIN, b"", SECRET.encode()).redacted == found.redacted
+
+
+def test_a_secret_in_many_records_is_covered_and_counted_in_each() -> None:
+    plain, secret = used("model", "m-1"), used("model", SECRET)
+    usage = (plain.telemetry.usage + secret.telemetry.usage) * 3
+    found = covered(reported(usage=usage), b"", b"")
+    assert [record.model == "m-1" for record in found.report.telemetry.usage] == [True, False] * 3
+    assert SECRET not in repr(found.report)
+    assert found.redacted == (Redacted(kind=KIND, count=3),)
 
 
 @pytest.mark.parametrize("marked", [failed, rejected])
