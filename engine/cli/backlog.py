@@ -133,13 +133,13 @@ def import_(
 
     async def work() -> ImportFinished:
         async with keeping(database, "import", create=True) as keeper:
+            show_identity(keeper.location, keeper.board)
             known = await known_to(keeper.reader, keeper.board)
             found = first
             if known != Known():
                 found = await to_thread.run_sync(read_legacy, file, known)
             if found.registrations:
                 await register(keeper, [*found.registrations, found.closing])
-            show_identity(keeper.location, await keeper.look())
             return found.finished
 
     finished = run_async(work)

@@ -62,6 +62,20 @@ def test_a_run_that_is_there_is_not_seeded_from_a_changed_plan(tmp_path: Path) -
     assert len(json.loads(runoff(tmp_path, "phase", "list", "--json").stdout)) == 1
 
 
+def test_what_takes_in_a_backlog_shows_first_which_log_it_is(tmp_path: Path) -> None:
+    """Whoever named the wrong one sees that, and what it held, before anything is in it."""
+    write_sample(tmp_path / "old.db")
+    for held, argv in (
+        ("0 runs, 0 phases", ("seed",)),
+        ("1 run, 10 phases", ("import", "old.db")),
+        ("15 runs, 55 phases", ("seed", "--run-id", "more")),
+    ):
+        done = runoff(tmp_path, *argv)
+        assert done.returncode == 0, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("holds")]
+        assert held in line
+
+
 def test_an_imported_run_is_not_seeded_once_more(tmp_path: Path) -> None:
     write_sample(tmp_path / "old.db")
     assert runoff(tmp_path, "import", "old.db").returncode == 0
