@@ -20,11 +20,12 @@ from engine.cli.render import clean, clean_lines
 from engine.clock import Clock, SystemClock
 from engine.drain.virtual import VirtualTimeLoop
 from engine.errors import WrongDatabase
+from engine.events import Head
 from engine.executors.processes import boot_id
 from engine.ids import IdMaker
 from engine.pace import Pace
 from engine.store.anchors import check_against, set_aside
-from engine.store.identity import Identity, identify
+from engine.store.identity import Identity, identify, short_banner
 from engine.store.location import Location, locate
 from engine.store.opening import check, held, is_missing, open_reader, open_writer
 from engine.store.protocol import LogReader
@@ -92,6 +93,11 @@ def _single(error: BaseException) -> BaseException:
 def banner(identity: Identity) -> None:
     """Show which database this is, on stderr."""
     click.echo(clean_lines(identity.banner()), err=True)
+
+
+def show_head(location: Location, head: Head) -> None:
+    """Show which database this is, on stderr, without what takes reading its backlog."""
+    click.echo(clean_lines(short_banner(location, head)), err=True)
 
 
 @asynccontextmanager

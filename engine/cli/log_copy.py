@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 from engine.amounts import counted
-from engine.cli.context import json_option, run_async, set_anchors_aside
+from engine.cli.context import json_option, run_async, set_anchors_aside, show_head
 from engine.cli.render import print_json
 from engine.clock import SystemClock
 from engine.errors import UsageProblem
@@ -82,11 +82,13 @@ async def _copied(old: Location, new: Location, *, resume: bool, live: bool) -> 
                 holding.enter_context(held(old, "runoff log copy"))
             reader = await open_reader(old)
             opened.push_async_callback(reader.close)
+            show_head(old, await reader.head())
             await check_against(old.beside("anchors"), reader)
             holding.enter_context(held(new, "runoff log copy"))
             fresh = await is_missing(new)
             writer = await open_writer(new, create=True)
             opened.push_async_callback(writer.close)
+            show_head(new, await writer.head())
             if fresh:
                 set_anchors_aside(new, SystemClock())
             head = await copy_log(reader, writer, resume=resume, tell=_tell)

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import click
 
-from engine.cli.context import run_async
+from engine.cli.context import run_async, show_head
 from engine.cli.moment import Moment, place_of
 from engine.clock import SystemClock
 from engine.errors import WrongDatabase
 from engine.store.boards import refuse_unreadable
-from engine.store.identity import short_banner
 from engine.store.location import Location, locate
 from engine.store.moments import log_time_us
 from engine.store.opening import open_quick
@@ -44,7 +43,7 @@ async def peeking(
     try:
         head = await reader.head()
         await refuse_unreadable(reader, head.pos)
-        click.echo(short_banner(location, head), err=True)
+        show_head(location, head)
         if not allow_empty and not _BACKLOG & {shape.type for shape in await reader.shapes()}:
             raise WrongDatabase.empty(location.url, runs=0, phases=0)
         end = head.pos

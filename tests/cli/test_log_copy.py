@@ -22,3 +22,15 @@ def test_a_copy_onto_a_place_where_a_log_stood_has_anchors_of_its_own(tmp_path: 
     verified = runoff(tmp_path, "verify", "--database", copy[3])
     assert verified.returncode == 0, verified.stdout
     assert len(list(tmp_path.glob("copy.db-anchors.before-*"))) == 2
+
+
+def test_a_copy_shows_from_which_log_to_which_it_goes(tmp_path: Path) -> None:
+    urls = (f"sqlite:///{tmp_path}/b.db", f"sqlite:///{tmp_path}/\x9b.db")
+    runoff(tmp_path, "seed")
+    done = runoff(tmp_path, "log", "copy", *urls)
+    assert done.returncode == 0, done.stderr
+    shown = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("database")]
+    assert shown == [urls[0], urls[1].replace("\x9b", "\\x9b")]
+    held = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("log ")]
+    assert held == ["13", "0"]
+    assert done.stderr.replace("\n", "").isprintable()

@@ -120,7 +120,7 @@ def test_samples_of_a_foreign_table_drive_no_terminal(tmp_path: Path) -> None:
 def test_the_name_of_a_folder_drives_no_terminal(tmp_path: Path) -> None:
     folder = tmp_path / EVIL
     folder.mkdir()
-    for argv in (("seed",), ("drain", "--dry-run", "--", "true")):
+    for argv in (("seed",), ("drain", "--dry-run", "--", "true"), ("why",), ("audit",)):
         done = runoff(folder, *argv, database="\x1b.db")
         assert done.returncode == 0, done.stderr
         assert done.stderr.replace("\n", "").isprintable(), done.stderr
