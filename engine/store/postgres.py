@@ -7,7 +7,7 @@ goes over a connection of its own and sees only what is committed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -135,15 +135,19 @@ class PostgresStore(PostgresReader):
             await self._writing.until_back()
 
     async def drop_projection(self, name: str, version: int) -> None:
-        """Forget a projection; its rows can always be rebuilt."""
+        """Forget a projection; its rows can always be rebuilt.
+
+        They stay until others take their place in one step: engines go on to write what has
+        changed among them, and of a table made anew a reader of an older moment sees no row.
+        """
         async with self._locked():
             with self._writing.asking() as driver:
                 # The head first: a writer that holds it may be about to write these rows.
                 await driver.execute(_LOCK)
-                await driver.execute(f"DROP TABLE IF EXISTS {table_of(name, version)}")
                 await driver.execute(
                     "DELETE FROM projections WHERE name = $1 AND version = $2", name, version
                 )
+                await _drop_if_altered(driver, table_of(name, version))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[PostgresTransaction, None]:
@@ -251,13 +255,7 @@ async def _keep(driver: Connection[Any], kept: Kept) -> None:
     )
     if kept.is_whole:
         await driver.execute(f"DELETE FROM {table}")  # noqa: S608
-    changes = dict(kept.changes)
-    await driver.execute(
-        f"INSERT INTO {table} (key, data) SELECT * FROM unnest($1::text[], $2::text[])"  # noqa: S608
-        " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
-        list(changes),
-        list(changes.values()),
-    )
+    await _put(driver, table, dict(kept.changes))
     await driver.execute(
         "INSERT INTO projections VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name, version)"
         " DO UPDATE SET pos = excluded.pos, hash = excluded.hash, digest = excluded.digest",
@@ -265,6 +263,27 @@ async def _keep(driver: Connection[Any], kept: Kept) -> None:
         kept.version,
         *kept.checkpoint,
     )
+
+
+async def _put(driver: Connection[Any], table: str, rows: Mapping[str, str]) -> None:
+    await driver.execute(
+        f"INSERT INTO {table} (key, data) SELECT * FROM unnest($1::text[], $2::text[])"  # noqa: S608
+        " ON CONFLICT (key) DO UPDATE SET data = excluded.data",
+        list(rows),
+        list(rows.values()),
+    )
+
+
+async def _drop_if_altered(driver: Connection[Any], table: str) -> None:
+    """Drop a table that takes no rows as projections have them; or cannot be read."""
+    from asyncpg import PostgresError  # noqa: PLC0415  an extra
+
+    try:
+        async with driver.transaction():
+            await _put(driver, table, {})
+            await driver.execute(f"SELECT count(data) FROM {table}")  # noqa: S608
+    except PostgresError:
+        await driver.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def _refuse_overtaken(records: Sequence[Record], held: _Held) -> None:

@@ -173,7 +173,10 @@ class EventStore(LogReader, Protocol):
         ...
 
     async def drop_projection(self, name: str, version: int) -> None:
-        """Forget a projection's rows and checkpoint; they can always be rebuilt."""
+        """Forget a projection, which can always be rebuilt.
+
+        A shared store may keep its rows until they are replaced: others are at work with them.
+        """
         ...
 
 

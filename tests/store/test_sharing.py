@@ -168,14 +168,13 @@ async def test_one_who_begins_and_builds_anew_what_is_stored_ends_no_other(
     await register_many(writers[0], "first")
     store = await log.open()
     point = (await store.projections())[0].checkpoint
-    if dropped:
-        for fold in dropped:
-            await store.drop_projection(fold.name, fold.version)
-    else:
+    if not dropped:
         odd = Kept(RUN_TRIAGE.name, RUN_TRIAGE.version, [Change("odd", "{}")], point)
         async with store.transaction() as transaction:
             await transaction.append([], [odd])
     await register_many(writers[0], "second")
+    for fold in dropped:
+        await store.drop_projection(fold.name, fold.version)
     async with recording(store, HandSetClock(), Writer("new", "boot", 9, "test", "0")) as new:
         assert new.board.is_rebuilt
         await register_many(writers[0], "third")
