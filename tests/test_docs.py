@@ -12,6 +12,8 @@ from typing import get_args
 
 import click
 import pytest
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 
 from engine.audit.audit import Audit, Finding
 from engine.audit.facts import Evidence, Fact, Rule, Sighting
@@ -74,6 +76,15 @@ def test_every_event_has_its_heading_and_fields() -> None:
         assert f"\nVersion {kind.schema}. " in section, name
         for field in kind.__struct_fields__:
             assert f"`{field}`" in section, f"{name}.{field}"
+
+
+def test_what_a_field_means_that_is_left_out_is_in_the_reference() -> None:
+    intro = page("events.md").partition("\n## ")[0]
+    for name, kind in EVENT_CLASSES.items():
+        assert kind.__struct_config__.omit_defaults, name
+        for field in fields(kind):
+            if field.default not in (NODEFAULT, None, 0, False, "", ()):
+                assert f"`{field.name}`" in intro, f"{name}.{field.name}"
 
 
 def test_every_verb_is_in_the_reference() -> None:
