@@ -115,9 +115,18 @@ def operating(command_id: str, operation: Operation, heed: Heed | None = None) -
 
 
 async def reclassify(recorder: Recorder, changes: Sequence[Changed]) -> None:
-    """Record what a rule set says of some attempts, at once, so that they share a commit."""
+    """Record what a rule set says of some attempts, at once, so that they share a commit.
+
+    Raises UsageProblem when another word stands on the one that was read.
+    """
     for pending in [recorder.enqueue(reclassifying(change)) for change in changes]:
-        await pending.answer()
+        try:
+            await pending.answer()
+        except CommandReused as reused:
+            raise UsageProblem(
+                "somebody else recorded another word on an attempt meanwhile.",
+                remedy="ask again: it is compared with the newest word then.",
+            ) from reused
 
 
 def reclassifying(change: Changed) -> Command:

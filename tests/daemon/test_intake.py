@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.backlog.batch import Registration
-from engine.errors import CommandReused, UsageProblem
+from engine.errors import UsageProblem
 from engine.events import CalibrationProposed, PhaseRegistered
 from engine.executors.scripted import Rule
 from engine.triage.operating import ProposeCalibration, ReinstateRun, RequeuePhase
@@ -37,6 +37,8 @@ async def test_a_phase_is_registered_once_whatever_the_key() -> None:
         await service.intake.register(group("a", 2))  # the same again is answered
         with pytest.raises(UsageProblem, match="already"):
             await service.intake.register(replace(group("a", 3), key="another"))
+        with pytest.raises(UsageProblem, match="'a' is in the log already, from a plan with other"):
+            await service.intake.register(group("a", 3))
     assert len(await living.records("backlog.phase_registered")) == 2
 
 
@@ -144,7 +146,7 @@ async def test_of_two_who_read_the_same_word_of_an_attempt_one_is_taken_in() -> 
         change = changed(str(end.attempt), end.pos, end.pos)
         await service.intake.reclassify([change])
         await service.intake.reclassify([change])
-        with pytest.raises(CommandReused):
+        with pytest.raises(UsageProblem, match="another word"):
             await service.intake.reclassify(
                 [changed(str(end.attempt), end.pos, end.pos, text="other")]
             )
