@@ -37,7 +37,7 @@ async def test_a_phase_is_registered_once_whatever_the_key() -> None:
         await service.intake.register(group("a", 2))  # the same again is answered
         with pytest.raises(UsageProblem, match="already"):
             await service.intake.register(replace(group("a", 3), key="another"))
-        with pytest.raises(UsageProblem, match="'a' is in the log already, from a plan with other"):
+        with pytest.raises(UsageProblem, match="'run/a' is in the log already, and was registered"):
             await service.intake.register(group("a", 3))
     assert len(await living.records("backlog.phase_registered")) == 2
 
