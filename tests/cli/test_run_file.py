@@ -14,8 +14,15 @@ import pytest
 HOME = Path(__file__).parents[2]
 
 
+class Uncached(SourceFileLoader):
+    """Leaves no folder of bytecode beside the file, where nothing else is to stand."""
+
+    def set_data(self, *_written: Any, **_how: Any) -> None:
+        pass
+
+
 def loaded() -> ModuleType:
-    spec = spec_from_loader("run", SourceFileLoader("run", str(HOME / "run")))
+    spec = spec_from_loader("run", Uncached("run", str(HOME / "run")))
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
