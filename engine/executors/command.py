@@ -121,7 +121,8 @@ class CommandExecutor:
                 ended="abandoned" if watch.abandon.is_set() else "lost",
             )
         try:
-            return await _attended(guardian, directory, assignment, watch)
+            demands = self._require_deliverables and bool(assignment.sheet.deliverables)
+            return await _attended(guardian, directory, assignment, watch, demands=demands)
         except BaseException:
             if self._on_engine_death == "adopt" and watch.leave():
                 guardian.leave()
@@ -218,7 +219,12 @@ def _ending_limit_s(assignment: Assignment) -> float:
 
 
 async def _attended(
-    guardian: GuardianProcess, directory: Path, assignment: Assignment, watch: Watch
+    guardian: GuardianProcess,
+    directory: Path,
+    assignment: Assignment,
+    watch: Watch,
+    *,
+    demands: bool,
 ) -> Report:
     await watch.spawned(_spawned(guardian, directory))
     began_s = anyio.current_time()
@@ -231,7 +237,7 @@ async def _attended(
     if not guardian.gone:
         killed = await _end_by_force(guardian, assignment.attempt_id)
     elapsed_s = anyio.current_time() - began_s
-    report = await _told(directory, assignment)
+    report = await _told(directory, demands=demands)
     if report is not None and report.limit is not None:
         raise nothing_left(report.limit)
     if report is None and guardian.failure is not None:
@@ -250,10 +256,13 @@ async def _attended(
     return await to_thread.run_sync(lost)
 
 
-async def _told(directory: Path, assignment: Assignment) -> Report | None:
-    """What the files of an attempt tell.  Of most it is so little that a thread takes longer."""
+async def _told(directory: Path, *, demands: bool) -> Report | None:
+    """What the files of an attempt tell.  Of most it is so little that a thread takes longer.
+
+    ``demands``: whether the work that it left is to be looked at as well.
+    """
     said_bytes = sum(size_bytes(f"{directory}/{name}") for name in outcome.SAID_BY_CHILDREN)
-    if said_bytes <= READ_AT_ONCE_BYTES and not assignment.sheet.deliverables:
+    if said_bytes <= READ_AT_ONCE_BYTES and not demands:
         return read_report(directory)
     return await to_thread.run_sync(read_report, directory)
 

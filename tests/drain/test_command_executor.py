@@ -497,20 +497,20 @@ async def test_once_a_child_has_begun_its_attempt_takes_no_more_files_of_a_disk(
 
 
 @pytest.mark.parametrize(
-    ("says", "more", "in_thread"),
+    ("says", "demands", "in_thread"),
     [
-        ("true", {}, False),
-        ("head -c 4096 /dev/zero > $RUNOFF_EVENTS_FILE", {}, False),
-        ("head -c 4097 /dev/zero > $RUNOFF_EVENTS_FILE", {}, True),
-        ("head -c 4097 /dev/zero > $RUNOFF_RESULT_FILE", {}, True),
-        ("true", {"deliverables": (Deliverable(path="x"),)}, True),
+        ("true", False, False),
+        ("head -c 4096 /dev/zero > $RUNOFF_EVENTS_FILE", False, False),
+        ("head -c 4097 /dev/zero > $RUNOFF_EVENTS_FILE", False, True),
+        ("head -c 4097 /dev/zero > $RUNOFF_RESULT_FILE", False, True),
+        ("true", True, True),
     ],
 )
 async def test_what_an_attempt_says_is_read_in_a_thread_unless_it_is_little(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     says: str,
-    more: dict[str, Any],
+    demands: bool,
     in_thread: bool,
 ) -> None:
     """Little is read sooner than a thread begins; much would keep all other attempts waiting."""
@@ -521,5 +521,6 @@ async def test_what_an_attempt_says_is_read_in_a_thread_unless_it_is_little(
         return read_report(directory)
 
     monkeypatch.setattr(command, "read_report", noted)
-    report, _ = await run(tmp_path, says, **more)
+    attempt = Attempt(tmp_path, ("sh", "-c", says), require_deliverables=demands)
+    report = await attempt.run(deliverables=(Deliverable(path="x"),))
     assert (report.ended, readers) == ("exited", [in_thread])
