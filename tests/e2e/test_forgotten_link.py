@@ -112,11 +112,18 @@ def ended_within(process: subprocess.Popen[str], limit_s: float) -> tuple[int, s
     return process.returncode, said
 
 
+def stop(process: subprocess.Popen[str]) -> None:
+    """Have it told to stop, and wait until it has heard that: what ends then frees no worker."""
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert any("unning attempts" in line for line in process.stdout)
+
+
 @pytest.mark.parametrize("engine", ["daemon", "drain"])
 def test_a_stop_waits_for_no_link_that_was_forgotten(place: Place, engine: str) -> None:
     with place.engine(engine) as process:
         place.way.forget(new_ones=True)
-        process.send_signal(signal.SIGTERM)
+        stop(process)
         if engine == "drain":
             place.go.touch()  # the children end by themselves
         code, said = ended_within(process, 1.0 + float(GRACE_S))
@@ -138,9 +145,7 @@ def test_a_second_signal_does_not_wait_for_it_either(place: Place, engine: str) 
     options = ("--stop-seconds", "600") if engine == "daemon" else ()
     with place.engine(engine, *options) as process:
         place.way.forget(new_ones=True)
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout is not None
-        assert any("unning attempts" in line for line in process.stdout)
+        stop(process)
         process.send_signal(signal.SIGTERM)
         code, said = ended_within(process, float(GRACE_S))
     assert code == 74, said
@@ -155,7 +160,7 @@ def test_a_second_signal_does_not_wait_for_it_either(place: Place, engine: str) 
 def test_a_stop_is_recorded_over_a_new_link_where_there_is_one(place: Place, engine: str) -> None:
     with place.engine(engine) as process:
         place.way.forget()
-        process.send_signal(signal.SIGTERM)
+        stop(process)
         if engine == "drain":
             place.go.touch()
         code, said = ended_within(process, 1.0 + float(GRACE_S))
