@@ -19,7 +19,7 @@ from engine.errors import StorageFailed
 from engine.executors import guardian_process
 from engine.executors.adoption import take_over
 from engine.executors.outcome import OUTCOME_FILE
-from tests.drain.test_command_executor import ROOT, Attempt
+from tests.drain.executed import ROOT, Attempt
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 
