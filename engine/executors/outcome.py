@@ -39,7 +39,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 def put(directory: Path, name: str, data: bytes) -> None:
-    """A new file of an attempt.  A handful is made for each, so without the layers of a file."""
+    """A new file of an attempt.  Each needs one, so it goes without the layers of a file."""
     descriptor = os.open(
         f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
     )

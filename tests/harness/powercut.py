@@ -138,7 +138,7 @@ def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, templ
     place = Place(disk.place / "place", PHASES, WORKERS, LONGEST_S, 5, template, notes=notes)
     try:
         while sum(tally.rounds.values()) < rounds:
-            boot.write_text(f"{UUID(int=chance.getrandbits(128))}\n")
+            _boot_anew(boot, chance)
             where = f"power cut {sum(tally.rounds.values())}"
             engine = place.start()
             ready_s = engine.ready_s()
@@ -157,7 +157,7 @@ def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, templ
             tally.found("acknowledged_lost", place.lost_acknowledged(), where)
             tally.found("violations", place.violations(), where)
             tally.found("violations", place.believed_in_silence(), where)
-        boot.write_text(f"{UUID(int=chance.getrandbits(128))}\n")
+        _boot_anew(boot, chance)
         engine = place.start()
         if engine.wait() != 0:
             tally.found("misbehaved", [engine.complaint()], "end")
@@ -170,6 +170,11 @@ def _on_disk(disk: Disk, rounds: int, chance: random.Random, tally: Tally, templ
         tally.endings.update(place.endings())
     finally:
         kill_all(place)
+
+
+def _boot_anew(boot: Path, chance: random.Random) -> None:
+    """Whatever starts from here on runs under a boot of its own."""
+    boot.write_text(f"{UUID(int=chance.getrandbits(128))}\n")
 
 
 def _let_guardians_end(place: Place, engine: EngineProcess) -> None:

@@ -1,12 +1,12 @@
 """One attempt as its guardian sees it: start, deadline, ending, and the proof of the end.
 
-Its standard input and output are one socket, with the engine at the other end.  The engine says
-the attempt's directory, ended by a NUL, which holds ``spec.json``; the guardian leaves ``stdout``,
-``stderr`` and at the very end ``outcome.json`` there.  Once it waits for the word it says so in a
-line: ``R`` and which process it is, or why not: ``L`` (a limit of the machine), ``F`` (a full
-disk), ``D`` (a failing one), ``X`` (anything else).  ``G`` then starts the child, ``E`` ends
-it.  Its last word, when all is written, is ``.``, or such a line.  The end of the socket means to
-each that the other is gone.
+Its standard input and output are one socket, with the engine at the other end.  The engine says the
+attempt's directory, ended by a NUL, which holds ``spec.json``; the guardian puts there what the
+child finds when it begins, then ``stdout``, ``stderr`` and at the very end ``outcome.json``.  Once
+it waits for the word it says so in a line: ``R`` and which process it is, or why not: ``L`` (a
+limit of the machine), ``F`` (a full disk), ``D`` (a failing one), ``X`` (anything else).  ``G``
+then starts the child, ``E`` ends it.  Its last word, when all is written, is ``.``, or such a line.
+The end of the socket means to each that the other is gone.
 """
 
 import os
