@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import anyio
 from anyio import to_thread
@@ -28,6 +29,8 @@ from engine.store.recorder import Recorder
 from engine.triage.scope import Scope
 from engine.triage.select import Queue
 
+T = TypeVar("T")
+
 SHORT_BYTES = EXCERPT_BYTES
 """So little goes into the log itself: with no file to write, another thread would take longer.
 The few that are no text have one all the same, and keep the loop waiting while it is synced."""
@@ -40,8 +43,8 @@ DIAGNOSES_AT_ONCE = 2
 """Each holds the kept output of one attempt, so this bounds the engine's memory."""
 
 MANY_RECORDS = 500
-"""So many usage records, and more, are recorded of one attempt at a time: ten thousand of them take
-20 MB from their diagnosis to their commit."""
+"""So many usage records, and more, are read and recorded of one attempt at a time: ten thousand of
+them take 3 MB, and 20 MB from their diagnosis to their commit."""
 
 
 @dataclass
@@ -118,7 +121,8 @@ class Attendance:
                 outcome = await self._execute(started, assignment, report)
                 with anyio.CancelScope(shield=True):
                     async with self._turn(outcome):
-                        await self._close(started, assignment, outcome, adopted=report is not None)
+                        whole = await self._whole(outcome)
+                        await self._close(started, assignment, whole, adopted=report is not None)
         except anyio.get_cancelled_exc_class():
             # Another task failed.  The executor has ended this attempt: say so while the log can
             # still be written.  The guardian of an adopted one goes on, and so it stays open, and
@@ -163,15 +167,9 @@ class Attendance:
         self._at_work.add(started.attempt_id)
         try:
             if report is not None:
-                return await report(self.stopping.abandon)
+                return await _or_bug(report(self.stopping.abandon))
             watch = Watch(spawned=told, abandon=self.stopping.abandon, leave=leave)
-            return await self.executor.run(assignment, watch)
-        except RunoffError:
-            raise
-        except Exception as bug:
-            if limit_met(bug) is not None:
-                raise
-            return bug  # an executor's bug costs one attempt, not the drain
+            return await _or_bug(self.executor.run(assignment, watch))
         finally:
             self._rest(started)
 
@@ -206,8 +204,21 @@ class Attendance:
         return True
 
     def _turn(self, outcome: Report | Exception) -> AbstractAsyncContextManager[object]:
-        few = isinstance(outcome, Exception) or len(outcome.telemetry.usage) < MANY_RECORDS
+        """Of few attempts at once is all in memory that they said, if it is much."""
+        if isinstance(outcome, Exception):
+            return nullcontext()
+        few = outcome.rest is None and len(outcome.telemetry.usage) < MANY_RECORDS
         return nullcontext() if few else self._turns
+
+    async def _whole(self, outcome: Report | Exception) -> Report | Exception:
+        if isinstance(outcome, Exception) or outcome.rest is None:
+            return outcome
+        return await _or_bug(self._in_thread(outcome.rest))
+
+    async def _in_thread(
+        self, work: Callable[[], T], limiter: anyio.CapacityLimiter | None = None
+    ) -> T:
+        return await to_thread.run_sync(work, limiter=limiter) if self.in_threads else work()
 
     async def _close(
         self,
@@ -248,10 +259,10 @@ class Attendance:
     ) -> Diagnosed:
         work = partial(self._diagnosis(assignment, outcome, scope, adopted=adopted), self.blobs)
         size_bytes = _kept_bytes(outcome)
-        if size_bytes <= SHORT_BYTES or not self.in_threads:
+        if size_bytes <= SHORT_BYTES:
             return work()
         limiter = self._small if size_bytes <= SMALL_BYTES else self._limiter
-        return await to_thread.run_sync(work, limiter=limiter)
+        return await self._in_thread(work, limiter)
 
     def _diagnosis(
         self, assignment: Assignment, outcome: Report | Exception, scope: Scope, *, adopted: bool
@@ -266,6 +277,18 @@ class Attendance:
             adopted=adopted,
             limits=self.limits,
         )
+
+
+async def _or_bug(report: Awaitable[Report]) -> Report | Exception:
+    """A report, or the executor's bug: that costs one attempt, not the drain."""
+    try:
+        return await report
+    except RunoffError:
+        raise
+    except Exception as bug:
+        if limit_met(bug) is not None:
+            raise
+        return bug
 
 
 def _kept_bytes(outcome: Report | Exception) -> int:

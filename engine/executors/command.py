@@ -19,7 +19,6 @@ from anyio import to_thread
 from engine.errors import RunoffError, UsageProblem, not_written, nothing_left
 from engine.executors import outcome
 from engine.executors.guardian_process import GuardianProcess, Guardians, NotStarted
-from engine.executors.guarding.files import size_bytes
 from engine.executors.outcome import OUTPUT_BYTES_KEPT, Spec, lost_report, read_report
 from engine.executors.port import KILL_BUDGET_S, Assignment, Report, Spawned, Watch
 from engine.executors.processes import boot_id, end_marked_processes
@@ -261,8 +260,7 @@ async def _told(directory: Path, *, demands: bool) -> Report | None:
 
     ``demands``: whether the work that it left is to be looked at as well.
     """
-    said_bytes = sum(size_bytes(f"{directory}/{name}") for name in outcome.SAID_BY_CHILDREN)
-    if said_bytes <= READ_AT_ONCE_BYTES and not demands:
+    if outcome.said_bytes(directory) <= READ_AT_ONCE_BYTES and not demands:
         return read_report(directory)
     return await to_thread.run_sync(read_report, directory)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -31,6 +33,9 @@ GUARDIAN_LOCK = "guardian.lock"
 """What a guardian makes first, and holds until it ends."""
 
 OUTPUT_BYTES_KEPT = 1024 * 1024
+
+MUCH_BYTES = 64 * 1024
+"""What a child said is read at once up to here: hundreds of usage records, a megabyte at most."""
 
 _OUTCOME_BYTES_MAX = 64 * 1024
 _SPEC_BYTES_MAX = 16 * 1024 * 1024
@@ -127,8 +132,9 @@ def read_outcome(directory: Path) -> Outcome:
 def read_report(directory: Path) -> Report | None:
     """The report of an attempt whose guardian has finished; None when it left no outcome.
 
-    An outcome that cannot be understood proves nothing: the attempt is then ``lost``, and the
-    reason says so.  Reads files and may take a moment; call it in a thread.
+    What a child said is read later (``Report.rest``) when it is much.  An outcome that cannot be
+    understood proves nothing: the attempt is then ``lost``, and the reason says so.  Reads files
+    and may take a moment; call it in a thread.
     """
     try:
         outcome = read_outcome(directory)
@@ -143,7 +149,13 @@ def read_report(directory: Path) -> Report | None:
     short = _cut_short(directory, outcome)
     if short is not None:
         return lost_report(directory, reason=f"its file {short} has not reached the disk whole")
-    return _finished(directory, outcome, spec)
+    rest = partial(_finished, directory, outcome, spec)
+    return rest() if said_bytes(directory) <= MUCH_BYTES else _ended(outcome, rest)
+
+
+def said_bytes(directory: Path) -> int:
+    """How much a child said in its own words, in bytes."""
+    return sum(size_bytes(f"{directory}/{name}") for name in SAID_BY_CHILDREN)
 
 
 def _cut_short(directory: Path, outcome: Outcome) -> str | None:
@@ -157,15 +169,31 @@ def _cut_short(directory: Path, outcome: Outcome) -> str | None:
     return None
 
 
+def _ended(outcome: Outcome, rest: Callable[[], Report] | None = None) -> Report:
+    return Report(
+        ended=_ending(outcome),
+        limit=outcome.spawn_error if outcome.ended == "at_a_limit" else None,
+        duration_ms=outcome.duration_ms,
+        rest=rest,
+    )
+
+
+def _ending(outcome: Outcome) -> Literal["exited", "timed_out", "abandoned"]:
+    match outcome.ended:
+        case "never_spawned" | "at_a_limit":
+            return "abandoned"
+        case ended:
+            return ended
+
+
 def _finished(directory: Path, outcome: Outcome, spec: Spec) -> Report:
-    told = _told(directory, outcome.exit_code)
+    told, ended = _told(directory, outcome.exit_code), _ended(outcome)
     never = outcome.ended == "never_spawned"
-    limit = outcome.spawn_error if outcome.ended == "at_a_limit" else None
     return msgspec.structs.replace(
         told,
-        ended="abandoned" if outcome.ended in ("never_spawned", "at_a_limit") else outcome.ended,
-        limit=limit,
-        duration_ms=outcome.duration_ms,
+        ended=ended.ended,
+        limit=ended.limit,
+        duration_ms=ended.duration_ms,
         exit_code=outcome.exit_code,
         signal=outcome.signal,
         reason=outcome.spawn_error
@@ -206,14 +234,21 @@ def lost_report(
     """The report of an attempt without an outcome: what its files tell, and no more.
 
     Usage that the child had written counts, and the output as far as it got; its totals are then
-    what was kept.  ``duration_ms`` is 0 when nobody watched.
+    what was kept.  ``duration_ms`` is 0 when nobody watched.  Much is read later, as of others.
     """
+    known = Report(ended=ended, duration_ms=duration_ms, reason=reason, killed=killed)
+    rest = partial(_left_by, directory, known)
+    is_much = said_bytes(directory) > MUCH_BYTES
+    return msgspec.structs.replace(known, rest=rest) if is_much else rest()
+
+
+def _left_by(directory: Path, known: Report) -> Report:
     return msgspec.structs.replace(
         _told(directory, None),
-        ended=ended,
-        duration_ms=duration_ms,
-        reason=reason,
-        killed=killed,
+        ended=known.ended,
+        duration_ms=known.duration_ms,
+        reason=known.reason,
+        killed=known.killed,
         stdout=_begun(directory / "stdout"),
         stderr=_begun(directory / "stderr"),
     )

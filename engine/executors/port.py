@@ -149,6 +149,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ``limit``: what kept it from beginning if that was a limit of the user or the machine, which no
     phase is to blame for.
     ``clears_reason``: it wiped the failure reason that was stored before, as a script may say.
+    ``rest``: of a child that said much, what reads it, in a thread, and gives the whole report, of
+    which this one holds no more than how it ended.  It takes memory, so let few be whole at once.
     """
 
     ended: Literal["exited", "timed_out", "abandoned", "lost"]
@@ -166,6 +168,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stderr: Output = Output()
     killed: int = 0
     missing_deliverables: tuple[str, ...] = ()
+    rest: Callable[[], Report] | None = None
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable
 from typing import Any
@@ -178,6 +179,57 @@ async def test_ends_with_many_usage_records_are_recorded_one_at_a_time(
         await on.play(a=lambda _: after(1.0, report), b=lambda _: after(1.0, report))
         assert await on.endings() == {"a": "failed", "b": "failed"}
     assert at_s[1] - at_s[0] == pytest.approx(apart_s)
+
+
+async def test_what_children_said_at_length_is_read_of_one_at_a_time() -> None:
+    """The next is read behind the commit of the one before, so that memory holds one."""
+    read_at_s: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def whole() -> Report:
+        read_at_s.append(loop.time())
+        return replace(FAILED, reason="as it said at length")
+
+    async with stage("a", "b") as on:
+        on.log.takes_s = 60.0
+        begun = Report(ended="exited", duration_ms=1, rest=whole)
+        await on.play(a=lambda _: after(1.0, begun), b=lambda _: after(1.0, begun))
+        finished = await on.said("attempt.finished")
+    assert read_at_s[1] - read_at_s[0] == pytest.approx(60.0)
+    reasons = [each.error for each in finished if isinstance(each, AttemptFinished)]
+    assert reasons == ["as it said at length"] * 2
+
+
+async def test_who_waits_until_much_is_read_is_at_work_no_more() -> None:
+    """A stop may not wait for it: the commit of the one before may wait for a silent server."""
+    quiet_s: list[float] = []
+
+    async def listen() -> None:
+        await anyio.sleep(2.0)
+        await on.attendance.until_quiet()
+        quiet_s.append(anyio.current_time() - begun_s)
+
+    async with stage("a", "b") as on:
+        on.log.takes_s = 60.0
+        begun_s = anyio.current_time()
+
+        async def ends(_watch: Watch) -> Report:
+            return await after(1.0, Report(ended="exited", duration_ms=1, rest=lambda: FAILED))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: on.play(a=ends, b=ends))
+            group.start_soon(listen)
+    assert quiet_s == [pytest.approx(2.0)]
+
+
+async def test_a_bug_in_reading_what_a_child_said_costs_its_attempt() -> None:
+    def breaks() -> Report:
+        raise ZeroDivisionError
+
+    async with stage("a", "b") as on:
+        much = Report(ended="exited", duration_ms=1, rest=breaks)
+        await on.play(a=lambda _: after(1.0, much), b=fails)
+        assert await on.endings() == {"a": "broke", "b": "failed"}
 
 
 LIMITS_MET = [
