@@ -6,6 +6,7 @@ be compared by the ratios.
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,22 +54,6 @@ ROUNDS = 5
 EVENTS_PER_ATTEMPT = 8
 REPLAYED = 200_000
 WRITER = Writer("bench", "boot", 1, "benchmarks", "0")
-
-
-def main() -> None:
-    """Run everything and print one JSON object."""
-    folder = Path(tempfile.mkdtemp(prefix="runoff-bench-"))
-    try:
-        found = {
-            "append": anyio.run(append, folder),
-            "replay": anyio.run(replay, folder),
-            "overhead": [anyio.run(overhead, folder, phases) for phases in (456, 50_000)],
-            "import": import_seconds(folder),
-            "help": help_seconds(),
-        }
-    finally:
-        shutil.rmtree(folder)
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 def floor_commits_per_s(path: Path) -> float:
@@ -277,6 +263,30 @@ def _timed(argv: list[str]) -> float:
     start = time.perf_counter()
     subprocess.run(argv, check=True, capture_output=True)
     return time.perf_counter() - start
+
+
+MEASURES: dict[str, Callable[[Path], Any]] = {
+    "append": lambda folder: anyio.run(append, folder),
+    "replay": lambda folder: anyio.run(replay, folder),
+    "overhead": lambda folder: [anyio.run(overhead, folder, size) for size in (456, 50_000)],
+    "import": import_seconds,
+    "help": lambda _folder: help_seconds(),
+}
+
+
+def main() -> None:
+    """Run what was asked for, or everything, and print one JSON object."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("measure", nargs="*", help=f"of {', '.join(MEASURES)}; all without any")
+    asked: list[str] = parser.parse_args().measure
+    if unknown := sorted(set(asked) - set(MEASURES)):
+        parser.error(f"there is no measure {unknown[0]!r}; there are {', '.join(MEASURES)}")
+    folder = Path(tempfile.mkdtemp(prefix="runoff-bench-"))
+    try:
+        found = {name: MEASURES[name](folder) for name in asked or MEASURES}
+    finally:
+        shutil.rmtree(folder)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
