@@ -6,7 +6,7 @@ the events after them; an auditor builds one from nothing.  All three are the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from engine.events import GENESIS, AnyEvent, Event, Head, Seen
@@ -41,19 +41,20 @@ FOLDS: Mapping[str, Fold[Any]] = {
 
 _REPORTS = 2
 
-StoredRows = Mapping[str, tuple[Checkpoint, Iterable[tuple[str, str]]]]
+Stored = Mapping[str, tuple[Checkpoint, Keyed[Any]]]
 
 
 class Board:
     """All projections at ``head``.
 
-    ``stored``: rows with their checkpoint by projection name; whatever is missing starts empty.
+    ``stored``: what stood in a database, with its checkpoint, by projection name; whatever is
+    missing starts empty.
     All checkpoints handed in must stand at the same position.  ``is_rebuilt`` says that nothing
     was handed in, so that rows stored somewhere are not the ones this board stands on.
     ``reports`` False leaves those projections empty that no rule reads.
     """
 
-    def __init__(self, stored: StoredRows | None = None, *, reports: bool = True) -> None:
+    def __init__(self, stored: Stored | None = None, *, reports: bool = True) -> None:
         stored = stored or {}
         self.backlog: Keyed[PhaseStanding] = _keyed(BACKLOG, stored)
         self.runs: Keyed[RunStanding] = _keyed(RUN_TRIAGE, stored)
@@ -108,8 +109,5 @@ class Board:
             keyed.fold_in(seen)
 
 
-def _keyed(fold: Fold[Any], stored: StoredRows) -> Keyed[Any]:
-    if fold.name not in stored:
-        return Keyed(fold)
-    point, rows = stored[fold.name]
-    return Keyed(fold, rows, int.from_bytes(point.digest, "big"))
+def _keyed(fold: Fold[Any], stored: Stored) -> Keyed[Any]:
+    return stored[fold.name][1] if fold.name in stored else Keyed(fold)

@@ -65,18 +65,27 @@ class Checkpoint(NamedTuple):
 
 
 class Keyed(Generic[S]):
-    """A fold at work: one state per key, and what changed since it was last written down."""
+    """A fold at work: one state per key, and what changed since it was last written down.
 
-    def __init__(
-        self, fold: Fold[S], rows: Iterable[tuple[str, str]] = (), digest: int = 0
-    ) -> None:
+    ``rows``: key and JSON of each state to start from.
+    """
+
+    def __init__(self, fold: Fold[S], rows: Iterable[tuple[str, str]] = ()) -> None:
         self.fold = fold
         self._keys, self._apply = fold.keys, fold.apply
-        self._states: dict[str, S] = _decoded(fold, rows)
+        self._states: dict[str, S] = {}
+        self._digest = 0
+        self._take(rows)
         self.states: Mapping[str, S] = self._states
         """A read-only look at all states; no property, since every decision looks several times."""
         self._before: dict[str, S | None] = {}
-        self._digest = digest
+
+    def _take(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Start from stored rows, looked at one by one: there may be many."""
+        decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(self.fold.state)
+        for key, data in rows:
+            self._states[key] = decoder.decode(data)
+            self._digest += row_digest(key, data)
 
     def __len__(self) -> int:
         return len(self._states)
@@ -131,16 +140,8 @@ class Keyed(Generic[S]):
 
     @property
     def digest(self) -> bytes:
-        """Over all rows taken so far with ``take_changes``."""
+        """Over the rows that it started from, and all taken since with ``take_changes``."""
         return (self._digest % _DIGEST_MODULUS).to_bytes(32, "big")
-
-
-def _decoded(fold: Fold[S], rows: Iterable[tuple[str, str]]) -> dict[str, S]:
-    stored = list(rows)
-    if not stored:
-        return {}
-    decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(fold.state)
-    return {key: decoder.decode(data) for key, data in stored}
 
 
 def canonical(state: msgspec.Struct) -> str:

@@ -11,8 +11,8 @@ from engine.errors import LogUnreadable, LogWentBack
 from engine.events import GENESIS, Head, Seen, decode_page, event_type, refuse_unknown
 from engine.pace import Pace
 from engine.store.protocol import FoldRow, LogReader
-from projections.board import FOLDS, Board, StoredRows
-from projections.fold import Checkpoint, Fold, Keyed, row_digest
+from projections.board import FOLDS, Board, Stored
+from projections.fold import Checkpoint, Fold, Keyed
 
 _CONTRADICTED = (AssertionError, LookupError, TypeError, ValueError, AttributeError)
 """What folds raise over a log that contradicts itself."""
@@ -64,7 +64,7 @@ async def load_board(
     head = await reader.head()
     end = head.pos if until is None else min(until, head.pos)
     await refuse_unreadable(reader, end)
-    board = await _stored_board(reader, end)
+    board = Board(await _stored(reader, FOLDS, end))
     await catch_up(board, reader, end, pace)
     return board
 
@@ -86,11 +86,8 @@ async def load_folds(
     """
     wanted = {fold.name: fold for fold in folds}
     stored = await _stored(reader, wanted, end)
-    try:
-        found = {name: Keyed(wanted[name], rows) for name, (_, rows) in stored.items()}
-        pos = max((point.pos for point, _ in stored.values()), default=0)
-    except msgspec.MsgspecError:
-        found, pos = {}, 0
+    pos = max((point.pos for point, _ in stored.values()), default=0)
+    found = {name: keyed for name, (_, keyed) in stored.items()}
     found = found or {name: Keyed(fold) for name, fold in wanted.items()}
     types = frozenset(event_type(kind) for fold in wanted.values() for kind in fold.handles)
     while rows := await reader.fold_rows(pos, end, types):
@@ -139,31 +136,30 @@ async def refuse_gone_back(seen: Head, reader: LogReader, end: Head) -> None:
         raise LogWentBack.behind(seen.pos)
 
 
-async def _stored_board(reader: LogReader, end: int) -> Board:
-    try:
-        return Board(await _stored(reader, FOLDS, end))
-    except msgspec.MsgspecError:
-        return Board()
-
-
-async def _stored(reader: LogReader, folds: Mapping[str, Fold[Any]], end: int) -> StoredRows:
-    """The stored rows of ``folds``, all at one position up to ``end``; else nothing at all."""
+async def _stored(reader: LogReader, folds: Mapping[str, Fold[Any]], end: int) -> Stored:
+    """What is stored of ``folds``, all at one position up to ``end``; else nothing at all."""
     current = {(fold.name, fold.version) for fold in folds.values()}
     stored = {p.name: p.checkpoint for p in await reader.projections() if p[:2] in current}
     if len(stored) < len(folds) or not await _usable(stored.values(), reader, end):
         return {}
-    try:
-        rows = {name: await reader.projection_rows(name, folds[name].version) for name in stored}
-    except LogUnreadable:
-        # A missing table: the log has everything that it had.
-        return {}
-    if any(_digest(rows[name]) != point.digest for name, point in stored.items()):
-        return {}
-    return {name: (point, rows[name]) for name, point in stored.items()}
+    found: dict[str, tuple[Checkpoint, Keyed[Any]]] = {}
+    for name, point in stored.items():
+        try:
+            keyed = await _read(reader, folds[name])
+        except (LogUnreadable, msgspec.MsgspecError):
+            # A missing table, or no rows of ours: the log has everything that they had.
+            return {}
+        if keyed.digest != point.digest:
+            return {}
+        found[name] = (point, keyed)
+    return found
 
 
-def _digest(rows: Iterable[tuple[str, str]]) -> bytes:
-    return (sum(row_digest(*row) for row in rows) % (1 << 256)).to_bytes(32, "big")
+async def _read(reader: LogReader, fold: Fold[Any]) -> Keyed[Any]:
+    def keyed(rows: Iterable[tuple[str, str]]) -> Keyed[Any]:
+        return Keyed(fold, rows)
+
+    return await reader.read_projection(fold.name, fold.version, keyed)
 
 
 async def _usable(checkpoints: Iterable[Checkpoint], reader: LogReader, end: int) -> bool:

@@ -7,6 +7,7 @@ writer that goes on meanwhile makes no stored row look wrong.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,8 @@ from engine.errors import LogUnreadable, StorageFailed
 from engine.store.database import READER_PRAGMAS, check_file, lock_wait
 from engine.store.in_flight import may_be_in_flight
 from engine.store.location import Location
-from engine.store.sqlite import SqliteReader
+from engine.store.protocol import T
+from engine.store.sqlite import SqliteReader, read_rows
 from engine.store.sqlite_errors import translated
 from engine.store.tables import TABLES, refuse_odd
 
@@ -29,6 +31,13 @@ class DirectReader(SqliteReader):
         """Run one statement; its rows."""
         with translated():
             return self._connection.execute(sql, parameters).fetchall()
+
+    async def read_projection(
+        self, name: str, version: int, by: Callable[[Iterable[tuple[str, str]]], T]
+    ) -> T:
+        """What ``by`` makes of all rows of a stored projection, which come in key order."""
+        with translated():
+            return read_rows(self._connection, name, version, by)
 
     async def close(self) -> None:
         """Let go of the file."""

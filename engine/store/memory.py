@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 import anyio
@@ -20,6 +20,7 @@ from engine.store.protocol import (
     Query,
     Shape,
     StoredProjection,
+    T,
 )
 from projections.fold import Checkpoint
 
@@ -103,6 +104,12 @@ class MemoryStore:
         if stored is None:
             raise LogUnreadable(f"there is no projection {name}.", remedy="build it again.")
         return sorted(stored[1].items())
+
+    async def read_projection(
+        self, name: str, version: int, by: Callable[[Iterable[tuple[str, str]]], T]
+    ) -> T:
+        """What ``by`` makes of all rows of a stored projection, which come in key order."""
+        return by(await self.projection_rows(name, version))
 
     async def projection_row(self, name: str, version: int, key: str) -> str | None:
         """One row of a stored projection, or None."""

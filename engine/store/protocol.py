@@ -6,15 +6,17 @@ recorder; the store refuses rows that do not continue the log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
 from engine.events import Head, Record
 from engine.store.leaving import Leaving
 from projections.fold import Change, Checkpoint
+
+T = TypeVar("T")
 
 PAGE_ROWS = 2000
 """How many rows a reader takes at once: a million events by ``fetchall`` take 555 MB, in pages
@@ -141,6 +143,16 @@ class LogReader(Protocol):
 
     async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
         """All rows of a stored projection, in key order."""
+        ...
+
+    async def read_projection(
+        self, name: str, version: int, by: Callable[[Iterable[tuple[str, str]]], T]
+    ) -> T:
+        """What ``by`` makes of all rows of a stored projection, which come in key order.
+
+        Raises LogUnreadable when it is not stored.  Where the log is a file, rows are read while
+        ``by`` asks for them, so that there are never many in memory.
+        """
         ...
 
     async def projection_row(self, name: str, version: int, key: str) -> str | None:

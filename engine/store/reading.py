@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from engine.events import COLUMNS, GENESIS, Head, Record
-from engine.store.protocol import PAGE_ROWS, Query, StoredProjection
+from engine.store.protocol import PAGE_ROWS, Query, StoredProjection, T
 from projections.fold import Checkpoint
 
 FOLD_COLUMNS = "pos, recorded_us, type, schema, data"
@@ -74,9 +74,14 @@ class SqlReader(ABC):
 
     async def projection_rows(self, name: str, version: int) -> list[tuple[str, str]]:
         """All rows of a stored projection, in key order."""
-        table = table_of(name, version)
-        rows = await self.execute(f"SELECT key, data FROM {table} ORDER BY key")  # noqa: S608
+        rows = await self.execute(rows_of(name, version))
         return [(key, data) for key, data in rows]
+
+    async def read_projection(
+        self, name: str, version: int, by: Callable[[Iterable[tuple[str, str]]], T]
+    ) -> T:
+        """What ``by`` makes of all rows of a stored projection, which come in key order."""
+        return by(await self.projection_rows(name, version))
 
     async def projection_row(self, name: str, version: int, key: str) -> str | None:
         """One row of a stored projection, or None."""
@@ -111,6 +116,11 @@ class SqlReader(ABC):
             parts.append(condition)
             parameters += types
         return " AND ".join(parts), parameters
+
+
+def rows_of(name: str, version: int) -> str:
+    """The statement that reads the rows of a projection, in key order."""
+    return f"SELECT key, data FROM {table_of(name, version)} ORDER BY key"  # noqa: S608
 
 
 def table_of(name: str, version: int) -> str:

@@ -8,8 +8,8 @@ through it four thread hops where one is enough (docs/adr/0004).
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Fenced
@@ -21,8 +21,9 @@ from engine.store.protocol import (
     Kept,
     Prior,
     Shape,
+    T,
 )
-from engine.store.reading import FOLD_COLUMNS, SqlReader, table_of
+from engine.store.reading import FOLD_COLUMNS, SqlReader, rows_of, table_of
 from engine.store.sqlite_errors import translated
 
 if TYPE_CHECKING:
@@ -94,6 +95,13 @@ class SqliteStore(SqliteReader):
         """Run one statement in one thread hop; its rows."""
         with translated():
             return list(await self._driver.execute_fetchall(sql, parameters))
+
+    async def read_projection(
+        self, name: str, version: int, by: Callable[[Iterable[tuple[str, str]]], T]
+    ) -> T:
+        """What ``by`` makes of all rows of a stored projection, in the connection's thread."""
+        with translated():
+            return await self._driver.hop(lambda each: read_rows(each, name, version, by))
 
     def watch(self, files: SameFiles) -> None:
         """From here on a commit counts only if it went to these files."""
@@ -209,6 +217,17 @@ class SqliteTransaction:
             "INSERT OR REPLACE INTO projections VALUES (?, ?, ?, ?, ?)",
             [(kept.name, kept.version, *kept.checkpoint) for kept in projections],
         )
+
+
+def read_rows(
+    connection: sqlite3.Connection,
+    name: str,
+    version: int,
+    by: Callable[[Iterable[tuple[str, str]]], T],
+) -> T:
+    """What ``by`` makes of the rows of a projection; the statement ends with it, come what may."""
+    with closing(connection.execute(rows_of(name, version))) as rows:
+        return by(rows)
 
 
 def _begin(connection: sqlite3.Connection) -> None:

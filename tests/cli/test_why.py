@@ -364,16 +364,16 @@ def test_what_is_not_there_is_refused_in_one_line(
 def test_one_run_is_explained_without_reading_the_backlog(
     broken: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.store import sqlite  # noqa: PLC0415
+    from engine.store import direct  # noqa: PLC0415
 
     read: list[str] = []
-    real = sqlite.SqliteReader.projection_rows
+    real = direct.DirectReader.read_projection
 
-    async def counted(self: Any, name: str, version: int) -> list[tuple[str, str]]:
+    async def counted(self: Any, name: str, version: int, by: Any) -> Any:
         read.append(name)
-        return await real(self, name, version)
+        return await real(self, name, version, by)
 
-    monkeypatch.setattr(sqlite.SqliteReader, "projection_rows", counted)
+    monkeypatch.setattr(direct.DirectReader, "read_projection", counted)
     told(broken, RUN)
     assert set(read) == {"sessions", "breakers", "accounts", "days"}
 

@@ -48,10 +48,12 @@ def test_a_digest_tells_where_a_key_ends_and_its_row_begins() -> None:
 
 def test_a_projection_goes_on_from_the_digest_that_was_stored_with_its_rows() -> None:
     begun = Keyed(DAYS)
-    begun.fold_in(Seen(1, NOW_US, started()))
-    (row,) = begun.take_changes()
-    assert int.from_bytes(begun.digest, "big") == row_digest(row.key, row.data)
-    stored = Board({"days": (Checkpoint(1, GENESIS, begun.digest), [(row.key, row.data)])})
+    for us in (NOW_US, NOW_US - DAY_US):
+        begun.fold_in(Seen(1, us, started()))
+    rows = begun.take_changes()
+    assert int.from_bytes(begun.digest, "big") == sum(row_digest(*row) for row in rows) % (1 << 256)
+    keyed = Keyed(DAYS, rows)
+    stored = Board({"days": (Checkpoint(1, GENESIS, begun.digest), keyed)})
     assert stored.days.digest == begun.digest
     assert (stored.is_rebuilt, Board().is_rebuilt) == (False, True)
     for us in (NOW_US, NOW_US, NOW_US + DAY_US):

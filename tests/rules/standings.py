@@ -30,12 +30,12 @@ from engine.triage.reasons import RULES, Ground
 from engine.triage.scope import Scope
 from projections.accounts import AccountStanding
 from projections.backlog import PhaseStanding
-from projections.board import Board
+from projections.board import FOLDS, Board
 from projections.breakers import BreakerStanding
 from projections.causes import CauseStanding
 from projections.days import Day
 from projections.fingerprints import FingerprintCount
-from projections.fold import Checkpoint, canonical, join
+from projections.fold import Checkpoint, Keyed, canonical, join
 from projections.run_triage import RunStanding
 from projections.sessions import SessionStanding
 
@@ -239,4 +239,4 @@ def board(*rows: msgspec.Struct) -> Board:
         name, key = _KEYS[type(row)]
         stored.setdefault(name, []).append((key(row), canonical(row)))
     point = Checkpoint(BASIS, GENESIS, bytes(32))
-    return Board({name: (point, found) for name, found in stored.items()})
+    return Board({name: (point, Keyed(FOLDS[name], found)) for name, found in stored.items()})

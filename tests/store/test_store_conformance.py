@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from engine.errors import AppendRefused, Fenced
+from engine.errors import AppendRefused, Fenced, LogUnreadable
 from engine.events import GENESIS, Head, Record, chain_hash
 from engine.store.protocol import PAGE_ROWS, EventStore, Kept, Query
 from projections.fold import Change, Checkpoint
@@ -152,6 +153,28 @@ async def test_projections_are_kept_replaced_and_dropped(store: EventStore) -> N
     async with store.transaction() as transaction:
         await transaction.append([], [whole])
     assert await store.projection_rows("backlog", 1) == [("new", "3")]
+    await store.drop_projection("backlog", 1)
+    assert await store.projections() == []
+
+
+async def test_rows_of_a_projection_are_handed_out_in_the_order_of_their_keys(
+    store: EventStore,
+) -> None:
+    """Also half of them; whoever took no more, or failed over one, is in nobody's way."""
+    rows = [Change(key, f'"{key}"') for key in ("b", "a", "c")]
+    kept = Kept("backlog", 1, rows, Checkpoint(1, bytes(32), bytes(32)))
+    async with store.transaction() as transaction:
+        await transaction.append([], [kept])
+    assert await store.read_projection("backlog", 1, list) == sorted(tuple(row) for row in rows)
+    assert await store.read_projection("backlog", 1, lambda some: next(iter(some))[0]) == "a"
+
+    def fails(some: Iterable[tuple[str, str]]) -> None:
+        raise KeyError(next(iter(some))[0])
+
+    with pytest.raises(KeyError, match="a"):
+        await store.read_projection("backlog", 1, fails)
+    with pytest.raises(LogUnreadable):
+        await store.read_projection("backlog", 2, list)
     await store.drop_projection("backlog", 1)
     assert await store.projections() == []
 
