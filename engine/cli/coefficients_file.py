@@ -14,6 +14,7 @@ from engine.cli.text_file import origin_of, text_of
 from engine.errors import UsageProblem
 from engine.events import CoefficientsAdopted, CoefficientsInForce, event_of
 from engine.store.protocol import LogReader, Query
+from engine.triage.operating import COEFFICIENTS, stream_about
 
 KNOWN_TYPES = ("session.coefficients_in_force", "calibration.coefficients_adopted")
 
@@ -68,7 +69,9 @@ async def _known(reader: LogReader, until: int | None) -> dict[str, str]:
 
 async def _adopted_in(reader: LogReader, until: int | None) -> CoefficientsAdopted | None:
     """The newest adoption up to a position."""
-    query = Query(types=("calibration.coefficients_adopted",), newest_first=True, until=until)
+    types = ("calibration.coefficients_adopted",)
+    stream = stream_about(COEFFICIENTS)
+    query = Query(stream=stream, types=types, newest_first=True, until=until)
     for record in await reader.records(query, limit=1):
         event = event_of(record)
         assert isinstance(event, CoefficientsAdopted)

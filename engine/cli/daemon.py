@@ -186,7 +186,7 @@ class _Life:
                 try:
                     await service.run()
                     if self._watch is not None:
-                        await self._watch.look()
+                        await self._watch.look_at_last()
                 finally:
                     await control.finish()
                 group.cancel_scope.cancel()

@@ -274,7 +274,7 @@ async def _beside(
                 group.start_soon(task.run)
         await drained
         if watch is not None:
-            await watch.look()
+            await watch.look_at_last()
         group.cancel_scope.cancel()
 
 

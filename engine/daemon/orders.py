@@ -36,10 +36,10 @@ class Orders:
         if self._recorder.store.is_shared:
             return
         store = self._recorder.store
-        records = await store.records(Query(types=("daemon.*",), newest_first=True), limit=1)
+        records = await store.records(Query(stream=STREAM, newest_first=True), limit=1)
         event = event_of(records[0]) if records else None
         if isinstance(event, DaemonConfigured) and event.paused:
-            types = Query(types=("daemon.paused",), newest_first=True)
+            types = Query(stream=STREAM, types=("daemon.paused",), newest_first=True)
             event = event_of((await store.records(types, limit=1))[0])
         self.pause = Pause(event.by, event.why) if isinstance(event, DaemonPaused) else None
 

@@ -29,6 +29,12 @@ STREAM = "calibration"
 LOOKS_EVERY = 25
 """Successful phases between two looks, over all sessions of the log."""
 
+READ_AT_ONCE = 500
+"""Events, of whatever type: commits wait for the reading of so many, a few milliseconds or, where
+all of it has to come from the disk, a tenth of a second."""
+
+LAST_LOOK_S = 0.5
+
 _UNWATCHED = {EstimateImported, PhaseRegistered}
 """Imported estimates are of other coefficients than any of ours, so their drift is no news.  An
 estimate names its group, so that a phase has to be known only once it is attempted."""
@@ -55,6 +61,7 @@ class DriftWatch:
         self._every = every
         self._say = say
         self._due = anyio.Event()
+        self._turn = anyio.Lock()
         self._pos = 0
         self._phases: dict[str, PhaseSamples] = {}
         self._watches = GroupWatches()
@@ -76,16 +83,29 @@ class DriftWatch:
             await self.look()
 
     async def look(self) -> None:
-        """Look once if it is due; a look that has begun is finished."""
-        if not self._due.is_set():
-            return
-        self._due = anyio.Event()
-        with anyio.CancelScope(shield=True):
+        """Look once if it is due, one after the other.
+
+        It may be cancelled while it reads, which takes long the first time in a long log; what it
+        has found is recorded whole.
+        """
+        async with self._turn:
+            if not self._due.is_set():
+                return
+            self._due = anyio.Event()
             await self._catch_up()
-            for news in self._watches.alarms():
-                if news.event not in self._recorded:
-                    self._recorded.add(news.event)
-                    await self._record(news)
+            with anyio.CancelScope(shield=True):
+                for news in self._watches.alarms():
+                    if news.event not in self._recorded:
+                        self._recorded.add(news.event)
+                        await self._record(news)
+
+    async def look_at_last(self) -> None:
+        """Look before the process ends, if that takes no more than a moment.
+
+        Nothing is lost: whoever drains this log for longer finds the same.
+        """
+        with anyio.move_on_after(LAST_LOOK_S):
+            await self.look()
 
     async def _record(self, news: News) -> None:
         receipt = await self._recorder.submit(alarm_command(news.event))
@@ -94,10 +114,11 @@ class DriftWatch:
 
     async def _catch_up(self) -> None:
         end = self._recorder.head.pos
-        while rows := await self._recorder.store.fold_rows(self._pos, end, _TYPES):
-            for seen in seen_page(rows):
+        while self._pos < end:
+            until = min(end, self._pos + READ_AT_ONCE)
+            for seen in seen_page(await self._recorder.store.fold_rows(self._pos, until, _TYPES)):
                 self._feed(seen)
-            self._pos = rows[-1][0]
+            self._pos = until
 
     def _feed(self, seen: Seen) -> None:
         (name,) = CALIBRATION.keys(seen)

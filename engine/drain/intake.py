@@ -18,7 +18,7 @@ from engine.events import AnyEvent, PhaseRegistered, RunRegistered, encode
 from engine.ids import checked_id
 from engine.store.command import Command, Draft, Moment, Receipt
 from engine.store.recorder import Recorder
-from engine.triage.operating import Operation, operated, subject_of
+from engine.triage.operating import Operation, operated, stream_about, subject_of
 from projections.board import Board
 from projections.fold import join
 
@@ -110,7 +110,7 @@ def operating(command_id: str, operation: Operation, heed: Heed | None = None) -
         if heed is not None:
             heed(event)
 
-    stream = f"operator/{subject_of(operation)}"
+    stream = stream_about(subject_of(operation))
     return Command(command_id, stream, msgspec.json.encode(operation), decide)
 
 

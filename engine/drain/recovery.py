@@ -30,6 +30,7 @@ from engine.executors.command import attempt_directory
 from engine.executors.leftovers import Leftover, end_leftovers
 from engine.executors.port import Assignment, Report, Spawned
 from engine.executors.processes import boot_id
+from engine.store.decision import ENGINES
 from engine.store.protocol import Query
 from engine.store.recorder import Recorder
 from engine.triage.scope import scope_of
@@ -197,7 +198,7 @@ class _Look:
 async def _engine_of(recorder: Recorder, epoch: int) -> EngineStarted:
     """The engine of an epoch, mostly the last one or the one before."""
     before = 0
-    query = Query(types=("engine.started",), newest_first=True)
+    query = Query(stream=ENGINES, newest_first=True)
     while records := await recorder.store.records(query, after=before, limit=ENGINES_READ):
         for record in records:
             event = event_of(record)

@@ -32,6 +32,8 @@ from projections.board import Board
 BATCH_EVENTS_MAX = 512
 BATCH_BYTES_MAX = 1024 * 1024
 STREAMS_REMEMBERED = 4096
+ENGINES = "engine"
+"""The stream in which every writer announces its epoch."""
 
 
 class Writer(NamedTuple):
@@ -86,7 +88,7 @@ class Decisions:
         """The streams of ``taken`` whose versions are to be looked up; in a shared log all."""
         streams = {pending.command.stream for pending in taken}
         if not self.is_announced:
-            streams.add("engine")
+            streams.add(ENGINES)
         if is_shared or len(self._versions) > STREAMS_REMEMBERED:
             self._versions.clear()
         return [stream for stream in streams if stream not in self._versions]
@@ -159,7 +161,7 @@ class Decisions:
             package_version=self._writer.package_version,
         )
         digest = hashlib.sha256(encode(started).encode()).digest()
-        envelope = ("engine", f"engine-{self.epoch}", 0, digest, self._writer.program)
+        envelope = (ENGINES, f"engine-{self.epoch}", 0, digest, self._writer.program)
         self._append(batch, Draft(started), envelope)
 
     def _append(

@@ -222,6 +222,7 @@ class MemoryTransaction:
 
 def _matches(query: Query, record: Record) -> bool:
     tags = (
+        (query.stream, record.stream),
         (query.session, record.session),
         (query.run, record.run),
         (query.phase, record.phase),

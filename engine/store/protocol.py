@@ -36,8 +36,13 @@ class Shape(NamedTuple):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """Which records to read; every given tag must match.  ``types`` may end in ``*``."""
+    """Which records to read; every given tag must match.  ``types`` may end in ``*``.
 
+    A stream, a session, an attempt or a run is found by an index; types alone are not, so that a
+    log of millions of events may have to be read to its other end for one of a rare type.
+    """
+
+    stream: str | None = None
     session: str | None = None
     run: str | None = None
     phase: str | None = None

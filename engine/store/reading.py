@@ -55,8 +55,10 @@ class SqlReader(ABC):
     async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
         """The next records beyond position ``after``."""
         where, parameters = self._conditions(query, after)
+        # The same order, and in a stream its index has it.
+        column = "pos" if query.stream is None else "version"
         order = "DESC" if query.newest_first else "ASC"
-        sql = f"{_SELECT} WHERE {where} ORDER BY pos {order} LIMIT {int(limit)}"
+        sql = f"{_SELECT} WHERE {where} ORDER BY {column} {order} LIMIT {int(limit)}"
         return [Record(*row) for row in await self.execute(sql, *parameters)]
 
     async def hash_at(self, pos: int) -> bytes | None:
@@ -100,7 +102,7 @@ class SqlReader(ABC):
             parameters.append(value)
             parts.append(f"{condition} {self.mark(len(parameters))}")
 
-        for column in ("session", "run", "phase", "attempt"):
+        for column in ("stream", "session", "run", "phase", "attempt"):
             value = getattr(query, column)
             if value is not None:
                 add(f"{column} =", value)

@@ -86,6 +86,15 @@ Spoken = ReinstateRun | RequeuePhase | ResetBreaker | ResumeAccount | AdoptCoeff
 Operation = Spoken | ProposeCalibration
 
 
+COEFFICIENTS = "coefficients"
+"""The subject of who adopts any."""
+
+
+def stream_about(subject: str) -> str:
+    """The stream of what persons ask for about a subject."""
+    return f"operator/{subject}"
+
+
 def subject_of(operation: Operation) -> str:
     """What an operation is about: the last part of the stream that it is recorded in."""
     match operation:
@@ -96,7 +105,7 @@ def subject_of(operation: Operation) -> str:
         case ResumeAccount():
             return operation.account
         case AdoptCoefficients():
-            return "coefficients"
+            return COEFFICIENTS
         case ProposeCalibration():
             return "calibration"
         case _:

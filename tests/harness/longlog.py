@@ -1,13 +1,17 @@
 """A long log: how fast it opens from its checkpoints, and what replaying all of it takes.
 
+Also by a machine that has just been started, and has nothing of the log in memory.
+
 Each question is asked in a process of its own, so that its memory is its own, too.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,8 @@ from engine.store.location import Location, locate
 from engine.store.recorder import recording
 from tests.benchmarks.__main__ import WRITER, attempt
 from tests.harness.backlogs import register
-from tests.harness.engine_process import HOME, EngineProcess
+from tests.harness.engine_process import HOME, LIMIT_S, EngineProcess
+from tests.harness.processes import wait_until
 from tests.harness.tally import percentile
 
 OPEN = """
@@ -69,6 +74,8 @@ async def main():
 anyio.run(main)
 """
 READY_ROUNDS = 5
+COLD_ROUNDS = 3
+READY = b'"daemon.ready"'
 BATCH = 64
 
 
@@ -81,11 +88,16 @@ def longlog(
         anyio.run(written, location, events)
     tell(f"written: {location.path}")
     ready = sorted(_ready_s(location) for _ in range(READY_ROUNDS))
+    cold = [_lived_s(location) for _ in range(COLD_ROUNDS)]
     return {
         "ok": True,
         "events": events,
         "bytes": location.path.stat().st_size,
         "ready_s": {"p50": percentile(ready, 0.5), "max": ready[-1]},
+        "cold_daemon": {
+            "ready_s": max(ready_s for ready_s, _ in cold),
+            "term_to_exit_s": max(exit_s for _, exit_s in cold),
+        },
         "open": _asked(OPEN, location),
         "replay": _asked(REPLAY, location),
     }
@@ -105,6 +117,29 @@ def _ready_s(location: Location) -> float:
     engine.wait()
     assert took_s is not None, engine.complaint()
     return round(took_s, 3)
+
+
+def _lived_s(location: Location) -> tuple[float, float]:
+    """A daemon's first and last moments: until it is ready, and from TERM until it has ended."""
+    _forget(location)
+    argv = [sys.executable, "-m", "engine", "daemon", "--database", location.url, "--", "true"]
+    daemon = EngineProcess(argv, location.beside("out"))
+    is_ready = wait_until(lambda: READY in daemon.errors.read_bytes(), LIMIT_S, daemon.pid)
+    ready_s = time.monotonic() - daemon.began_s
+    began_s = time.monotonic()
+    daemon.process.terminate()
+    code = daemon.wait()
+    assert (is_ready, code) == (True, 0), daemon.complaint()
+    return round(ready_s, 3), round(time.monotonic() - began_s, 3)
+
+
+def _forget(location: Location) -> None:
+    """Have the machine read the log from its disk again."""
+    for path in (location.path, location.beside("wal")):
+        if path.exists():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 async def written(location: Location, events: int) -> None:

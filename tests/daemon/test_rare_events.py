@@ -1,0 +1,88 @@
+"""What an engine looks for in a log at its start stands rarely: an index finds it, no search does.
+
+A log of a million events that is read to its other end for one of them takes a minute from a disk.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from engine.cli.coefficients_file import coefficients_for
+from engine.drain.virtual import VirtualTimeLoop
+from engine.events import Record
+from engine.store.database import open_writer
+from engine.store.location import locate
+from engine.store.memory import MemoryStore
+from engine.store.protocol import PAGE_ROWS, Query
+from tests.living import Living, group
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+class Asked(MemoryStore):
+    """Remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries: list[Query] = []
+
+    async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
+        self.queries.append(query)
+        return await super().records(query, after, limit)
+
+
+def is_searched_for(query: Query) -> bool:
+    """Whether only the types tell, so that whatever stands before must be read."""
+    found_by = (query.stream, query.session, query.run, query.attempt)
+    return bool(query.types) and not any(found_by)
+
+
+async def test_a_daemon_searches_no_log_for_what_a_person_said_last() -> None:
+    living, store = Living(), Asked()
+    living.store = store
+    async with living.life(group("r", 2)) as service:
+        await service.pause("ann", "lunch")
+    for _ in range(2):  # the second is behind a start that found it so
+        async with living.life() as service:
+            await anyio.sleep(1)
+            assert service.state == "paused"
+    async with living.life() as service:
+        await service.resume("ann", "back")
+    asked = [query for query in store.queries if query.types or query.stream]
+    assert len(asked) >= 4
+    assert [query for query in asked if is_searched_for(query)] == []
+
+
+async def test_coefficients_that_nobody_adopted_are_not_searched_for() -> None:
+    store = Asked()
+    await coefficients_for(None, store)
+    (query,) = store.queries
+    assert query.types
+    assert not is_searched_for(query)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("types", [(), ("daemon.paused",)])
+async def test_a_stream_is_read_by_its_index(
+    tmp_path: Path, newest_first: bool, types: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_writer(locate(f"sqlite:///{tmp_path}/b.db"), create=True)
+    plans: list[str] = []
+    execute = store.execute
+
+    async def explained(sql: str, *parameters: Any) -> list[Any]:
+        plans.extend(row[3] for row in await execute(f"EXPLAIN QUERY PLAN {sql}", *parameters))
+        return await execute(sql, *parameters)
+
+    monkeypatch.setattr(store, "execute", explained)
+    query = Query(stream="daemon", types=types, newest_first=newest_first, until=7)
+    assert await store.records(query, after=3, limit=1) == []
+    await store.close()
+    assert plans == ["SEARCH events USING INDEX events_by_stream (stream=?)"]
