@@ -91,11 +91,11 @@ def _whole_reason(registered: PhaseRegistered, known: str | None) -> str | None:
 
 
 def _raw_json(text: str | None) -> msgspec.Raw | None:
-    """A scope that is not JSON, as one legacy row has it, goes along as a JSON string."""
+    """A scope that is not JSON, or nested too deep to be read, goes along as a JSON string."""
     if text is None:
         return None
     try:
         msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return msgspec.Raw(msgspec.json.encode(text))
     return msgspec.Raw(text.encode())

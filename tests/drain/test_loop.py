@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from engine.clock import SystemClock
@@ -38,8 +39,10 @@ class Crew:
     def __init__(self, report: Report | Exception | None = None) -> None:
         self.report = report
         self.busy = anyio.Event()
+        self.given: list[Assignment] = []
 
-    async def run(self, _assignment: Assignment, _watch: Watch) -> Report:
+    async def run(self, assignment: Assignment, _watch: Watch) -> Report:
+        self.given.append(assignment)
         self.busy.set()
         if self.report is None:
             await anyio.sleep_forever()
@@ -143,6 +146,20 @@ async def test_a_bug_in_an_executor_costs_one_attempt_not_the_drain() -> None:
         policy = Policy(name="t", attempts_per_phase_max=1)
         assert await drain_of(recorder, crew, policy).run(resume=False) == "nothing_eligible"
     assert await endings(store) == ["broke", "broke"]
+
+
+@pytest.mark.parametrize("text", ["not json", "[" * 5000 + "]" * 5000])
+async def test_a_scope_that_cannot_be_read_goes_along_as_text(text: str) -> None:
+    store = MemoryStore()
+    async with recording(store, CLOCK, WRITER) as recorder:
+        registered = RunRegistered(run_id="r", origin="test", state="NEW")
+        phase = msgspec.structs.replace(queued("r", "p"), scope_json=text)
+        await recorder.submit(Command("reg", "run/r", b"", just(registered, phase)))
+        crew = Crew(Report(ended="exited", duration_ms=1, exit_code=0))
+        await drain_of(recorder, crew, Policy(name="t")).run(resume=False)
+    (given,) = crew.given
+    assert given.sheet.scope is not None
+    assert json.loads(bytes(given.sheet.scope)) == text
 
 
 async def test_usage_is_credited_to_the_attempt_that_wrote_it() -> None:
