@@ -63,7 +63,7 @@ class Source:
         self._tables = _table_names(connection)
 
     def rows(self, table: Table, findings: Findings) -> list[Row]:
-        """All rows in the order of the table, numbered by rowid; none when there is no table.
+        """All rows in the order of the table, numbered by rowid; none without table or columns.
 
         Raises WrongDatabase when a required table or column is missing, UsageProblem when there
         are too many rows.
@@ -79,6 +79,8 @@ class Source:
             if field not in chosen:
                 names = " or ".join(table.fields[field])
                 raise self._lacks(f"no column {names} in its table {table.name}")
+        if not chosen:
+            return []
         self._connection.text_factory = partial(_decoded, table.name, findings)
         return [
             Row(table.name, number, dict(zip(chosen, cells, strict=True)), findings)

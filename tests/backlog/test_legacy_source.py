@@ -210,6 +210,16 @@ def test_tables_of_other_kinds_are_read(database: Build) -> None:
     assert (found.runs, found.phases) == (2, 1)
 
 
+@pytest.mark.parametrize("table", ["tiers", "llm_usage_events", "token_estimation_v2_events"])
+def test_a_table_without_a_column_that_is_known_counts_as_missing(
+    database: Build, table: str
+) -> None:
+    path = database(*TABLES, f"CREATE TABLE {table} (other)", f"INSERT INTO {table} VALUES (1)")
+    found = read_legacy(path, Known())
+    assert found.finished.runs == 1
+    assert found.finished.findings == ()
+
+
 def test_a_source_beyond_the_limits_is_refused(
     database: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
