@@ -24,7 +24,7 @@ class Findings:
         shown = self._examples.setdefault(what, [])
         if example is None or len(shown) == EXAMPLES_MAX:
             return
-        text = printable(str(example))
+        text = printable(_text(example))
         if text not in shown:
             shown.append(text)
 
@@ -35,6 +35,14 @@ class Findings:
             Finding(what=what, count=count, example=" · ".join(self._examples[what]) or None)
             for what, count in by_count
         )
+
+
+def _text(example: object) -> str:
+    """``example`` as text; what JSON could just be read from may be too deep to be written."""
+    try:
+        return str(example)
+    except RecursionError:
+        return "(nested too deep to be shown)"
 
 
 def printable(text: str, characters_max: int = EXAMPLE_CHARACTERS_MAX) -> str:
