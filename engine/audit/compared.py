@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +24,10 @@ class Expected(NamedTuple):
         if self.cause != cause or type(event) is not type(self.event) or self.event is None:
             return False
         return encode(self.event) == data
+
+
+Recorded = tuple[int, Expected]
+"""What stands at a position."""
 
 
 class Difference(NamedTuple):
@@ -53,9 +57,15 @@ class Difference(NamedTuple):
 
 
 def compared(
-    expected: Sequence[Expected], recorded: Sequence[tuple[int, Expected]], pos: int
+    expected: Sequence[Expected],
+    recorded: Sequence[Recorded],
+    pos: int,
+    odd: Container[int] = (),
 ) -> list[Difference]:
-    """Differences between both, paired by type and by what they are about; in order of position."""
+    """Differences between both, paired by type and by what they are about; in order of position.
+
+    ``odd``: positions where other bytes stand than are due; all there is to say of other orders.
+    """
     left = list(expected)
     found: list[Difference] = []
     for place, line in recorded:
@@ -68,11 +78,20 @@ def compared(
         if fields:
             found.append(Difference(place, "differs", _type(line), _subject(line), fields))
     found += [Difference(pos, "missing", _type(e), _subject(e), {}) for e in left]
-    if not found and recorded:
-        place, line = recorded[0]
-        how = {"bytes": ("another order or another writing", "as this program writes it")}
-        found.append(Difference(place, "differs", _type(line), _subject(line), how))
+    if not found:
+        found = [_misplaced(each) for each in recorded if each[0] in odd]
     return sorted(found, key=lambda difference: difference.pos)
+
+
+def out_of_place(due: Sequence[Recorded], recorded: Sequence[Recorded]) -> list[Difference]:
+    """Which of the same lines, as ``due`` has them in order, stand where another one is due."""
+    return [_misplaced(each) for each, wanted in zip(recorded, due, strict=True) if each != wanted]
+
+
+def _misplaced(recorded: Recorded) -> Difference:
+    pos, line = recorded
+    how = {"bytes": ("another order or another writing", "as this program writes it")}
+    return Difference(pos, "differs", _type(line), _subject(line), how)
 
 
 def without(expected: Sequence[Expected], unknown: Sequence[Expected]) -> list[Expected]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.audit.compared import Difference, Expected, compared, without
+from engine.audit.compared import Difference, Expected, Recorded, compared, out_of_place, without
 from engine.audit.diagnoses import NOTHING_TO_SAY, Diagnoses, TakeAhead
 from engine.audit.known_rules import unknown_in
 from engine.audit.lines import Line
@@ -254,6 +254,7 @@ class Redecision:
         if scope is None:
             self._skip([end, *rest], "its session, policy or rules are unknown here")
             return
+        known = len(self.differences)
         diagnoses = [line for line in rest if isinstance(line.event, _DIAGNOSES)]
         self._diagnosis(end, finished, diagnoses, scope)
         ground = Ground(scope, end.pos - 1, end.recorded_us)
@@ -262,6 +263,8 @@ class Redecision:
         expected = [Expected(event, end.pos) for event in decisions(self.board, facts, ground)]
         others = [line for line in rest if not isinstance(line.event, _DIAGNOSES)]
         self._compare(expected, others, end.pos)
+        if len(self.differences) == known:
+            self.differences += out_of_place(_recorded([*diagnoses, *others]), _recorded(rest))
         self._feed(end)
         for line in rest:
             self._feed(line)
@@ -317,14 +320,15 @@ class Redecision:
         if len(known) < len(lines):
             odd = [line for line in lines if line not in known]
             expected = without(expected, [Expected(line.event, line.cause) for line in odd])
-        plain = len(expected) == len(known)
+        otherwise: set[int] = set()
         for number, line in enumerate(known):
-            plain = plain and expected[number].is_stored_as(line.event, line.data, line.cause)
+            due = expected[number] if number < len(expected) else None
+            if due is None or not due.is_stored_as(line.event, line.data, line.cause):
+                otherwise.add(line.pos)
             kind = _kind(line.event)
             self.decided[kind] = self.decided.get(kind, 0) + 1
-        if not plain:
-            recorded = [(line.pos, Expected(line.event, line.cause)) for line in known]
-            self.differences += compared(expected, recorded, pos)
+        if otherwise or len(expected) > len(known):
+            self.differences += compared(expected, _recorded(known), pos, otherwise)
 
     def _can_be_taken_again(self, line: Line) -> bool:
         what = unknown_in(line.event)
@@ -335,13 +339,16 @@ class Redecision:
 
     def _differs(self, expected: Expected, line: Line) -> None:
         wanted = [] if expected.event is None else [expected]
-        recorded = [(line.pos, Expected(line.event, line.cause))]
-        self.differences += compared(wanted, recorded, line.pos)
+        self.differences += compared(wanted, _recorded([line]), line.pos, {line.pos})
 
     def _skip(self, lines: Sequence[Line], why: str) -> None:
         for line in lines:
             self.unverifiable.append(Unverifiable(line.pos, _kind(line.event), why))
             self._feed(line)
+
+
+def _recorded(lines: Sequence[Line]) -> list[Recorded]:
+    return [(line.pos, Expected(line.event, line.cause)) for line in lines]
 
 
 def _kind(event: AnyEvent) -> str:

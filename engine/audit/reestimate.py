@@ -127,7 +127,7 @@ def _compare(
             return
     wanted = [] if expected is None else [Expected(expected, None)]
     held = [] if recorded is None else [(recorded[0], Expected(recorded[1], None))]
-    found.differences.extend(compared(wanted, held, pos))
+    found.differences.extend(compared(wanted, held, pos, {pos}))
 
 
 def _proposals(connection: sqlite3.Connection, found: Reestimated) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from engine.audit.compared import Difference, Expected, compared, without
+from engine.audit.compared import Difference, Expected, compared, out_of_place, without
 from engine.events import AnyEvent, BudgetReached, encode
 from tests.rules.standings import because, boundary, fingerprinted, finished
 
@@ -87,10 +87,25 @@ def test_what_is_missing_stands_at_the_fact_and_what_is_unexpected_at_itself() -
 
 
 def test_the_same_in_another_order_is_a_difference_too() -> None:
-    one, other = reached(), boundary()
-    (found,) = compared(due(one, other), at(other, one), 7)
-    assert (found.pos, found.what, list(found.fields)) == (10, "differs", ["bytes"])
+    one, other, last = reached(), boundary(), reached(measure="ms")
+    found = compared(due(one, other, last), at(other, one, last), 7, {10, 11})
+    assert [(each.pos, each.what, list(each.fields)) for each in found] == [
+        (10, "differs", ["bytes"]),
+        (11, "differs", ["bytes"]),
+    ]
     assert compared(due(), at(), 7) == []
+
+
+def test_of_the_same_lines_those_are_told_that_stand_where_another_is_due() -> None:
+    first, second, third = at(reached(), boundary(), fingerprinted())
+    found = out_of_place([first, second, third], [first, third, second])
+    assert [(each.pos, each.type) for each in found] == [
+        (12, "diagnosis.fingerprinted"),
+        (11, "diagnosis.boundary_detected"),
+    ]
+    assert found[0].sentence.endswith(
+        "'another order or another writing', not 'as this program writes it'"
+    )
 
 
 def test_what_stands_for_unknown_rules_is_taken_out_once() -> None:
