@@ -228,8 +228,8 @@ def _verdict_sentence(ruling: Ruling, situation: Situation) -> str:
         "timeout": f"its sample timed out, {novelty}",
         "repeated_timeout": "its sample timed out as an earlier attempt of this session did",
         "new_failure": "its sample failed in a way not seen before in this session",
-        "repeated_failure": f"its sample failed without any usage, as {earlier} of this session"
-        " did",
+        "repeated_failure": f"its sample failed as {earlier} of this session did, and without any"
+        " usage",
         "stopped": "its sample met a stop condition, and what is stopped is not promising",
     }[ruling.because]
     return f"The run is {ruling.verdict} because {because}."

@@ -151,11 +151,13 @@ def _pick_sentence(choice: Choice, scope: Scope) -> str:
     if scope.is_named_phase:
         return "A person asked for this phase."
     phase, failure = choice.phase, _failure_words(choice.key.reason_class)
-    probe = f" It probes the open breaker of {choice.probe_of}." if choice.probe_of else ""
+    came, so = "it came first", ""
+    if choice.probe_of is not None:
+        came, so = "its run came last", f", so it probes the open breaker of {choice.probe_of}"
     return (
         f"Its run is {choice.run.standing}, so it stands in the group {choice.group!r};"
-        f" there it came first by last failure ({failure}), then by its place in the run"
-        f" (tier {phase.tier_index}, phase {phase.phase_index}).{probe}"
+        f" there {came} by last failure ({failure}), then by its place in the run"
+        f" (tier {phase.tier_index}, phase {phase.phase_index}){so}."
     )
 
 

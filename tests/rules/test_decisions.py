@@ -189,7 +189,7 @@ VERDICTS = [
         1,
         "deprioritized repeated_failure",
         "f",
-        "failed without any usage, as 1 earlier attempt of this session did",
+        "failed as 1 earlier attempt of this session did, and without any usage",
     ),
 ]
 

@@ -269,10 +269,14 @@ def test_a_start_names_its_phase_its_place_and_the_bounds_it_runs_under(
     )
 
 
-def test_a_probe_says_of_which_cause() -> None:
+def test_a_probe_says_of_which_cause_and_that_its_run_came_last() -> None:
     found = started(choice("unsampled", "f9"), "x", "a", ground())
     assert found.probe_of == "f9"
-    assert found.reason.sentence.endswith("(tier 2, phase 5). It probes the open breaker of f9.")
+    assert found.reason.sentence == (
+        "Its run is unsampled, so it stands in the group 'unsampled'; there its run came last by"
+        " last failure (timeout), then by its place in the run (tier 2, phase 5), so it probes the"
+        " open breaker of f9."
+    )
 
 
 def test_a_named_phase_was_asked_for_by_a_person() -> None:
