@@ -194,7 +194,7 @@ _WAYS: dict[str, tuple[str, int, str, str]] = {
     "exhausted": ("phase requeue", 2, _WHY, "gives one of them new attempts."),
     "lost_too_often": ("phase requeue", 2, _WHY, "gives one of them new attempts."),
     "not_drained": ("why", 2, "", "says what would have one of them drained."),
-    "over_budget": ("budget", 0, "", "shows what was spent; a higher budget lets them go."),
+    "over_budget": ("why", 2, "", "says what one of them has used up, and what lets it go."),
     "deprioritized": ("run reinstate", 1, _WHY, "has one of these runs sampled again."),
     "label_missing": ("why", 2, "", "says which label one of them needs."),
     "waits": ("why", 2, "", "says what one of them waits for."),

@@ -86,6 +86,12 @@ def phase_is_over(phase: PhaseStanding, scope: Scope) -> bool:
     return any(of_phase(phase, b.measure) >= b.limit for b in phase_budgets(phase, scope))
 
 
+def cap_is_used_up(phase: PhaseStanding, scope: Scope) -> bool:
+    """Whether a phase has used up the cap that it came with, which no session can raise."""
+    cap = phase.incident_token_cap if scope.policy.heed_incident_caps else None
+    return bool(cap) and of_phase(phase, "tokens") >= (cap or 0)
+
+
 def run_is_over(run: RunStanding, scope: Scope) -> bool:
     """Whether a run has used up a budget."""
     if not scope.limits.budgets:

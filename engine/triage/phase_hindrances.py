@@ -110,11 +110,14 @@ def _used_up(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
 
 
 def _over_budget(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:
+    is_for_good = budgets.cap_is_used_up(phase, case.scope)
     for budget in budgets.phase_budgets(phase, case.scope):
         spent = budgets.of_phase(phase, budget.measure)
         if spent >= budget.limit:
             text = budgets.clause_of("it", budget, spent)
-            yield _requeueable(phase, case.scope, "over_budget", text)
+            found = _requeueable(phase, case.scope, "over_budget", text)
+            change = found.change if is_for_good else f"A higher budget; or {found.change}"
+            yield msgspec.structs.replace(found, change=change)
 
 
 def _labels(case: Case, phase: PhaseStanding) -> Iterator[Hindrance]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from engine.triage.budgets import cap_is_used_up
 from engine.triage.case import beginning, newest_session, seen_from
 from engine.triage.eligible import phase_hindrance
 from engine.triage.ordering import RunOrder
@@ -14,7 +15,11 @@ from projections.backlog import PhaseStanding
 from projections.board import Board
 
 NAMES_SHOWN = 3
-_SPENT = {"exhausted": "is exhausted", "lost_too_often": "was lost too often"}
+_SPENT = {
+    "exhausted": "is exhausted",
+    "lost_too_often": "was lost too often",
+    "cap_used_up": "has used up its token cap",
+}
 _OTHERWISE = ("open", "tried_this_session", "over_budget", "label_missing")
 """What lifts without a person's word on the phase."""
 
@@ -35,10 +40,11 @@ def may_be_sampled(phases: Iterable[PhaseStanding], scope: Scope) -> bool:
 def used_up(phases: Iterable[PhaseStanding], scope: Scope) -> UsedUp | None:
     """Why no phase of a run can be attempted until a person requeues one; None when one can.
 
-    ``phases``: all of the run.  What a budget, a label or an open attempt holds up is not used up.
+    ``phases``: all of the run.  What a budget, a label or an open attempt holds up is not used up;
+    what has used up the token cap that it came with is, for no session can raise that.
     """
     order = _order(phases, scope)
-    found = {p: _first_hindrance(order, p, scope) for p in order.phases.values()}
+    found = {p: _what_holds(order, p, scope) for p in order.phases.values()}
     if any(kind is None or kind in _OTHERWISE for kind in found.values()):
         return None
     spent = [(phase, _SPENT[kind]) for phase, kind in found.items() if kind in _SPENT]
@@ -78,6 +84,13 @@ def _order(phases: Iterable[PhaseStanding], scope: Scope) -> RunOrder:
     for phase in phases:
         order.update(phase)
     return order
+
+
+def _what_holds(order: RunOrder, phase: PhaseStanding, scope: Scope) -> str | None:
+    first = _first_hindrance(order, phase, scope)
+    if first == "over_budget" and cap_is_used_up(phase, scope):
+        return "cap_used_up"
+    return first
 
 
 def _first_hindrance(order: RunOrder, phase: PhaseStanding, scope: Scope) -> str | None:

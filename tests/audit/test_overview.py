@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from engine.audit.overview import Overview, answer_of
+from engine.audit.overview import Example, Overview, answer_of
 from engine.audit.session_view import SessionView
 from engine.triage.hindrance import Hindrance, Kind, Level
 from projections.sessions import SessionStatus
@@ -57,3 +57,13 @@ def test_what_holds_samples_back_is_named_where_nothing_else_is_ready() -> None:
     assert seen_from("running", BREAKER, ready=0) == BREAKER.change
     assert seen_from("running", BREAKER, BUSY, ready=0) == BREAKER.change
     assert seen_from("running", BREAKER, BUSY, ready=2) == "The end of an attempt."
+
+
+def test_no_higher_budget_is_promised_to_what_a_token_cap_of_its_own_may_hold_back() -> None:
+    """Budgets are told by the phase alone: which it is decides what helps."""
+    spent = Example(run_id="r", phase_id="p q")
+    found = replace(FOUND, phases={"over_budget": 3}, examples={"over_budget": spent})
+    ended = SessionView(session_id="s", status="ended", because="nothing_eligible", policy="p")
+    assert answer_of(replace(found, session=ended)).change == (
+        "`runoff why r 'p q'` says what one of them has used up, and what lets it go."
+    )

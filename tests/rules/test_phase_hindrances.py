@@ -115,6 +115,15 @@ TRIED_ONCE = told(
             ],
         ),
         (
+            scope(CAPPED, budgets=(budget("phase", "tokens", 40),)),
+            {"incident_token_cap": 50, "spent_tokens": 49},
+            [
+                told("over_budget", "phase",
+                     "it has used 49 tokens of the 40 that it may use",
+                     f"A higher budget; or {REQUEUE}"),
+            ],
+        ),
+        (
             scope(phase_id="q", run_id="r"),
             {},
             [told("filtered", "phase", "the session is for another phase (q)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.errors import UsageProblem
 from engine.triage.operating import ReinstateRun, operated
@@ -68,7 +69,7 @@ def test_what_is_used_up_is_named_with_what_helps() -> None:
         ({"needs": ("gpu",)}, False),
         ({"number": 9}, False),
         ({"last_session": "s", "last_ending": "failed"}, False),
-        ({"incident_token_cap": 1, "spent_tokens": 1}, False),
+        ({"incident_token_cap": 2, "spent_tokens": 1, "number": 9}, False),
     ],
 )
 def test_a_run_of_which_a_phase_goes_by_and_by_is_not_used_up(
@@ -77,6 +78,19 @@ def test_a_run_of_which_a_phase_goes_by_and_by_is_not_used_up(
     rows = [phase(order="free", **SPENT), phase(order="free", phase_id="q", **other)]
     assert used_up(rows, OF) is None
     assert may_be_sampled(rows, OF) == may
+
+
+def test_a_token_cap_that_a_phase_came_with_is_used_up_like_attempts() -> None:
+    """No session can raise it, whatever else holds the phase back; where it is heeded."""
+    spent = phase(incident_token_cap=1, spent_tokens=1)
+    for rows in ([spent], [spent, phase(phase_id="q", phase_index=1)]):
+        found = used_up(rows, OF)
+        assert found is not None
+        assert found.clause == "none of its phases can be attempted (p has used up its token cap)"
+        assert found.remedy == "`runoff phase requeue r p --why TEXT` gives it new attempts."
+    assert used_up([replace(spent, number=9)], OF) is not None
+    assert used_up([spent], scope(policy(heed_incident_caps=False))) is None
+    assert used_up([spent, phase(phase_id="q", order="free")], OF) is None
 
 
 def test_a_phase_behind_one_that_is_used_up_does_not_go_either() -> None:
