@@ -143,7 +143,21 @@ def _of_living(name: str, session: SessionView, found: Overview) -> Answer:
         then = REST if _held(found) else "`runoff drain --resume -- PROGRAM`."
         return Answer(f"{sentence}{_held(found)}.", f"The end of these; then {then}")
     running = f"{name} is running with {_open(found)}; {_left(found)}"
-    return Answer(f"{running}.", _way(found, "The end of an attempt."))
+    return Answer(f"{running}.", _way(found, _turn(found)))
+
+
+def _turn(found: Overview) -> str | None:
+    """What a session that runs waits for, by itself; None for what comes in a moment."""
+    if found.open:
+        return "The end of an attempt."
+    if _goes_on(found):
+        return None
+    return REST if _held(found) else "`runoff drain -- PROGRAM` begins a new session."
+
+
+def _goes_on(found: Overview) -> bool:
+    """Whether something could be attempted, or comes back to be."""
+    return bool(found.phases.get(READY)) or (found.next is not None and found.next.what != "limit")
 
 
 def _left(found: Overview) -> str:
@@ -167,14 +181,14 @@ def _open(found: Overview) -> str:
     return f"{counted(found.open, 'attempt')} open"
 
 
-def _way(found: Overview, otherwise: str) -> str:
+def _way(found: Overview, otherwise: str | None) -> str | None:
     """What would get things going."""
     gates = [gate for gate in found.gates if gate.kind not in _BUSY]
     # What holds back samples alone is no matter to what is ready.
     for_all = next((gate for gate in gates if gate.of != "samples"), None)
     if for_all is not None:
         return for_all.change
-    if found.phases.get(READY, 0) or (found.next is not None and found.next.what != "limit"):
+    if _goes_on(found):
         return otherwise
     if gates:
         return gates[0].change

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
-from engine.audit.overview import Example, Overview, answer_of
+from engine.audit.facts import Rule
+from engine.audit.overview import REST, Example, Next, Overview, answer_of
 from engine.audit.session_view import SessionView
 from engine.triage.hindrance import Hindrance, Kind, Level
 from projections.sessions import SessionStatus
@@ -34,13 +37,18 @@ FOUND = Overview(
     next=None,
 )
 
+WHY = Rule(rule="cool_down", version=1, policy="p@1")
 
-def seen_from(status: SessionStatus | None, *gates: Hindrance, ready: int) -> str | None:
+
+def seen_from(
+    status: SessionStatus | None, *gates: Hindrance, ready: int, **fields: Any
+) -> str | None:
     session = (
         SessionView(session_id="s", status=status, because=None, policy="p") if status else None
     )
     phases = {"ready": ready, "breaker_open": 1} if ready else {"breaker_open": 1}
-    return answer_of(replace(FOUND, session=session, gates=gates, phases=phases)).change
+    found = replace(FOUND, session=session, gates=gates, phases=phases)
+    return answer_of(replace(found, **fields)).change
 
 
 @pytest.mark.parametrize("ready", [0, 2])
@@ -56,7 +64,22 @@ def test_what_holds_all_back_is_named_before_what_holds_samples_back(
 def test_what_holds_samples_back_is_named_where_nothing_else_is_ready() -> None:
     assert seen_from("running", BREAKER, ready=0) == BREAKER.change
     assert seen_from("running", BREAKER, BUSY, ready=0) == BREAKER.change
-    assert seen_from("running", BREAKER, BUSY, ready=2) == "The end of an attempt."
+    assert seen_from("running", BREAKER, BUSY, ready=2, open=1) == "The end of an attempt."
+
+
+def test_where_no_attempt_is_open_none_has_to_end() -> None:
+    """Between the end of one and the next pick, and right before a session ends."""
+    assert seen_from("running", ready=2) is None
+    cooling = Next(
+        what="cool_down", run_id="r", phase_id=None, group=None, sentence="It cooled.", rule=WHY
+    )
+    left = {"deprioritized": 1}
+    assert seen_from("running", ready=0, phases=left, next=cooling) is None
+    stopped: dict[str, Any] = {"phases": {"stopped": 2}, "ready": 0}
+    assert seen_from("running", open=1, **stopped) == "The end of an attempt."
+    assert seen_from("running", **stopped) == REST
+    anew = "`runoff drain -- PROGRAM` begins a new session."
+    assert seen_from("running", holder=None, **stopped) == anew
 
 
 def test_no_higher_budget_is_promised_to_what_a_token_cap_of_its_own_may_hold_back() -> None:
