@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from engine.amounts import counted, lasting
 from engine.audit.connection import connect
@@ -41,7 +42,9 @@ _RANGE = re.compile(r"(-?\d{1,12})\.\.(-?\d{1,12})(?::(\d{1,12}))?")
 
 
 @click.command()
-@click.option("--policy", "policy_name", metavar="NAME|FILE", help="[default: the recorded one]")
+@click.option(
+    "--policy", "policy_name", metavar="NAME|FILE", help="[default: the newest recorded one]"
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Repeatable.")
 @click.option("--sweep", metavar="KEY=A..B|A,B,C", help="A line for each value, and a chart.")
 @click.option("--simulate", is_flag=True, help="Go on beyond the record, on virtual time.")
@@ -84,12 +87,14 @@ def _held_against(location: Location, end: int, options: dict[str, Any], *, as_j
         lines = list(read_lines(connection, end, pace))
     base = _base(options["policy_name"], lines)
     policy = with_settings(base, options["settings"]) if options["settings"] else base
+    notes = _remarks(lines) if options["policy_name"] is None else ()
     blobs = Blobs(location.beside("files") / "blobs")
     if options["sweep"]:
-        _sweep(options["sweep"], policy, lines, blobs, as_json=as_json)
+        _sweep(options["sweep"], policy, lines, blobs, notes, as_json=as_json)
         return
     with Progress("Deciding again") as pace:
         found = walked(_paced(commands(lines), pace, end), policy, blobs.get)
+    found = replace(found, notes=(*notes, *found.notes))
     simulated = _simulated(lines, policy, blobs, options) if options["simulate"] else None
     if as_json:
         print_json({"whatif": found, "simulated": simulated})
@@ -116,6 +121,15 @@ def _base(name: str | None, lines: Sequence[Line]) -> Policy:
         "the log holds no drain, so there is nothing to hold a policy against.",
         remedy="run `runoff drain` first, or name another database.",
     )
+
+
+def _remarks(lines: Sequence[Line]) -> tuple[str, ...]:
+    """That the newest policy of a log is held against sessions that went by others, if it is."""
+    adopted = [line.event for line in lines if isinstance(line.event, PolicyAdopted)]
+    count = len({each.policy_sha256 for each in adopted})
+    if count < 2:  # noqa: PLR2004
+        return ()
+    return (f"the log's sessions went by {count} policies; the newest is held against them all",)
 
 
 def _simulated(
@@ -186,11 +200,20 @@ def _simulated_words(found: Rerun | None) -> list[str]:
     ]
 
 
-def _sweep(text: str, base: Policy, lines: Sequence[Line], blobs: Blobs, *, as_json: bool) -> None:
+def _sweep(
+    text: str,
+    base: Policy,
+    lines: Sequence[Line],
+    blobs: Blobs,
+    notes: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
     key, values = _values(text)
     policies = [(value, with_settings(base, [f"{key}={value}"], "--sweep")) for value in values]
     groups = list(commands(lines))
-    found = [(value, walked(groups, policy, blobs.get)) for value, policy in policies]
+    walks = [(value, walked(groups, policy, blobs.get)) for value, policy in policies]
+    found = [(value, replace(each, notes=(*notes, *each.notes))) for value, each in walks]
     if as_json:
         print_json({"key": key, "values": [{"value": v, "whatif": w} for v, w in found]})
         return
@@ -224,6 +247,8 @@ def _sweep(text: str, base: Policy, lines: Sequence[Line], blobs: Blobs, *, as_j
     click.echo(aligned([(key, *columns), *rows]))
     click.echo("\nAttempts made (#), successes lost (x):")
     click.echo(_chart(found))
+    for note in notes:
+        click.echo(f"note: {note}")
 
 
 def _values(text: str) -> tuple[str, list[str]]:

@@ -67,6 +67,26 @@ def asked(folder: Path, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+def test_a_log_of_several_policies_says_that_the_newest_is_held_against_all(
+    tmp_path: Path,
+) -> None:
+    """A limit of its own gives a session a policy of its own."""
+    (tmp_path / "script.json").write_text(json.dumps(RULES))
+    (tmp_path / "plan.toml").write_text(PLAN)
+    drain = ("drain", "--script", "script.json", "--virtual-time", "--batch-size", "1")
+    assert runoff(tmp_path, "seed", "--plan", "plan.toml").returncode == 0
+    assert runoff(tmp_path, *drain).returncode == 4
+    assert asked(tmp_path)["whatif"]["notes"] == []
+    assert runoff(tmp_path, *drain, "--max-attempts-per-phase", "7").returncode == 4
+    note = "the log's sessions went by 2 policies; the newest is held against them all"
+    assert asked(tmp_path)["whatif"]["notes"] == [note]
+    assert asked(tmp_path, "--policy", "default")["whatif"]["notes"] == []
+    (one,) = asked(tmp_path, "--sweep", "attempts_per_phase_max=1")["values"]
+    assert one["whatif"]["notes"] == [note]
+    for arguments in ((), ("--sweep", "attempts_per_phase_max=1")):
+        assert f"note: {note}" in runoff(tmp_path, "whatif", *arguments).stdout
+
+
 def test_the_recorded_policy_changes_nothing_and_no_byte(log: Path) -> None:
     before = hashlib.sha256((log / "b.db").read_bytes()).hexdigest()
     found = asked(log)["whatif"]
