@@ -6,6 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from engine.amounts import counted
+from engine.triage.breaker import sampling_gate
 from engine.triage.case import Case
 from engine.triage.eligible import is_unfinished, phase_hindrance
 from engine.triage.hindrance import Hindrance
@@ -128,7 +129,10 @@ def of_phase(
 
 
 def _held(base: str, case: Case, held: list[Hindrance], later: list[Hindrance]) -> Answer:
+    probes = _as_probe(case if not case.is_over else case.anew())
     if not case.is_over:
+        if not held and probes:
+            return Answer(f"{base}; it {probes}.", None)
         if not held:
             return Answer(f"{base}; nothing holds it back: it goes when its turn comes.", None)
         return Answer(f"{base}; it is not attempted because {_listed(held)}.", _changes(held))
@@ -140,8 +144,26 @@ def _held(base: str, case: Case, held: list[Hindrance], later: list[Hindrance]) 
         then = _changes(later)
         return Answer(would, f"{TAKE_OVER} Then: {then}" if is_lost else then)
     only = f"{base}; nothing holds it back but that {over}."
+    if probes:
+        only = f"{base}; {over}, and in a new one it {probes}."
     anew = "`runoff drain`, or a daemon, attempts it when its turn comes."
     return Answer(only, TAKE_OVER if is_lost else anew)
+
+
+def _as_probe(case: Case) -> str:
+    """That a run without a verdict goes by an open breaker in its turn, as a clause; or nothing.
+
+    Which of them is next depends on all others, so that each may be it.
+    """
+    if case.run.standing != "unsampled" or case.scope.is_named_phase:
+        return ""
+    gate = sampling_gate(case.session, case.breakers, case.scope.policy, case.now_us)
+    if gate.probe_of is None:
+        return ""
+    return (
+        f"goes as a probe of the open breaker of {gate.probe_of} when its turn comes: runs without"
+        " a verdict go one at a time, the last one first"
+    )
 
 
 def _listed(found: list[Hindrance]) -> str:
