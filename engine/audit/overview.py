@@ -187,20 +187,28 @@ def _way(found: Overview, otherwise: str | None) -> str | None:
     # What holds back samples alone is no matter to what is ready.
     for_all = next((gate for gate in gates if gate.of != "samples"), None)
     if for_all is not None:
-        return for_all.change
+        # Where nothing is ready, the end of what holds all back would change nothing by itself.
+        waits = _goes_on(found) or found.open or gates != [for_all]
+        own = None if waits else _own_way(found)
+        return f"{own} Then: {for_all.change}" if own else for_all.change
     if _goes_on(found):
         return otherwise
     if gates:
         return gates[0].change
     if found.seen_from == "session" and found.open:
         return otherwise
+    return _own_way(found) or otherwise
+
+
+def _own_way(found: Overview) -> str | None:
+    """What lets phases go that something of their own holds back; None where nothing is known."""
     for kind in found.phases:
         if kind in _WAYS:
             example = found.examples[kind]
             named = (example.run_id, example.phase_id)[: _WAYS[kind][1]]
             verbs, _, options, does = _WAYS[kind]
             return f"`{quoted(verbs, *named, options=options)}` {does}"
-    return otherwise
+    return None
 
 
 _WHY = "--why TEXT"

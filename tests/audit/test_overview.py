@@ -90,3 +90,21 @@ def test_no_higher_budget_is_promised_to_what_a_token_cap_of_its_own_may_hold_ba
     assert answer_of(replace(found, session=ended)).change == (
         "`runoff why r 'p q'` says what one of them has used up, and what lets it go."
     )
+
+
+@pytest.mark.parametrize("held", [ACCOUNT, DAY], ids=lambda held: held.kind)
+def test_what_is_used_up_is_not_said_to_go_at_the_end_of_a_pause(held: Hindrance) -> None:
+    spent: dict[str, Any] = {
+        "ready": 0,
+        "phases": {"exhausted": 1},
+        "examples": {"exhausted": Example(run_id="r", phase_id="p")},
+    }
+    both = (
+        f"`runoff phase requeue r p --why TEXT` gives one of them new attempts. Then: {held.change}"
+    )
+    assert seen_from("ended", held, **spent) == both
+    assert seen_from("running", held, **spent) == both
+    assert seen_from("running", held, open=1, **spent) == held.change
+    for phases in ({"stopped": 1}, {"ready": 1, "exhausted": 1}):
+        spent["phases"] = phases
+        assert seen_from("ended", held, **spent) == held.change
