@@ -17,6 +17,7 @@ from engine.store.protocol import LogReader, Query
 from engine.triage.operating import COEFFICIENTS, stream_about
 
 KNOWN_TYPES = ("session.coefficients_in_force", "calibration.coefficients_adopted")
+KNOWN_AT_ONCE = 4
 
 
 def coefficients_in_file(path: str) -> Coefficients:
@@ -45,8 +46,8 @@ async def coefficients_for(
 
 
 async def _told_apart(found: Coefficients, reader: LogReader, until: int | None) -> Coefficients:
-    known = {**await _known(reader, until), SHIPPED: shipped().sha256}
-    if known.get(found.version, found.sha256) != found.sha256:
+    known = await _known_as(found.version, reader, until)
+    if known is not None and known != found.sha256:
         raise UsageProblem(
             f"there are other coefficients with version {found.version}.",
             remedy="give the file a version of its own.",
@@ -54,17 +55,22 @@ async def _told_apart(found: Coefficients, reader: LogReader, until: int | None)
     return found
 
 
-async def _known(reader: LogReader, until: int | None) -> dict[str, str]:
-    """Versions of the log and what they hold, as sha256."""
-    found: dict[str, str] = {}
-    after = 0
-    while records := await reader.records(Query(types=KNOWN_TYPES, until=until), after=after):
+async def _known_as(version: str, reader: LogReader, until: int | None) -> str | None:
+    """What this program, or else the log, holds a version to be, as sha256; None for a new one.
+
+    Any word on it will do, since it never means two things; those who go by it said so last.
+    """
+    if version == SHIPPED:
+        return shipped().sha256
+    query, before = Query(types=KNOWN_TYPES, newest_first=True, until=until), 0
+    while records := await reader.records(query, after=before, limit=KNOWN_AT_ONCE):
         for each in records:
             event = event_of(each)
             assert isinstance(event, CoefficientsInForce | CoefficientsAdopted)
-            found[event.coefficient_version] = event.coefficients_sha256
-        after = records[-1].pos
-    return found
+            if event.coefficient_version == version:
+                return event.coefficients_sha256
+        before = records[-1].pos
+    return None
 
 
 async def _adopted_in(reader: LogReader, until: int | None) -> CoefficientsAdopted | None:

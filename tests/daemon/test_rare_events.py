@@ -11,14 +11,18 @@ from typing import Any
 import anyio
 import pytest
 
-from engine.cli.coefficients_file import coefficients_for
+from engine.calibration.estimator import shipped_toml
+from engine.cli.coefficients_file import KNOWN_AT_ONCE, coefficients_for, coefficients_in_file
+from engine.clock import HandSetClock
 from engine.drain.virtual import VirtualTimeLoop
-from engine.events import Record
+from engine.events import CoefficientsInForce, Record
+from engine.store.command import Command, just
 from engine.store.database import open_writer
 from engine.store.location import locate
 from engine.store.memory import MemoryStore
 from engine.store.protocol import PAGE_ROWS, Query
-from tests.living import Living, group
+from engine.store.recorder import recording
+from tests.living import WRITER, Living, group
 
 
 @pytest.fixture
@@ -66,6 +70,34 @@ async def test_coefficients_that_nobody_adopted_are_not_searched_for() -> None:
     (query,) = store.queries
     assert query.types
     assert not is_searched_for(query)
+
+
+def of_version(version: str) -> str:
+    return shipped_toml().replace('version = "1"', f'version = "{version}"')
+
+
+async def test_coefficients_that_are_in_force_are_known_by_the_last_word_on_them(
+    tmp_path: Path,
+) -> None:
+    """Whoever goes by a file says so at every start, so that the next start need not look far."""
+    file, store = tmp_path / "mine.toml", Asked()
+    file.write_text(of_version("2"))
+    mine = coefficients_in_file(str(file))
+    said = CoefficientsInForce(
+        session_id="s",
+        coefficient_version=mine.version,
+        coefficients_sha256=mine.sha256,
+        coefficients_json=mine.json,
+    )
+    async with recording(store, HandSetClock(), WRITER) as recorder:
+        for number in range(3 * KNOWN_AT_ONCE):
+            await recorder.submit(Command(f"c{number}", "drain/s", b"", just(said)))
+    store.queries.clear()
+    assert await coefficients_for(str(file), store) == mine
+    assert len(store.queries) == 1
+    file.write_text(of_version("3"))
+    await coefficients_for(str(file), store)
+    assert len(store.queries) == 1 + 4, "a new version may be at the other end"
 
 
 @pytest.mark.parametrize("newest_first", [False, True])

@@ -85,12 +85,14 @@ async def test_a_watch_that_reads_may_be_cancelled_and_goes_on_from_there() -> N
 
 
 async def test_the_last_look_takes_a_moment_and_waits_for_one_that_is_under_way() -> None:
-    async with recording(Slow(), HandSetClock(), WRITER) as recorder:
+    store = Slow()
+    async with recording(store, HandSetClock(), WRITER) as recorder:
         watch = await watched(recorder)
         begun_s = anyio.current_time()
         async with anyio.create_task_group() as group:
             group.start_soon(watch.run)
-            await anyio.lowlevel.checkpoint()
+            while not store.readers:
+                await anyio.lowlevel.checkpoint()
             await watch.look_at_last()
             assert anyio.current_time() - begun_s == pytest.approx(LAST_LOOK_S)
             group.cancel_scope.cancel()
