@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from engine.events import COLUMNS, GENESIS, Head, Record
 from engine.store.protocol import PAGE_ROWS, Query, StoredProjection, T
@@ -15,7 +15,12 @@ _SELECT = f"SELECT {', '.join(COLUMNS)} FROM events"  # noqa: S608  fixed names
 
 
 class SqlReader(ABC):
-    """A reader of a log in a database; its dialect is a subclass's."""
+    """A reader of a log in a database; its dialect is a subclass's.
+
+    ``session_order``: by which column a page of a session's events is found soonest.
+    """
+
+    session_order: ClassVar[Literal["pos", "version"]] = "pos"
 
     @abstractmethod
     async def execute(self, sql: str, *parameters: Any) -> list[Any]:
@@ -55,10 +60,8 @@ class SqlReader(ABC):
     async def records(self, query: Query, after: int = 0, limit: int = PAGE_ROWS) -> list[Record]:
         """The next records beyond position ``after``."""
         where, parameters = self._conditions(query, after)
-        # The same order, and in a stream its index has it.
-        column = "pos" if query.stream is None else "version"
         order = "DESC" if query.newest_first else "ASC"
-        sql = f"{_SELECT} WHERE {where} ORDER BY {column} {order} LIMIT {int(limit)}"
+        sql = f"{_SELECT} WHERE {where} ORDER BY {self._order(query)} {order} LIMIT {int(limit)}"
         return [Record(*row) for row in await self.execute(sql, *parameters)]
 
     async def hash_at(self, pos: int) -> bytes | None:
@@ -93,6 +96,13 @@ class SqlReader(ABC):
         sql = f"SELECT data FROM {table} WHERE key = {self.mark(1)}"  # noqa: S608
         rows = await self.execute(sql, key)
         return rows[0][0] if rows else None
+
+    def _order(self, query: Query) -> str:
+        """What tells the order of the log: in a stream its versions, which its index has."""
+        if query.stream is not None:
+            return "version"
+        is_whole_session = query.session is not None and not (query.run or query.attempt)
+        return self.session_order if is_whole_session else "pos"
 
     def _conditions(self, query: Query, after: int) -> tuple[str, list[Any]]:
         parts = ["1 = 1"]

@@ -41,7 +41,12 @@ _VERSIONS = "SELECT stream, max(version) FROM events WHERE stream"
 
 
 class SqliteReader(SqlReader):
-    """Reading a log in one SQLite file, whatever runs the statements."""
+    """Reading a log in one SQLite file, whatever runs the statements.
+
+    Ordered by position, all of a session would be read and sorted for each page of it.
+    """
+
+    session_order = "version"
 
     async def has_table(self, name: str) -> bool:
         """Whether there is a table ``name``."""

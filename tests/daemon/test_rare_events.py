@@ -102,9 +102,15 @@ async def test_coefficients_that_are_in_force_are_known_by_the_last_word_on_them
 
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize("types", [(), ("daemon.paused",)])
+@pytest.mark.parametrize("of", [{"stream": "daemon"}, {"session": "s"}])
 async def test_a_stream_is_read_by_its_index(
-    tmp_path: Path, newest_first: bool, types: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    of: dict[str, str],
+    newest_first: bool,
+    types: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """And none of it is sorted: a session may have a million events, and is read by pages."""
     store = await open_writer(locate(f"sqlite:///{tmp_path}/b.db"), create=True)
     plans: list[str] = []
     execute = store.execute
@@ -114,7 +120,7 @@ async def test_a_stream_is_read_by_its_index(
         return await execute(sql, *parameters)
 
     monkeypatch.setattr(store, "execute", explained)
-    query = Query(stream="daemon", types=types, newest_first=newest_first, until=7)
+    query = Query(types=types, newest_first=newest_first, until=7, **of)
     assert await store.records(query, after=3, limit=1) == []
     await store.close()
     assert plans == ["SEARCH events USING INDEX events_by_stream (stream=?)"]
