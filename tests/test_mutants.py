@@ -38,7 +38,7 @@ RULES = {
     *(f"engine/drain/{name}.py" for name in ("patience", "loop", "diagnose", "commands")),
     *(f"engine/drain/{name}.py" for name in ("attendance", "recovery", "sharing", "rerun")),
     *(f"engine/drain/{name}.py" for name in ("last_words", "joining", "intake")),
-    *(f"engine/drain/{name}.py" for name in ("covered", "read_ahead")),
+    *(f"engine/drain/{name}.py" for name in ("covered", "read_ahead", "drift_watch")),
     *(f"engine/audit/{name}.py" for name in ("casefile", "reclassify", "requests")),
     *(f"engine/audit/{name}.py" for name in ("why", "why_attempt", "histories")),
     *(f"engine/store/{name}.py" for name in ("same_files", "anchors", "log_time", "blobs")),
