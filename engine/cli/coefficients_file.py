@@ -17,7 +17,6 @@ from engine.store.protocol import LogReader, Query
 from engine.triage.operating import COEFFICIENTS, stream_about
 
 KNOWN_TYPES = ("session.coefficients_in_force", "calibration.coefficients_adopted")
-KNOWN_AT_ONCE = 4
 
 
 def coefficients_in_file(path: str) -> Coefficients:
@@ -63,13 +62,12 @@ async def _known_as(version: str, reader: LogReader, until: int | None) -> str |
     if version == SHIPPED:
         return shipped().sha256
     query, before = Query(types=KNOWN_TYPES, newest_first=True, until=until), 0
-    while records := await reader.records(query, after=before, limit=KNOWN_AT_ONCE):
-        for each in records:
-            event = event_of(each)
-            assert isinstance(event, CoefficientsInForce | CoefficientsAdopted)
-            if event.coefficient_version == version:
-                return event.coefficients_sha256
-        before = records[-1].pos
+    # One by one: for a second word, which mostly nobody needs, another session would be read.
+    while records := await reader.records(query, after=before, limit=1):
+        event, before = event_of(records[0]), records[0].pos
+        assert isinstance(event, CoefficientsInForce | CoefficientsAdopted)
+        if event.coefficient_version == version:
+            return event.coefficients_sha256
     return None
 
 

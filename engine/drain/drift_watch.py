@@ -34,6 +34,7 @@ READ_AT_ONCE = 500
 all of it has to come from the disk, a tenth of a second."""
 
 LAST_LOOK_S = 0.5
+"""Part of the two seconds within which an engine ends."""
 
 _UNWATCHED = {EstimateImported, PhaseRegistered}
 """Imported estimates are of other coefficients than any of ours, so their drift is no news.  An

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -150,7 +149,9 @@ def read_report(directory: Path) -> Report | None:
     if short is not None:
         return lost_report(directory, reason=f"its file {short} has not reached the disk whole")
     rest = partial(_finished, directory, outcome, spec)
-    return rest() if said_bytes(directory) <= MUCH_BYTES else _ended(outcome, rest)
+    if said_bytes(directory) <= MUCH_BYTES:
+        return rest()
+    return msgspec.structs.replace(_ended(outcome), rest=rest)
 
 
 def said_bytes(directory: Path) -> int:
@@ -169,12 +170,16 @@ def _cut_short(directory: Path, outcome: Outcome) -> str | None:
     return None
 
 
-def _ended(outcome: Outcome, rest: Callable[[], Report] | None = None) -> Report:
+def _ended(outcome: Outcome) -> Report:
+    """The part of a report that is the guardian's word."""
     return Report(
         ended=_ending(outcome),
         limit=outcome.spawn_error if outcome.ended == "at_a_limit" else None,
         duration_ms=outcome.duration_ms,
-        rest=rest,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        reason=outcome.spawn_error,
+        killed=outcome.killed,
     )
 
 
@@ -187,21 +192,14 @@ def _ending(outcome: Outcome) -> Literal["exited", "timed_out", "abandoned"]:
 
 
 def _finished(directory: Path, outcome: Outcome, spec: Spec) -> Report:
-    told, ended = _told(directory, outcome.exit_code), _ended(outcome)
+    told = _told(directory, _ended(outcome))
     never = outcome.ended == "never_spawned"
     return msgspec.structs.replace(
         told,
-        ended=ended.ended,
-        limit=ended.limit,
-        duration_ms=ended.duration_ms,
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        reason=outcome.spawn_error
-        or told.reason
+        reason=told.reason
         or ("it was told to end before it began" if never else _left_over(outcome.survivors)),
         stdout=_output(directory / "stdout", outcome.stdout, spec),
         stderr=_output(directory / "stderr", outcome.stderr, spec),
-        killed=outcome.killed,
         missing_deliverables=missing_deliverables(Path(spec.cwd), spec.deliverables),
     )
 
@@ -244,11 +242,8 @@ def lost_report(
 
 def _left_by(directory: Path, known: Report) -> Report:
     return msgspec.structs.replace(
-        _told(directory, None),
-        ended=known.ended,
-        duration_ms=known.duration_ms,
+        _told(directory, known),
         reason=known.reason,
-        killed=known.killed,
         stdout=_begun(directory / "stdout"),
         stderr=_begun(directory / "stderr"),
     )
@@ -259,18 +254,17 @@ def _begun(path: Path) -> Output:
     return Output(total_bytes=size, head_bytes=size, path=path if size else None)
 
 
-def _told(directory: Path, exit_code: int | None) -> Report:
-    """The part of a report that is the child's own word."""
+def _told(directory: Path, known: Report) -> Report:
+    """What is ``known`` of an attempt, with what the child itself said."""
     result = protocol.read_result(directory / RESULT_FILE)
     events = protocol.read_telemetry(directory / EVENTS_FILE)
-    return Report(
-        ended="lost",
-        duration_ms=0,
+    return msgspec.structs.replace(
+        known,
         claimed_success=result.success,
         final_state=result.state,
-        reason=result.reason or result.trouble,
+        reason=known.reason or result.reason or result.trouble,
         telemetry=protocol.with_usage_of(result, events),
-        declared=protocol.declared(exit_code, result, events),
+        declared=protocol.declared(known.exit_code, result, events),
     )
 
 
